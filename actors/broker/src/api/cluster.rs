@@ -1,0 +1,43 @@
+//! DescribeCluster and FindCoordinator: there is one node, and it coordinates everything.
+
+use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::{
+    DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{Call, NODE};
+use crate::wire::text;
+
+/// First version that asks for several coordinators.
+const FIRST_VERSION_WITH_MANY: i16 = 4;
+/// Set where authorised operations are not told (KIP-430).
+const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
+
+/// Tells who coordinates groups or transactions.
+pub(super) fn find_coordinator(call: &Call<'_>, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let host = text(call.inner().config.advertised_host.as_str());
+    let port = call.client.port;
+    if call.version < FIRST_VERSION_WITH_MANY {
+        return FindCoordinatorResponse::default().with_node_id(NODE).with_host(host).with_port(port);
+    }
+    let one = |key: &StrBytes| {
+        Coordinator::default().with_key(key.clone()).with_node_id(NODE).with_host(host.clone()).with_port(port)
+    };
+    let coordinators = request.coordinator_keys.iter().map(one).collect();
+    FindCoordinatorResponse::default().with_coordinators(coordinators)
+}
+
+/// Describes the only node.
+pub(super) fn describe(call: &Call<'_>, _request: &DescribeClusterRequest) -> DescribeClusterResponse {
+    let node = DescribeClusterBroker::default()
+        .with_broker_id(NODE)
+        .with_host(text(call.inner().config.advertised_host.as_str()))
+        .with_port(call.client.port);
+    DescribeClusterResponse::default()
+        .with_cluster_id(text(call.broker.cluster_id()))
+        .with_controller_id(NODE)
+        .with_brokers(vec![node])
+        .with_cluster_authorized_operations(OPERATIONS_NOT_TOLD)
+}

@@ -1,0 +1,77 @@
+//! ListGroups, DescribeGroups and DeleteGroups.
+
+use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
+use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use kafka_protocol::messages::list_groups_response::ListedGroup;
+use kafka_protocol::messages::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
+    ListGroupsRequest, ListGroupsResponse,
+};
+
+use super::Call;
+use crate::error::code_of;
+use crate::group::{GroupView, Member};
+use crate::wire::text;
+
+/// State of a group that does not exist.
+const DEAD: &str = "Dead";
+/// Set where authorised operations are not told (KIP-430).
+const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
+
+/// All groups, or those in some states.
+pub(super) fn list(call: &Call<'_>, request: &ListGroupsRequest) -> ListGroupsResponse {
+    let states = &request.states_filter;
+    let is_wanted = |g: &GroupView| states.is_empty() || states.iter().any(|s| s.eq_ignore_ascii_case(g.state));
+    let listed = |g: GroupView| {
+        ListedGroup::default()
+            .with_group_id(GroupId(text(g.id)))
+            .with_protocol_type(text(g.protocol_type))
+            .with_group_state(text(g.state))
+    };
+    let groups = call.inner().groups.views();
+    let groups = groups.into_iter().filter(is_wanted).map(listed).collect();
+    ListGroupsResponse::default().with_groups(groups)
+}
+
+/// Groups with their members.
+pub(super) fn describe(call: &Call<'_>, request: &DescribeGroupsRequest) -> DescribeGroupsResponse {
+    let one = |id: &GroupId| match call.inner().groups.view(id) {
+        Some(group) => described(id.clone(), group),
+        None => DescribedGroup::default()
+            .with_group_id(id.clone())
+            .with_group_state(text(DEAD))
+            .with_authorized_operations(OPERATIONS_NOT_TOLD),
+    };
+    DescribeGroupsResponse::default().with_groups(request.groups.iter().map(one).collect())
+}
+
+fn described(id: GroupId, group: GroupView) -> DescribedGroup {
+    let protocol = group.protocol;
+    let member = |(member_id, m): (String, Member)| {
+        DescribedGroupMember::default()
+            .with_member_id(text(member_id))
+            .with_member_metadata(m.metadata(&protocol))
+            .with_member_assignment(m.assignment)
+            .with_group_instance_id(m.instance_id.map(text))
+            .with_client_id(text(m.client_id))
+            .with_client_host(text(format!("/{}", m.client_host)))
+    };
+    let members = group.members.into_iter().map(member).collect();
+    DescribedGroup::default()
+        .with_group_id(id)
+        .with_group_state(text(group.state))
+        .with_protocol_type(text(group.protocol_type))
+        .with_protocol_data(text(protocol))
+        .with_authorized_operations(OPERATIONS_NOT_TOLD)
+        .with_members(members)
+}
+
+/// Removes groups without members.
+pub(super) fn delete(call: &Call<'_>, request: &DeleteGroupsRequest) -> DeleteGroupsResponse {
+    let one = |id: &GroupId| {
+        let outcome = call.inner().groups.delete(id);
+        DeletableGroupResult::default().with_group_id(id.clone()).with_error_code(code_of(&outcome))
+    };
+    let results = request.groups_names.iter().map(one).collect();
+    DeleteGroupsResponse::default().with_results(results)
+}

@@ -1,0 +1,215 @@
+//! The requests of the Kafka protocol: which are supported, and one function for each.
+//!
+//! Functions take a decoded request and return the response; they hold no state of their own.
+//! [`APIS`] is the list that clients are told; [`answer`] is the way in.
+
+mod cluster;
+mod configs;
+mod fetch;
+mod groups;
+mod list_offsets;
+mod members;
+mod metadata;
+mod offsets;
+mod produce;
+mod producers;
+mod records;
+mod topics;
+mod txns;
+
+use bytes::BytesMut;
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, api_versions_response::ApiVersion,
+};
+
+use crate::broker::{Broker, Inner};
+use crate::error::Code;
+use crate::wire::{Frame, Malformed};
+
+/// The only node's id.
+pub(crate) const NODE: BrokerId = BrokerId(1);
+
+/// An API and the versions of it that are served.
+#[derive(Debug)]
+struct Api {
+    key: ApiKey,
+    min: i16,
+    max: i16,
+}
+
+const fn api(key: ApiKey, min: i16, max: i16) -> Api {
+    Api { key, min, max }
+}
+
+/// Everything that is served.
+const APIS: &[Api] = &[
+    api(ApiKey::Produce, 3, 9),
+    api(ApiKey::Fetch, 4, 12),
+    api(ApiKey::ListOffsets, 1, 8),
+    api(ApiKey::Metadata, 0, 12),
+    api(ApiKey::OffsetCommit, 2, 8),
+    api(ApiKey::OffsetFetch, 1, 8),
+    api(ApiKey::FindCoordinator, 0, 4),
+    api(ApiKey::JoinGroup, 0, 9),
+    api(ApiKey::Heartbeat, 0, 4),
+    api(ApiKey::LeaveGroup, 0, 5),
+    api(ApiKey::SyncGroup, 0, 5),
+    api(ApiKey::DescribeGroups, 0, 5),
+    api(ApiKey::ListGroups, 0, 4),
+    api(ApiKey::ApiVersions, 0, 3),
+    api(ApiKey::CreateTopics, 2, 7),
+    api(ApiKey::DeleteTopics, 1, 6),
+    api(ApiKey::DeleteRecords, 0, 2),
+    api(ApiKey::InitProducerId, 0, 4),
+    api(ApiKey::AddPartitionsToTxn, 0, 3),
+    api(ApiKey::AddOffsetsToTxn, 0, 3),
+    api(ApiKey::EndTxn, 0, 3),
+    api(ApiKey::TxnOffsetCommit, 0, 3),
+    api(ApiKey::DescribeConfigs, 1, 4),
+    api(ApiKey::AlterConfigs, 0, 2),
+    api(ApiKey::CreatePartitions, 0, 3),
+    api(ApiKey::DeleteGroups, 0, 2),
+    api(ApiKey::IncrementalAlterConfigs, 0, 1),
+    api(ApiKey::OffsetDelete, 0, 0),
+    api(ApiKey::DescribeCluster, 0, 1),
+];
+
+/// Who sends requests over a connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub host: String,
+    /// Port that the client reached the broker by.
+    pub port: i32,
+}
+
+/// One request in its surroundings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub broker: &'a Broker,
+    pub client: &'a Client,
+    pub client_id: &'a str,
+    pub version: i16,
+}
+
+impl Call<'_> {
+    pub fn inner(&self) -> &Inner {
+        self.broker.inner()
+    }
+
+    /// Runs work that waits for the disk without holding up other connections.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> T + Send + 'static,
+    ) -> Result<T, Code> {
+        let broker = self.broker.clone();
+        let task = tokio::task::spawn_blocking(move || work(broker.inner()));
+        task.await.map_err(|_| Code::UnknownServerError)
+    }
+}
+
+/// The response to a request; none for a produce request that wants none.
+///
+/// # Errors
+/// A request that does not follow the protocol, or an API or version that is not served.
+pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Result<Option<BytesMut>, Malformed> {
+    let known = APIS.iter().find(|a| a.key == frame.key);
+    let is_served = known.is_some_and(|a| (a.min..=a.max).contains(&frame.version));
+    if !is_served {
+        if frame.key == ApiKey::ApiVersions {
+            let refused = versions().with_error_code(Code::UnsupportedVersion.code());
+            return frame.encode_as(&refused, 0).map(Some);
+        }
+        let (key, version) = (frame.key, frame.version);
+        return Err(Malformed::new(format!("{key:?} version {version}")));
+    }
+    let call = Call { broker, client, client_id: &frame.client_id, version: frame.version };
+    dispatch(&call, &frame).await
+}
+
+/// Answers with a function that needs no waiting.
+macro_rules! now {
+    ($frame:expr, $call:expr, $handler:path) => {
+        $frame.encode(&$handler($call, &$frame.decode()?)).map(Some)
+    };
+}
+
+/// Answers with a function that may wait.
+macro_rules! later {
+    ($frame:expr, $call:expr, $handler:path) => {{
+        let request = $frame.decode()?;
+        $frame.encode(&Box::pin($handler($call, request)).await).map(Some)
+    }};
+}
+
+async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Malformed> {
+    match frame.key {
+        ApiKey::Produce => match Box::pin(produce::produce(call, frame.decode()?)).await {
+            Some(response) => frame.encode(&response).map(Some),
+            None => Ok(None),
+        },
+        ApiKey::Fetch => later!(frame, call, fetch::fetch),
+        ApiKey::ListOffsets => now!(frame, call, list_offsets::list_offsets),
+        ApiKey::Metadata => later!(frame, call, metadata::metadata),
+        ApiKey::OffsetCommit => now!(frame, call, offsets::commit),
+        ApiKey::OffsetFetch => now!(frame, call, offsets::fetch),
+        ApiKey::OffsetDelete => now!(frame, call, offsets::delete),
+        ApiKey::FindCoordinator => now!(frame, call, cluster::find_coordinator),
+        ApiKey::JoinGroup => later!(frame, call, members::join),
+        ApiKey::SyncGroup => later!(frame, call, members::sync),
+        ApiKey::Heartbeat => now!(frame, call, members::heartbeat),
+        ApiKey::LeaveGroup => now!(frame, call, members::leave),
+        ApiKey::DescribeGroups => now!(frame, call, groups::describe),
+        ApiKey::ListGroups => now!(frame, call, groups::list),
+        ApiKey::DeleteGroups => now!(frame, call, groups::delete),
+        ApiKey::ApiVersions => {
+            let _: ApiVersionsRequest = frame.decode()?;
+            frame.encode(&versions()).map(Some)
+        }
+        ApiKey::CreateTopics => later!(frame, call, topics::create),
+        ApiKey::DeleteTopics => later!(frame, call, topics::delete),
+        ApiKey::CreatePartitions => later!(frame, call, topics::create_partitions),
+        ApiKey::DeleteRecords => later!(frame, call, records::delete),
+        ApiKey::InitProducerId => later!(frame, call, producers::init),
+        ApiKey::AddPartitionsToTxn => later!(frame, call, txns::add_partitions),
+        ApiKey::AddOffsetsToTxn => later!(frame, call, txns::add_offsets),
+        ApiKey::TxnOffsetCommit => later!(frame, call, txns::commit_offsets),
+        ApiKey::EndTxn => later!(frame, call, txns::end),
+        ApiKey::DescribeConfigs => now!(frame, call, configs::describe),
+        ApiKey::AlterConfigs => later!(frame, call, configs::alter),
+        ApiKey::IncrementalAlterConfigs => later!(frame, call, configs::alter_incrementally),
+        ApiKey::DescribeCluster => now!(frame, call, cluster::describe),
+        other => Err(Malformed::new(format!("{other:?} is not served"))),
+    }
+}
+
+/// The table as clients get it. Produce is listed from version 0 although older versions than in
+/// the table are refused: librdkafka before 2.x takes its absence for a broker without compression
+/// (KAFKA-18659).
+fn versions() -> ApiVersionsResponse {
+    let listed = |a: &Api| {
+        let min = if a.key == ApiKey::Produce { 0 } else { a.min };
+        ApiVersion::default().with_api_key(a.key as i16).with_min_version(min).with_max_version(a.max)
+    };
+    ApiVersionsResponse::default().with_api_keys(APIS.iter().map(listed).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_versions_that_the_codec_knows_are_listed() {
+        for api in APIS {
+            let known = api.key.valid_versions();
+            assert!(known.min <= api.min && api.max <= known.max, "{api:?}");
+        }
+    }
+
+    #[test]
+    fn no_api_is_listed_twice() {
+        let mut keys: Vec<i16> = APIS.iter().map(|a| a.key as i16).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), APIS.len());
+    }
+}

@@ -1,0 +1,170 @@
+//! OffsetCommit, OffsetFetch and OffsetDelete: how far a group got.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
+    OffsetFetchResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::Call;
+use crate::error::{Code, code_of};
+use crate::group::{Identity, MAX_METADATA_BYTES, OffsetsQuery};
+use crate::meta::CommittedOffset;
+use crate::wire::text;
+
+/// First version of OffsetFetch that asks for several groups.
+const FIRST_VERSION_WITH_GROUPS: i16 = 8;
+
+/// An offset as a client commits it, or why it may not.
+pub(super) fn committed(offset: i64, metadata: Option<&StrBytes>) -> Result<CommittedOffset, Code> {
+    let metadata = metadata.map_or("", |m| m);
+    if metadata.len() > MAX_METADATA_BYTES {
+        return Err(Code::OffsetMetadataTooLarge);
+    }
+    Ok(CommittedOffset { offset, metadata: metadata.to_owned(), committed_ms: crate::now_ms() })
+}
+
+/// Stores offsets for a group.
+pub(super) fn commit(call: &Call<'_>, request: &OffsetCommitRequest) -> OffsetCommitResponse {
+    let mut accepted = Vec::new();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for p in &topic.partitions {
+            let topics = &call.inner().topics;
+            let outcome = topics
+                .partition(&topic.name, p.partition_index)
+                .and_then(|_| committed(p.committed_offset, p.committed_metadata.as_ref()));
+            let response = OffsetCommitResponsePartition::default()
+                .with_partition_index(p.partition_index)
+                .with_error_code(code_of(&outcome));
+            partitions.push(response);
+            if let Ok(offset) = outcome {
+                accepted.push((topic.name.to_string(), p.partition_index, offset));
+            }
+        }
+        let response = OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions);
+        topics.push(response);
+    }
+    let identity = Identity {
+        member_id: request.member_id.to_string(),
+        instance_id: request.group_instance_id.as_ref().map(|i| i.to_string()),
+        generation: request.generation_id_or_member_epoch,
+    };
+    let groups = &call.inner().groups;
+    if let Err(code) = groups.commit(&request.group_id, &identity, accepted) {
+        for partition in topics.iter_mut().flat_map(|t| &mut t.partitions) {
+            partition.error_code = code.code();
+        }
+    }
+    OffsetCommitResponse::default().with_topics(topics)
+}
+
+type Found = BTreeMap<String, Vec<(i32, Option<CommittedOffset>)>>;
+
+/// Offset, metadata and error of one partition in a response.
+type Told = (i64, Option<StrBytes>, i16);
+
+/// Tells committed offsets; those that a transaction is about to change are unstable.
+pub(super) fn fetch(call: &Call<'_>, request: &OffsetFetchRequest) -> OffsetFetchResponse {
+    let inner = call.inner();
+    let told = |group: &str, topic: &str, partition: i32, found: &Option<CommittedOffset>| {
+        if request.require_stable && inner.is_offset_unstable(group, topic, partition) {
+            return (-1, Some(text("")), Code::UnstableOffsetCommit.code());
+        }
+        match found {
+            Some(o) => (o.offset, Some(text(o.metadata.as_str())), 0),
+            None => (-1, Some(text("")), 0),
+        }
+    };
+    if call.version < FIRST_VERSION_WITH_GROUPS {
+        let group = &request.group_id;
+        let wanted = request.topics.as_ref().map(|topics| {
+            let own = topics.iter();
+            own.map(|t| (t.name.to_string(), t.partition_indexes.clone())).collect()
+        });
+        let found = inner.groups.offsets(group, &query(wanted));
+        return single(&found, |t, p, o| told(group, t, p, o));
+    }
+    let groups = request.groups.iter().map(|g| {
+        let wanted = g.topics.as_ref().map(|topics| {
+            let own = topics.iter();
+            own.map(|t| (t.name.to_string(), t.partition_indexes.clone())).collect()
+        });
+        let found = inner.groups.offsets(&g.group_id, &query(wanted));
+        let topics = several(&found, |t, p, o| told(&g.group_id, t, p, o));
+        OffsetFetchResponseGroup::default().with_group_id(g.group_id.clone()).with_topics(topics)
+    });
+    OffsetFetchResponse::default().with_groups(groups.collect())
+}
+
+fn query(wanted: Option<BTreeMap<String, Vec<i32>>>) -> OffsetsQuery {
+    wanted.map_or(OffsetsQuery::All, OffsetsQuery::Of)
+}
+
+fn single(found: &Found, told: impl Fn(&str, i32, &Option<CommittedOffset>) -> Told) -> OffsetFetchResponse {
+    let topics = found.iter().map(|(name, partitions)| {
+        let one = |(index, committed): &(i32, Option<CommittedOffset>)| {
+            let (offset, metadata, error) = told(name, *index, committed);
+            OffsetFetchResponsePartition::default()
+                .with_partition_index(*index)
+                .with_committed_offset(offset)
+                .with_committed_leader_epoch(-1)
+                .with_metadata(metadata)
+                .with_error_code(error)
+        };
+        OffsetFetchResponseTopic::default()
+            .with_name(TopicName(text(name.as_str())))
+            .with_partitions(partitions.iter().map(one).collect())
+    });
+    OffsetFetchResponse::default().with_topics(topics.collect())
+}
+
+fn several(
+    found: &Found,
+    told: impl Fn(&str, i32, &Option<CommittedOffset>) -> Told,
+) -> Vec<OffsetFetchResponseTopics> {
+    let topics = found.iter().map(|(name, partitions)| {
+        let one = |(index, committed): &(i32, Option<CommittedOffset>)| {
+            let (offset, metadata, error) = told(name, *index, committed);
+            OffsetFetchResponsePartitions::default()
+                .with_partition_index(*index)
+                .with_committed_offset(offset)
+                .with_committed_leader_epoch(-1)
+                .with_metadata(metadata)
+                .with_error_code(error)
+        };
+        OffsetFetchResponseTopics::default()
+            .with_name(TopicName(text(name.as_str())))
+            .with_partitions(partitions.iter().map(one).collect())
+    });
+    topics.collect()
+}
+
+/// Removes offsets of a group without members.
+pub(super) fn delete(call: &Call<'_>, request: &OffsetDeleteRequest) -> OffsetDeleteResponse {
+    let mut doomed = Vec::new();
+    let topics = request.topics.iter().map(|topic| {
+        let one = |p: &kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestPartition| {
+            doomed.push((topic.name.to_string(), p.partition_index));
+            OffsetDeleteResponsePartition::default().with_partition_index(p.partition_index)
+        };
+        OffsetDeleteResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(topic.partitions.iter().map(one).collect())
+    });
+    let topics = topics.collect();
+    let groups = &call.inner().groups;
+    match groups.delete_offsets(&request.group_id, doomed) {
+        Ok(()) => OffsetDeleteResponse::default().with_topics(topics),
+        Err(code) => OffsetDeleteResponse::default().with_error_code(code.code()),
+    }
+}

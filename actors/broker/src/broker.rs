@@ -1,0 +1,293 @@
+//! The broker as its embedder sees it: open a folder, serve a listener, close.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::future::Future;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+
+use crate::config::BrokerConfig;
+use crate::error::{Code, KResult, OpenError, TopicError};
+use crate::group::Groups;
+use crate::log::BootId;
+use crate::meta::{Change, Durability, MetaStore};
+use crate::topic::Topics;
+use crate::txn::Txns;
+use crate::{Fsync, serve};
+
+/// Producer ids that are taken from the metadata at a time.
+const PRODUCER_ID_BLOCK: i64 = 1_000;
+
+/// An open broker; clones share it.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    inner: Arc<Inner>,
+}
+
+/// Sums and sizes at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BrokerStats {
+    /// Bytes of requests received.
+    pub bytes_in: u64,
+    /// Bytes of responses sent.
+    pub bytes_out: u64,
+    /// Connections that are open.
+    pub connections: usize,
+    /// Partitions of all topics.
+    pub partitions: usize,
+    /// Bytes of all logs.
+    pub log_bytes: u64,
+    /// Memory that the logs' indexes take.
+    pub index_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub config: Arc<BrokerConfig>,
+    pub meta: Arc<Mutex<MetaStore>>,
+    pub topics: Topics,
+    pub groups: Groups,
+    pub txns: Txns,
+    pub counters: Counters,
+    cluster_id: String,
+    producer_ids: Mutex<std::ops::Range<i64>>,
+    /// Holds the folder's lock for as long as the broker lives.
+    _lock: File,
+}
+
+impl Broker {
+    /// Opens a folder, creating it where needed, and recovers what is in it.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] when another broker has the folder open, and what the file system says.
+    pub fn open(config: BrokerConfig) -> Result<Self, OpenError> {
+        Self::open_in_boot(config, BootId::current())
+    }
+
+    pub(crate) fn open_in_boot(config: BrokerConfig, boot: BootId) -> Result<Self, OpenError> {
+        check(&config)?;
+        let dir = &config.data_dir;
+        std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
+        let lock = lock(&dir.join("lock"))?;
+        let store = MetaStore::open(&dir.join("metadata.log"))?;
+        let cluster_id = store.state().cluster_id.clone();
+        let next_id = store.state().next_producer_id;
+        let config = Arc::new(config);
+        let meta = Arc::new(Mutex::new(store));
+        let inner = Inner {
+            topics: Topics::open(config.clone(), boot, meta.clone())?,
+            groups: Groups::new(meta.clone()),
+            txns: Txns::default(),
+            counters: Counters::default(),
+            producer_ids: Mutex::new(next_id..next_id),
+            config,
+            meta,
+            cluster_id,
+            _lock: lock,
+        };
+        inner.recover_txns();
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Serves clients until `stop` completes or the returned future is dropped; all connections end
+    /// with it. May be called again, also with several listeners at a time.
+    ///
+    /// # Errors
+    /// Only if the broker's regular work ends, which is a fault in the broker.
+    pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
+        serve::serve(self, listener, stop).await
+    }
+
+    /// Identity of the folder, made when it was first opened.
+    pub fn cluster_id(&self) -> &str {
+        &self.inner.cluster_id
+    }
+
+    /// Identity of a topic's log: a topic that was deleted and created again has another one.
+    #[must_use]
+    pub fn topic_id(&self, name: &str) -> Option<String> {
+        self.inner.topics.get(name).map(|topic| topic.id.to_string())
+    }
+
+    /// Creates a topic if it does not exist; one that exists is left as it is.
+    ///
+    /// # Errors
+    /// An invalid name, count or configuration, or what the file system says.
+    pub fn ensure_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<(), TopicError> {
+        let own = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+        let configs: BTreeMap<_, _> = configs.iter().map(own).collect();
+        match self.inner.topics.create(name, partitions, configs) {
+            Ok(_) | Err(TopicError::Exists(_)) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Forces everything to the disk and gives back the offsets reserved ahead; the broker stays
+    /// usable.
+    ///
+    /// # Errors
+    /// The first thing that the file system says; the rest is done all the same.
+    pub fn close(&self) -> io::Result<()> {
+        let mut outcome = self.inner.meta.lock().sync();
+        for topic in self.inner.topics.all() {
+            for partition in topic.partitions() {
+                outcome = outcome.and(partition.log.lock().close());
+            }
+        }
+        outcome
+    }
+
+    /// Sums and sizes at this moment; takes each partition's lock for an instant.
+    pub fn stats(&self) -> BrokerStats {
+        let counters = &self.inner.counters;
+        let mut stats = BrokerStats {
+            bytes_in: counters.bytes_in.load(Ordering::Relaxed),
+            bytes_out: counters.bytes_out.load(Ordering::Relaxed),
+            connections: counters.connections.load(Ordering::Relaxed),
+            ..BrokerStats::default()
+        };
+        for topic in self.inner.topics.all() {
+            for partition in topic.partitions() {
+                let log = partition.log.lock();
+                stats.partitions += 1;
+                stats.log_bytes += log.size_bytes();
+                stats.index_bytes += log.index_bytes();
+            }
+        }
+        stats
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Inner {
+    /// What depends on the time alone: members and transactions that are overdue.
+    pub fn tick(&self) {
+        self.groups.tick();
+    }
+
+    /// Forces what is dirty to the disk, as `fsync` says; blocks.
+    pub fn sync(&self) {
+        for topic in self.topics.all() {
+            for partition in topic.partitions() {
+                partition.reserve_ahead();
+                let flush = partition.log.lock().take_flush();
+                if !flush.is_empty() {
+                    partition.run_flush(flush);
+                }
+            }
+        }
+        if self.config.fsync != Fsync::Never
+            && let Err(error) = self.meta.lock().sync()
+        {
+            tracing::error!(%error, "metadata cannot be synced");
+        }
+    }
+
+    /// Retention, expiry and the size of the metadata; blocks.
+    pub fn upkeep(&self, now_ms: i64) {
+        for topic in self.topics.all() {
+            let retention = topic.settings().retention;
+            for partition in topic.partitions() {
+                let outcome = partition.log.lock().retain(&retention, now_ms);
+                if let Err(error) = outcome {
+                    tracing::warn!(topic = topic.name, %error, "retention failed");
+                }
+            }
+        }
+        self.groups.expire_offsets(now_ms);
+        self.expire_txns(now_ms);
+        if let Err(error) = self.meta.lock().compact_if_due() {
+            tracing::warn!(%error, "metadata cannot be rewritten");
+        }
+    }
+
+    /// A producer id that was never given before.
+    ///
+    /// # Errors
+    /// `KafkaStorageError` when it cannot be made durable.
+    pub fn new_producer_id(&self) -> KResult<i64> {
+        let mut ids = self.producer_ids.lock();
+        if let Some(id) = ids.next() {
+            return Ok(id);
+        }
+        let next = ids.end + PRODUCER_ID_BLOCK;
+        let change = Change::ProducerIds { next };
+        let mut meta = self.meta.lock();
+        meta.commit(change, Durability::Synced).map_err(|_| Code::KafkaStorageError)?;
+        let first = ids.end;
+        *ids = first + 1..next;
+        Ok(first)
+    }
+}
+
+fn check(config: &BrokerConfig) -> Result<(), OpenError> {
+    let is_valid = [
+        (config.default_partitions >= 1, "default_partitions < 1"),
+        (config.max_connections >= 1, "max_connections < 1"),
+        (config.max_request_bytes >= 1_024, "max_request_bytes < 1024"),
+        (config.segment_bytes >= 1_024, "segment_bytes < 1024"),
+        (config.segment_bytes <= 1 << 30, "segment_bytes > 1 GiB"),
+    ];
+    match is_valid.into_iter().find(|(ok, _)| !ok) {
+        Some((_, reason)) => Err(OpenError::Config(reason)),
+        None => Ok(()),
+    }
+}
+
+/// Locks a folder by a file that names the holder.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut file = crate::log::files::open_rw(path).map_err(OpenError::io(path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let pid = file.read_to_string(&mut holder).ok().and_then(|_| holder.trim().parse().ok());
+            return Err(OpenError::Locked { path: path.to_owned(), pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(OpenError::io(path)(source)),
+    }
+    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(OpenError::io(path))?;
+    Ok(file)
+}
+
+/// Sums since the broker was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    connections: Arc<AtomicUsize>,
+}
+
+/// Counts a connection until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Counters {
+    pub fn received(&self, bytes: usize) {
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub fn sent(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub fn connection(&self) -> Held {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Held(self.connections.clone())
+    }
+}

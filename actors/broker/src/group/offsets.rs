@@ -1,0 +1,116 @@
+//! Committed offsets of groups: who may commit, what is stored, when it expires.
+
+use std::collections::BTreeMap;
+
+use super::{Groups, Identity};
+use crate::error::{Code, KResult};
+use crate::meta::{Change, CommittedOffset, Durability, GroupOffsets};
+
+/// Bytes of metadata that a client may store with an offset.
+pub(crate) const MAX_METADATA_BYTES: usize = 4_096;
+/// Offsets of a group without members are kept this long after the last commit.
+const OFFSET_RETENTION_MS: i64 = 7 * 24 * 3_600 * 1_000;
+
+/// Which committed offsets of a group are asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum OffsetsQuery {
+    All,
+    Of(BTreeMap<String, Vec<i32>>),
+}
+
+impl Groups {
+    /// Stores offsets for a member, or for a client of a group without members.
+    ///
+    /// # Errors
+    /// What the member must know, `KafkaStorageError`.
+    pub fn commit(
+        &self,
+        group: &str,
+        identity: &Identity,
+        offsets: Vec<(String, i32, CommittedOffset)>,
+    ) -> KResult<()> {
+        self.check_commit(group, identity)?;
+        let change = Change::Offsets { group: group.to_owned(), offsets };
+        let mut meta = self.meta.lock();
+        meta.commit(change, Durability::Cached).map_err(|_| Code::KafkaStorageError)
+    }
+
+    fn check_commit(&self, group: &str, identity: &Identity) -> KResult<()> {
+        let now_ms = self.now_ms();
+        let outcome = self.live.lock().with(group, |g| g.may_commit(identity, now_ms));
+        match outcome {
+            Some(outcome) => outcome,
+            None if identity.generation < 0 => Ok(()),
+            None => Err(Code::UnknownMemberId),
+        }
+    }
+
+    /// Whether a transaction may commit offsets for a client.
+    ///
+    /// # Errors
+    /// What the member must know.
+    pub fn check_txn_commit(&self, group: &str, identity: &Identity) -> KResult<()> {
+        let now_ms = self.now_ms();
+        let outcome = self.live.lock().with(group, |g| g.may_commit_in_txn(identity, now_ms));
+        match outcome {
+            Some(outcome) => outcome,
+            None if identity.generation < 0 => Ok(()),
+            None => Err(Code::UnknownMemberId),
+        }
+    }
+
+    /// Committed offsets by topic and partition; `None` where nothing was committed.
+    pub fn offsets(&self, group: &str, query: &OffsetsQuery) -> BTreeMap<String, Vec<(i32, Option<CommittedOffset>)>> {
+        let meta = self.meta.lock();
+        let nothing = GroupOffsets::new();
+        let known = meta.state().groups.get(group).unwrap_or(&nothing);
+        let all = |(t, ps): (&String, &BTreeMap<i32, CommittedOffset>)| {
+            let found = ps.iter().map(|(p, o)| (*p, Some(o.clone()))).collect();
+            (t.clone(), found)
+        };
+        let some = |(t, ps): (&String, &Vec<i32>)| {
+            let of = |p: &i32| (*p, known.get(t).and_then(|o| o.get(p)).cloned());
+            (t.clone(), ps.iter().map(of).collect())
+        };
+        match query {
+            OffsetsQuery::All => known.iter().map(all).collect(),
+            OffsetsQuery::Of(wanted) => wanted.iter().map(some).collect(),
+        }
+    }
+
+    /// Removes committed offsets; a group with members keeps them.
+    ///
+    /// # Errors
+    /// `GroupIdNotFound`, `NonEmptyGroup`, `KafkaStorageError`.
+    pub fn delete_offsets(&self, group: &str, partitions: Vec<(String, i32)>) -> KResult<()> {
+        let view = self.view(group).ok_or(Code::GroupIdNotFound)?;
+        if !view.members.is_empty() {
+            return Err(Code::GroupSubscribedToTopic);
+        }
+        let change = Change::OffsetsDeleted { group: group.to_owned(), partitions };
+        let mut meta = self.meta.lock();
+        meta.commit(change, Durability::Cached).map_err(|_| Code::KafkaStorageError)
+    }
+
+    /// Forgets groups without members that committed nothing for seven days.
+    pub fn expire_offsets(&self, now_ms: i64) {
+        let live = self.live.lock();
+        let mut meta = self.meta.lock();
+        let is_old = |o: &CommittedOffset| o.committed_ms < now_ms - OFFSET_RETENTION_MS;
+        let expired: Vec<String> = meta
+            .state()
+            .groups
+            .iter()
+            .filter(|(id, offsets)| {
+                !live.groups.contains_key(*id) && offsets.values().flat_map(BTreeMap::values).all(is_old)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for group in expired {
+            if let Err(error) = meta.commit(Change::GroupDeleted { group }, Durability::Cached) {
+                tracing::warn!(%error, "an expired group cannot be removed");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A single-node broker that speaks the Kafka protocol, as a library.
+//!
+//! It is a default and a test bed: unmodified Kafka clients work against it. It is not a cluster:
+//! there is no replication, and nothing here knows what the records mean or who embeds it.
+//!
+//! Where to start:
+//! - [`Broker`] (`broker.rs`): open, serve, close;
+//! - `log/`: the records of one partition, durable and recovered;
+//! - `topic/`: topics, partitions, settings, readers that wait;
+//! - `group/`: consumer groups as a state machine without clock or sockets;
+//! - `txn/`: transactions over partitions and committed offsets;
+//! - `meta/`: what must survive a restart beside records;
+//! - `api/`: one function per request of the protocol, and the table of what is supported;
+//! - `connection.rs`, `wire.rs`: frames, bounds, decoding.
+//!
+//! Invariants: an acknowledged record survives the end of the process; an offset is never given
+//! twice; what a client sends can end its own connection, nothing else.
+
+mod api;
+mod broker;
+mod config;
+mod connection;
+mod error;
+mod group;
+mod log;
+mod meta;
+mod serve;
+mod topic;
+mod txn;
+mod wire;
+
+pub use broker::{Broker, BrokerStats};
+pub use config::{BrokerConfig, Fsync};
+pub use error::{OpenError, TopicError};
+
+/// Partitions that one topic may have.
+pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;
+/// Partitions that one broker may have.
+pub const MAX_PARTITIONS: i32 = 8_192;
+
+/// Milliseconds since the epoch by the system's clock.
+pub(crate) fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX)
+}

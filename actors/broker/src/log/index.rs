@@ -1,0 +1,193 @@
+//! The sparse index of one segment: one entry per [`INDEX_INTERVAL_BYTES`], by offset and by time.
+//!
+//! An entry describes the batches from its position up to the next entry's; its time is the largest
+//! in that stretch. Kept in memory (16 bytes per 4 KiB of log) and written beside the segment once
+//! that is complete; a missing or damaged file is rebuilt from the segment.
+
+use super::batch::BatchHeader;
+use super::producers::AbortedTxn;
+
+/// Bytes of log that one entry stands for, at least.
+pub(crate) const INDEX_INTERVAL_BYTES: u64 = 4_096;
+const MAGIC: &[u8; 8] = b"swidx\0\0\x01";
+const FIXED_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IndexEntry {
+    /// Base offset of the stretch, relative to that of the segment.
+    pub relative_offset: u32,
+    pub position: u32,
+    pub max_timestamp_ms: i64,
+}
+
+/// Entries in the order of the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SparseIndex {
+    entries: Vec<IndexEntry>,
+}
+
+impl SparseIndex {
+    /// Adds the batch at `position`; `header.base_offset` is the one it has in the log.
+    pub fn note(&mut self, segment_base: i64, position: u64, header: &BatchHeader) {
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        if let Some(last) = self.entries.last_mut()
+            && u64::from(position - last.position) < INDEX_INTERVAL_BYTES
+        {
+            last.max_timestamp_ms = last.max_timestamp_ms.max(header.max_timestamp_ms);
+            return;
+        }
+        let relative = header.base_offset - segment_base;
+        self.entries.push(IndexEntry {
+            relative_offset: u32::try_from(relative).unwrap_or(u32::MAX),
+            position,
+            max_timestamp_ms: header.max_timestamp_ms,
+        });
+    }
+
+    /// Where to start reading for an offset relative to the segment.
+    pub fn position_of(&self, relative_offset: i64) -> u64 {
+        let after = self.entries.partition_point(|e| i64::from(e.relative_offset) <= relative_offset);
+        self.entries.get(after.saturating_sub(1)).map_or(0, |e| u64::from(e.position))
+    }
+
+    /// Where to start reading for the first batch at or after a time.
+    pub fn position_of_time(&self, timestamp_ms: i64) -> Option<u64> {
+        let entry = self.entries.iter().find(|e| e.max_timestamp_ms >= timestamp_ms)?;
+        Some(u64::from(entry.position))
+    }
+
+    pub fn max_timestamp_ms(&self) -> Option<i64> {
+        self.entries.iter().map(|e| e.max_timestamp_ms).max()
+    }
+
+    /// Bytes of memory that the entries take.
+    pub fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<IndexEntry>()
+    }
+
+    /// Gives back memory reserved for growth.
+    pub fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+    }
+}
+
+/// Everything that is written beside a complete segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SealedSegment {
+    pub size: u64,
+    /// Offset after the last record.
+    pub next_offset: i64,
+    pub index: SparseIndex,
+    /// Aborted transactions whose marker is in this segment.
+    pub aborted: Vec<AbortedTxn>,
+}
+
+impl SealedSegment {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FIXED_BYTES + self.index.entries.len() * 16);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.size.to_be_bytes());
+        out.extend_from_slice(&self.next_offset.to_be_bytes());
+        for len in [self.index.entries.len(), self.aborted.len()] {
+            let len = u32::try_from(len).expect("a segment has fewer than 2^32 batches");
+            out.extend_from_slice(&len.to_be_bytes());
+        }
+        for entry in &self.index.entries {
+            out.extend_from_slice(&entry.relative_offset.to_be_bytes());
+            out.extend_from_slice(&entry.position.to_be_bytes());
+            out.extend_from_slice(&entry.max_timestamp_ms.to_be_bytes());
+        }
+        for txn in &self.aborted {
+            for field in [txn.producer_id, txn.first_offset, txn.last_offset] {
+                out.extend_from_slice(&field.to_be_bytes());
+            }
+        }
+        let crc = crc32c::crc32c(&out[12..]);
+        out[8..12].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    /// Reads what [`Self::encode`] wrote; `None` for anything else.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (crc, rest) = rest.split_first_chunk::<4>()?;
+        if crc32c::crc32c(rest) != u32::from_be_bytes(*crc) {
+            return None;
+        }
+        let (size, rest) = rest.split_first_chunk::<8>()?;
+        let (next_offset, rest) = rest.split_first_chunk::<8>()?;
+        let (entry_count, rest) = rest.split_first_chunk::<4>()?;
+        let (aborted_count, rest) = rest.split_first_chunk::<4>()?;
+        let entry_bytes = usize::try_from(u32::from_be_bytes(*entry_count)).ok()? * 16;
+        let aborted_bytes = usize::try_from(u32::from_be_bytes(*aborted_count)).ok()? * 24;
+        if rest.len() != entry_bytes + aborted_bytes {
+            return None;
+        }
+        let (entries, aborted) = rest.split_at(entry_bytes);
+        let entry = |c: &[u8; 16]| IndexEntry {
+            relative_offset: u32::from_be_bytes([c[0], c[1], c[2], c[3]]),
+            position: u32::from_be_bytes([c[4], c[5], c[6], c[7]]),
+            max_timestamp_ms: long(c, 8),
+        };
+        let txn =
+            |c: &[u8; 24]| AbortedTxn { producer_id: long(c, 0), first_offset: long(c, 8), last_offset: long(c, 16) };
+        Some(Self {
+            size: u64::from_be_bytes(*size),
+            next_offset: i64::from_be_bytes(*next_offset),
+            index: SparseIndex { entries: entries.as_chunks::<16>().0.iter().map(entry).collect() },
+            aborted: aborted.as_chunks::<24>().0.iter().map(txn).collect(),
+        })
+    }
+}
+
+fn long(bytes: &[u8], at: usize) -> i64 {
+    let mut field = [0; 8];
+    field.copy_from_slice(&bytes[at..at + 8]);
+    i64::from_be_bytes(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::tests::{NO_PRODUCER, batch};
+    use super::*;
+
+    fn index_of(batches: &[(i64, u64, i64)]) -> SparseIndex {
+        let mut index = SparseIndex::default();
+        for &(offset, position, time) in batches {
+            let mut header = BatchHeader::parse(&batch(1, time, NO_PRODUCER)).unwrap();
+            header.base_offset = offset;
+            index.note(1_000, position, &header);
+        }
+        index
+    }
+
+    #[test]
+    fn one_entry_stands_for_four_kilobytes() {
+        let index = index_of(&[(1_000, 0, 5), (1_001, 100, 9), (1_002, 5_000, 7)]);
+        assert_eq!(index.entries.len(), 2);
+        assert_eq!(index.position_of(1), 0);
+        assert_eq!(index.position_of(2), 5_000);
+        assert_eq!(index.position_of_time(8), Some(0));
+        assert_eq!(index.position_of_time(10), None);
+        assert_eq!(index.max_timestamp_ms(), Some(9));
+    }
+
+    #[test]
+    fn a_sealed_segment_reads_back_and_damage_is_noticed() {
+        let sealed = SealedSegment {
+            size: 9_000,
+            next_offset: 1_003,
+            index: index_of(&[(1_000, 0, 5), (1_002, 5_000, 7)]),
+            aborted: vec![AbortedTxn { producer_id: 1, first_offset: 2, last_offset: 3 }],
+        };
+        let mut bytes = sealed.encode();
+        assert_eq!(SealedSegment::decode(&bytes), Some(sealed));
+        for at in 0..bytes.len() {
+            bytes[at] ^= 0x10;
+            assert_eq!(SealedSegment::decode(&bytes), None, "byte {at}");
+            bytes[at] ^= 0x10;
+        }
+        assert_eq!(SealedSegment::decode(&bytes[..bytes.len() - 1]), None);
+    }
+}

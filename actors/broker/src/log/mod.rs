@@ -1,0 +1,288 @@
+//! The log of one partition: append, read by offset and time, recover, expire.
+//!
+//! It knows batches, not topics, clients or tasks; one lock around it makes it safe to share.
+//!
+//! Invariants:
+//! - a batch is handed to the operating system before its offset is told to anyone;
+//! - offsets grow and are never given twice, whatever happens to the machine ([`reservation`]);
+//! - a failed write leaves the log as it was, or read-only.
+//!
+//! Start with [`PartitionLog::append`], then `reader.rs` and `upkeep.rs`.
+
+pub(crate) mod batch;
+pub(crate) mod files;
+mod index;
+pub(crate) mod producers;
+mod reader;
+mod recovery;
+mod reservation;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::{Code, KResult};
+use batch::{BatchHeader, HEADER_BYTES, Marker};
+use producers::{Producers, Verdict};
+pub(crate) use reader::TimedOffset;
+use recovery::{Recovered, Trust};
+pub(crate) use reservation::BootId;
+use reservation::{Found, RESERVE_AHEAD, Reservation};
+pub(crate) use segment::{Oversized, ReadRange};
+use segment::{Segment, WriteFailure};
+pub(crate) use upkeep::{Flush, Retention};
+
+/// How a log is opened.
+#[derive(Debug, Clone)]
+pub(crate) struct LogOptions {
+    pub boot: BootId,
+    pub fsync: crate::Fsync,
+    /// Offset below which records were deleted by request.
+    pub start_offset: i64,
+}
+
+/// Topic settings that decide about one append.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AppendRules {
+    pub segment_bytes: u64,
+    pub max_message_bytes: usize,
+    pub now_ms: i64,
+    pub timestamps: Timestamps,
+}
+
+/// Whose clock the records of a topic carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timestamps {
+    Producer,
+    Append,
+}
+
+/// Where a batch is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub base_offset: i64,
+    /// -1 when the producer's time stands.
+    pub append_time_ms: i64,
+}
+
+/// Whether a log takes records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The file system failed in a way that leaves the end of the file unknown.
+    ReadOnly,
+    Deleted,
+}
+
+/// One partition's records.
+#[derive(Debug)]
+pub(crate) struct PartitionLog {
+    dir: PathBuf,
+    fsync: crate::Fsync,
+    /// Ascending, never empty; the last is written to.
+    segments: Vec<Segment>,
+    next_offset: i64,
+    start_offset: i64,
+    producers: Producers,
+    reservation: Arc<Mutex<Reservation>>,
+    /// Offsets below are covered by a durable mark.
+    reserved: i64,
+    state: State,
+    pending: Flush,
+    is_dirty: bool,
+}
+
+impl PartitionLog {
+    /// Opens or creates the log in a folder and recovers its end.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(dir: &Path, options: LogOptions) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let (reservation, found) = Reservation::open(dir, options.boot)?;
+        let never = options.fsync == crate::Fsync::Never;
+        let trust = match found {
+            Found::OtherBoot { .. } | Found::Damaged if never => Trust::Nothing,
+            Found::SameBoot { .. } | Found::OtherBoot { .. } | Found::Damaged | Found::Nothing => Trust::IndexFiles,
+        };
+        let recovered = recovery::recover(dir, trust)?;
+        if recovered.torn_bytes > 0 {
+            let torn_bytes = recovered.torn_bytes;
+            tracing::warn!(dir = %dir.display(), torn_bytes, "cut a torn batch off the log");
+        }
+        let mut log = Self::assemble(dir, options.fsync, recovered, reservation);
+        log.start_offset = log.segments[0].base.max(options.start_offset);
+        log.resume(found)?;
+        Ok(log)
+    }
+
+    fn assemble(dir: &Path, fsync: crate::Fsync, recovered: Recovered, reservation: Reservation) -> Self {
+        let last = recovered.segments.last().expect("recovery yields one");
+        let mut log = Self {
+            dir: dir.to_owned(),
+            fsync,
+            next_offset: last.next_offset,
+            start_offset: 0,
+            segments: recovered.segments,
+            producers: recovered.producers,
+            reservation: Arc::new(Mutex::new(reservation)),
+            reserved: 0,
+            state: State::Open,
+            pending: Flush::default(),
+            is_dirty: false,
+        };
+        for base in recovered.unsealed {
+            log.enqueue_seal(base);
+        }
+        log
+    }
+
+    /// Goes on at the end of the log, or at the mark where records may have been lost.
+    fn resume(&mut self, found: Found) -> io::Result<()> {
+        match found {
+            Found::Nothing => self.reserve_to(self.next_offset + RESERVE_AHEAD)?,
+            Found::SameBoot { mark } => self.reserved = mark,
+            Found::OtherBoot { mark } => self.jump_to(mark)?,
+            Found::Damaged => self.jump_to(self.next_offset + RESERVE_AHEAD)?,
+        }
+        Ok(())
+    }
+
+    fn jump_to(&mut self, mark: i64) -> io::Result<()> {
+        self.reserved = self.next_offset;
+        if mark > self.next_offset {
+            self.next_offset = mark;
+            self.reserved = mark;
+            self.roll()?;
+        }
+        Ok(())
+    }
+
+    /// Appends a batch that [`BatchHeader::check_produced`] accepted.
+    ///
+    /// # Errors
+    /// `KafkaStorageError` when the file system refuses (the log is unchanged), and those of
+    /// [`Producers::check`].
+    pub fn append(&mut self, header: &BatchHeader, batch: &[u8], rules: &AppendRules) -> KResult<Appended> {
+        if batch.len() > rules.max_message_bytes {
+            return Err(Code::MessageTooLarge);
+        }
+        if header.producer_id >= 0
+            && let Verdict::Duplicate { base_offset, append_time_ms } = self.producers.check(header)?
+        {
+            return Ok(Appended { base_offset, append_time_ms });
+        }
+        let mut placed = *header;
+        placed.base_offset = self.make_room(header, rules)?;
+        let mut patched = batch::with_base_offset(batch, placed.base_offset);
+        let records = &batch[HEADER_BYTES..];
+        let append_time_ms = match rules.timestamps {
+            Timestamps::Producer => -1,
+            Timestamps::Append => {
+                batch::stamp(&mut patched, records, rules.now_ms);
+                placed.max_timestamp_ms = rules.now_ms;
+                rules.now_ms
+            }
+        };
+        self.write(&placed, &patched, records)?;
+        self.active().touch(rules.now_ms);
+        if placed.producer_id >= 0 {
+            self.producers.note_batch(&placed, append_time_ms, rules.now_ms);
+        }
+        Ok(Appended { base_offset: placed.base_offset, append_time_ms })
+    }
+
+    /// Ends a producer's transaction in this partition.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; `InvalidProducerEpoch` when a newer producer wrote here.
+    pub fn append_marker(&mut self, producer: (i64, i16), kind: Marker, rules: &AppendRules) -> KResult<i64> {
+        let bytes = batch::marker(producer.0, producer.1, kind, rules.now_ms);
+        let mut placed = BatchHeader::parse(&bytes).expect("built with a whole header");
+        placed.base_offset = self.make_room(&placed, rules)?;
+        let patched = batch::with_base_offset(&bytes, placed.base_offset);
+        self.write(&placed, &patched, &bytes[HEADER_BYTES..])?;
+        self.active().touch(rules.now_ms);
+        let aborted = self.producers.note_marker(&placed, kind, rules.now_ms);
+        self.active().aborted.extend(aborted);
+        Ok(placed.base_offset)
+    }
+
+    /// The offset for the next batch, in a segment and a reservation that have room for it.
+    fn make_room(&mut self, header: &BatchHeader, rules: &AppendRules) -> KResult<i64> {
+        match self.state {
+            State::Open => {}
+            State::ReadOnly => return Err(Code::KafkaStorageError),
+            State::Deleted => return Err(Code::UnknownTopicOrPartition),
+        }
+        let storage = |error: io::Error| {
+            tracing::error!(%error, "log cannot be extended");
+            Code::KafkaStorageError
+        };
+        let base = self.next_offset;
+        let after = base + i64::from(header.last_offset_delta) + 1;
+        let active = self.active();
+        let is_full =
+            active.size + header.total_bytes as u64 > rules.segment_bytes || after - active.base > i64::from(i32::MAX);
+        if active.size > 0 && is_full {
+            self.roll().map_err(storage)?;
+        }
+        if after > self.reserved {
+            self.reserve_to(after + RESERVE_AHEAD).map_err(storage)?;
+        }
+        Ok(base)
+    }
+
+    fn write(&mut self, header: &BatchHeader, patched: &[u8], records: &[u8]) -> KResult<()> {
+        match self.active().append(patched, records) {
+            Ok(()) => {}
+            Err(WriteFailure::Undone(error)) => {
+                tracing::error!(%error, "append failed");
+                return Err(Code::KafkaStorageError);
+            }
+            Err(WriteFailure::Broken(error)) => {
+                tracing::error!(%error, "append failed and could not be undone: log is read-only");
+                self.state = State::ReadOnly;
+                return Err(Code::KafkaStorageError);
+            }
+        }
+        self.active().note(header);
+        self.next_offset = header.last_offset() + 1;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    fn active(&mut self) -> &mut Segment {
+        self.segments.last_mut().expect("a log has a segment")
+    }
+
+    /// Offset that the next record gets.
+    pub fn high_watermark(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// Offset of the oldest record that is kept.
+    pub fn start_offset(&self) -> i64 {
+        self.start_offset
+    }
+
+    /// Offset up to which all transactions have ended.
+    pub fn last_stable_offset(&self) -> i64 {
+        self.producers.first_open_offset().unwrap_or(self.next_offset)
+    }
+
+    pub fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    /// Bytes in all segments.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.size).sum()
+    }
+}

@@ -1,0 +1,212 @@
+//! What one partition knows of its idempotent and transactional producers.
+//!
+//! Invariants: per producer at most [`REMEMBERED_BATCHES`] batches are kept (the number of requests
+//! a client may have in flight); sequences of one epoch follow each other without a gap; an open
+//! transaction is known by its first offset. State is rebuilt from the log and its snapshots, it is
+//! never the only copy. Rules: KIP-98 and Kafka's `ProducerAppendInfo`.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{BatchHeader, Marker, advance_sequence};
+use crate::error::{Code, KResult};
+
+/// Batches per producer whose repetition is recognised.
+pub(crate) const REMEMBERED_BATCHES: usize = 5;
+/// A producer that wrote nothing for this long is forgotten.
+pub(crate) const PRODUCER_EXPIRY_MS: i64 = 24 * 3_600 * 1_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    first_sequence: i32,
+    last_sequence: i32,
+    base_offset: i64,
+    append_time_ms: i64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Producer {
+    epoch: i16,
+    recent: VecDeque<Remembered>,
+    last_used_ms: i64,
+    open_since_offset: Option<i64>,
+}
+
+/// A transaction whose records a reader of committed data must skip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AbortedTxn {
+    pub producer_id: i64,
+    pub first_offset: i64,
+    /// Offset of the abort marker.
+    pub last_offset: i64,
+}
+
+/// What to do with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Append,
+    /// Written before: answer with what was answered then.
+    Duplicate {
+        base_offset: i64,
+        append_time_ms: i64,
+    },
+}
+
+/// All producers of one partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Producers {
+    by_id: HashMap<i64, Producer>,
+}
+
+impl Producers {
+    /// Judges a batch before it is written.
+    ///
+    /// # Errors
+    /// `InvalidProducerEpoch` for a producer that a newer one replaced, `OutOfOrderSequenceNumber`
+    /// for a gap.
+    pub fn check(&self, header: &BatchHeader) -> KResult<Verdict> {
+        let Some(producer) = self.by_id.get(&header.producer_id) else {
+            return Ok(Verdict::Append);
+        };
+        if header.producer_epoch < producer.epoch {
+            return Err(Code::InvalidProducerEpoch);
+        }
+        if header.producer_epoch > producer.epoch {
+            return first_of_epoch(header);
+        }
+        let same =
+            |r: &&Remembered| r.first_sequence == header.base_sequence && r.last_sequence == header.last_sequence();
+        if let Some(known) = producer.recent.iter().find(same) {
+            return Ok(Verdict::Duplicate { base_offset: known.base_offset, append_time_ms: known.append_time_ms });
+        }
+        match producer.recent.back() {
+            Some(last) if header.base_sequence != advance_sequence(last.last_sequence, 1) => {
+                Err(Code::OutOfOrderSequenceNumber)
+            }
+            Some(_) => Ok(Verdict::Append),
+            None => first_of_epoch(header),
+        }
+    }
+
+    /// Remembers a data batch that was written at `now_ms`; `append_time_ms` is what its producer
+    /// was told.
+    pub fn note_batch(&mut self, header: &BatchHeader, append_time_ms: i64, now_ms: i64) {
+        let producer = self.by_id.entry(header.producer_id).or_default();
+        if header.producer_epoch != producer.epoch {
+            producer.recent.clear();
+            producer.epoch = header.producer_epoch;
+        }
+        if producer.recent.len() == REMEMBERED_BATCHES {
+            producer.recent.pop_front();
+        }
+        producer.recent.push_back(Remembered {
+            first_sequence: header.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset: header.base_offset,
+            append_time_ms,
+        });
+        producer.last_used_ms = producer.last_used_ms.max(now_ms);
+        if header.is_transactional() {
+            producer.open_since_offset.get_or_insert(header.base_offset);
+        }
+    }
+
+    /// Remembers a marker that was written; the aborted transaction it ends, if it is one.
+    pub fn note_marker(&mut self, header: &BatchHeader, kind: Marker, now_ms: i64) -> Option<AbortedTxn> {
+        let producer = self.by_id.entry(header.producer_id).or_default();
+        if header.producer_epoch > producer.epoch {
+            producer.epoch = header.producer_epoch;
+            producer.recent.clear();
+        }
+        producer.last_used_ms = producer.last_used_ms.max(now_ms);
+        let first_offset = producer.open_since_offset.take()?;
+        match kind {
+            Marker::Commit => None,
+            Marker::Abort => {
+                Some(AbortedTxn { producer_id: header.producer_id, first_offset, last_offset: header.base_offset })
+            }
+        }
+    }
+
+    /// Whether a producer has an open transaction here.
+    pub fn is_open(&self, producer_id: i64) -> bool {
+        self.by_id.get(&producer_id).is_some_and(|p| p.open_since_offset.is_some())
+    }
+
+    /// First offset of the oldest open transaction.
+    pub fn first_open_offset(&self) -> Option<i64> {
+        self.by_id.values().filter_map(|p| p.open_since_offset).min()
+    }
+
+    /// Forgets producers without an open transaction that wrote nothing for a day.
+    pub fn expire(&mut self, now_ms: i64) {
+        self.by_id.retain(|_, p| p.open_since_offset.is_some() || p.last_used_ms > now_ms - PRODUCER_EXPIRY_MS);
+    }
+}
+
+fn first_of_epoch(header: &BatchHeader) -> KResult<Verdict> {
+    if header.base_sequence == 0 { Ok(Verdict::Append) } else { Err(Code::OutOfOrderSequenceNumber) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batch::tests::{Producer as P, batch};
+    use super::*;
+
+    fn header(epoch: i16, sequence: i32, count: i32) -> BatchHeader {
+        let producer = P { id: 9, epoch, sequence };
+        BatchHeader::parse(&batch(count, 1, producer)).unwrap()
+    }
+
+    fn written(producers: &mut Producers, mut h: BatchHeader, base_offset: i64) {
+        h.base_offset = base_offset;
+        producers.note_batch(&h, -1, 0);
+    }
+
+    #[test]
+    fn a_repeated_batch_is_answered_with_its_first_offset() {
+        let mut p = Producers::default();
+        written(&mut p, header(0, 0, 10), 100);
+        written(&mut p, header(0, 10, 5), 110);
+        let verdict = p.check(&header(0, 0, 10)).unwrap();
+        assert_eq!(verdict, Verdict::Duplicate { base_offset: 100, append_time_ms: -1 });
+    }
+
+    #[test]
+    fn a_gap_in_the_sequence_is_refused() {
+        let mut p = Producers::default();
+        written(&mut p, header(0, 0, 10), 0);
+        assert_eq!(p.check(&header(0, 10, 1)), Ok(Verdict::Append));
+        assert_eq!(p.check(&header(0, 11, 1)), Err(Code::OutOfOrderSequenceNumber));
+    }
+
+    #[test]
+    fn an_older_epoch_is_fenced_and_a_newer_one_starts_at_zero() {
+        let mut p = Producers::default();
+        written(&mut p, header(3, 0, 1), 0);
+        assert_eq!(p.check(&header(2, 1, 1)), Err(Code::InvalidProducerEpoch));
+        assert_eq!(p.check(&header(4, 1, 1)), Err(Code::OutOfOrderSequenceNumber));
+        assert_eq!(p.check(&header(4, 0, 1)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn only_the_last_five_batches_are_remembered() {
+        let mut p = Producers::default();
+        for i in 0..6 {
+            written(&mut p, header(0, i, 1), i64::from(i));
+        }
+        assert_eq!(p.check(&header(0, 0, 1)), Err(Code::OutOfOrderSequenceNumber));
+        assert!(matches!(p.check(&header(0, 1, 1)), Ok(Verdict::Duplicate { base_offset: 1, .. })));
+    }
+
+    #[test]
+    fn idle_producers_are_forgotten() {
+        let mut p = Producers::default();
+        written(&mut p, header(0, 0, 1), 0);
+        p.expire(PRODUCER_EXPIRY_MS - 1);
+        assert_eq!(p.by_id.len(), 1);
+        p.expire(PRODUCER_EXPIRY_MS);
+        assert!(p.by_id.is_empty());
+    }
+}

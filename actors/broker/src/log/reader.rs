@@ -1,0 +1,109 @@
+//! Reading a partition's log: by offset, by time, and which transactions a reader must skip.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::PartitionLog;
+use super::batch::{BatchHeader, record_at_or_after};
+use super::producers::AbortedTxn;
+use super::segment::{Oversized, ReadRange, Segment};
+
+/// An offset found by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimedOffset {
+    pub offset: i64,
+    pub timestamp_ms: i64,
+}
+
+impl PartitionLog {
+    /// Whole batches of one segment, beginning with the one that holds `range.from`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn read(&self, range: ReadRange) -> io::Result<Bytes> {
+        if range.from >= range.upto {
+            return Ok(Bytes::new());
+        }
+        for segment in &self.segments[self.segment_of(range.from)..] {
+            if segment.base >= range.upto {
+                break;
+            }
+            let inside = ReadRange { from: range.from.max(segment.base), ..range };
+            if inside.from < segment.next_offset {
+                return segment.read(inside);
+            }
+        }
+        Ok(Bytes::new())
+    }
+
+    /// Bytes that [`Self::read`] could return without a limit: an upper bound, found in memory.
+    pub fn available_bytes(&self, from: i64, upto: i64) -> u64 {
+        if from >= upto {
+            return 0;
+        }
+        let first = self.segment_of(from);
+        let after: u64 = self.segments[first + 1..].iter().map(|s| s.size).sum();
+        self.segments[first].bytes_from(from) + after
+    }
+
+    /// The first record at or after a time.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn offset_at_time(&self, timestamp_ms: i64) -> io::Result<Option<TimedOffset>> {
+        for segment in &self.segments {
+            let Some(position) = segment.index.position_of_time(timestamp_ms) else {
+                continue;
+            };
+            let start = self.start_offset;
+            let hit = segment.find(position, |h| {
+                let matches = h.max_timestamp_ms >= timestamp_ms && h.last_offset() >= start;
+                (matches && !h.is_control()).then_some(*h)
+            })?;
+            if let Some(header) = hit {
+                return self.record_in(segment, &header, timestamp_ms).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the largest time.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn offset_of_max_time(&self) -> io::Result<Option<TimedOffset>> {
+        let newest = self.segments.iter().filter_map(|s| s.index.max_timestamp_ms()).max();
+        match newest {
+            Some(timestamp_ms) => self.offset_at_time(timestamp_ms),
+            None => Ok(None),
+        }
+    }
+
+    /// The record inside a batch where it is not compressed, else the batch's first one.
+    fn record_in(&self, segment: &Segment, header: &BatchHeader, timestamp_ms: i64) -> io::Result<TimedOffset> {
+        let batch = segment.read(ReadRange {
+            from: header.base_offset,
+            upto: header.base_offset + 1,
+            max_bytes: header.total_bytes,
+            oversized_first: Oversized::Return,
+        })?;
+        let (delta, found_ms) = record_at_or_after(&batch, timestamp_ms);
+        Ok(TimedOffset { offset: (header.base_offset + delta).max(self.start_offset), timestamp_ms: found_ms })
+    }
+
+    /// Aborted transactions with records in a range of offsets.
+    pub fn aborted_in(&self, from: i64, upto: i64) -> Vec<AbortedTxn> {
+        self.segments
+            .iter()
+            .flat_map(|s| &s.aborted)
+            .filter(|t| t.last_offset >= from && t.first_offset < upto)
+            .copied()
+            .collect()
+    }
+
+    /// Index of the segment that holds an offset, or the first after it.
+    fn segment_of(&self, offset: i64) -> usize {
+        self.segments.partition_point(|s| s.base <= offset).saturating_sub(1)
+    }
+}

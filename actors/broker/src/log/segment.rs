@@ -1,0 +1,264 @@
+//! One file of a partition's log: whole batches one after the other, named by its first offset.
+//!
+//! Invariants: `size` counts only complete, checked batches; offsets grow; only the last segment of
+//! a log is written to.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::batch::{BatchHeader, HEADER_BYTES};
+use super::files;
+use super::index::{INDEX_INTERVAL_BYTES, SealedSegment, SparseIndex};
+use super::producers::AbortedTxn;
+
+/// A segment and its index.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub base: i64,
+    pub file: Arc<File>,
+    pub size: u64,
+    pub index: SparseIndex,
+    /// Offset after the last record, at least `base`.
+    pub next_offset: i64,
+    pub aborted: Vec<AbortedTxn>,
+    /// When the first batch was appended, as far as known.
+    pub begun_ms: Option<i64>,
+    /// When the last batch was appended, as far as known.
+    pub written_ms: Option<i64>,
+}
+
+/// What a reader wants from a segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadRange {
+    pub from: i64,
+    /// Batches that begin here or later are left out.
+    pub upto: i64,
+    pub max_bytes: usize,
+    pub oversized_first: Oversized,
+}
+
+/// Whether a first batch larger than the limit is returned all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Oversized {
+    Return,
+    Withhold,
+}
+
+impl Segment {
+    /// Creates or opens the file for offsets from `base`; the caller recovers its content.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(dir: &Path, base: i64) -> io::Result<Self> {
+        let file = files::open_append(&segment_path(dir, base, "log"))?;
+        Ok(Self {
+            base,
+            file: Arc::new(file),
+            size: 0,
+            index: SparseIndex::default(),
+            next_offset: base,
+            aborted: Vec::new(),
+            begun_ms: None,
+            written_ms: None,
+        })
+    }
+
+    /// Takes over what its index file said.
+    pub fn restore(&mut self, sealed: SealedSegment) {
+        self.size = sealed.size;
+        self.next_offset = sealed.next_offset;
+        self.index = sealed.index;
+        self.aborted = sealed.aborted;
+    }
+
+    pub fn sealed(&self) -> SealedSegment {
+        SealedSegment {
+            size: self.size,
+            next_offset: self.next_offset,
+            index: self.index.clone(),
+            aborted: self.aborted.clone(),
+        }
+    }
+
+    /// Takes note of the time of an append.
+    pub fn touch(&mut self, now_ms: i64) {
+        self.begun_ms.get_or_insert(now_ms);
+        self.written_ms = Some(now_ms);
+    }
+
+    /// Takes the times of appends from the file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn touch_as_file(&mut self) -> io::Result<()> {
+        let modified = self.file.metadata()?.modified()?;
+        let since_epoch = modified.duration_since(std::time::UNIX_EPOCH);
+        let modified_ms = since_epoch.unwrap_or_default().as_millis();
+        self.touch(i64::try_from(modified_ms).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// The later of the last append and the newest record's own time.
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.index.max_timestamp_ms().max(self.written_ms)
+    }
+
+    /// Counts a batch that is in the file at the end.
+    pub fn note(&mut self, header: &BatchHeader) {
+        self.index.note(self.base, self.size, header);
+        self.size += header.total_bytes as u64;
+        self.next_offset = header.last_offset() + 1;
+    }
+
+    /// Writes a batch at the end; after an error the file is cut back to its former end.
+    ///
+    /// # Errors
+    /// The failed write, and whether the cut failed too: then the segment must not be written again.
+    pub fn append(&mut self, header: &[u8], records: &[u8]) -> Result<(), WriteFailure> {
+        files::write_both(&self.file, header, records).map_err(|source| match self.file.set_len(self.size) {
+            Ok(()) => WriteFailure::Undone(source),
+            Err(_) => WriteFailure::Broken(source),
+        })
+    }
+
+    /// Whole batches of a range; empty when the segment has none.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn read(&self, range: ReadRange) -> io::Result<Bytes> {
+        let mut position = self.index.position_of(range.from - self.base);
+        loop {
+            let wanted = range.max_bytes as u64 + INDEX_INTERVAL_BYTES + HEADER_BYTES as u64;
+            let chunk = self.chunk(position, wanted)?;
+            match cut(&chunk, &range) {
+                Cut::Batches { start, end } => return Ok(chunk.slice(start..end)),
+                Cut::Nothing => return Ok(Bytes::new()),
+                Cut::Skip(bytes) => position += bytes,
+                Cut::Oversized { at, bytes } => {
+                    return self.chunk(position + at as u64, bytes as u64);
+                }
+            }
+        }
+    }
+
+    /// Bytes from an index position to the end: an upper bound of what a reader gets.
+    pub fn bytes_from(&self, offset: i64) -> u64 {
+        self.size - self.index.position_of(offset - self.base).min(self.size)
+    }
+
+    /// Headers of the batches from a position on, until `visit` returns a value.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn find<T>(
+        &self,
+        mut position: u64,
+        mut visit: impl FnMut(&BatchHeader) -> Option<T>,
+    ) -> io::Result<Option<T>> {
+        let mut bytes = [0_u8; HEADER_BYTES];
+        while position + HEADER_BYTES as u64 <= self.size {
+            self.file.read_exact_at(&mut bytes, position)?;
+            let Some(header) = BatchHeader::parse(&bytes) else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            if let Some(found) = visit(&header) {
+                return Ok(Some(found));
+            }
+            position += header.total_bytes as u64;
+        }
+        Ok(None)
+    }
+
+    fn chunk(&self, position: u64, wanted: u64) -> io::Result<Bytes> {
+        let length = wanted.min(self.size.saturating_sub(position));
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut buffer = vec![0; length];
+        self.file.read_exact_at(&mut buffer, position)?;
+        Ok(Bytes::from(buffer))
+    }
+}
+
+/// How a failed write left the segment.
+#[derive(Debug)]
+pub(crate) enum WriteFailure {
+    Undone(io::Error),
+    Broken(io::Error),
+}
+
+enum Cut {
+    Batches {
+        start: usize,
+        end: usize,
+    },
+    Nothing,
+    /// The chunk ends before the range begins; go on after these bytes.
+    Skip(u64),
+    /// The first batch is not whole in the chunk.
+    Oversized {
+        at: usize,
+        bytes: usize,
+    },
+}
+
+fn cut(chunk: &[u8], range: &ReadRange) -> Cut {
+    let mut at = 0;
+    while let Some(header) = BatchHeader::parse(&chunk[at.min(chunk.len())..]) {
+        if header.last_offset() < range.from {
+            at += header.total_bytes;
+        } else {
+            return whole_batches(chunk, at, range);
+        }
+    }
+    if at == 0 { Cut::Nothing } else { Cut::Skip(at as u64) }
+}
+
+fn whole_batches(chunk: &[u8], start: usize, range: &ReadRange) -> Cut {
+    let mut end = start;
+    while let Some(header) = BatchHeader::parse(&chunk[end..]) {
+        if header.base_offset >= range.upto {
+            break;
+        }
+        let is_first = end == start;
+        let fits = end + header.total_bytes - start <= range.max_bytes;
+        if !fits && (!is_first || range.oversized_first == Oversized::Withhold) {
+            break;
+        }
+        if end + header.total_bytes > chunk.len() {
+            if is_first {
+                return Cut::Oversized { at: start, bytes: header.total_bytes };
+            }
+            break;
+        }
+        end += header.total_bytes;
+    }
+    if end == start { Cut::Nothing } else { Cut::Batches { start, end } }
+}
+
+/// Path of a file that belongs to the segment from `base`.
+pub(crate) fn segment_path(dir: &Path, base: i64, extension: &str) -> PathBuf {
+    dir.join(format!("{base:020}.{extension}"))
+}
+
+/// First offsets of all files with an extension, ascending.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn bases(dir: &Path, extension: &str) -> io::Result<Vec<i64>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let base = path.file_stem().and_then(|s| s.to_str()?.parse().ok());
+        if let Some(base) = base
+            && path.extension().is_some_and(|e| e == extension)
+        {
+            found.push(base);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}

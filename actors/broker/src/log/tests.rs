@@ -1,0 +1,228 @@
+//! A partition's log against its promises: dense offsets, recovery, reservations, retention.
+
+use std::path::Path;
+
+use super::batch::tests::{NO_PRODUCER, Producer, batch};
+use super::*;
+use crate::Fsync;
+
+fn options(boot: &str) -> LogOptions {
+    LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0 }
+}
+
+fn open(dir: &Path, boot: &str) -> PartitionLog {
+    PartitionLog::open(dir, options(boot)).unwrap()
+}
+
+fn rules() -> AppendRules {
+    AppendRules { segment_bytes: 1_000, max_message_bytes: 10_000, now_ms: 50, timestamps: Timestamps::Producer }
+}
+
+fn append(log: &mut PartitionLog, bytes: &[u8]) -> KResult<i64> {
+    let header = BatchHeader::check_produced(bytes).unwrap();
+    let appended = log.append(&header, bytes, &rules())?;
+    Ok(appended.base_offset)
+}
+
+fn append_many(log: &mut PartitionLog, count: i64) {
+    for i in 0..count {
+        append(log, &batch(1, i, NO_PRODUCER)).unwrap();
+    }
+}
+
+/// Base offsets of all batches that a reader gets from an offset on.
+fn offsets(log: &PartitionLog, mut from: i64) -> Vec<i64> {
+    let mut found = Vec::new();
+    loop {
+        let range = ReadRange { from, upto: log.high_watermark(), max_bytes: 300, oversized_first: Oversized::Return };
+        let bytes = log.read(range).unwrap();
+        let mut rest = &bytes[..];
+        if rest.is_empty() {
+            return found;
+        }
+        while let Some(header) = BatchHeader::parse(rest) {
+            found.push(header.base_offset);
+            from = header.last_offset() + 1;
+            rest = &rest[header.total_bytes..];
+        }
+    }
+}
+
+#[test]
+fn offsets_are_dense_within_one_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 30);
+    assert_eq!(log.segments.len(), 3, "71 bytes each in segments of 1000");
+    drop(log);
+    let mut log = open(dir.path(), "a");
+    assert_eq!(append(&mut log, &batch(3, 9, NO_PRODUCER)), Ok(30));
+    assert_eq!(log.high_watermark(), 33);
+    assert_eq!(offsets(&log, 0), (0..=30).collect::<Vec<_>>());
+}
+
+#[test]
+fn another_boot_leaves_a_gap_and_never_gives_an_offset_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 5);
+    drop(log);
+    // Loss of power: the last records never reached the disk.
+    let file = files::open_rw(&dir.path().join(format!("{:020}.log", 0))).unwrap();
+    file.set_len(71 * 2).unwrap();
+    let mut log = open(dir.path(), "b");
+    let mark = RESERVE_AHEAD;
+    assert_eq!(log.high_watermark(), mark);
+    assert_eq!(append(&mut log, &batch(1, 9, NO_PRODUCER)), Ok(mark));
+    assert_eq!(offsets(&log, 0), [0, 1, mark]);
+    assert_eq!(offsets(&log, 3), [mark], "a reader inside the gap goes on behind it");
+    drop(log);
+    let log = open(dir.path(), "b");
+    assert_eq!(log.high_watermark(), mark + 1);
+}
+
+#[test]
+fn a_boot_without_appends_keeps_the_gap_it_left() {
+    let dir = tempfile::tempdir().unwrap();
+    append_many(&mut open(dir.path(), "a"), 5);
+    let told = open(dir.path(), "b").high_watermark();
+    assert_eq!(open(dir.path(), "b").high_watermark(), told);
+    assert!(open(dir.path(), "c").high_watermark() >= told);
+}
+
+#[test]
+fn a_log_that_was_closed_goes_on_without_a_gap_in_another_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 5);
+    log.close().unwrap();
+    drop(log);
+    let mut log = open(dir.path(), "b");
+    assert_eq!(append(&mut log, &batch(1, 9, NO_PRODUCER)), Ok(5));
+    drop(log);
+    assert!(open(dir.path(), "c").high_watermark() > 6, "reserved again");
+}
+
+#[test]
+fn a_log_whose_marks_are_lost_skips_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    append_many(&mut open(dir.path(), "a"), 5);
+    std::fs::write(dir.path().join("reserved"), [0; 600]).unwrap();
+    assert_eq!(open(dir.path(), "a").high_watermark(), 5 + RESERVE_AHEAD);
+}
+
+#[test]
+fn producers_are_known_again_with_and_without_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    let producer = |sequence| Producer { id: 4, epoch: 0, sequence };
+    for sequence in 0..40 {
+        append(&mut log, &batch(1, 1, producer(sequence))).unwrap();
+    }
+    log.take_flush().run().unwrap();
+    let expected = log.producers.clone();
+    drop(log);
+    let mut log = open(dir.path(), "a");
+    assert_eq!(append(&mut log, &batch(1, 1, producer(38))), Ok(38));
+    assert_eq!(append(&mut log, &batch(1, 1, producer(41))), Err(Code::OutOfOrderSequenceNumber));
+    drop(log);
+    for base in segment::bases(dir.path(), "producers").unwrap() {
+        std::fs::remove_file(segment::segment_path(dir.path(), base, "producers")).unwrap();
+    }
+    let mut log = open(dir.path(), "a");
+    assert_eq!(append(&mut log, &batch(1, 1, producer(36))), Ok(36));
+    assert_eq!(log.producers.first_open_offset(), expected.first_open_offset());
+}
+
+#[test]
+fn an_open_transaction_holds_the_stable_offset_back_until_its_marker() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 2);
+    let mut bytes = batch(1, 1, Producer { id: 4, epoch: 0, sequence: 0 });
+    bytes[22] |= 0x10;
+    super::batch::tests::seal(&mut bytes);
+    assert_eq!(append(&mut log, &bytes), Ok(2));
+    append_many(&mut log, 1);
+    assert_eq!((log.last_stable_offset(), log.high_watermark()), (2, 4));
+    drop(log);
+    let mut log = open(dir.path(), "a");
+    assert_eq!(log.last_stable_offset(), 2, "known after a restart");
+    log.append_marker((4, 0), Marker::Abort, &rules()).unwrap();
+    assert_eq!(log.last_stable_offset(), 5);
+    let aborted = log.aborted_in(0, 5);
+    assert_eq!((aborted[0].first_offset, aborted[0].last_offset), (2, 4));
+    drop(log);
+    assert_eq!(open(dir.path(), "a").aborted_in(0, 5), aborted);
+    assert!(open(dir.path(), "a").aborted_in(5, 9).is_empty());
+}
+
+#[test]
+fn retention_by_age_and_size_removes_whole_old_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 60);
+    let keep = Retention { max_age_ms: None, max_bytes: Some(2_500), segment_ms: i64::MAX / 4 };
+    assert!(log.retain(&keep, 100).unwrap() > 0);
+    assert!(log.size_bytes() >= 2_500 && log.size_bytes() < 3_600);
+    assert_eq!(offsets(&log, log.start_offset())[0], log.start_offset());
+    let by_age = Retention { max_age_ms: Some(1_000), max_bytes: None, ..keep };
+    assert_eq!(log.retain(&by_age, 1_050).unwrap(), 0, "appended 1000 ms ago");
+    assert!(log.retain(&by_age, 1_100).unwrap() > 0);
+    assert_eq!((log.start_offset(), log.high_watermark()), (60, 60));
+    drop(log);
+    assert_eq!(open(dir.path(), "a").high_watermark(), 60);
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_leaves_the_log_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 2);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let real = std::mem::replace(&mut log.active().file, Arc::new(full));
+    let refused = append(&mut log, &batch(1, 9, NO_PRODUCER));
+    assert_eq!(refused, Err(Code::KafkaStorageError));
+    log.active().file = real;
+    assert_eq!(offsets(&log, 0), [0, 1]);
+}
+
+#[test]
+fn records_are_found_by_time_across_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    for i in 0..60 {
+        append(&mut log, &batch(1, i * 10, NO_PRODUCER)).unwrap();
+    }
+    let at = |t| log.offset_at_time(t).unwrap().map(|f| f.offset);
+    assert_eq!(at(0), Some(0));
+    assert_eq!(at(295), Some(30));
+    assert_eq!(at(590), Some(59));
+    assert_eq!(at(591), None);
+    let newest = log.offset_of_max_time().unwrap().unwrap();
+    assert_eq!((newest.offset, newest.timestamp_ms), (59, 590));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Whatever is cut off or overwritten at the end, a log opens with a prefix of what it had.
+    #[test]
+    fn a_damaged_tail_leaves_a_prefix(count in 1_i64..40, cut in 0_u64..900, flip in 0_u64..900) {
+        let dir = tempfile::tempdir().unwrap();
+        append_many(&mut open(dir.path(), "a"), count);
+        let last = *segment::bases(dir.path(), "log").unwrap().last().unwrap();
+        let path = segment::segment_path(dir.path(), last, "log");
+        let mut content = std::fs::read(&path).unwrap();
+        content.truncate(content.len().saturating_sub(usize::try_from(cut).unwrap()));
+        if let Some(byte) = content.get_mut(usize::try_from(flip).unwrap()) {
+            *byte ^= 0x40;
+        }
+        std::fs::write(&path, content).unwrap();
+        let mut log = open(dir.path(), "a");
+        let end = log.high_watermark();
+        proptest::prop_assert!(last <= end && end <= count);
+        append_many(&mut log, 1);
+        proptest::prop_assert_eq!(offsets(&log, 0), (0..=end).collect::<Vec<_>>());
+    }
+}

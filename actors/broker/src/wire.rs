@@ -1,0 +1,198 @@
+//! Decoding requests and encoding responses, with lengths checked before memory is taken.
+//!
+//! The generated decoders reserve memory for as many elements as a request claims. [`Guard`] refuses
+//! any claim that exceeds the bytes left, since every element takes at least one.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::buf::{ByteBuf, NotEnoughBytesError};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes, decode_request_header_from_buffer};
+
+/// Bytes of a request before its header's first string.
+const FIXED_HEADER_BYTES: usize = 8;
+/// First version of request headers with compact lengths.
+const FLEXIBLE_HEADER: i16 = 2;
+
+/// A request that does not follow the protocol; its connection is closed.
+#[derive(Debug, thiserror::Error)]
+#[error("malformed request: {0}")]
+pub(crate) struct Malformed(String);
+
+impl Malformed {
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
+/// One request: its header, and the body not yet decoded.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub key: ApiKey,
+    pub version: i16,
+    pub client_id: String,
+    correlation_id: i32,
+    body: Bytes,
+}
+
+impl Frame {
+    /// Reads the header of a request.
+    ///
+    /// # Errors
+    /// An unknown API or a header that ends early.
+    pub fn parse(mut bytes: Bytes) -> Result<Self, Malformed> {
+        if bytes.len() < FIXED_HEADER_BYTES {
+            return Err(Malformed::new("no header"));
+        }
+        let (mut key, mut version) = (&bytes[..2], &bytes[2..4]);
+        let (key, version) = (key.get_i16(), version.get_i16());
+        let key = ApiKey::try_from(key).map_err(|()| Malformed(format!("API {key}")))?;
+        let range = key.valid_versions();
+        if version < 0 || (version > range.max && key != ApiKey::ApiVersions) {
+            return Err(Malformed(format!("{key:?} version {version}")));
+        }
+        let header: RequestHeader = if version > range.max {
+            RequestHeader::default().with_correlation_id((&bytes[4..8]).get_i32())
+        } else {
+            decode_request_header_from_buffer(&mut bytes).map_err(|e| Malformed(format!("header: {e}")))?
+        };
+        Ok(Self {
+            key,
+            version,
+            client_id: header.client_id.map_or_else(String::new, |c| c.to_string()),
+            correlation_id: header.correlation_id,
+            body: bytes,
+        })
+    }
+
+    /// Decodes the body.
+    ///
+    /// # Errors
+    /// A body that ends early or claims more elements than it can hold.
+    pub fn decode<T: Decodable>(&self) -> Result<T, Malformed> {
+        let failed = |e| Malformed(format!("{:?} v{}: {e}", self.key, self.version));
+        let is_flexible = self.key.request_header_version(self.version) >= FLEXIBLE_HEADER;
+        let mut guard =
+            Guard { rest: self.body.clone(), lengths: if is_flexible { Lengths::Compact } else { Lengths::Fixed } };
+        let guarded = T::decode(&mut guard, self.version).map_err(failed)?;
+        if is_flexible {
+            return Ok(guarded);
+        }
+        T::decode(&mut self.body.clone(), self.version).map_err(failed)
+    }
+
+    /// Encodes a response with its length and header.
+    ///
+    /// # Errors
+    /// A field that the version of the request cannot express.
+    pub fn encode<T: Encodable>(&self, response: &T) -> Result<BytesMut, Malformed> {
+        self.encode_as(response, self.version)
+    }
+
+    /// As [`Self::encode`], in another version than the request's.
+    ///
+    /// # Errors
+    /// A field that the version cannot express.
+    pub fn encode_as<T: Encodable>(&self, response: &T, version: i16) -> Result<BytesMut, Malformed> {
+        let failed = |e| Malformed(format!("{:?} v{version} response: {e}", self.key));
+        let size = response.compute_size(version).map_err(failed)?;
+        let mut out = BytesMut::with_capacity(size + 16);
+        out.put_i32(0);
+        let header = ResponseHeader::default().with_correlation_id(self.correlation_id);
+        let header_version = self.key.response_header_version(version);
+        header.encode(&mut out, header_version).map_err(failed)?;
+        response.encode(&mut out, version).map_err(failed)?;
+        let length = i32::try_from(out.len() - 4).map_err(|e| Malformed(e.to_string()))?;
+        out[..4].copy_from_slice(&length.to_be_bytes());
+        Ok(out)
+    }
+}
+
+/// A string of a response.
+pub(crate) fn text(value: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(value.into())
+}
+
+/// How the lengths of arrays are written in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lengths {
+    /// As varints: a claim beyond the end is an error.
+    Compact,
+    /// As 32-bit integers, which other fields are too: all are lowered to one more than the bytes
+    /// left, which makes an impossible array fail and is harmless as the result is thrown away.
+    Fixed,
+}
+
+struct Guard {
+    rest: Bytes,
+    lengths: Lengths,
+}
+
+impl Guard {
+    /// The varint that begins at the front.
+    fn peek_varint(&self) -> u64 {
+        let mut value = 0;
+        for (i, &byte) in self.rest.iter().take(5).enumerate() {
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                break;
+            }
+        }
+        value
+    }
+
+    fn refuse(&self, requested: usize) -> TryGetError {
+        TryGetError { requested, available: self.rest.len() }
+    }
+}
+
+impl Buf for Guard {
+    fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.rest
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.rest.advance(count);
+    }
+
+    fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
+        if self.lengths == Lengths::Compact && self.rest.first().is_some_and(|b| *b >= 0x80) {
+            let claimed = self.peek_varint();
+            if claimed > self.rest.len() as u64 + 1 {
+                return Err(self.refuse(usize::try_from(claimed).unwrap_or(usize::MAX)));
+            }
+        }
+        self.rest.try_get_u8()
+    }
+
+    fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
+        let value = self.rest.try_get_i32()?;
+        match self.lengths {
+            Lengths::Compact => Ok(value),
+            Lengths::Fixed => {
+                let limit = i32::try_from(self.rest.len()).unwrap_or(i32::MAX - 1) + 1;
+                Ok(value.min(limit))
+            }
+        }
+    }
+}
+
+impl ByteBuf for Guard {
+    fn peek_bytes(&mut self, range: std::ops::Range<usize>) -> Bytes {
+        self.rest.slice(range)
+    }
+
+    fn get_bytes(&mut self, size: usize) -> Bytes {
+        self.rest.split_to(size)
+    }
+
+    fn try_get_bytes(&mut self, size: usize) -> Result<Bytes, NotEnoughBytesError> {
+        if size > self.rest.len() {
+            return Err(NotEnoughBytesError);
+        }
+        Ok(self.rest.split_to(size))
+    }
+}

@@ -1,0 +1,112 @@
+//! Starts after crashes: nothing acknowledged is lost, nothing is taken for what it is not.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use streamward_broker::{Broker, BrokerConfig, Fsync, OpenError};
+
+use crate::support::Server;
+
+/// Files with an extension below a folder, in order.
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn records_outlive_a_crash_in_every_sync_mode() {
+    for fsync in [Fsync::Never, Fsync::EveryBatch, Fsync::Interval(std::time::Duration::from_secs(1))] {
+        let server = Server::start_with(|c| c.fsync = fsync);
+        let id = server.broker.cluster_id().to_owned();
+        let producer = server.producer(&[]);
+        server.send(&producer, ("t", 0), &["a", "b"]);
+        drop(producer);
+        let server = server.restart_with(|_| {}, |c| c.fsync = fsync);
+        assert_eq!(server.broker.cluster_id(), id);
+        assert_eq!(server.read("t", 0), ["a", "b"]);
+        let producer = server.producer(&[]);
+        assert_eq!(server.send(&producer, ("t", 0), &["c"]), [2], "offsets stay dense");
+    }
+}
+
+#[test]
+fn a_torn_tail_is_cut_off_and_the_log_goes_on() {
+    let server = Server::start();
+    let producer = server.producer(&[("linger.ms", "0")]);
+    server.send(&producer, ("t", 0), &["a"]);
+    server.send(&producer, ("t", 0), &["b"]);
+    drop(producer);
+    let tear = |dir: &Path| {
+        let log = files(dir, "log").into_iter().find(|p| p.starts_with(dir.join("topics")));
+        let file = std::fs::File::options().write(true).open(log.unwrap()).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 3).unwrap();
+    };
+    let server = server.restart_with(tear, |_| {});
+    assert_eq!(server.read("t", 0), ["a"]);
+    let producer = server.producer(&[]);
+    server.send(&producer, ("t", 0), &["c"]);
+    assert_eq!(server.read("t", 0), ["a", "c"]);
+}
+
+#[test]
+fn garbage_behind_the_last_batch_is_cut_off() {
+    let server = Server::start();
+    let producer = server.producer(&[]);
+    server.send(&producer, ("t", 0), &["a"]);
+    drop(producer);
+    let append = |dir: &Path| {
+        let log = files(&dir.join("topics"), "log").remove(0);
+        let mut file = std::fs::File::options().append(true).open(log).unwrap();
+        file.write_all(&[0xab; 200]).unwrap();
+    };
+    let server = server.restart_with(append, |_| {});
+    let producer = server.producer(&[]);
+    assert_eq!(server.send(&producer, ("t", 0), &["b"]), [1]);
+    assert_eq!(server.read("t", 0), ["a", "b"]);
+}
+
+#[test]
+fn a_missing_index_is_rebuilt() {
+    let server = Server::start_with(|c| c.segment_bytes = 4_096);
+    let producer = server.producer(&[("batch.num.messages", "5")]);
+    let payloads: Vec<String> = (0..300).map(|i| format!("{i:0100}")).collect();
+    let payloads: Vec<&str> = payloads.iter().map(String::as_str).collect();
+    server.send(&producer, ("t", 0), &payloads);
+    drop(producer);
+    server.broker.close().unwrap();
+    let remove = |dir: &Path| {
+        let indexes = files(dir, "index");
+        assert!(indexes.len() > 5);
+        for path in indexes.iter().skip(1).step_by(2) {
+            std::fs::remove_file(path).unwrap();
+        }
+    };
+    let server = server.restart_with(remove, |c| c.segment_bytes = 4_096);
+    assert_eq!(server.read("t", 0), payloads);
+    server.broker.close().unwrap();
+    assert!(files(server.path(), "index").len() > 5);
+}
+
+#[test]
+fn a_folder_is_open_only_once() {
+    let server = Server::start();
+    let second = Broker::open(BrokerConfig::new(server.path()));
+    match second {
+        Err(OpenError::Locked { pid, .. }) => assert_eq!(pid, Some(std::process::id())),
+        other => panic!("{other:?}"),
+    }
+    let dir = server.crash();
+    Broker::open(BrokerConfig::new(dir.path())).unwrap();
+}

@@ -1,0 +1,183 @@
+//! Bytes that no client sends: duplicates of idempotent batches, broken and oversized requests.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiKey, FetchRequest, JoinGroupRequest, ProduceRequest, ProduceResponse, RequestHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+
+use crate::support::{PATIENCE, Server, next};
+
+struct Raw(TcpStream);
+
+impl Raw {
+    fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(stream)
+    }
+
+    fn send<T: Encodable>(&mut self, key: ApiKey, version: i16, request: &T) {
+        let mut bytes = BytesMut::new();
+        bytes.put_i32(0);
+        RequestHeader::default()
+            .with_request_api_key(key as i16)
+            .with_request_api_version(version)
+            .with_correlation_id(1)
+            .encode(&mut bytes, key.request_header_version(version))
+            .unwrap();
+        request.encode(&mut bytes, version).unwrap();
+        let length = i32::try_from(bytes.len() - 4).unwrap();
+        bytes[..4].copy_from_slice(&length.to_be_bytes());
+        self.0.write_all(&bytes).unwrap();
+    }
+
+    /// The body of a response whose header has only a correlation id.
+    fn receive(&mut self) -> Bytes {
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).unwrap();
+        let mut bytes = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+        self.0.read_exact(&mut bytes).unwrap();
+        let mut bytes = Bytes::from(bytes);
+        bytes.advance(4);
+        bytes
+    }
+
+    fn is_closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0; 1]), Ok(0) | Err(_))
+    }
+}
+
+/// An uncompressed batch of one record from an idempotent producer.
+fn batch(epoch: i16, sequence: i32) -> Bytes {
+    let mut b = vec![0_u8; 61];
+    // Length 8, attributes, two deltas, no key, one byte of value, no headers.
+    b.extend_from_slice(&[14, 0, 0, 0, 1, 2, b'x', 0]);
+    let length = i32::try_from(b.len() - 12).unwrap();
+    b[8..12].copy_from_slice(&length.to_be_bytes());
+    b[16] = 2;
+    b[43..51].copy_from_slice(&77_i64.to_be_bytes());
+    b[51..53].copy_from_slice(&epoch.to_be_bytes());
+    b[53..57].copy_from_slice(&sequence.to_be_bytes());
+    b[57..61].copy_from_slice(&1_i32.to_be_bytes());
+    let crc = crc32c::crc32c(&b[21..]);
+    b[17..21].copy_from_slice(&crc.to_be_bytes());
+    b.into()
+}
+
+fn produce(raw: &mut Raw, records: Bytes) -> (i16, i64) {
+    let partition = PartitionProduceData::default().with_records(Some(records));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_static_str("t")))
+        .with_partition_data(vec![partition]);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1_000).with_topic_data(vec![topic]);
+    raw.send(ApiKey::Produce, 7, &request);
+    let response = ProduceResponse::decode(&mut raw.receive(), 7).unwrap();
+    let partition = &response.responses[0].partition_responses[0];
+    (partition.error_code, partition.base_offset)
+}
+
+#[test]
+fn a_repeated_idempotent_batch_is_stored_once_even_across_a_restart() {
+    let server = Server::start_with(|c| c.segment_bytes = 1_024);
+    server.broker.ensure_topic("t", 1, &[]).unwrap();
+    let mut raw = Raw::connect(&server);
+    for sequence in 0..40 {
+        assert_eq!(produce(&mut raw, batch(0, sequence)), (0, i64::from(sequence)));
+    }
+    assert_eq!(produce(&mut raw, batch(0, 39)), (0, 39));
+    let server = server.restart();
+    let mut raw = Raw::connect(&server);
+    assert_eq!(produce(&mut raw, batch(0, 39)), (0, 39));
+    assert_eq!(produce(&mut raw, batch(0, 36)), (0, 36));
+    assert_eq!(produce(&mut raw, batch(0, 41)), (45, -1), "a gap");
+    assert_eq!(produce(&mut raw, batch(1, 0)), (0, 40), "a new epoch");
+    assert_eq!(produce(&mut raw, batch(0, 40)), (47, -1), "the old epoch");
+    assert_eq!(server.read("t", 0).len(), 41);
+}
+
+#[test]
+fn a_batch_with_a_wrong_checksum_is_refused_and_not_stored() {
+    let server = Server::start();
+    server.broker.ensure_topic("t", 1, &[]).unwrap();
+    let mut raw = Raw::connect(&server);
+    let mut bytes = batch(0, 0).to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    assert_eq!(produce(&mut raw, bytes.into()), (2, -1));
+    assert_eq!(produce(&mut raw, batch(0, 0)), (0, 0));
+}
+
+#[test]
+fn a_broken_request_ends_its_connection_alone() {
+    let server = Server::start();
+    let mut healthy = Raw::connect(&server);
+    server.broker.ensure_topic("t", 1, &[]).unwrap();
+    let garbage: [&[u8]; 5] = [
+        b"\xff\xff\xff\xff",
+        b"\x7f\xff\xff\xff",
+        b"\x00\x00\x00\x02\x00\x00",
+        b"\x00\x00\x00\x0a\x7f\x7f\x00\x00\x00\x00\x00\x01\xff\xff",
+        // Metadata v1 that claims 2^31 - 1 topics.
+        b"\x00\x00\x00\x0e\x00\x03\x00\x01\x00\x00\x00\x01\xff\xff\x7f\xff\xff\xff",
+    ];
+    for bytes in garbage {
+        let mut raw = Raw::connect(&server);
+        raw.0.write_all(bytes).unwrap();
+        assert!(raw.is_closed(), "{bytes:x?}");
+    }
+    assert_eq!(produce(&mut healthy, batch(0, 0)), (0, 0));
+}
+
+#[test]
+fn a_compact_array_cannot_claim_more_than_the_request_holds() {
+    let server = Server::start();
+    let mut raw = Raw::connect(&server);
+    // Metadata v9 (compact) with a topic count of 2^32 - 2.
+    raw.0.write_all(b"\x00\x00\x00\x10\x00\x03\x00\x09\x00\x00\x00\x01\xff\xff\x00\xff\xff\xff\xff\x0f").unwrap();
+    assert!(raw.is_closed());
+}
+
+#[test]
+fn a_member_whose_client_goes_while_it_waits_does_not_hold_up_the_group() {
+    let server = Server::start();
+    let producer = server.producer(&[]);
+    server.send(&producer, ("t", 0), &["x"]);
+    let mut raw = Raw::connect(&server);
+    let protocol = kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol::default()
+        .with_name(StrBytes::from_static_str("range"));
+    let request = JoinGroupRequest::default()
+        .with_group_id(kafka_protocol::messages::GroupId(StrBytes::from_static_str("g")))
+        .with_session_timeout_ms(300_000)
+        .with_rebalance_timeout_ms(300_000)
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![protocol]);
+    raw.send(ApiKey::JoinGroup, 3, &request);
+    drop(raw);
+    let consumer = server.consumer("g", &[]);
+    rdkafka::consumer::Consumer::subscribe(&consumer, &["t"]).unwrap();
+    next(&consumer);
+}
+
+#[test]
+fn a_fetch_that_waits_ends_with_its_client() {
+    let server = Server::start();
+    server.broker.ensure_topic("t", 1, &[]).unwrap();
+    let mut raw = Raw::connect(&server);
+    let partition = kafka_protocol::messages::fetch_request::FetchPartition::default().with_partition_max_bytes(1_000);
+    let topic = kafka_protocol::messages::fetch_request::FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_static_str("t")))
+        .with_partitions(vec![partition]);
+    let request = FetchRequest::default()
+        .with_max_wait_ms(60_000)
+        .with_min_bytes(1)
+        .with_max_bytes(1_000)
+        .with_topics(vec![topic]);
+    raw.send(ApiKey::Fetch, 11, &request);
+    crate::support::eventually("the connection is served", || (server.broker.stats().bytes_in > 0).then_some(()));
+    drop(raw);
+    crate::support::eventually("the connection has ended", || (server.broker.stats().connections == 0).then_some(()));
+}

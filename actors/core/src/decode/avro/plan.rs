@@ -1,0 +1,60 @@
+//! What a writer schema is compiled into.
+
+use super::skip::{SkipId, Skips};
+
+/// How to read the data of one writer schema into the leaves of the stream.
+#[derive(Debug)]
+pub(in crate::decode) struct Plan {
+    /// The writer's fields in their order.
+    pub(super) steps: Vec<Step>,
+    pub(super) skips: Skips,
+}
+
+/// What to do with one value of the writer.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Read it into a leaf.
+    Leaf { leaf: usize, read: Read },
+    /// A record on both sides.
+    Record(Vec<Step>),
+    /// The writer's union: the branch decides. `place` is the field's path.
+    Union { place: String, branches: Vec<Step> },
+    /// The stream does not have this field.
+    Skip { field: String, skip: SkipId },
+    /// The stream has this field with a type that the writer's cannot become.
+    Mismatch { reason: String, skip: SkipId },
+}
+
+/// Writer's type and what becomes of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Read {
+    Null,
+    Boolean,
+    /// int to `Int` or `Long`.
+    Int,
+    /// long to `Long`.
+    Long,
+    /// int or long to `Float`, rounded once.
+    IntegerAsFloat(Width),
+    /// int or long to `Double`.
+    IntegerAsDouble(Width),
+    /// float to `Float` or `Double`.
+    Float,
+    Double,
+    /// string or bytes to `String`.
+    Text,
+    /// int or long of so many units a millisecond to `Timestamp`.
+    Instant {
+        width: Width,
+        units_per_ms: i64,
+    },
+    /// For each symbol of the writer: the stream's symbol.
+    Enum(Vec<Option<usize>>),
+}
+
+/// Range of an integer on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    Int,
+    Long,
+}

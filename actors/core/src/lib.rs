@@ -1,0 +1,19 @@
+//! Pure logic of Streamward: bytes and values in, values out.
+//!
+//! Nothing in this crate reads a clock, a file, a socket or the system's randomness: `now` and seeds are arguments.
+
+pub mod batch;
+pub mod corpus;
+pub mod decode;
+pub mod encode;
+pub mod expr;
+pub mod output;
+pub mod partition;
+pub mod ports;
+pub mod record;
+pub mod rule;
+pub mod schema;
+pub mod stats;
+pub mod table;
+pub mod watermark;
+pub mod window;

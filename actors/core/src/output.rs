@@ -1,0 +1,132 @@
+//! What a processed batch asks the sink to store, in one transaction, together with the new position.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow_array::RecordBatch;
+
+use crate::{schema::Scalar, stats::MinuteDelta};
+
+/// The effects of one batch (or of one clock tick, then without rows and with `start == end`).
+#[derive(Debug, Clone)]
+pub struct Output {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// Position before the batch: the sink commits only if its stored position equals it.
+    pub start: i64,
+    /// Position after the batch.
+    pub end: i64,
+    /// Rows to store: the stream's columns (`StreamSchema::arrow`).
+    pub rows: RecordBatch,
+    /// Offset of each row; as long as `rows`.
+    pub offsets: Vec<i64>,
+    /// Records that a filter step removed, as offset ranges that ascend and do not touch.
+    pub filtered: Vec<Range<i64>>,
+    /// Records that could not be decoded or processed.
+    pub dead: Vec<DeadLetter>,
+    /// Window rows to insert or replace.
+    pub windows: Vec<WindowRow>,
+    /// Alert transitions.
+    pub alerts: Vec<AlertTransition>,
+    /// Records that a window refused because they came after its allowed lateness.
+    pub late: Vec<LateRecord>,
+    /// What the stored rows add to the aggregates per minute of event time, ascending.
+    pub minutes: Vec<MinuteDelta>,
+    /// The newest event time of each key among the stored rows, ascending by key.
+    pub seen: Vec<(String, i64)>,
+    /// Records whose condition held for a key that a full rule could not take on; each is an alert that may be missing.
+    pub refused_keys: u64,
+    /// State to store with the position, when due: chunks that changed since the last checkpoint.
+    pub checkpoint: Vec<StateChunk>,
+}
+
+/// A record that left the stream, with its bytes exactly as they were.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    pub offset: i64,
+    pub log_timestamp_ms: i64,
+    pub class: ErrorClass,
+    /// What was wrong, at most 1 KiB, without the payload.
+    pub reason: String,
+    /// Where it failed: `decode`, or a step's name.
+    pub stage: String,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// Why a record is a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// Bytes that the schema cannot read.
+    Decode,
+    /// Readable, but against the schema's rules (missing field, wrong type, unknown symbol, range).
+    Contract,
+    /// Refused for good by a target.
+    Permanent,
+    /// Failed twice when processed alone.
+    Poison,
+}
+
+/// One row of a window's table; replaces the row with the same key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowRow {
+    /// The window's name: its table.
+    pub window: Arc<str>,
+    pub start_ms: i64,
+    pub end_ms: i64,
+    /// Values of the `group_by` columns, in their order.
+    pub group: Vec<Scalar>,
+    /// Values of the `select` columns and of the mergeable columns behind them, in the order of `WindowPlan::columns`.
+    pub values: Vec<Scalar>,
+    /// 0 when first emitted, + 1 for each update by a late record.
+    pub revision: i64,
+}
+
+/// A step in the life of an alert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertTransition {
+    /// Stable id: hash of rule, partition, key and the offset that opened it.
+    pub alert_id: String,
+    /// 0 for firing, then ascending.
+    pub n: i64,
+    pub rule: Arc<str>,
+    pub severity: Arc<str>,
+    pub state: AlertState,
+    /// The stream's key of the record, as text.
+    pub key: String,
+    /// The record that caused the transition, as JSON of its columns.
+    pub record: serde_json::Value,
+    pub message: String,
+    /// Event time of the record that caused it.
+    pub event_time_ms: i64,
+    /// Offset of the record that caused it.
+    pub offset: i64,
+}
+
+/// State of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertState {
+    Firing,
+    Resolved,
+}
+
+/// A record that missed a window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LateRecord {
+    pub window: Arc<str>,
+    pub offset: i64,
+    pub event_time_ms: i64,
+    pub window_start_ms: i64,
+    pub watermark_ms: i64,
+}
+
+/// A piece of a partition's state, opaque to the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StateChunk {
+    /// Unique within the partition, such as `window/aggregated_metrics`.
+    pub name: Arc<str>,
+    /// Versioned, length-checked encoding.
+    pub bytes: Vec<u8>,
+}

@@ -1,0 +1,213 @@
+//! A partition's state as chunks of bytes, and back.
+//!
+//! A chunk is `version: u8, covered: i64, shape length: u32, shape, body length: u32, body`, little endian, the body in
+//! postcard. `covered` is the offset up to which it covers the log; `shape` says what the plan must agree with. Nothing
+//! may follow the body.
+//!
+//! The chunk `watermark` is part of every checkpoint: its `covered` counts for all. A chunk that has not changed since
+//! is as good as one written with it, so that only changed ones are written.
+
+use std::sync::Arc;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    plan::{PipelinePlan, Step},
+    state::PartitionState,
+};
+use crate::{
+    output::{Output, StateChunk},
+    rule::RuleState,
+    watermark::Watermark,
+    window::WindowState,
+};
+
+/// Version of the form of chunks.
+const VERSION: u8 = 1;
+const WATERMARK: &str = "watermark";
+
+/// Which chunks a checkpoint has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointScope {
+    /// Those that changed since the last checkpoint.
+    Changed,
+    /// All of them.
+    Full,
+}
+
+/// Why a checkpoint cannot be taken up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// The bytes are not a chunk, or do not hold together.
+    #[error("the state chunk '{chunk}' is damaged: {reason}")]
+    Damaged { chunk: String, reason: &'static str },
+    /// Written by another version of this program.
+    #[error("the state chunk '{chunk}' has version {found}, this program reads version {VERSION}")]
+    Version { chunk: String, found: u8 },
+    /// The step has other settings now. Without this chunk, the step starts empty.
+    #[error("the state chunk '{chunk}' belongs to another plan: it has {found}, the plan has {wanted}")]
+    OtherPlan { chunk: String, found: String, wanted: String },
+    /// The plan has no such step. The rest can be taken up without this chunk.
+    #[error("the state chunk '{chunk}' belongs to a step that the plan does not have")]
+    UnknownChunk { chunk: String },
+    /// There is no watermark, so nothing says up to where the state covers the log.
+    #[error("the checkpoint has no chunk 'watermark'")]
+    NoWatermark,
+}
+
+impl PartitionState {
+    /// The state as chunks, to be stored with the position [`PartitionState::covered`].
+    ///
+    /// What is returned counts as stored: drop this state for an earlier clone if storing fails.
+    pub fn checkpoint(&mut self, plan: &PipelinePlan, scope: CheckpointScope) -> Vec<StateChunk> {
+        let covered = self.covered.unwrap_or(0);
+        let mut chunks = vec![chunk(WATERMARK.into(), covered, "", &self.watermark.value_ms())];
+        for step in &plan.steps {
+            match step {
+                Step::Filter(_) => {}
+                Step::Window(place, window) => {
+                    let state = &mut self.windows[*place];
+                    if state.take_changed() || scope == CheckpointScope::Full {
+                        chunks.push(chunk(window_chunk(window.name()), covered, window.shape(), &state.body()));
+                    }
+                }
+                Step::Rule(place, rule) => {
+                    let state = &mut self.rules[*place];
+                    if state.take_changed() || scope == CheckpointScope::Full {
+                        chunks.push(chunk(rule_chunk(rule.name()), covered, "", &state.body()));
+                    }
+                }
+            }
+        }
+        chunks
+    }
+
+    /// The state that a checkpoint holds. Steps without a chunk start empty.
+    ///
+    /// # Errors
+    /// If a chunk is damaged or not of this plan, or the watermark is missing.
+    pub fn restore(
+        plan: &PipelinePlan, topic: Arc<str>, partition: i32, chunks: &[StateChunk],
+    ) -> Result<Self, StateError> {
+        let mut state = Self::new(plan, topic, partition);
+        let find = |name: &str| chunks.iter().find(|chunk| &*chunk.name == name);
+        let watermark: Opened<i64> = open(find(WATERMARK).ok_or(StateError::NoWatermark)?, "")?;
+        state.covered = Some(watermark.covered);
+        state.watermark = Watermark::at(watermark.body);
+        let mut known: Vec<Arc<str>> = vec![WATERMARK.into()];
+        for step in &plan.steps {
+            match step {
+                Step::Filter(_) => {}
+                Step::Window(place, window) => {
+                    let name = window_chunk(window.name());
+                    if let Some(chunk) = find(&name) {
+                        let opened = open(chunk, window.shape())?;
+                        let restored = WindowState::restore(window, opened.body, watermark.body);
+                        state.windows[*place] = restored.ok_or_else(|| damaged(chunk, "its groups do not fit"))?;
+                    }
+                    known.push(name);
+                }
+                Step::Rule(place, rule) => {
+                    let name = rule_chunk(rule.name());
+                    if let Some(chunk) = find(&name) {
+                        let restored = RuleState::restore(open(chunk, "")?.body);
+                        state.rules[*place] = restored.ok_or_else(|| damaged(chunk, "its keys are not in order"))?;
+                    }
+                    known.push(name);
+                }
+            }
+        }
+        match chunks.iter().find(|chunk| !known.contains(&chunk.name)) {
+            Some(chunk) => Err(StateError::UnknownChunk { chunk: chunk.name.to_string() }),
+            None => Ok(state),
+        }
+    }
+
+    /// Emits windows that have ended by the wall clock although no record has come to close them.
+    ///
+    /// For a lane that has been at the end of its log for a while. The clock is not in the log, so the output carries a
+    /// full checkpoint: replay never crosses it. None if there is nothing to emit.
+    pub fn tick(&mut self, plan: &PipelinePlan, now_ms: i64) -> Option<Output> {
+        let position = self.covered?;
+        let windows = &mut self.windows;
+        let rows: Vec<_> = plan.windows().zip(windows).flat_map(|(plan, state)| state.close_idle(plan, now_ms)).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let mut output = self.empty_output(plan, position);
+        output.windows = rows;
+        output.checkpoint = self.checkpoint(plan, CheckpointScope::Full);
+        Some(output)
+    }
+
+    /// An output without effects that stores the whole state, or none before the first batch.
+    pub fn checkpoint_output(&mut self, plan: &PipelinePlan) -> Option<Output> {
+        let mut output = self.empty_output(plan, self.covered?);
+        output.checkpoint = self.checkpoint(plan, CheckpointScope::Full);
+        Some(output)
+    }
+}
+
+struct Opened<T> {
+    covered: i64,
+    body: T,
+}
+
+fn window_chunk(name: &str) -> Arc<str> {
+    format!("window/{name}").into()
+}
+
+fn rule_chunk(name: &str) -> Arc<str> {
+    format!("rule/{name}").into()
+}
+
+fn chunk<T: Serialize>(name: Arc<str>, covered: i64, shape: &str, body: &T) -> StateChunk {
+    let body = postcard::to_stdvec(body).expect("state has no types that postcard refuses");
+    let mut bytes = vec![VERSION];
+    bytes.extend_from_slice(&covered.to_le_bytes());
+    for part in [shape.as_bytes(), &body] {
+        let length = u32::try_from(part.len()).expect("limits keep a chunk far below 4 GiB");
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(part);
+    }
+    StateChunk { name, bytes }
+}
+
+fn open<T: DeserializeOwned>(chunk: &StateChunk, wanted: &str) -> Result<Opened<T>, StateError> {
+    let cut_off = || damaged(chunk, "it is cut off");
+    let mut rest = chunk.bytes.as_slice();
+    let version = take(&mut rest, 1).ok_or_else(cut_off)?[0];
+    if version != VERSION {
+        return Err(StateError::Version { chunk: chunk.name.to_string(), found: version });
+    }
+    let covered = take(&mut rest, 8).and_then(|bytes| bytes.try_into().ok()).map(i64::from_le_bytes);
+    let covered = covered.ok_or_else(cut_off)?;
+    let shape = part(&mut rest).ok_or_else(cut_off)?;
+    let body = part(&mut rest).ok_or_else(cut_off)?;
+    if !rest.is_empty() {
+        return Err(damaged(chunk, "bytes follow its end"));
+    }
+    if shape != wanted.as_bytes() {
+        let (found, wanted) = (String::from_utf8_lossy(shape).into_owned(), wanted.to_owned());
+        return Err(StateError::OtherPlan { chunk: chunk.name.to_string(), found, wanted });
+    }
+    match postcard::take_from_bytes(body) {
+        Ok((body, [])) => Ok(Opened { covered, body }),
+        Ok(_) | Err(_) => Err(damaged(chunk, "its body cannot be read")),
+    }
+}
+
+fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = u32::from_le_bytes(take(rest, 4)?.try_into().ok()?);
+    take(rest, usize::try_from(length).ok()?)
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(count)?;
+    *rest = tail;
+    Some(head)
+}
+
+fn damaged(chunk: &StateChunk, reason: &'static str) -> StateError {
+    StateError::Damaged { chunk: chunk.name.to_string(), reason }
+}

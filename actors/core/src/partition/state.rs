@@ -1,0 +1,254 @@
+//! What one partition remembers, and what a batch does to it.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow_array::{BooleanArray, RecordBatch, cast::AsArray, types::TimestampMillisecondType};
+use arrow_select::filter::filter_record_batch;
+
+use super::plan::{PipelinePlan, Step};
+use crate::{
+    output::{DeadLetter, Output},
+    record::{Keys, StepInput},
+    rule::{Alerts, RuleInput, RuleState},
+    stats::{last_seen, minute_deltas},
+    watermark::{Progress, Watermark},
+    window::{Emitted, StateLimit, WindowState},
+};
+
+/// What one partition of a pipeline remembers between batches. Cheap to clone: large parts are shared until changed.
+#[derive(Debug, Clone)]
+pub struct PartitionState {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    /// Position after the last batch; unknown before the first.
+    pub(super) covered: Option<i64>,
+    pub(super) watermark: Watermark,
+    pub(super) windows: Vec<WindowState>,
+    pub(super) rules: Vec<RuleState>,
+}
+
+/// The records of one batch after decoding.
+#[derive(Debug, Clone)]
+pub struct DecodedInput {
+    /// Records that could be decoded, in log order.
+    pub batch: RecordBatch,
+    /// Offset of each of them.
+    pub offsets: Vec<i64>,
+    /// Log timestamp of each of them, in milliseconds since 1970 (UTC).
+    pub log_timestamps: Vec<i64>,
+    /// Records that could not be decoded.
+    pub dead: Vec<DeadLetter>,
+    /// Position before the batch.
+    pub start: i64,
+    /// Position after the batch.
+    pub end: i64,
+}
+
+/// Why a batch was not processed; the state is as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessError {
+    /// The state would become too large: pause the source.
+    #[error(transparent)]
+    Limit(#[from] StateLimit),
+    /// Records that the state covers already came again: a fault of the caller.
+    #[error("the state covers the log up to {covered}, but a batch starts at {start}")]
+    Rewound { covered: i64, start: i64 },
+}
+
+/// The rows of a batch that are still there, and where they come from.
+struct Rows {
+    batch: RecordBatch,
+    /// Place of each row among the decoded records; none while all of them are there.
+    origins: Option<Vec<usize>>,
+}
+
+/// What the steps of a batch have done so far.
+#[derive(Default)]
+struct Effects {
+    removed: Vec<i64>,
+    emitted: Emitted,
+    alerts: Alerts,
+}
+
+impl PartitionState {
+    /// The state of a partition that has seen nothing.
+    #[must_use]
+    pub fn new(plan: &PipelinePlan, topic: Arc<str>, partition: i32) -> Self {
+        let windows = plan.windows().map(|_| WindowState::default()).collect();
+        let rules = plan.rules().map(|_| RuleState::default()).collect();
+        Self { topic, partition, covered: None, watermark: Watermark::default(), windows, rules }
+    }
+
+    /// Position up to which the state covers the log; none before the first batch.
+    #[must_use]
+    pub fn covered(&self) -> Option<i64> {
+        self.covered
+    }
+
+    /// Highest event time − `out_of_orderness`, in milliseconds, or `NO_WATERMARK`.
+    #[must_use]
+    pub fn watermark_ms(&self) -> i64 {
+        self.watermark.value_ms()
+    }
+
+    /// Groups that all windows keep, and keys that all rules keep.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        (self.windows.iter().map(WindowState::groups).sum(), self.rules.iter().map(RuleState::keys).sum())
+    }
+
+    /// Works in one batch and says what is to be stored for it.
+    ///
+    /// Records below `emit_from`, the stored position, have had their effects before: they feed the state only. The
+    /// output then starts at `emit_from`; if the whole batch lies below, it is empty (`start == end`) and not for the
+    /// sink.
+    ///
+    /// # Errors
+    /// If the state would outgrow its limits or covers the batch already; the state is then as before.
+    ///
+    /// # Panics
+    /// If the batch does not have the plan's schema, or offsets and log timestamps are not as many as its rows.
+    pub fn process(
+        &mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64,
+    ) -> Result<Output, ProcessError> {
+        assert_eq!(input.offsets.len(), input.batch.num_rows(), "each record has an offset");
+        if let Some(covered) = self.covered.filter(|covered| *covered > input.start) {
+            return Err(ProcessError::Rewound { covered, start: input.start });
+        }
+        let (rows, bytes) = (input.batch.num_rows(), input.batch.get_array_memory_size());
+        let near = self.windows.iter().any(|window| window.is_near(plan.limits, rows, bytes));
+        let backup = near.then(|| self.clone());
+        match self.run(plan, input, emit_from) {
+            Ok((rows, effects)) => {
+                self.covered = Some(input.end);
+                Ok(self.output(plan, input, emit_from, (rows, effects)))
+            }
+            Err(limit) => {
+                *self = backup.expect("a batch crosses a limit only where one is near");
+                Err(limit.into())
+            }
+        }
+    }
+
+    fn run(
+        &mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64,
+    ) -> Result<(Rows, Effects), StateLimit> {
+        let times = event_times(plan, &input.batch);
+        let progress = self.watermark.observe_all(plan.watermark, times, &input.log_timestamps);
+        let mut rows = Rows { batch: input.batch.clone(), origins: None };
+        let mut effects = Effects::default();
+        for step in &plan.steps {
+            match step {
+                Step::Filter(condition) => {
+                    let keep = condition.eval_filter(&rows.batch);
+                    rows.keep(&keep, &input.offsets, &mut effects.removed);
+                }
+                Step::Window(place, window) => {
+                    let step = rows.step(plan, &input.offsets, &progress, emit_from);
+                    self.windows[*place].process(window, &step, plan.limits, &mut effects.emitted)?;
+                }
+                Step::Rule(place, rule) => {
+                    let input = RuleInput {
+                        topic: &self.topic,
+                        partition: self.partition,
+                        schema: &plan.schema,
+                        keys: &Keys::of(rows.batch.column(plan.key).as_ref()),
+                        step: rows.step(plan, &input.offsets, &progress, emit_from),
+                    };
+                    self.rules[*place].process(rule, &input, &mut effects.alerts);
+                }
+            }
+        }
+        Ok((rows, effects))
+    }
+
+    /// An output at `position` without effects.
+    pub(super) fn empty_output(&self, plan: &PipelinePlan, position: i64) -> Output {
+        Output {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            start: position,
+            end: position,
+            rows: RecordBatch::new_empty(plan.schema.arrow.clone()),
+            offsets: Vec::new(),
+            filtered: Vec::new(),
+            dead: Vec::new(),
+            windows: Vec::new(),
+            alerts: Vec::new(),
+            late: Vec::new(),
+            minutes: Vec::new(),
+            seen: Vec::new(),
+            refused_keys: 0,
+            checkpoint: Vec::new(),
+        }
+    }
+
+    fn output(
+        &self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64, (rows, effects): (Rows, Effects),
+    ) -> Output {
+        let Effects { mut removed, emitted: Emitted { rows: mut windows, mut late }, alerts: mut found } = effects;
+        let mut offsets: Vec<i64> = (0..rows.batch.num_rows()).map(|row| input.offsets[rows.origin(row)]).collect();
+        let first = offsets.partition_point(|offset| *offset < emit_from);
+        let stored = rows.batch.slice(first, offsets.len() - first);
+        offsets.drain(..first);
+        removed.retain(|offset| *offset >= emit_from);
+        removed.sort_unstable();
+        windows.sort_by_key(|(offset, _)| *offset);
+        late.sort_by_key(|late| late.offset);
+        found.transitions.sort_by_key(|transition| transition.offset);
+        Output {
+            start: emit_from.clamp(input.start, input.end),
+            minutes: minute_deltas(&stored, plan.columns),
+            seen: last_seen(&stored, plan.key, plan.columns.event_time),
+            rows: stored,
+            offsets,
+            filtered: ranges(&removed),
+            dead: input.dead.iter().filter(|dead| dead.offset >= emit_from).cloned().collect(),
+            windows: windows.into_iter().map(|(_, row)| row).collect(),
+            alerts: found.transitions,
+            late,
+            refused_keys: found.refused,
+            ..self.empty_output(plan, input.end)
+        }
+    }
+}
+
+impl Rows {
+    fn origin(&self, row: usize) -> usize {
+        self.origins.as_ref().map_or(row, |origins| origins[row])
+    }
+
+    fn step<'a>(
+        &'a self, plan: &PipelinePlan, offsets: &'a [i64], progress: &'a Progress, emit_from: i64,
+    ) -> StepInput<'a> {
+        let (batch, origins) = (&self.batch, self.origins.as_deref());
+        StepInput { batch, times: event_times(plan, batch), origins, offsets, progress, emit_from }
+    }
+
+    /// Keeps some rows and notes the offsets of the others.
+    fn keep(&mut self, keep: &BooleanArray, offsets: &[i64], removed: &mut Vec<i64>) {
+        if keep.true_count() == keep.len() {
+            return;
+        }
+        let (kept, dropped): (Vec<usize>, Vec<usize>) = (0..keep.len()).partition(|row| keep.value(*row));
+        removed.extend(dropped.into_iter().map(|row| offsets[self.origin(row)]));
+        self.origins = Some(kept.into_iter().map(|row| self.origin(row)).collect());
+        self.batch = filter_record_batch(&self.batch, keep).expect("the mask is as long as the batch");
+    }
+}
+
+fn event_times<'a>(plan: &PipelinePlan, batch: &'a RecordBatch) -> &'a [i64] {
+    batch.column(plan.columns.event_time).as_primitive::<TimestampMillisecondType>().values()
+}
+
+/// Ascending offsets as ranges that do not touch.
+fn ranges(offsets: &[i64]) -> Vec<Range<i64>> {
+    let mut ranges: Vec<Range<i64>> = Vec::new();
+    for &offset in offsets {
+        match ranges.last_mut() {
+            Some(last) if last.end == offset => last.end += 1,
+            Some(_) | None => ranges.push(offset..offset + 1),
+        }
+    }
+    ranges
+}

@@ -1,0 +1,343 @@
+use std::{sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+
+use super::{
+    CheckpointScope, PartitionState, PipelinePlan, ProcessError, StateError, StepSpec,
+    harness::{Effects, Logged, at, input, log, plan, rule, run, run_once, spec, state, window},
+};
+use crate::{
+    expr::fixtures::{Reading, schema},
+    output::{StateChunk, WindowRow},
+    rule::RuleSpec,
+    schema::Scalar,
+    window::reference::{ReferenceRecord, recompute},
+};
+
+const SELECT: &[(&str, &str)] = &[
+    ("n", "count(*)"),
+    ("levels", "count(level)"),
+    ("total_sum", "sum(total)"),
+    ("value_sum", "sum(value)"),
+    ("low", "min(value)"),
+    ("high", "max(total)"),
+    ("word", "max(note)"),
+    ("mean", "avg(value)"),
+    ("spread", "stddev(value)"),
+    ("opening", "first(value)"),
+    ("closing", "last(total)"),
+];
+
+fn full_plan() -> PipelinePlan {
+    let hot = RuleSpec { cooldown: Duration::from_millis(120), ..rule("value > 4") };
+    let lasting = RuleSpec {
+        name: "lasting".to_owned(),
+        hold_for: Duration::from_millis(60),
+        resolve_after: Some(Duration::from_millis(40)),
+        ..rule("level >= 2")
+    };
+    let by_type = crate::window::WindowSpec {
+        name: "by_type".to_owned(),
+        allowed_lateness: Duration::ZERO,
+        group_by: vec!["sensor_type".to_owned()],
+        ..window(&[("n", "count(*)")])
+    };
+    plan(vec![
+        StepSpec::Rule(hot),
+        StepSpec::Filter("value > -2".to_owned()),
+        StepSpec::Window(window(SELECT)),
+        StepSpec::Filter("level IS NULL OR level <> 1".to_owned()),
+        StepSpec::Window(by_type),
+        StepSpec::Rule(lasting),
+    ])
+}
+
+prop_compose! {
+    fn reading()(
+        sensor in 0..4, humid in prop::bool::weighted(0.3), value in -3_i32..8, step in 0_i64..40,
+        back in prop::sample::select(vec![0_i64, 0, 0, 10, 60, 180, 400]), level in prop::option::of(0_i32..4),
+        total in prop::option::of(-5_i64..5), note in prop::option::of(prop::sample::select(vec!["x", "y"])),
+        anomaly in prop::bool::ANY,
+    ) -> (i64, i64, Reading) {
+        let sensor_type = if humid { "humidity" } else { "temperature" };
+        let reading = Reading { sensor_type, level, total, note, anomaly, ..at(&format!("s{sensor}"), 0, f64::from(value)) };
+        (step, back, reading)
+    }
+}
+
+prop_compose! {
+    /// Records whose event times go on, fall back and now and then lie far ahead of the log; some are dead letters.
+    fn logs()(
+        records in prop::collection::vec((reading(), 1_i64..3, prop::bool::weighted(0.05), prop::bool::weighted(0.03)), 1..120),
+    ) -> Vec<Logged> {
+        let (mut now, mut offset) = (0, 0);
+        let logged = records.into_iter().map(|((step, back, reading), gap, dead, ahead)| {
+            now += step;
+            offset += gap;
+            let timestamp = if ahead { now + 2_000 } else { now - back };
+            let reading = (!dead).then_some(Reading { timestamp, ..reading });
+            Logged { offset, log_timestamp: now, reading }
+        });
+        logged.collect()
+    }
+}
+
+fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::btree_set(0_usize..120, 0..12).prop_map(|cuts| cuts.into_iter().collect())
+}
+
+/// The effects of records at or after an offset, given those of the whole log.
+fn joined(mut first: Effects, second: Effects) -> Effects {
+    first.stored.extend(second.stored);
+    first.filtered.extend(second.filtered);
+    first.dead.extend(second.dead);
+    first.windows.extend(second.windows);
+    first.alerts.extend(second.alerts);
+    first.late.extend(second.late);
+    first.refused += second.refused;
+    first.minutes.clear();
+    first
+}
+
+fn without_minutes(mut effects: Effects) -> Effects {
+    effects.minutes.clear();
+    effects
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn cutting_the_log_into_other_batches_changes_no_effect(log in logs(), one in cuts(), other in cuts()) {
+        let plan = full_plan();
+        let (mut first, mut second) = (state(&plan), state(&plan));
+        let effects = run(&plan, &mut first, &log, &one, 0);
+        prop_assert_eq!(&effects, &run(&plan, &mut second, &log, &other, 0));
+        let (first, second) = (first.checkpoint(&plan, CheckpointScope::Full), second.checkpoint(&plan, CheckpointScope::Full));
+        prop_assert_eq!(first, second);
+        let all = effects.stored.len() + effects.filtered.len() + effects.dead.len();
+        prop_assert_eq!(all, log.len());
+    }
+
+    /// Run to `stored` in one life, with a checkpoint on the way; then restore and run again from the checkpoint.
+    #[test]
+    fn replay_from_a_checkpoint_gives_exactly_what_was_missing(
+        log in logs(), cuts in cuts(), recut in cuts(), checkpoint_at in 0_usize..120, stored_at in 0_usize..120,
+    ) {
+        let plan = full_plan();
+        let stored_at = stored_at.min(log.len());
+        let checkpoint_at = checkpoint_at.min(stored_at);
+        let uninterrupted = run(&plan, &mut state(&plan), &log, &cuts, 0);
+
+        let mut life = state(&plan);
+        let mut chunks: Vec<StateChunk> = Vec::new();
+        let mut before = run(&plan, &mut life, &log[..checkpoint_at / 2], &[], 0);
+        merge(&mut chunks, life.checkpoint(&plan, CheckpointScope::Full));
+        before = joined(before, run(&plan, &mut life, &log[checkpoint_at / 2..checkpoint_at], &[], 0));
+        merge(&mut chunks, life.checkpoint(&plan, CheckpointScope::Changed));
+        before = joined(before, run(&plan, &mut life, &log[checkpoint_at..stored_at], &[], 0));
+        let position = stored_at.checked_sub(1).map_or(0, |last| log[last].offset + 1);
+
+        let mut next = PartitionState::restore(&plan, "sensor-readings".into(), 3, &chunks).expect("it was just written");
+        prop_assert_eq!(next.covered().unwrap_or(0), checkpoint_at.checked_sub(1).map_or(0, |last| log[last].offset + 1));
+        let after = run(&plan, &mut next, &log[checkpoint_at..], &recut, position);
+        prop_assert_eq!(joined(before, after), without_minutes(uninterrupted));
+    }
+
+    #[test]
+    fn windows_equal_their_plain_recomputation(log in logs(), cuts in cuts()) {
+        let plan = plan(vec![StepSpec::Window(window(SELECT))]);
+        let log: Vec<Logged> = log.into_iter().filter(|record| record.reading.is_some()).collect();
+        let mut state = state(&plan);
+        let mut effects = run(&plan, &mut state, &log, &cuts, 0);
+        effects.windows.extend(state.tick(&plan, i64::MAX).into_iter().flat_map(|tick| tick.windows));
+        let window = plan.windows().next().expect("a window");
+        let records: Vec<ReferenceRecord> = log.iter().map(reference).collect();
+        let expected = recompute(window, plan.watermark(), &records);
+
+        let late: Vec<i64> = effects.late.iter().map(|late| late.offset).collect();
+        prop_assert_eq!(late, expected.late.iter().map(|index| log[*index].offset).collect::<Vec<_>>());
+        prop_assert_eq!(state.watermark_ms(), expected.watermark_ms);
+        let last = final_rows(&effects.windows);
+        prop_assert_eq!(last.len(), expected.rows.len());
+        for row in expected.rows {
+            let found = last.iter().find(|found| found.start_ms == row.start_ms && found.group == row.group);
+            let found = found.expect("every group has a row");
+            for (index, value) in row.values.iter().enumerate() {
+                prop_assert!(close(value, &found.values[index]), "{}: {value:?} {:?}", SELECT[index].0, found.values[index]);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_chunks_are_errors_never_panics(log in logs(), place in 0_usize..400, byte in any::<u8>(), cut in any::<bool>()) {
+        let plan = full_plan();
+        let mut state = state(&plan);
+        run(&plan, &mut state, &log, &[], 0);
+        let mut chunks = state.checkpoint(&plan, CheckpointScope::Full);
+        for chunk in &mut chunks {
+            let place = place % chunk.bytes.len();
+            if cut { chunk.bytes.truncate(place) } else { chunk.bytes[place] = byte }
+        }
+        let restored = PartitionState::restore(&plan, "sensor-readings".into(), 3, &chunks);
+        prop_assert!(!cut || restored.is_err());
+    }
+}
+
+fn merge(chunks: &mut Vec<StateChunk>, newer: Vec<StateChunk>) {
+    chunks.retain(|old| newer.iter().all(|new| new.name != old.name));
+    chunks.extend(newer);
+}
+
+fn reference(record: &Logged) -> ReferenceRecord {
+    let reading = record.reading.as_ref().expect("no dead letters here");
+    let text = |text: &str| Scalar::Text(text.to_owned());
+    let value = Scalar::Number(reading.value);
+    let total = reading.total.map_or(Scalar::Null, Scalar::Integer);
+    let level = reading.level.map_or(Scalar::Null, |level| Scalar::Integer(level.into()));
+    let arguments = vec![
+        Scalar::Boolean(true), level, total.clone(), value.clone(), value.clone(), total.clone(),
+        reading.note.map_or(Scalar::Null, text), value.clone(), value.clone(), value, total,
+    ];
+    ReferenceRecord {
+        event_time_ms: reading.timestamp,
+        log_timestamp_ms: record.log_timestamp,
+        group: vec![text(&reading.sensor_id), text(reading.sensor_type)],
+        arguments,
+    }
+}
+
+/// The newest row of each group; revisions of a group come in order, without a gap.
+fn final_rows(rows: &[WindowRow]) -> Vec<&WindowRow> {
+    let mut last: Vec<&WindowRow> = Vec::new();
+    for row in rows {
+        match last.iter_mut().find(|known| known.start_ms == row.start_ms && known.group == row.group) {
+            Some(known) => {
+                assert_eq!(row.revision, known.revision + 1);
+                *known = row;
+            }
+            None => {
+                assert_eq!(row.revision, 0);
+                last.push(row);
+            }
+        }
+    }
+    last
+}
+
+fn close(one: &Scalar, other: &Scalar) -> bool {
+    match (one, other) {
+        (Scalar::Number(a), Scalar::Number(b)) => (a - b).abs() <= 1e-9 * a.abs().max(1.0),
+        _ => one == other,
+    }
+}
+
+#[test]
+fn a_filter_step_removes_records_from_later_steps_and_keeps_their_offsets_as_ranges() {
+    let plan = plan(vec![
+        StepSpec::Filter("value > 0".to_owned()),
+        StepSpec::Filter("sensor_id <> 'x'".to_owned()),
+        StepSpec::Rule(rule("value < 5")),
+    ]);
+    let records = log([at("a", 0, 1.0), at("a", 1, -1.0), at("x", 2, 1.0), at("b", 3, -1.0), at("b", 4, 9.0), at("x", 5, 1.0)]);
+    let output = state(&plan).process(&plan, &input(&records, 0, 6), 0).unwrap();
+    assert_eq!((output.offsets, output.filtered), (vec![0, 4], vec![1..4, 5..6]));
+    assert_eq!(output.alerts.len(), 1);
+}
+
+#[test]
+fn a_filtered_record_moves_the_watermark() {
+    let plan = plan(vec![StepSpec::Filter("value > 0".to_owned()), StepSpec::Window(window(&[("n", "count(*)")]))]);
+    let effects = run_once(&plan, &log([at("a", 10, 1.0), at("a", 160, -1.0), at("a", 170, 1.0)]));
+    assert_eq!(effects.windows.len(), 1);
+}
+
+#[test]
+fn a_batch_that_straddles_the_stored_position_emits_the_part_from_it_on() {
+    let plan = full_plan();
+    let records = log([at("a", 0, 9.0), at("a", 10, -9.0), at("a", 200, 9.0), at("a", 210, -9.0)]);
+    let output = state(&plan).process(&plan, &input(&records, 0, 4), 2).unwrap();
+    assert_eq!((output.start, output.end, output.offsets, output.filtered), (2, 4, vec![2], vec![3..4]));
+    assert_eq!(output.minutes.iter().map(|minute| minute.count).sum::<i64>(), 1);
+    let replayed = state(&plan).process(&plan, &input(&records, 0, 4), 9).unwrap();
+    assert_eq!((replayed.start, replayed.end, replayed.offsets.len(), replayed.windows.len()), (4, 4, 0, 0));
+}
+
+#[test]
+fn records_that_the_state_covers_already_are_refused() {
+    let plan = full_plan();
+    let mut state = state(&plan);
+    let records = log([at("a", 0, 9.0), at("a", 10, 9.0)]);
+    state.process(&plan, &input(&records, 0, 2), 0).unwrap();
+    let refused = state.process(&plan, &input(&records, 1, 2), 0).expect_err("offset 1 is covered");
+    assert_eq!(refused, ProcessError::Rewound { covered: 2, start: 1 });
+}
+
+#[test]
+fn only_chunks_that_changed_are_written() {
+    let plan = full_plan();
+    let mut state = state(&plan);
+    run(&plan, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
+    let names = |chunks: Vec<StateChunk>| chunks.iter().map(|chunk| chunk.name.to_string()).collect::<Vec<_>>();
+    let first = names(state.checkpoint(&plan, CheckpointScope::Changed));
+    assert_eq!(first, ["watermark", "window/readings", "window/by_type", "rule/lasting"]);
+    assert_eq!(names(state.checkpoint(&plan, CheckpointScope::Changed)), ["watermark"]);
+    let all = ["watermark", "rule/hot", "window/readings", "window/by_type", "rule/lasting"];
+    assert_eq!(names(state.checkpoint(&plan, CheckpointScope::Full)), all);
+}
+
+#[test]
+fn a_checkpoint_of_another_plan_is_refused_with_both_shapes() {
+    let old = plan(vec![StepSpec::Window(window(&[("n", "count(*)")]))]);
+    let mut state = state(&old);
+    run(&old, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
+    let chunks = state.checkpoint(&old, CheckpointScope::Full);
+    let restore = |plan: &PipelinePlan, chunks: &[StateChunk]| {
+        PartitionState::restore(plan, "t".into(), 0, chunks).expect_err("another plan")
+    };
+    let other = plan(vec![StepSpec::Window(window(&[("m", "max(value)")]))]);
+    let message = restore(&other, &chunks).to_string();
+    assert!(message.contains("n = count(*) long") && message.contains("m = max(value) double"), "{message}");
+    let none = plan(vec![]);
+    assert_eq!(restore(&none, &chunks), StateError::UnknownChunk { chunk: "window/readings".to_owned() });
+    assert_eq!(restore(&old, &chunks[1..]), StateError::NoWatermark);
+    let mut newer = chunks;
+    newer[0].bytes[0] = 9;
+    assert_eq!(restore(&old, &newer), StateError::Version { chunk: "watermark".to_owned(), found: 9 });
+}
+
+#[test]
+fn all_faults_of_a_pipeline_are_told_at_once_with_their_paths() {
+    let mut spec = spec(vec![
+        StepSpec::Filter("valu > 1".to_owned()),
+        StepSpec::Window(window(&[("avg_value", "avg(sensor_id)")])),
+        StepSpec::Rule(rule("value + 1")),
+        StepSpec::Rule(rule("value > 1")),
+    ]);
+    spec.key = "sensor".to_owned();
+    spec.event_time = "value".to_owned();
+    let errors = PipelinePlan::compile(&spec, Arc::new(schema())).expect_err("many faults");
+    let told: Vec<(&str, Option<usize>)> = errors.iter().map(|error| (error.path.as_str(), error.step)).collect();
+    let expected = [
+        ("event_time", None),
+        ("key", None),
+        ("steps[0].filter", Some(0)),
+        ("steps[1].window.select.avg_value", Some(1)),
+        ("steps[2].rule.when", Some(2)),
+        ("steps[3].rule.name", Some(3)),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(errors[2].place.as_ref().map(|place| place.span.clone()), Some(0..4));
+    assert!(errors[2].to_string().starts_with("steps[0].filter: unknown field 'valu', did you mean 'value'?"));
+}
+
+#[test]
+fn figures_of_the_stored_rows_come_with_the_output() {
+    let plan = plan(vec![StepSpec::Filter("value < 90".to_owned())]);
+    let anomalous = Reading { anomaly: true, ..at("b", 61_000, 3.0) };
+    let records = log([at("a", 59_000, 1.0), anomalous, at("a", 58_000, 2.0), at("c", 0, 95.0)]);
+    let output = state(&plan).process(&plan, &input(&records, 0, 4), 0).unwrap();
+    let minutes: Vec<_> = output.minutes.iter().map(|m| (m.minute_ms, m.count, m.sum, m.anomalies)).collect();
+    assert_eq!(minutes, [(0, 2, 3.0, 0), (60_000, 1, 3.0, 1)]);
+    assert_eq!(output.seen, [("a".to_owned(), 59_000), ("b".to_owned(), 61_000)]);
+}

@@ -1,0 +1,356 @@
+//! Ports: what the HTTP side asks of the rest, without knowing who answers.
+//!
+//! Storage answers [`ReadStore`], the broker's producer [`Ingest`], the supervision tree [`Operations`] and
+//! [`SessionHost`]. Everything here is values and object-safe traits; no database, no actor system, no web framework.
+//!
+//! Invariants: no error text of a port carries SQL, a secret or a file path that a client should not see, except
+//! [`ReadError::Unavailable`] and [`IngestError::Unavailable`], whose reasons are for the log alone.
+//! Start at [`ReadStore`].
+
+use std::{future::Future, pin::Pin};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::table::StreamTable;
+
+/// A boxed answer of a port.
+pub type Answer<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// One row as it appears in a JSON body: times are RFC 3339 texts in UTC.
+pub type Row = Map<String, Value>;
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Most items to return, at least 1.
+    pub limit: u32,
+    /// The `next` of the page before.
+    pub cursor: Option<String>,
+    pub counting: Counting,
+}
+
+/// Whether the list's length is wanted: it costs a bounded walk over an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    Skip,
+    Bounded,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Length of the whole list; 0 with [`Counting::Skip`].
+    pub total: u64,
+    /// The list is at least `total` long, or about that.
+    pub total_is_estimate: bool,
+    /// Cursor of the next page; a page may be short or empty and still have one.
+    pub next: Option<String>,
+}
+
+/// Rows of a stream, newest event time first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowQuery {
+    pub stream: String,
+    /// Text that the stream's key must equal.
+    pub key: Option<String>,
+    /// Column and the text its value must equal.
+    pub filters: Vec<(String, String)>,
+    pub page: PageRequest,
+}
+
+/// Windows, newest start first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowQuery {
+    pub stream: String,
+    /// The window's name; needed where the stream has several.
+    pub window: Option<String>,
+    /// Earliest window start, in milliseconds since 1970 (UTC), inclusive.
+    pub from_ms: Option<i64>,
+    /// Latest window start, in milliseconds since 1970 (UTC), exclusive.
+    pub to_ms: Option<i64>,
+    /// Group column and the text its value must equal.
+    pub group: Vec<(String, String)>,
+    pub page: PageRequest,
+}
+
+/// Totals of a stream over the last minutes of event time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatsQuery {
+    pub stream: String,
+    /// How far back to look, in minutes.
+    pub minutes: u32,
+    /// The present, in milliseconds since 1970 (UTC).
+    pub now_ms: i64,
+}
+
+/// Answer to a [`StatsQuery`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamStats {
+    pub records: u64,
+    pub anomalies: u64,
+    /// Keys whose newest event time lies in the range.
+    pub active_keys: u64,
+    /// Mean of the stream's measure; `None` without a measure or without records.
+    pub mean: Option<f64>,
+    /// Start of the range: the start of the minute that lies `minutes` back, in milliseconds since 1970 (UTC).
+    pub from_ms: i64,
+}
+
+/// Alerts, newest first; `None` means any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertQuery {
+    pub state: Option<String>,
+    pub severity: Option<String>,
+    pub rule: Option<String>,
+    pub page: PageRequest,
+}
+
+/// Dead letters, newest first; `None` means any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterQuery {
+    pub topic: Option<String>,
+    pub class: Option<String>,
+    pub page: PageRequest,
+}
+
+/// One stored dead letter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetterRow {
+    pub id: i64,
+    pub sink: String,
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub stage: String,
+    pub class: String,
+    pub reason: String,
+    pub state: String,
+    pub key: Option<Vec<u8>>,
+    /// The value's bytes, or their beginning in a list.
+    pub value: Option<Vec<u8>>,
+    /// Length of the whole value in bytes.
+    pub value_length: u64,
+    /// `[{"name", "value"}]` with base64 texts.
+    pub headers: Value,
+    /// In milliseconds since 1970 (UTC).
+    pub log_timestamp_ms: i64,
+    /// In milliseconds since 1970 (UTC).
+    pub created_at_ms: i64,
+    /// Why the dead-letter topic refused it for good.
+    pub undeliverable: Option<String>,
+}
+
+/// A stream with what is known about its stored part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamSummary {
+    pub table: StreamTable,
+    /// Names of its windows.
+    pub windows: Vec<String>,
+    /// Rows stored since the start, removed ones included.
+    pub stored: u64,
+    pub dead: u64,
+    pub filtered: u64,
+    /// Newest event time stored, in milliseconds since 1970 (UTC).
+    pub newest_event_ms: Option<i64>,
+}
+
+/// A sink's position in one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PositionRow {
+    pub sink: String,
+    pub topic: String,
+    pub partition: i32,
+    pub log: i64,
+    pub epoch: i64,
+    pub next_offset: i64,
+    pub first_offset: i64,
+    pub retained_from: i64,
+    pub stored: i64,
+    pub dead: i64,
+    pub filtered: i64,
+    pub updated_at_ms: i64,
+}
+
+/// Why a read has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("there is no stream named {0}")]
+    UnknownStream(String),
+    #[error("there is no window named {0}")]
+    UnknownWindow(String),
+    /// The stream has several windows (or none) and the query names none.
+    #[error("the stream has these windows, name one of them: {0}")]
+    WindowNotNamed(String),
+    #[error("the cursor is not one that this list handed out")]
+    BadCursor,
+    #[error("{field}: {reason}")]
+    BadFilter { field: String, reason: String },
+    #[error("the read took longer than its limit")]
+    Timeout,
+    /// The reason is for the log.
+    #[error("the storage does not answer")]
+    Unavailable(String),
+}
+
+/// Reads of stored facts. No method's cost grows with the length of the history.
+pub trait ReadStore: Send + Sync {
+    fn streams(&self) -> Answer<'_, Vec<StreamSummary>, ReadError>;
+    fn latest(&self, query: RowQuery) -> Answer<'_, Page<Row>, ReadError>;
+    /// Rows whose anomaly label is set; an empty list for a stream without a label.
+    fn anomalies(&self, query: RowQuery) -> Answer<'_, Page<Row>, ReadError>;
+    fn stats(&self, query: StatsQuery) -> Answer<'_, StreamStats, ReadError>;
+    fn windows(&self, query: WindowQuery) -> Answer<'_, Page<Row>, ReadError>;
+    /// The newest transition of each alert.
+    fn alerts(&self, query: AlertQuery) -> Answer<'_, Page<Row>, ReadError>;
+    /// Values are cut to their beginning; [`ReadStore::dead_letter`] has them whole.
+    fn dead_letters(&self, query: DeadLetterQuery) -> Answer<'_, Page<DeadLetterRow>, ReadError>;
+    fn dead_letter(&self, id: i64) -> Answer<'_, Option<DeadLetterRow>, ReadError>;
+    fn positions(&self) -> Answer<'_, Vec<PositionRow>, ReadError>;
+}
+
+/// A record that a client asks to append to a stream's topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Without a key the value's key field is taken.
+    pub key: Option<String>,
+    /// JSON text, exactly as the client sent it.
+    pub value: Vec<u8>,
+}
+
+/// Where the broker put a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Placed {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// What is wrong with one record of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordFault {
+    /// Place in the request, from 0.
+    pub index: usize,
+    /// Path of the field in the value, empty for the value as a whole.
+    pub field: Vec<String>,
+    pub reason: String,
+}
+
+/// Why records were not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IngestError {
+    #[error("there is no stream named {0}")]
+    UnknownStream(String),
+    /// None of the request's records was appended.
+    #[error("{} records do not fit the stream's schema", .0.len())]
+    Invalid(Vec<RecordFault>),
+    /// The broker did not take (all of) them; `placed` has one entry per record, in their order.
+    #[error("the broker does not take records now")]
+    Unavailable { reason: String, retry_after_s: u32, placed: Vec<Option<Placed>> },
+}
+
+/// Appends records to a stream's topic.
+pub trait Ingest: Send + Sync {
+    /// Validates all records against the stream's schema, appends them and waits for the broker's acknowledgement.
+    /// Answers one place per record, in their order.
+    fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError>;
+}
+
+/// Turns a stored value's bytes into JSON.
+pub trait ValueDecoder: Send + Sync {
+    /// `None` where the bytes cannot be read.
+    fn decode(&self, value: &[u8]) -> Option<Value>;
+}
+
+/// A command to one node of the supervision tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpsCommand {
+    Restart,
+    Pause,
+    Resume,
+    Drain,
+    Inject(InjectedFault),
+}
+
+/// A fault that a drill asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InjectedFault {
+    pub fault: FaultKind,
+    /// How many messages in a row are hit.
+    #[serde(default = "once")]
+    pub times: u32,
+    /// How long a stall lasts.
+    #[serde(default)]
+    pub millis: u64,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// Kinds of injected faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    Panic,
+    Error,
+    Stall,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpsError {
+    #[error("there is nothing at {0} in the supervision tree")]
+    UnknownPath(String),
+    #[error("drills are off; set drills.enabled to allow them")]
+    DrillsDisabled,
+    /// The node cannot do it in its present state, or at all.
+    #[error("{0}")]
+    Refused(String),
+    /// The one asked did not answer in time.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Whether the server should get traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    pub ready: bool,
+    /// What is missing; empty when ready.
+    pub reasons: Vec<String>,
+}
+
+/// The running system: its tree, its events, its commands and its measurements.
+pub trait Operations: Send + Sync {
+    /// Nested `{path, kind, state, generation, restarts, since, last_exit, inbox, children}`.
+    fn tree(&self) -> Answer<'_, Value, OpsError>;
+    /// Array of supervision events with a `seq` above `after_seq`, oldest first.
+    fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Vec<Value>, OpsError>;
+    /// Carries out a command for `who` and answers the node's new state.
+    fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError>;
+    fn topology(&self) -> Answer<'_, Value, OpsError>;
+    /// Array of `{topic, partitions, …}`.
+    fn topics(&self) -> Answer<'_, Vec<Value>, OpsError>;
+    /// Array of `{stream, topic, partition, records, seconds, …}`.
+    fn lag(&self) -> Answer<'_, Vec<Value>, OpsError>;
+    fn readiness(&self) -> Readiness;
+    /// Prometheus text format.
+    fn metrics_text(&self) -> String;
+}
+
+/// A WebSocket session: it ends when the client goes or is evicted. It stays on the thread that starts it.
+pub type Session = Pin<Box<dyn Future<Output = ()> + 'static>>;
+
+/// There is no room for another session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no room for another session")]
+pub struct Full;
+
+/// Runs WebSocket sessions as supervised children.
+pub trait SessionHost: Send + Sync {
+    /// Starts a session on the calling thread's event loop.
+    ///
+    /// # Errors
+    /// [`Full`] at the limit of sessions.
+    fn start(&self, name: String, session: Session) -> Result<(), Full>;
+}

@@ -1,0 +1,143 @@
+//! Records of a batch one by one: where a row comes from, its key as text, itself as JSON.
+//!
+//! What depends on the order of records (windows, rules) walks them; everything else works on whole columns.
+
+use std::{borrow::Cow, cell::OnceCell, hash::{BuildHasher, Hasher}};
+
+use arrow_array::{
+    Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMillisecondArray,
+};
+use foldhash::fast::FixedState;
+use serde_json::{Map, Value};
+
+use crate::{
+    schema::{Kind, StreamSchema, instant},
+    watermark::Progress,
+};
+
+/// A batch as a stateful step sees it: the rows that came through the filters before it, and where they come from.
+#[derive(Clone, Copy)]
+pub(crate) struct StepInput<'a> {
+    pub(crate) batch: &'a RecordBatch,
+    /// Event times of the rows.
+    pub(crate) times: &'a [i64],
+    /// Place of each row among the decoded records; none while all of them are there.
+    pub(crate) origins: Option<&'a [usize]>,
+    /// Offsets of the decoded records.
+    pub(crate) offsets: &'a [i64],
+    /// The watermark around each decoded record.
+    pub(crate) progress: &'a Progress,
+    /// Records below this offset have had their effects: they feed the state only.
+    pub(crate) emit_from: i64,
+}
+
+impl StepInput<'_> {
+    /// Place of a row among the decoded records.
+    pub(crate) fn origin(&self, row: usize) -> usize {
+        self.origins.map_or(row, |origins| origins[row])
+    }
+}
+
+/// The keys of the rows of a batch as text; a null key is the empty text.
+pub(crate) struct Keys<'a> {
+    column: KeyColumn<'a>,
+    hashes: OnceCell<Vec<u64>>,
+}
+
+enum KeyColumn<'a> {
+    Text(&'a StringArray),
+    Long(&'a Int64Array),
+    Int(&'a Int32Array),
+}
+
+/// Whether the stream's key may be of this kind.
+pub(crate) fn can_be_key(kind: &Kind) -> bool {
+    match kind {
+        Kind::String | Kind::Enum(_) | Kind::Int | Kind::Long => true,
+        Kind::Boolean | Kind::Float | Kind::Double | Kind::Timestamp => false,
+    }
+}
+
+impl<'a> Keys<'a> {
+    /// # Panics
+    /// If the column is none that [`can_be_key`].
+    pub(crate) fn of(column: &'a dyn Array) -> Self {
+        let any = column.as_any();
+        let column = if let Some(texts) = any.downcast_ref() {
+            KeyColumn::Text(texts)
+        } else if let Some(values) = any.downcast_ref() {
+            KeyColumn::Long(values)
+        } else {
+            KeyColumn::Int(any.downcast_ref().expect("the plan checked the key's kind"))
+        };
+        Self { column, hashes: OnceCell::new() }
+    }
+
+    pub(crate) fn text(&self, row: usize) -> Cow<'a, str> {
+        match self.column {
+            KeyColumn::Text(texts) if texts.is_valid(row) => Cow::Borrowed(texts.value(row)),
+            KeyColumn::Long(values) if values.is_valid(row) => Cow::Owned(values.value(row).to_string()),
+            KeyColumn::Int(values) if values.is_valid(row) => Cow::Owned(values.value(row).to_string()),
+            KeyColumn::Text(_) | KeyColumn::Long(_) | KeyColumn::Int(_) => Cow::Borrowed(""),
+        }
+    }
+
+    pub(crate) fn is(&self, row: usize, key: &str) -> bool {
+        self.text(row) == key
+    }
+
+    /// As [`hash_text`] of the row's key; all rows are hashed when the first is asked for.
+    pub(crate) fn hash(&self, row: usize) -> u64 {
+        self.hashes.get_or_init(|| (0..self.len()).map(|row| hash_text(&self.text(row))).collect())[row]
+    }
+
+    fn len(&self) -> usize {
+        match self.column {
+            KeyColumn::Text(column) => column.len(),
+            KeyColumn::Long(column) => column.len(),
+            KeyColumn::Int(column) => column.len(),
+        }
+    }
+}
+
+/// Hash of a key; the same in every process.
+pub(crate) fn hash_text(key: &str) -> u64 {
+    let mut hasher = FixedState::with_seed(0x5357_4b45).build_hasher();
+    hasher.write(key.as_bytes());
+    hasher.finish()
+}
+
+/// One record as a JSON object of its columns; timestamps in RFC 3339.
+#[must_use]
+pub fn record_json(schema: &StreamSchema, batch: &RecordBatch, row: usize) -> Value {
+    let columns = schema.fields.iter().zip(batch.columns());
+    let object = columns.map(|(field, column)| (field.column.clone(), column_json(column.as_ref(), row)));
+    Value::Object(object.collect::<Map<_, _>>())
+}
+
+fn column_json(column: &dyn Array, row: usize) -> Value {
+    if column.is_null(row) {
+        return Value::Null;
+    }
+    let any = column.as_any();
+    if let Some(values) = any.downcast_ref::<Float64Array>() {
+        values.value(row).into()
+    } else if let Some(values) = any.downcast_ref::<StringArray>() {
+        values.value(row).into()
+    } else if let Some(values) = any.downcast_ref::<Int64Array>() {
+        values.value(row).into()
+    } else if let Some(values) = any.downcast_ref::<TimestampMillisecondArray>() {
+        let mut text = Vec::new();
+        instant::write(values.value(row), &mut text);
+        String::from_utf8_lossy(&text).into()
+    } else if let Some(values) = any.downcast_ref::<Int32Array>() {
+        values.value(row).into()
+    } else if let Some(values) = any.downcast_ref::<BooleanArray>() {
+        values.value(row).into()
+    } else if let Some(values) = any.downcast_ref::<Float32Array>() {
+        values.value(row).into()
+    } else {
+        Value::Null
+    }
+}

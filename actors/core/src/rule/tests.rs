@@ -1,0 +1,156 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{RuleSpec, RulePlan};
+use crate::{
+    expr::fixtures::schema,
+    output::{AlertState, AlertTransition},
+    partition::{
+        PipelinePlan, StepSpec,
+        harness::{at, log, plan, rule, run, run_once, state},
+    },
+};
+
+fn with(change: impl FnOnce(&mut RuleSpec)) -> PipelinePlan {
+    let mut spec = rule("value > 80");
+    change(&mut spec);
+    plan(vec![StepSpec::Rule(spec)])
+}
+
+/// Offset and new state of each transition of one key's `(time, value)` records.
+fn life(plan: &PipelinePlan, records: &[(i64, f64)]) -> Vec<(i64, AlertState)> {
+    let alerts = run_once(plan, &log(records.iter().map(|(time, value)| at("a", *time, *value)))).alerts;
+    alerts.iter().map(|alert| (alert.offset, alert.state)).collect()
+}
+
+const FIRING: AlertState = AlertState::Firing;
+const RESOLVED: AlertState = AlertState::Resolved;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[test]
+fn an_alert_fires_once_and_resolves_when_the_condition_no_longer_holds() {
+    let plan = with(|_| ());
+    let records = [(0, 90.0), (10, 95.0), (20, 70.0), (30, 60.0), (40, 90.0)];
+    assert_eq!(life(&plan, &records), [(0, FIRING), (2, RESOLVED), (4, FIRING)]);
+}
+
+#[test]
+fn keys_are_judged_apart() {
+    let plan = with(|_| ());
+    let alerts = run_once(&plan, &log([at("a", 0, 90.0), at("b", 1, 70.0), at("b", 2, 90.0), at("a", 3, 1.0)])).alerts;
+    let seen: Vec<_> = alerts.iter().map(|alert| (alert.key.as_str(), alert.n, alert.state)).collect();
+    assert_eq!(seen, [("a", 0, FIRING), ("b", 0, FIRING), ("a", 1, RESOLVED)]);
+    assert_eq!(alerts[0].alert_id, alerts[2].alert_id);
+    assert_ne!(alerts[0].alert_id, alerts[1].alert_id);
+}
+
+#[test]
+fn a_transition_carries_its_record() {
+    let plan = with(|_| ());
+    let alerts: Vec<AlertTransition> = run_once(&plan, &log([at("a", 1_500, 90.0)])).alerts;
+    let alert = &alerts[0];
+    assert_eq!(alert.alert_id.len(), 16);
+    assert_eq!((alert.event_time_ms, alert.offset, &*alert.severity), (1_500, 0, "critical"));
+    assert_eq!(alert.message, "value > 80 holds for a");
+    assert_eq!(alert.record["value"], 90.0);
+    assert_eq!(alert.record["timestamp"], "1970-01-01T00:00:01.500Z");
+}
+
+#[test]
+fn a_condition_must_hold_for_its_time_without_a_break() {
+    let plan = with(|rule| rule.hold_for = ms(20));
+    assert_eq!(life(&plan, &[(0, 90.0), (19, 90.0), (20, 90.0)]), [(2, FIRING)]);
+    assert_eq!(life(&plan, &[(0, 90.0), (10, 1.0), (20, 90.0), (39, 90.0)]), []);
+}
+
+#[test]
+fn an_older_record_does_not_break_a_span_or_resolve_an_alert() {
+    let plan = with(|rule| rule.hold_for = ms(20));
+    let records = [(100, 90.0), (90, 1.0), (120, 90.0), (110, 1.0), (121, 1.0)];
+    assert_eq!(life(&plan, &records), [(2, FIRING), (4, RESOLVED)]);
+}
+
+#[test]
+fn an_alert_resolves_after_the_time_that_the_rule_asks_for() {
+    let plan = with(|rule| rule.resolve_after = Some(ms(20)));
+    assert_eq!(life(&plan, &[(0, 90.0), (10, 1.0), (20, 90.0), (30, 1.0), (49, 1.0)]), [(0, FIRING)]);
+    assert_eq!(life(&plan, &[(0, 90.0), (10, 1.0), (30, 1.0)]), [(0, FIRING), (2, RESOLVED)]);
+}
+
+#[test]
+fn nothing_fires_during_the_cooldown() {
+    let plan = with(|rule| rule.cooldown = ms(100));
+    let records = [(0, 90.0), (10, 1.0), (20, 90.0), (99, 90.0), (100, 90.0)];
+    assert_eq!(life(&plan, &records), [(0, FIRING), (1, RESOLVED), (4, FIRING)]);
+}
+
+#[test]
+fn a_null_condition_does_not_hold() {
+    let plan = plan(vec![StepSpec::Rule(rule("level > 1"))]);
+    let mut reading = at("a", 0, 1.0);
+    reading.level = None;
+    assert_eq!(run_once(&plan, &log([reading])).alerts, []);
+}
+
+#[test]
+fn a_key_at_rest_keeps_no_state() {
+    let plan = with(|rule| rule.cooldown = ms(100));
+    let mut state = state(&plan);
+    let records = log([at("a", 0, 90.0), at("a", 10, 1.0), at("b", 20, 1.0), at("a", 100, 1.0)]);
+    run(&plan, &mut state, &records[..3], &[], 0);
+    assert_eq!(state.size().1, 1);
+    run(&plan, &mut state, &records[3..], &[], 0);
+    assert_eq!(state.size().1, 0);
+}
+
+#[test]
+fn the_keys_of_a_rule_are_bounded_and_what_is_refused_is_counted() {
+    let plan = with(|_| ());
+    let many = super::MAX_KEYS as i64 + 2;
+    let effects = run_once(&plan, &log((0..many).map(|key| at(&format!("k{key}"), 0, 90.0))));
+    assert_eq!((effects.alerts.len(), effects.refused), (super::MAX_KEYS, 2));
+}
+
+#[test]
+fn an_unsound_rule_is_refused_with_all_its_faults() {
+    let spec = RuleSpec { name: String::new(), ..rule("valu > 1") };
+    let faults = RulePlan::compile(&spec, &schema()).expect_err("two faults");
+    let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(keys, ["name", "when"]);
+}
+
+proptest! {
+    /// Alerts of a key alternate between firing and resolved, each pair with an id of its own.
+    #[test]
+    fn transitions_alternate(
+        records in prop::collection::vec((0_i64..300, prop::bool::ANY), 0..80),
+        hold_for in 0_u64..40, cooldown in 0_u64..80, resolve_after in 0_u64..40,
+    ) {
+        let plan = with(|rule| {
+            rule.hold_for = ms(hold_for);
+            rule.cooldown = ms(cooldown);
+            rule.resolve_after = Some(ms(resolve_after));
+        });
+        let readings = records.iter().map(|(time, high)| at("a", *time, if *high { 90.0 } else { 1.0 }));
+        let alerts = run_once(&plan, &log(readings)).alerts;
+        let mut ids = std::collections::HashSet::new();
+        let mut fired: Option<&AlertTransition> = None;
+        for alert in &alerts {
+            match alert.state {
+                AlertState::Firing => {
+                    prop_assert!(fired.is_none() && ids.insert(alert.alert_id.clone()) && alert.n == 0);
+                    fired = Some(alert);
+                }
+                AlertState::Resolved => {
+                    let opened = fired.take().expect("an alert fired before it resolves");
+                    prop_assert_eq!((&opened.alert_id, alert.n), (&alert.alert_id, 1));
+                    prop_assert!(alert.event_time_ms >= opened.event_time_ms + i64::try_from(resolve_after).unwrap());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! From Avro JSON text to a [`StreamSchema`]: leaves, columns and the tree of records around them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use apache_avro::{
+    Schema,
+    schema::{EnumSchema, NamesRef, RecordField, RecordSchema, ResolvedSchema, UnionSchema, UuidSchema},
+};
+use arrow_schema::{DataType, Field as ArrowField, Schema as ArrowSchema, TimeUnit};
+use serde_json::Value as Json;
+
+use super::{Field, Kind, Scalar, StreamSchema, instant};
+
+/// Longest schema text that is read, in bytes.
+pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
+/// Most leaves a stream may have.
+pub const MAX_FIELDS: usize = 512;
+/// Deepest nesting of records.
+pub const MAX_DEPTH: usize = 16;
+
+const SUPPORTED: &str = "supported are boolean, int, long, float, double, string, enum, timestamp-millis, \
+                         each also in a union with null, and records of these";
+
+/// Why an Avro schema cannot be a stream's schema.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SchemaError {
+    #[error("not an Avro schema: {0}")]
+    Syntax(String),
+    #[error("the schema text has {bytes} bytes, the limit is {MAX_SCHEMA_BYTES}")]
+    TooLong { bytes: usize },
+    #[error("a value must be a record, this schema is {found}")]
+    NotARecord { found: String },
+    #[error("the schema has no field")]
+    Empty,
+    #[error("field {path}: {found} is not supported; {SUPPORTED}")]
+    Unsupported { path: String, found: String },
+    #[error("field {path}: the default {reason}")]
+    Default { path: String, reason: String },
+    #[error("field {path}: records are nested deeper than {MAX_DEPTH} levels")]
+    TooDeep { path: String },
+    #[error("the schema has more than {MAX_FIELDS} fields")]
+    TooManyFields,
+    #[error("the fields {first} and {second} would both be the column {column}")]
+    ColumnClash { column: String, first: String, second: String },
+}
+
+/// A record of the tree; `id` numbers the records of a schema from 0 on.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordNode {
+    pub id: usize,
+    pub fields: Vec<NodeField>,
+}
+
+/// A named child of a record.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeField {
+    pub name: String,
+    pub aliases: Vec<String>,
+    pub node: Node,
+}
+
+/// A child of a record.
+#[derive(Debug, Clone)]
+pub(crate) enum Node {
+    Leaf(Leaf),
+    Record(RecordNode),
+}
+
+/// Where a leaf is among the fields, and what of its Avro form the fields do not say.
+#[derive(Debug, Clone)]
+pub(crate) struct Leaf {
+    /// Index in `StreamSchema::fields`.
+    pub field: usize,
+    /// Branch of null in the union, if there is a union.
+    pub null_branch: Option<u8>,
+    /// Symbol that stands for the writer's unknown ones (Avro's enum default).
+    pub enum_default: Option<usize>,
+}
+
+impl StreamSchema {
+    /// Reads an Avro schema whose top is a record.
+    ///
+    /// # Errors
+    /// [`SchemaError`] names the field that is at fault and what is supported.
+    pub fn parse(avro_json: &str) -> Result<Self, SchemaError> {
+        let parsed = parse_avro(avro_json)?;
+        let names = ResolvedSchema::new(&parsed).map_err(|error| SchemaError::Syntax(error.to_string()))?;
+        let Schema::Record(record) = &parsed else {
+            return Err(SchemaError::NotARecord { found: describe(&parsed) });
+        };
+        let mut builder = Builder { names: names.get_names(), fields: Vec::new(), records: 0 };
+        let root = builder.record(record, &[], None)?;
+        let Builder { mut fields, records, .. } = builder;
+        if fields.is_empty() {
+            return Err(SchemaError::Empty);
+        }
+        name_columns(&mut fields)?;
+        let columns: Vec<ArrowField> = fields.iter().map(arrow_field).collect();
+        Ok(Self {
+            name: record.name.fullname(None),
+            fields,
+            arrow: Arc::new(ArrowSchema::new(columns)),
+            avro: Arc::from(avro_json),
+            root,
+            record_count: records,
+        })
+    }
+}
+
+/// Parses Avro schema text of bounded length.
+pub(crate) fn parse_avro(text: &str) -> Result<Schema, SchemaError> {
+    if text.len() > MAX_SCHEMA_BYTES {
+        return Err(SchemaError::TooLong { bytes: text.len() });
+    }
+    Schema::parse_str(text).map_err(|error| SchemaError::Syntax(error.to_string()))
+}
+
+/// What a schema is called in error texts.
+pub(crate) fn describe(schema: &Schema) -> String {
+    match schema {
+        Schema::Union(union) => {
+            let branches: Vec<String> = union.variants().iter().map(describe).collect();
+            format!("union of {}", branches.join(", "))
+        }
+        Schema::Record(record) => format!("record {}", record.name.name()),
+        Schema::Enum(symbols) => format!("enum {}", symbols.name.name()),
+        Schema::Fixed(fixed) => format!("fixed {}", fixed.name.name()),
+        Schema::Ref { name } => name.name().to_owned(),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+struct Builder<'s> {
+    names: &'s NamesRef<'s>,
+    fields: Vec<Field>,
+    records: usize,
+}
+
+impl<'s> Builder<'s> {
+    fn record(
+        &mut self,
+        record: &'s RecordSchema,
+        path: &[String],
+        default: Option<&Json>,
+    ) -> Result<RecordNode, SchemaError> {
+        if path.len() >= MAX_DEPTH {
+            return Err(SchemaError::TooDeep { path: path.join(".") });
+        }
+        let id = self.records;
+        self.records += 1;
+        let mut fields = Vec::with_capacity(record.fields.len());
+        for field in &record.fields {
+            let mut path = path.to_vec();
+            path.push(field.name.clone());
+            let default = agreed_default(field, default, &path)?;
+            let node = self.node(&field.schema, path, default)?;
+            fields.push(NodeField { name: field.name.clone(), aliases: field.aliases.clone(), node });
+        }
+        Ok(RecordNode { id, fields })
+    }
+
+    fn node(&mut self, schema: &'s Schema, path: Vec<String>, default: Option<&Json>) -> Result<Node, SchemaError> {
+        let schema = self.resolve(schema);
+        if let Schema::Record(record) = schema {
+            return Ok(Node::Record(self.record(record, &path, default)?));
+        }
+        let (schema, null_branch) = match schema {
+            Schema::Union(union) => self.nullable(union, &path)?,
+            plain => (plain, None),
+        };
+        let Some((kind, enum_default)) = leaf_kind(schema) else {
+            return Err(SchemaError::Unsupported { path: path.join("."), found: describe(schema) });
+        };
+        if self.fields.len() == MAX_FIELDS {
+            return Err(SchemaError::TooManyFields);
+        }
+        let nullable = null_branch.is_some();
+        let default = match default {
+            Some(json) => Some(
+                scalar_of(json, &kind, nullable)
+                    .map_err(|reason| SchemaError::Default { path: path.join("."), reason: reason.to_owned() })?,
+            ),
+            None => None,
+        };
+        let leaf = Leaf { field: self.fields.len(), null_branch, enum_default };
+        self.fields.push(Field { path, column: String::new(), kind, nullable, default });
+        Ok(Node::Leaf(leaf))
+    }
+
+    fn nullable(&self, union: &'s UnionSchema, path: &[String]) -> Result<(&'s Schema, Option<u8>), SchemaError> {
+        match union.variants() {
+            [Schema::Null, other] => Ok((self.resolve(other), Some(0))),
+            [other, Schema::Null] => Ok((self.resolve(other), Some(1))),
+            _ => Err(SchemaError::Unsupported { path: path.join("."), found: describe(&Schema::Union(union.clone())) }),
+        }
+    }
+
+    fn resolve(&self, schema: &'s Schema) -> &'s Schema {
+        match schema {
+            Schema::Ref { name } => self.names.get(name).copied().unwrap_or(schema),
+            plain => plain,
+        }
+    }
+}
+
+/// The default of a field: its own, or the one that its record's default gives. Where both speak they must agree,
+/// because flat leaves hold only one.
+fn agreed_default<'j>(
+    field: &'j RecordField,
+    of_record: Option<&'j Json>,
+    path: &[String],
+) -> Result<Option<&'j Json>, SchemaError> {
+    let given = of_record.and_then(|json| json.get(&field.name));
+    match (field.default.as_ref(), given) {
+        (Some(own), Some(given)) if own != given => Err(SchemaError::Default {
+            path: path.join("."),
+            reason: "differs from the one that the default of its record gives".to_owned(),
+        }),
+        (own, given) => Ok(own.or(given)),
+    }
+}
+
+fn leaf_kind(schema: &Schema) -> Option<(Kind, Option<usize>)> {
+    let kind = match schema {
+        Schema::Boolean => Kind::Boolean,
+        Schema::Int => Kind::Int,
+        Schema::Long => Kind::Long,
+        Schema::Float => Kind::Float,
+        Schema::Double => Kind::Double,
+        Schema::String | Schema::Uuid(UuidSchema::String) => Kind::String,
+        Schema::TimestampMillis => Kind::Timestamp,
+        Schema::Enum(EnumSchema { symbols, default, .. }) => {
+            let default = default.as_ref().and_then(|name| symbols.iter().position(|symbol| symbol == name));
+            return Some((Kind::Enum(symbols.clone()), default));
+        }
+        _ => return None,
+    };
+    Some((kind, None))
+}
+
+fn scalar_of(json: &Json, kind: &Kind, nullable: bool) -> Result<Scalar, &'static str> {
+    if json.is_null() {
+        return if nullable { Ok(Scalar::Null) } else { Err("is null, but the field is not nullable") };
+    }
+    let scalar = match kind {
+        Kind::Boolean => json.as_bool().map(Scalar::Boolean),
+        Kind::Int => json.as_i64().filter(|n| i32::try_from(*n).is_ok()).map(Scalar::Integer),
+        Kind::Long => json.as_i64().map(Scalar::Integer),
+        Kind::Timestamp => json.as_i64().filter(|ms| instant::is_in_range(*ms)).map(Scalar::Integer),
+        #[expect(clippy::cast_possible_truncation, reason = "a float column holds the nearest f32")]
+        Kind::Float => json.as_f64().filter(|n| (*n as f32).is_finite()).map(Scalar::Number),
+        Kind::Double => json.as_f64().filter(|n| n.is_finite()).map(Scalar::Number),
+        Kind::String => json.as_str().map(|text| Scalar::Text(text.to_owned())),
+        Kind::Enum(symbols) => {
+            json.as_str().filter(|text| symbols.iter().any(|s| s == text)).map(|text| Scalar::Text(text.to_owned()))
+        }
+    };
+    scalar.ok_or("is not a value of the field's type")
+}
+
+/// Names each column by the last part of its path, or by the whole path joined by `_` where leaves share that part.
+/// Names are compared without case, as SQL does.
+fn name_columns(fields: &mut [Field]) -> Result<(), SchemaError> {
+    let mut uses: HashMap<String, usize> = HashMap::new();
+    for field in fields.iter() {
+        *uses.entry(short_name(field).to_ascii_lowercase()).or_default() += 1;
+    }
+    for field in fields.iter_mut() {
+        let short = short_name(field);
+        field.column = if uses[&short.to_ascii_lowercase()] == 1 { short.to_owned() } else { field.path.join("_") };
+    }
+    let mut taken: HashMap<String, String> = HashMap::new();
+    for field in fields.iter() {
+        if let Some(first) = taken.insert(field.column.to_ascii_lowercase(), field.dotted()) {
+            return Err(SchemaError::ColumnClash { column: field.column.clone(), first, second: field.dotted() });
+        }
+    }
+    Ok(())
+}
+
+fn short_name(field: &Field) -> &str {
+    field.path.last().expect("a leaf's path has at least its own name")
+}
+
+fn arrow_field(field: &Field) -> ArrowField {
+    let data_type = match field.kind {
+        Kind::Boolean => DataType::Boolean,
+        Kind::Int => DataType::Int32,
+        Kind::Long => DataType::Int64,
+        Kind::Float => DataType::Float32,
+        Kind::Double => DataType::Float64,
+        Kind::String | Kind::Enum(_) => DataType::Utf8,
+        Kind::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+    };
+    ArrowField::new(&field.column, data_type, field.nullable)
+}

@@ -1,0 +1,137 @@
+//! What a batch adds to a stream's running figures: counts per minute and the newest event time of each key.
+//!
+//! Pure functions of one batch. They keep no state: the sink adds the deltas to what it stores, in the transaction that
+//! stores the rows, so that the figures can never disagree with them.
+
+use std::collections::BTreeMap;
+
+use arrow_array::{
+    Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    types::TimestampMillisecondType, cast::AsArray,
+};
+use hashbrown::HashMap;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// What one batch adds to one minute of event time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MinuteDelta {
+    /// Start of the minute, in milliseconds since 1970 (UTC).
+    pub minute_ms: i64,
+    /// Records of that minute.
+    pub count: i64,
+    /// Sum of the measure over the records that have one.
+    pub sum: f64,
+    /// Records labelled as anomalies.
+    pub anomalies: i64,
+}
+
+/// Columns that the figures are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatColumns {
+    /// Index of the event time.
+    pub event_time: usize,
+    /// Index of the number that is summed; without it sums are 0.
+    pub measure: Option<usize>,
+    /// Index of the boolean label; without it there are no anomalies.
+    pub anomaly: Option<usize>,
+}
+
+/// Counts, sums and anomalies of `batch` per minute of event time, ascending by minute.
+///
+/// # Panics
+/// If the event time column is not a timestamp in milliseconds.
+#[must_use]
+pub fn minute_deltas(batch: &RecordBatch, columns: StatColumns) -> Vec<MinuteDelta> {
+    let times = batch.column(columns.event_time).as_primitive::<TimestampMillisecondType>();
+    let measure = columns.measure.map(|index| Measure::of(batch.column(index).as_ref()));
+    let anomaly = columns.anomaly.and_then(|index| batch.column(index).as_any().downcast_ref::<BooleanArray>());
+    let mut minutes = BTreeMap::<i64, MinuteDelta>::new();
+    let mut current: Option<MinuteDelta> = None;
+    for row in 0..batch.num_rows() {
+        let minute_ms = times.value(row).div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS);
+        if current.as_ref().is_none_or(|delta| delta.minute_ms != minute_ms) {
+            let next = minutes.remove(&minute_ms).unwrap_or(MinuteDelta { minute_ms, count: 0, sum: 0.0, anomalies: 0 });
+            if let Some(done) = current.replace(next) {
+                minutes.insert(done.minute_ms, done);
+            }
+        }
+        let Some(delta) = current.as_mut() else { continue };
+        delta.count += 1;
+        delta.sum += measure.as_ref().map_or(0.0, |measure| measure.at(row));
+        delta.anomalies += i64::from(anomaly.is_some_and(|label| label.is_valid(row) && label.value(row)));
+    }
+    minutes.extend(current.map(|delta| (delta.minute_ms, delta)));
+    minutes.into_values().collect()
+}
+
+/// The newest event time of each key in `batch`, ascending by key. Records without a key are left out.
+///
+/// # Panics
+/// If the event time column is not a timestamp in milliseconds.
+#[must_use]
+pub fn last_seen(batch: &RecordBatch, key: usize, event_time: usize) -> Vec<(String, i64)> {
+    let times = batch.column(event_time).as_primitive::<TimestampMillisecondType>();
+    let column = batch.column(key).as_ref();
+    let mut seen: Vec<(String, i64)> = match column.as_any().downcast_ref::<StringArray>() {
+        Some(texts) => newest(texts.iter().zip(times.values().iter().copied())).into_iter().map(|(key, at)| (key.to_owned(), at)).collect(),
+        None => newest(integers(column).zip(times.values().iter().copied())).into_iter().map(|(key, at)| (key.to_string(), at)).collect(),
+    };
+    seen.sort_unstable();
+    seen
+}
+
+fn newest<K: std::hash::Hash + Eq>(records: impl Iterator<Item = (Option<K>, i64)>) -> HashMap<K, i64, foldhash::fast::FixedState> {
+    let mut newest = HashMap::default();
+    for (key, at) in records {
+        if let Some(key) = key {
+            newest.entry(key).and_modify(|newest: &mut i64| *newest = at.max(*newest)).or_insert(at);
+        }
+    }
+    newest
+}
+
+fn integers(column: &dyn Array) -> Box<dyn Iterator<Item = Option<i64>> + '_> {
+    if let Some(values) = column.as_any().downcast_ref::<Int64Array>() {
+        Box::new(values.iter())
+    } else if let Some(values) = column.as_any().downcast_ref::<Int32Array>() {
+        Box::new(values.iter().map(|value| value.map(i64::from)))
+    } else {
+        Box::new(std::iter::empty())
+    }
+}
+
+enum Measure<'a> {
+    Double(&'a Float64Array),
+    Float(&'a Float32Array),
+    Long(&'a Int64Array),
+    Int(&'a Int32Array),
+    Other,
+}
+
+impl<'a> Measure<'a> {
+    fn of(column: &'a dyn Array) -> Self {
+        let any = column.as_any();
+        if let Some(values) = any.downcast_ref() {
+            Self::Double(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Float(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Long(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Int(values)
+        } else {
+            Self::Other
+        }
+    }
+
+    fn at(&self, row: usize) -> f64 {
+        match self {
+            Self::Double(values) if values.is_valid(row) => values.value(row),
+            Self::Float(values) if values.is_valid(row) => f64::from(values.value(row)),
+            Self::Long(values) if values.is_valid(row) => values.value(row) as f64,
+            Self::Int(values) if values.is_valid(row) => f64::from(values.value(row)),
+            Self::Double(_) | Self::Float(_) | Self::Long(_) | Self::Int(_) | Self::Other => 0.0,
+        }
+    }
+}

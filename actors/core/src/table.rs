@@ -1,0 +1,88 @@
+//! How a stream is laid out in SQL: names and roles of columns, and the row id that carries a record's origin.
+
+use std::sync::Arc;
+
+use crate::schema::{Kind, StreamSchema};
+
+/// Bits of a row id that hold the offset: 2^42 records per partition, 14 years at 10,000 per second.
+pub const OFFSET_BITS: u32 = 42;
+/// Bits of a row id that hold the partition.
+pub const PARTITION_BITS: u32 = 12;
+/// Partitions that a row id can tell apart.
+pub const MAX_PARTITIONS: i32 = 1 << PARTITION_BITS;
+/// Logs of one topic (a topic created again is another log) that a row id can tell apart.
+pub const MAX_LOGS: i64 = 1 << (63 - OFFSET_BITS - PARTITION_BITS);
+
+/// The table of one stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamTable {
+    /// Stream name, as in the configuration.
+    pub stream: Arc<str>,
+    /// Topic whose records it holds.
+    pub topic: Arc<str>,
+    /// Table name.
+    pub table: String,
+    /// Columns of the stream's schema, in its order.
+    pub columns: Vec<Column>,
+    /// Index in `columns` of the stream's key.
+    pub key: usize,
+    /// Index in `columns` of the event time.
+    pub event_time: usize,
+    /// Column that `stats` averages.
+    pub measure: Option<usize>,
+    /// Column that labels anomalies (boolean).
+    pub anomaly: Option<usize>,
+    /// Columns that have an index together with the event time; the key is always among them.
+    pub indexes: Vec<usize>,
+}
+
+/// One column of a stream's table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    pub name: String,
+    pub kind: Kind,
+    pub nullable: bool,
+}
+
+impl StreamTable {
+    /// The columns of `schema`.
+    #[must_use]
+    pub fn columns_of(schema: &StreamSchema) -> Vec<Column> {
+        let column = |field: &crate::schema::Field| Column {
+            name: field.column.clone(),
+            kind: field.kind.clone(),
+            nullable: field.nullable,
+        };
+        schema.fields.iter().map(column).collect()
+    }
+}
+
+/// The row id of a record: `log << 54 | partition << 42 | offset`.
+///
+/// Ascending within a partition's log, unique per topic, and stable: it is also the `id` of the API.
+///
+/// # Panics
+/// In debug builds, if a part is out of range; sources refuse such topics when they are assigned.
+#[must_use]
+pub fn row_id(log: i64, partition: i32, offset: i64) -> i64 {
+    debug_assert!((0..MAX_LOGS).contains(&log) && (0..MAX_PARTITIONS).contains(&partition));
+    debug_assert!((0..1 << OFFSET_BITS).contains(&offset));
+    (log << (OFFSET_BITS + PARTITION_BITS)) | (i64::from(partition) << OFFSET_BITS) | offset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_ids_of_a_partition_ascend_and_do_not_meet_those_of_the_next() {
+        assert!(row_id(0, 0, 5) < row_id(0, 0, 6));
+        assert!(row_id(0, 0, (1 << OFFSET_BITS) - 1) < row_id(0, 1, 0));
+        assert!(row_id(0, MAX_PARTITIONS - 1, (1 << OFFSET_BITS) - 1) < row_id(1, 0, 0));
+    }
+
+    #[test]
+    fn the_largest_row_id_is_positive() {
+        assert!(row_id(MAX_LOGS - 1, MAX_PARTITIONS - 1, (1 << OFFSET_BITS) - 1) > 0);
+    }
+}

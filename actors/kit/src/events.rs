@@ -1,0 +1,101 @@
+//! What happened in the tree: the last events, numbered, and a live stream of them.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use crate::{
+    exit::{ExitReport, epoch_ms},
+    path::ActorPath,
+    tree::ActorState,
+};
+
+/// Events kept.
+pub const MAX_EVENTS: usize = 1_000;
+
+/// What happened to one actor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// It has this state now.
+    State { state: ActorState },
+    /// An incarnation ended.
+    Exit { exit: ExitReport },
+    /// A dynamic child came.
+    Added,
+    /// A child left the tree.
+    Removed,
+    /// An aborted incarnation would not go and was left behind.
+    Abandoned,
+    /// It did not stop within its limit.
+    MissedStop,
+    /// The operator gave a command.
+    Command { command: String },
+}
+
+/// One numbered event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LifecycleEvent {
+    /// Grows by one per event.
+    pub seq: u64,
+    /// Milliseconds since the epoch.
+    pub at: u64,
+    /// Whose.
+    pub path: ActorPath,
+    /// Generation of the incarnation, 0 before the first.
+    pub generation: u64,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+pub(crate) struct EventLog {
+    ring: Mutex<(u64, VecDeque<LifecycleEvent>)>,
+    live: broadcast::Sender<LifecycleEvent>,
+}
+
+impl EventLog {
+    pub(crate) fn new() -> Self {
+        Self { ring: Mutex::new((0, VecDeque::new())), live: broadcast::Sender::new(MAX_EVENTS) }
+    }
+
+    pub(crate) fn publish(&self, path: &ActorPath, generation: u64, kind: EventKind) {
+        let mut ring = self.ring.lock();
+        ring.0 += 1;
+        let event = LifecycleEvent { seq: ring.0, at: epoch_ms(), path: path.clone(), generation, kind };
+        if ring.1.len() == MAX_EVENTS {
+            ring.1.pop_front();
+        }
+        ring.1.push_back(event.clone());
+        // Inside the lock, so that the stream has the order of the numbers. Nobody listening is fine.
+        let _ = self.live.send(event);
+    }
+
+    pub(crate) fn since(&self, seq: u64) -> Vec<LifecycleEvent> {
+        self.ring.lock().1.iter().filter(|event| event.seq > seq).cloned().collect()
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<LifecycleEvent> {
+        self.live.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_keeps_the_last_events_with_growing_numbers() {
+        let log = EventLog::new();
+        for _ in 0..MAX_EVENTS + 5 {
+            log.publish(&ActorPath::root(), 1, EventKind::Added);
+        }
+        let kept = log.since(0);
+        assert_eq!(kept.len(), MAX_EVENTS);
+        assert_eq!(kept[0].seq, 6);
+        assert!(kept.windows(2).all(|pair| pair[1].seq == pair[0].seq + 1));
+        assert_eq!(log.since(kept[998].seq).len(), 1);
+    }
+}

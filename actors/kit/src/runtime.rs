@@ -1,0 +1,328 @@
+//! The handle on a running tree: look, command, wait, end.
+
+use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use thiserror::Error;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    driver::{Driver, Request, Sign, Wish, new_slot},
+    events::{EventLog, LifecycleEvent},
+    exit::ExitReport,
+    fault::Fault,
+    path::{ActorPath, PathError},
+    policy::{ChildPolicy, SupervisorPolicy},
+    slot::Slot,
+    spec::{ChildSpec, SupervisorSpec},
+    task,
+    tree::{ActorState, TreeNode},
+    worker::Describe,
+};
+
+/// Commands that may wait for the supervisors.
+const MAX_PENDING_REQUESTS: usize = 256;
+
+/// How a runtime ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It was shut down.
+    Stopped,
+    /// The root gave up; the process should end with a code of its own (70) and be restarted from outside.
+    Escalated(ExitReport),
+    /// The supervisors' task itself was swept away: their thread ended, or there is a fault in the kit.
+    Crashed,
+}
+
+/// What an operator can do to an actor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A fresh incarnation, uncharged; also revives one that is down.
+    Restart,
+    /// Hold all leaves at and below at their next pause point, over restarts.
+    Pause,
+    /// Let them go on.
+    Resume,
+    /// Let all leaves at and below finish what is queued, then end and stay down.
+    Drain,
+    /// Arm a fault.
+    Inject(Fault),
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum CommandError {
+    /// Nothing is there.
+    #[error("there is no actor at {0}")]
+    UnknownPath(ActorPath),
+    /// Only for roles and threads.
+    #[error("{0} is a supervisor")]
+    NotALeaf(ActorPath),
+    /// Only for supervisors.
+    #[error("{0} is not a supervisor")]
+    NotASupervisor(ActorPath),
+    /// The root has no policy or parent of its own.
+    #[error("the root cannot be restarted or removed")]
+    IsRoot,
+    /// It takes no children or messages now.
+    #[error("{0} is not running")]
+    NotRunning(ActorPath),
+    /// No more children.
+    #[error("{path} has its most of {most} children")]
+    Full {
+        /// Which supervisor.
+        path: ActorPath,
+        /// Its bound.
+        most: usize,
+    },
+    /// The id is taken.
+    #[error("{0} exists already")]
+    Exists(ActorPath),
+    /// The id is not valid.
+    #[error(transparent)]
+    BadId(#[from] PathError),
+    /// A fault of 0 times, or too many are armed.
+    #[error("a fault strikes at least once, and at most {} may be armed", crate::fault::MAX_ARMED_FAULTS)]
+    TooManyFaults,
+    /// The tree is down.
+    #[error("the runtime has ended")]
+    Ended,
+    /// It did not answer in time.
+    #[error("{0} did not answer in time")]
+    NoAnswer(ActorPath),
+}
+
+/// Why a tree cannot be started.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SpecError {
+    /// An id is not valid or used twice.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Arbiters need one.
+    #[error("there is no actix system on this thread")]
+    NoSystem,
+}
+
+/// Figures of one actor, for metrics.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ActorFigures {
+    /// Its place.
+    pub path: ActorPath,
+    /// What it is.
+    pub kind: Arc<str>,
+    /// State.
+    pub state: ActorState,
+    /// Restarts since the start of the process.
+    pub restarts_total: u64,
+    /// Panics since the start of the process.
+    pub panics_total: u64,
+    /// Records finished since the start of the process.
+    pub processed_total: u64,
+    /// Fenced incarnations that still hold a thread.
+    pub zombies: usize,
+    /// Time the oldest message is in hand, in milliseconds; 0 if none is.
+    pub in_hand_ms: u64,
+    /// Its inboxes, added up.
+    pub inbox: Option<crate::inbox::InboxFigures>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) root: Arc<Slot>,
+    pub(crate) index: RwLock<HashMap<ActorPath, Arc<Slot>>>,
+    pub(crate) events: EventLog,
+    pub(crate) changed: watch::Sender<u64>,
+    pub(crate) outcome: watch::Sender<Option<Outcome>>,
+    pub(crate) missed_stops: Mutex<Vec<ActorPath>>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// A running tree; clones are handles on the same one and may be used from any thread.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Runtime {
+    /// Starts a tree. The supervisors live on the current thread; so do roles placed on `Main`.
+    ///
+    /// # Errors
+    /// An id that is not valid or used twice; no actix system on this thread.
+    ///
+    /// # Panics
+    /// Outside of a local task set; an actix system has one.
+    pub fn start(spec: SupervisorSpec) -> Result<Self, SpecError> {
+        if actix_rt::System::try_current().is_none() {
+            return Err(SpecError::NoSystem);
+        }
+        let (requests, receiver) = mpsc::channel(MAX_PENDING_REQUESTS);
+        let root = new_slot(Sign {
+            path: ActorPath::root(),
+            kind: Arc::from("supervisor"),
+            policy: ChildPolicy::default(),
+            supervision: Some(spec.policy),
+            inboxes: Vec::new(),
+        });
+        let shared = Arc::new(Shared {
+            root,
+            index: RwLock::default(),
+            events: EventLog::new(),
+            changed: watch::Sender::new(0),
+            outcome: watch::Sender::new(None),
+            missed_stops: Mutex::default(),
+            requests,
+        });
+        let driver = Driver::new(Arc::clone(&shared), spec, receiver)?;
+        task::spawn_here(driver.run());
+        Ok(Self { shared })
+    }
+
+    /// Waits until the tree is down and tells why. Several may wait.
+    pub async fn run(&self) -> Outcome {
+        let mut outcome = self.shared.outcome.subscribe();
+        match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Outcome::Crashed),
+            Err(_) => Outcome::Crashed,
+        }
+    }
+
+    /// The whole tree now.
+    #[must_use]
+    pub fn snapshot(&self) -> TreeNode {
+        TreeNode::of(&self.shared.root)
+    }
+
+    /// One node and all below it.
+    #[must_use]
+    pub fn node(&self, path: &ActorPath) -> Option<TreeNode> {
+        let slot = self.shared.index.read().get(path).cloned();
+        slot.map(|slot| TreeNode::of(&slot))
+    }
+
+    /// The last events with a number above `seq`, oldest first.
+    #[must_use]
+    pub fn events_since(&self, seq: u64) -> Vec<LifecycleEvent> {
+        self.shared.events.since(seq)
+    }
+
+    /// The last [`crate::events::MAX_EVENTS`] events, oldest first.
+    #[must_use]
+    pub fn events(&self) -> Vec<LifecycleEvent> {
+        self.events_since(0)
+    }
+
+    /// Events from now on; a slow listener misses some and sees the gap in the numbers.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<LifecycleEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// Figures of every node.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<ActorFigures> {
+        let mut slots: Vec<Arc<Slot>> = self.shared.index.read().values().cloned().collect();
+        slots.sort_by(|a, b| a.path.cmp(&b.path));
+        let figures = |slot: &Arc<Slot>| {
+            let node = TreeNode::of_alone(slot);
+            ActorFigures {
+                path: node.path,
+                kind: node.kind,
+                state: node.state,
+                restarts_total: node.restarts,
+                panics_total: slot.panics.load(Ordering::Relaxed),
+                processed_total: node.processed,
+                zombies: node.zombies,
+                in_hand_ms: node.in_hand.map_or(0, |hand| hand.for_ms),
+                inbox: node.inbox,
+            }
+        };
+        slots.iter().map(figures).collect()
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub async fn command(&self, path: &ActorPath, command: Command) -> Result<(), CommandError> {
+        self.ask(Wish::Command(path.clone(), command)).await
+    }
+
+    /// Changes how a child is looked after, from now on.
+    ///
+    /// # Errors
+    /// No such child, or the root.
+    pub async fn set_policy(&self, path: &ActorPath, policy: ChildPolicy) -> Result<(), CommandError> {
+        self.ask(Wish::SetPolicy(path.clone(), policy)).await
+    }
+
+    /// Changes how a supervisor treats its children, from now on.
+    ///
+    /// # Errors
+    /// No such supervisor.
+    pub async fn set_supervision(&self, path: &ActorPath, policy: SupervisorPolicy) -> Result<(), CommandError> {
+        self.ask(Wish::SetSupervision(path.clone(), policy)).await
+    }
+
+    /// Asks a role's actor itself, through its mailbox: tells how long control messages take.
+    ///
+    /// # Errors
+    /// No such role, not running, or no answer within the limit.
+    pub async fn describe(&self, path: &ActorPath, limit: Duration) -> Result<TreeNode, CommandError> {
+        let slot =
+            self.shared.index.read().get(path).cloned().ok_or_else(|| CommandError::UnknownPath(path.clone()))?;
+        let actor = slot.incarnation().and_then(|incarnation| incarnation.control.lock().clone());
+        let actor = actor.ok_or_else(|| CommandError::NotRunning(path.clone()))?;
+        match tokio::time::timeout(limit, actor.send(Describe)).await {
+            Ok(Ok(node)) => Ok(node),
+            Ok(Err(_)) => Err(CommandError::NotRunning(path.clone())),
+            Err(_) => Err(CommandError::NoAnswer(path.clone())),
+        }
+    }
+
+    /// A handle on one supervisor, for dynamic children.
+    #[must_use]
+    pub fn supervisor(&self, path: ActorPath) -> SupervisorHandle {
+        SupervisorHandle { runtime: self.clone(), path }
+    }
+
+    /// Waits until `wanted` holds; looks again after each change of any state.
+    pub async fn until(&self, wanted: impl Fn() -> bool) {
+        let mut changed = self.shared.changed.subscribe();
+        // The sender lives in `self.shared`, so the channel cannot be closed.
+        let _ = changed.wait_for(|_| wanted()).await;
+    }
+
+    pub(crate) async fn ask(&self, wish: Wish) -> Result<(), CommandError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.requests.send(Request { wish, reply }).await.map_err(|_| CommandError::Ended)?;
+        answer.await.unwrap_or(Err(CommandError::Ended))
+    }
+}
+
+/// Starts and stops dynamic children of one supervisor.
+#[derive(Clone)]
+pub struct SupervisorHandle {
+    runtime: Runtime,
+    path: ActorPath,
+}
+
+impl SupervisorHandle {
+    /// Starts a child; a temporary one leaves the tree when it ends.
+    ///
+    /// # Errors
+    /// The supervisor is full, down or gone; the id is taken or not valid.
+    pub async fn start_child(&self, spec: ChildSpec) -> Result<ActorPath, CommandError> {
+        let path = self.path.child(&spec.id)?;
+        self.runtime.ask(Wish::StartChild(self.path.clone(), Box::new(spec))).await?;
+        Ok(path)
+    }
+
+    /// Ends a child and takes it out of the tree; returns before it is gone.
+    ///
+    /// # Errors
+    /// No such child.
+    pub async fn stop_child(&self, id: &str) -> Result<(), CommandError> {
+        let path = self.path.child(id)?;
+        self.runtime.ask(Wish::StopChild(path)).await
+    }
+}

@@ -1,0 +1,162 @@
+//! What the tree is made of: a child is a factory and a policy.
+//!
+//! A factory makes a fresh value for each incarnation; what shall outlive it (inboxes, committed state) is captured
+//! by the factory.
+
+use std::{future::Future, sync::Arc};
+
+use futures_util::future::LocalBoxFuture;
+
+use crate::{
+    Scope,
+    exit::Failure,
+    inbox::{Inbox, InboxProbe},
+    policy::{ChildPolicy, Intensity, Strategy, SupervisorPolicy},
+};
+
+/// What a role or thread ends with.
+pub type RoleResult = Result<(), Failure>;
+
+pub(crate) type RoleFactory = Arc<dyn Fn(Scope) -> LocalBoxFuture<'static, RoleResult> + Send + Sync>;
+pub(crate) type ThreadFactory = Arc<dyn Fn(Scope) -> RoleResult + Send + Sync>;
+
+/// Which thread hosts a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// The thread of the supervisors themselves; only for roles that never block.
+    #[default]
+    Main,
+    /// The arbiter of this name, shared by all roles that name it.
+    Pool(Arc<str>),
+    /// An arbiter of its own.
+    Dedicated,
+}
+
+impl Placement {
+    /// The shared arbiter `name`.
+    #[must_use]
+    pub fn pool(name: &str) -> Self {
+        Self::Pool(Arc::from(name))
+    }
+}
+
+/// What a child is made from.
+#[derive(Clone)]
+pub(crate) enum Body {
+    Role(RoleFactory),
+    Thread(ThreadFactory),
+    Supervisor(SupervisorPolicy, Vec<ChildSpec>),
+}
+
+/// One child: id, kind, factory, policy.
+#[derive(Clone)]
+pub struct ChildSpec {
+    pub(crate) id: String,
+    pub(crate) kind: Arc<str>,
+    pub(crate) body: Body,
+    pub(crate) policy: ChildPolicy,
+    pub(crate) placement: Placement,
+    pub(crate) inboxes: Vec<Arc<dyn InboxProbe>>,
+}
+
+impl ChildSpec {
+    /// An async role hosted by an actix actor; `kind` is what the tree shows (`lane`, `sink`).
+    ///
+    /// The future is made on the thread that hosts it and need not be `Send`.
+    pub fn role<F, R>(id: impl Into<String>, kind: &str, factory: F) -> Self
+    where
+        F: Fn(Scope) -> R + Send + Sync + 'static,
+        R: Future<Output = RoleResult> + 'static,
+    {
+        let factory: RoleFactory = Arc::new(move |scope| Box::pin(factory(scope)));
+        Self::new(id.into(), kind, Body::Role(factory))
+    }
+
+    /// A role with an OS thread of its own; it must look at `scope.is_stopping()` now and then.
+    pub fn thread<F>(id: impl Into<String>, kind: &str, factory: F) -> Self
+    where
+        F: Fn(Scope) -> RoleResult + Send + Sync + 'static,
+    {
+        Self::new(id.into(), kind, Body::Thread(Arc::new(factory)))
+    }
+
+    /// A supervisor below.
+    #[must_use]
+    pub fn supervisor(spec: SupervisorSpec) -> Self {
+        let SupervisorSpec { id, policy, children } = spec;
+        Self::new(id, "supervisor", Body::Supervisor(policy, children))
+    }
+
+    fn new(id: String, kind: &str, body: Body) -> Self {
+        let (policy, placement) = (ChildPolicy::default(), Placement::default());
+        Self { id, kind: Arc::from(kind), body, policy, placement, inboxes: Vec::new() }
+    }
+
+    /// Sets how it is looked after.
+    #[must_use]
+    pub fn policy(self, policy: ChildPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Sets which thread hosts it; without meaning for threads and supervisors.
+    #[must_use]
+    pub fn placement(self, placement: Placement) -> Self {
+        Self { placement, ..self }
+    }
+
+    /// Shows an inbox at this child in the tree.
+    #[must_use]
+    pub fn inbox<T: Send + Sync + 'static>(mut self, inbox: &Inbox<T>) -> Self {
+        self.inboxes.push(inbox.probe());
+        self
+    }
+}
+
+/// A supervisor and its children, in start order.
+#[derive(Clone)]
+pub struct SupervisorSpec {
+    pub(crate) id: String,
+    pub(crate) policy: SupervisorPolicy,
+    pub(crate) children: Vec<ChildSpec>,
+}
+
+impl SupervisorSpec {
+    /// A supervisor without children and with default policy; the id of the root is not shown.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), policy: SupervisorPolicy::default(), children: Vec::new() }
+    }
+
+    /// Sets the whole policy.
+    #[must_use]
+    pub fn policy(self, policy: SupervisorPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Sets who restarts together.
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.policy.strategy = strategy;
+        self
+    }
+
+    /// Sets when it gives up.
+    #[must_use]
+    pub fn intensity(mut self, intensity: Intensity) -> Self {
+        self.policy.intensity = intensity;
+        self
+    }
+
+    /// Sets the most children, static and dynamic.
+    #[must_use]
+    pub fn max_children(mut self, max_children: usize) -> Self {
+        self.policy.max_children = max_children;
+        self
+    }
+
+    /// Adds a child after the others.
+    #[must_use]
+    pub fn child(mut self, child: ChildSpec) -> Self {
+        self.children.push(child);
+        self
+    }
+}

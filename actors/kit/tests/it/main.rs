@@ -1,0 +1,8 @@
+//! Trees that run: what the kit promises, seen from outside.
+
+mod commands;
+mod failures;
+mod shutdown;
+mod stuck;
+mod support;
+mod trees;

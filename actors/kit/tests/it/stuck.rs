@@ -1,0 +1,130 @@
+//! Roles that do not fail but stop moving.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use streamward_kit::{ActorState, ChildSpec, Command, ExitReason, Fault, FaultKind, Placement, Scope};
+
+use crate::support::{Log, eager, idle, numbers, path, reader, root, start, wait, wait_node};
+
+const STUCK_AFTER: Duration = Duration::from_millis(60);
+
+/// Blocks its thread until the test lets go; remembers whether its late commit counted.
+struct Trap {
+    gate: Mutex<Option<Receiver<()>>>,
+    late_commit: Mutex<Option<bool>>,
+    done: AtomicBool,
+}
+
+#[actix_rt::test]
+async fn a_blocked_role_is_fenced_and_replaced_and_its_late_commit_is_refused() {
+    let (inbox, log) = (numbers(10), Log::default());
+    let (open, gate) = channel();
+    let trap =
+        Arc::new(Trap { gate: Mutex::new(Some(gate)), late_commit: Mutex::default(), done: AtomicBool::new(false) });
+    let inner = Arc::clone(&trap);
+    let child = reader(&inbox, &log, move |scope, number| {
+        let gate = if **number == 4 { inner.gate.lock().take() } else { None };
+        if let Some(gate) = gate {
+            gate.recv().unwrap();
+            assert!(scope.is_fenced());
+            *inner.late_commit.lock() = Some(number.commit());
+            inner.done.store(true, Ordering::SeqCst);
+        }
+        assert!(**number != 4 || number.attempt() == 1, "the culprit is charged once");
+        Ok(())
+    });
+    let bystander = idle("bystander").placement(Placement::pool("data"));
+    let runtime = start(root().child(child.policy(eager().stuck_after(STUCK_AFTER))).child(bystander));
+    wait_node(&runtime, "reader", "the others are read", |node| node.processed == 10).await;
+    let tree = runtime.snapshot();
+    let node = tree.find("reader").unwrap();
+    assert_eq!((node.generation, node.zombies), (2, 1));
+    assert_eq!(node.last_exit.as_ref().unwrap().reason, ExitReason::Stuck);
+    assert_eq!(*log.lock(), (1..=10).collect::<Vec<_>>());
+    // Its neighbour on the blocked arbiter moved with it, unblamed.
+    wait_node(&runtime, "bystander", "it moved", |node| node.generation == 2 && node.state == ActorState::Running)
+        .await;
+    assert_eq!(runtime.snapshot().restarts_in_window, 1);
+    open.send(()).unwrap();
+    wait(&runtime, "the zombie woke", |_| trap.done.load(Ordering::SeqCst)).await;
+    assert_eq!(*trap.late_commit.lock(), Some(false));
+    wait_node(&runtime, "reader", "the zombie is gone", |node| node.zombies == 0).await;
+    assert_eq!(log.lock().len(), 10);
+}
+
+#[actix_rt::test]
+async fn a_stalled_role_is_replaced_and_leaves_nothing_behind() {
+    let (inbox, log) = (numbers(0), Log::default());
+    let child = reader(&inbox, &log, |_, number| {
+        assert_eq!(number.attempt(), 0, "a drill is never charged");
+        Ok(())
+    });
+    let runtime = start(root().child(child.policy(eager().stuck_after(STUCK_AFTER))));
+    runtime.command(&path("reader"), Command::Inject(Fault::new(FaultKind::Stall(60_000), 1))).await.unwrap();
+    (1..=10).for_each(|number| inbox.outlet().try_send(number).unwrap());
+    let node = wait_node(&runtime, "reader", "all read", |node| node.processed == 10).await;
+    assert_eq!(node.generation, 2);
+    let exit = node.last_exit.unwrap();
+    assert_eq!((exit.reason, exit.injected), (ExitReason::Stuck, true));
+    assert_eq!(*log.lock(), (1..=10).collect::<Vec<_>>());
+    wait_node(&runtime, "reader", "nothing is left behind", |node| node.zombies == 0).await;
+}
+
+#[actix_rt::test]
+async fn a_legitimate_wait_is_not_stuck() {
+    let waited = Arc::new(AtomicBool::new(false));
+    let done = Arc::clone(&waited);
+    let child = ChildSpec::role("patient", "patient", move |scope: Scope| {
+        let done = Arc::clone(&done);
+        async move {
+            let _hand = scope.in_hand("batch");
+            {
+                let _wait = scope.waiting_on("database");
+                tokio::time::sleep(STUCK_AFTER * 3).await;
+            }
+            done.store(true, Ordering::SeqCst);
+            tokio::time::sleep(STUCK_AFTER / 3).await;
+            drop(_hand);
+            scope.stopping().await;
+            Ok(())
+        }
+    });
+    let runtime = start(root().child(child.policy(eager().stuck_after(STUCK_AFTER))));
+    let node = wait_node(&runtime, "patient", "it waits", |node| node.waiting_on.is_some()).await;
+    assert_eq!(node.waiting_on.unwrap().on, "database");
+    let node =
+        wait_node(&runtime, "patient", "it is done", |node| waited.load(Ordering::SeqCst) && node.in_hand.is_none())
+            .await;
+    assert_eq!(node.generation, 1);
+}
+
+#[actix_rt::test]
+async fn a_stuck_thread_is_left_behind_and_replaced() {
+    let (open, gate) = channel::<()>();
+    let gate = Mutex::new(Some(gate));
+    let child = ChildSpec::thread("trainer", "trainer", move |scope| {
+        let first = gate.lock().take();
+        if let Some(gate) = first {
+            let _hand = scope.in_hand("model");
+            gate.recv().expect("the test lets go");
+            assert!(scope.is_fenced());
+        }
+        while !scope.stopping_within(Duration::from_secs(1)) {}
+        Ok(())
+    });
+    let runtime = start(root().child(child.policy(eager().stuck_after(STUCK_AFTER))));
+    let running = |node: &streamward_kit::TreeNode| node.generation == 2 && node.state == ActorState::Running;
+    let node = wait_node(&runtime, "trainer", "replaced", running).await;
+    assert_eq!(node.zombies, 1);
+    assert!(node.last_exit.unwrap().message.starts_with("model in hand for"));
+    open.send(()).unwrap();
+    wait_node(&runtime, "trainer", "the zombie is gone", |node| node.zombies == 0).await;
+}

@@ -1,0 +1,137 @@
+//! What happens when the group hands a partition to this process: fence, read position and state, make a slot.
+
+use std::{sync::Arc, time::Duration};
+
+use streamward_core::{
+    output::StateChunk,
+    partition::{PartitionState, PipelinePlan, StateError},
+};
+
+use crate::{
+    slot::{SlotStart, Slots},
+    source::SourceError,
+    store::{Assignment, LogIdentity, PartitionKey, SinkStore, Start},
+};
+
+/// How long a revoked partition may take to get what was issued into storage.
+const REVOKE_WAIT: Duration = Duration::from_secs(1);
+
+/// What to do where the log no longer holds the next offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnGap {
+    Fail,
+    Earliest,
+}
+
+/// Bounds of a partition's log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogBounds {
+    /// Oldest offset held.
+    pub low: i64,
+    /// Offset that the next record will get.
+    pub high: i64,
+}
+
+/// Assigns and revokes partitions of one pipeline.
+pub struct Assigner {
+    pub sink: Arc<str>,
+    pub topic: Arc<str>,
+    pub plan: Arc<PipelinePlan>,
+    pub slots: Arc<Slots>,
+    pub store: Arc<dyn SinkStore>,
+    pub on_gap: OnGap,
+    /// Runs storage's futures from the poll thread.
+    pub runtime: tokio::runtime::Handle,
+}
+
+impl Assigner {
+    /// Takes the partition over and returns the offset to fetch from.
+    ///
+    /// # Errors
+    /// If storage does not answer, or the log has a gap and `on_gap` is `fail`.
+    pub fn assigned(&self, partition: i32, log: &LogIdentity, bounds: LogBounds) -> Result<i64, SourceError> {
+        let key = PartitionKey { sink: self.sink.clone(), topic: self.topic.clone(), partition };
+        let assignment = self.runtime.block_on(self.store.assign(&key, log))?;
+        let (emit_from, gap) = self.position(&key, &assignment, bounds)?;
+        let fresh = || PartitionState::new(&self.plan, self.topic.clone(), partition);
+        let mut start = SlotStart {
+            key,
+            epoch: assignment.epoch,
+            log: assignment.log,
+            emit_from,
+            fetch_from: emit_from,
+            state: fresh(),
+        };
+        if assignment.position != Some(emit_from) {
+            let begin = Start { epoch: assignment.epoch, log: assignment.log, position: emit_from, gap };
+            self.runtime.block_on(self.store.start_at(&start.key, begin))?;
+        } else if let Some(checkpoint) = &assignment.checkpoint {
+            if checkpoint.next_offset >= bounds.low {
+                start.state = self.restore(&checkpoint.chunks, partition)?;
+                start.fetch_from = checkpoint.next_offset.min(emit_from);
+            } else {
+                tracing::warn!(%self.topic, partition, "the log no longer reaches back to the checkpoint: windows restart empty");
+            }
+        } else {
+            start.fetch_from = bounds.low.min(emit_from);
+        }
+        let fetch_from = start.fetch_from;
+        self.slots.assign(start);
+        Ok(fetch_from)
+    }
+
+    /// Ends the assignment, after a bounded wait for what was issued.
+    pub fn revoked(&self, partition: i32) {
+        let Some(slot) = self.slots.get(partition) else { return };
+        let until = std::time::Instant::now() + REVOKE_WAIT;
+        while slot.committed() < slot.processed() && std::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.slots.revoke(partition);
+    }
+
+    /// The stored state; steps whose settings changed since start empty.
+    fn restore(&self, chunks: &[StateChunk], partition: i32) -> Result<PartitionState, SourceError> {
+        let mut chunks = chunks.to_vec();
+        loop {
+            let error = match PartitionState::restore(&self.plan, self.topic.clone(), partition, &chunks) {
+                Ok(state) => return Ok(state),
+                Err(error) => error,
+            };
+            match &error {
+                StateError::OtherPlan { chunk, .. } | StateError::UnknownChunk { chunk } => {
+                    tracing::warn!(%self.topic, partition, "{error}: that step starts empty");
+                    chunks.retain(|kept| *kept.name != **chunk);
+                }
+                StateError::Damaged { .. } | StateError::Version { .. } | StateError::NoWatermark => {
+                    return Err(SourceError::Client(format!("restore the state of partition {partition}: {error}")));
+                }
+            }
+        }
+    }
+
+    /// Stored position, or where to begin instead of it.
+    fn position(
+        &self,
+        key: &PartitionKey,
+        assignment: &Assignment,
+        bounds: LogBounds,
+    ) -> Result<(i64, Option<std::ops::Range<i64>>), SourceError> {
+        let Some(position) = assignment.position else { return Ok((bounds.low, None)) };
+        if (bounds.low..=bounds.high).contains(&position) {
+            return Ok((position, None));
+        }
+        let gap = SourceError::Gap {
+            topic: key.topic.to_string(),
+            partition: key.partition,
+            position,
+            low: bounds.low,
+            high: bounds.high,
+        };
+        tracing::error!(topic = %key.topic, partition = key.partition, position, ?bounds, "gap in the log: {gap}");
+        match self.on_gap {
+            OnGap::Fail => Err(gap),
+            OnGap::Earliest => Ok((bounds.low, Some(position.min(bounds.low)..bounds.low))),
+        }
+    }
+}

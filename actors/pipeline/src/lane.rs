@@ -1,0 +1,307 @@
+//! The lane role: decode, run the steps, hand the effects to the sink and the rows to the live hub.
+//!
+//! Receives [`Work`], sends [`Store`]. Its working state is a copy: a new incarnation rebuilds it from the slots. A batch
+//! that ended an incarnation is cut in halves on the second attempt until the culprit stands alone; a record that fails
+//! alone becomes a dead letter of class poison, and the others go on.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use streamward_core::{
+    batch::RawBatch,
+    decode::Decoder,
+    output::Output,
+    partition::{CheckpointScope, PartitionState},
+};
+use streamward_kit::{Culprit, Delivery, Failure, Inbox, Outlet, Scope};
+
+use crate::{
+    live::LiveChannel,
+    messages::{Store, Work},
+    ports::{Clock, SchemaSource},
+    slot::{Issued, PartitionSlot, Since, Slots},
+    steps::{self, Stage},
+    store::Pending,
+};
+
+/// How often idle windows and due checkpoints are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Wait between attempts to give an output to a full sink.
+const SINK_FULL_WAIT: Duration = Duration::from_millis(2);
+
+/// Everything a lane needs; shared by its incarnations.
+pub struct LaneShared {
+    pub stage: Stage,
+    pub slots: Arc<Slots>,
+    pub inbox: Inbox<Work>,
+    pub sink: Outlet<Arc<Store>>,
+    pub live: LiveChannel,
+    pub schemas: Arc<dyn SchemaSource>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: LaneSettings,
+    /// Which lane this is, of how many: partitions are dealt by number.
+    pub index: (usize, usize),
+}
+
+/// Times of a lane.
+#[derive(Debug, Clone)]
+pub struct LaneSettings {
+    pub idle_after: Duration,
+    pub checkpoint_every: Duration,
+}
+
+/// Runs one incarnation of a lane.
+///
+/// # Errors
+/// On an injected error, or when the sink is gone.
+pub async fn run(scope: Scope, shared: Arc<LaneShared>) -> Result<(), Failure> {
+    let mut lane = Lane { decoder: shared.stage.decoder(), working: HashMap::new(), scope, shared };
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let shared = lane.shared.clone();
+    loop {
+        tokio::select! {
+            delivery = shared.inbox.recv(&lane.scope) => match delivery {
+                Some(delivery) => lane.take(delivery).await?,
+                None => break,
+            },
+            _ = tick.tick() => lane.tick(false).await?,
+        }
+    }
+    lane.tick(true).await
+}
+
+struct Lane {
+    scope: Scope,
+    shared: Arc<LaneShared>,
+    decoder: Decoder,
+    working: HashMap<i32, Working>,
+}
+
+/// The working state of one partition.
+struct Working {
+    slot: Arc<PartitionSlot>,
+    state: PartitionState,
+    checkpoint_at_ms: i64,
+    /// Position that the last checkpoint covers.
+    checkpointed: i64,
+    idle_since_ms: Option<i64>,
+}
+
+impl Lane {
+    async fn take(&mut self, delivery: Delivery<Work>) -> Result<(), Failure> {
+        let work: &Work = &delivery;
+        if work.slot.is_revoked() {
+            self.working.remove(&work.slot.key.partition);
+            delivery.commit();
+            return Ok(());
+        }
+        let culprit = Culprit {
+            topic: work.slot.key.topic.clone(),
+            partition: work.slot.key.partition,
+            offset: work.start,
+        };
+        let _in_hand = self.scope.in_hand_record(format!("{} records", work.batch.len()), culprit);
+        self.scope.pause_point().await;
+        self.scope.fault_point("process").await?;
+        self.learn_schemas(&work.batch).await?;
+        let suspect = delivery.attempt() > 0;
+        let (output, poison) = self.process(work, suspect)?;
+        if self.issue(work, output, poison).await? {
+            self.scope.progress(work.batch.len() as u64);
+        }
+        delivery.commit();
+        Ok(())
+    }
+
+    /// Fetches the schemas of ids that the decoder has not met.
+    async fn learn_schemas(&mut self, batch: &RawBatch) -> Result<(), Failure> {
+        for id in self.decoder.unresolved_ids(batch) {
+            let waiting = self.scope.waiting_on("registry");
+            let found = self.shared.schemas.schema(id).await;
+            drop(waiting);
+            match found {
+                Ok(schema) => self.shared.stage.learn(&mut self.decoder, id, schema),
+                Err(unavailable) => return Err(Failure::new(format_args!("look up schema {id}: {unavailable}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the steps over a batch; returns its output and the offsets set aside as poison.
+    fn process(&mut self, work: &Work, suspect: bool) -> Result<(Output, Arc<[i64]>), Failure> {
+        let now_ms = self.shared.clock.now_ms();
+        let generation = self.scope.generation();
+        let (stage, decoder) = (&self.shared.stage, &mut self.decoder);
+        let working = working(&mut self.working, work, (stage, decoder), (generation, now_ms))?;
+        if !suspect {
+            let input = stage.decode(decoder, &work.batch, work.start..work.end, &[]);
+            return Ok((stage.run(&mut working.state, &input, work.slot.emit_from)?, Arc::from([])));
+        }
+        let mut poison = Vec::new();
+        let scope = self.scope.clone();
+        find_poison(stage, decoder, work, &working.state, 0..work.batch.len(), &scope, &mut poison);
+        let input = stage.decode(decoder, &work.batch, work.start..work.end, &poison);
+        let output = stage.run(&mut working.state, &input, work.slot.emit_from)?;
+        Ok((output, poison.into()))
+    }
+
+    /// Gives the output to the sink and moves the slot behind the batch; false where the partition is no longer ours.
+    async fn issue(&mut self, work: &Work, mut output: Output, poison: Arc<[i64]>) -> Result<bool, Failure> {
+        let slot = work.slot.clone();
+        let Some(working) = self.working.get_mut(&slot.key.partition) else { return Ok(false) };
+        let now_ms = self.shared.clock.now_ms();
+        let emits = output.end > slot.emit_from;
+        if emits && now_ms - working.checkpoint_at_ms >= millis(self.shared.settings.checkpoint_every) {
+            working.checkpoint_at_ms = now_ms;
+            output.checkpoint = working.state.checkpoint(&self.shared.stage.plan, CheckpointScope::Changed);
+            working.checkpointed = output.end;
+        }
+        working.idle_since_ms = None;
+        if emits && self.shared.live.has_subscribers() {
+            steps::publish(&self.shared.live, &self.shared.stage, &output, now_ms);
+        }
+        let store = self.pending(&slot, output);
+        let done = Since { batch: work.batch.clone(), start: work.start, end: work.end, poison };
+        let generation = self.scope.generation();
+        loop {
+            let working = &self.working[&slot.key.partition];
+            let issued = slot.issue(generation, done.clone(), &working.state, || {
+                !emits || self.shared.sink.try_send(store.clone()).is_ok()
+            });
+            match issued {
+                Issued::Yes => return Ok(true),
+                Issued::Fenced => {
+                    self.working.remove(&slot.key.partition);
+                    return Ok(false);
+                }
+                Issued::Full => self.wait_for_sink().await?,
+            }
+        }
+    }
+
+    /// Emits windows of idle partitions and due checkpoints; `last` makes a checkpoint of everything.
+    async fn tick(&mut self, last: bool) -> Result<(), Failure> {
+        let now_ms = self.shared.clock.now_ms();
+        let (index, lanes) = self.shared.index;
+        for slot in self.shared.slots.all() {
+            let partition = slot.key.partition;
+            if usize::try_from(partition).unwrap_or(0) % lanes != index {
+                continue;
+            }
+            let Some(working) = self.working.get_mut(&partition) else { continue };
+            if !Arc::ptr_eq(&working.slot, &slot) || slot.processed() < slot.emit_from {
+                continue;
+            }
+            let Some(output) = working.due(&self.shared, now_ms, last) else { continue };
+            let store = self.pending(&slot, output);
+            let generation = self.scope.generation();
+            loop {
+                let state = &self.working[&partition].state;
+                let issued =
+                    slot.issue_tick(generation, state, || self.shared.sink.try_send(store.clone()).is_ok());
+                match issued {
+                    Issued::Yes | Issued::Fenced => break,
+                    Issued::Full => self.wait_for_sink().await?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&self, slot: &Arc<PartitionSlot>, output: Output) -> Arc<Store> {
+        let pending = Pending { key: slot.key.clone(), epoch: slot.epoch, log: slot.log, output };
+        Arc::new(Store { slot: slot.clone(), pending: Arc::new(pending) })
+    }
+
+    async fn wait_for_sink(&self) -> Result<(), Failure> {
+        let _waiting = self.scope.waiting_on("sink");
+        tokio::time::sleep(SINK_FULL_WAIT).await;
+        if self.scope.must_stop() {
+            return Err(Failure::new("stopped while the sink is full"));
+        }
+        Ok(())
+    }
+}
+
+impl Working {
+    /// The output of a tick, if an idle partition has windows to emit or a checkpoint is due.
+    fn due(&mut self, shared: &LaneShared, now_ms: i64, last: bool) -> Option<Output> {
+        let mut output = None;
+        if self.slot.is_caught_up() {
+            let since = *self.idle_since_ms.get_or_insert(now_ms);
+            if now_ms - since >= millis(shared.settings.idle_after) {
+                output = self.state.tick(&shared.stage.plan, now_ms);
+            }
+        }
+        let due = last || now_ms - self.checkpoint_at_ms >= millis(shared.settings.checkpoint_every);
+        let position = self.slot.processed();
+        if output.is_none() && due && self.checkpointed < position {
+            output = self.state.checkpoint_output(&shared.stage.plan);
+        }
+        if output.is_some() {
+            (self.checkpoint_at_ms, self.checkpointed) = (now_ms, position);
+        }
+        output
+    }
+}
+
+/// The working state of the batch's partition, rebuilt from the slot if this incarnation has none.
+fn working<'a>(
+    all: &'a mut HashMap<i32, Working>,
+    work: &Work,
+    (stage, decoder): (&Stage, &mut Decoder),
+    (generation, now_ms): (u64, i64),
+) -> Result<&'a mut Working, Failure> {
+    let partition = work.slot.key.partition;
+    if all.get(&partition).is_none_or(|working| !Arc::ptr_eq(&working.slot, &work.slot)) {
+        let rebuild = work.slot.take_over(generation);
+        let mut state = rebuild.snapshot;
+        for since in &rebuild.since {
+            let input = stage.decode(decoder, &since.batch, since.start..since.end, &since.poison);
+            stage.run(&mut state, &input, i64::MAX)?;
+        }
+        let working = Working { slot: work.slot.clone(), state, checkpoint_at_ms: now_ms, checkpointed: 0, idle_since_ms: None };
+        all.insert(partition, working);
+    }
+    all.get_mut(&partition).ok_or_else(|| Failure::new("the working state was just inserted"))
+}
+
+/// Finds the records of a range that panic, by halving; each ends up alone.
+fn find_poison(
+    stage: &Stage,
+    decoder: &mut Decoder,
+    work: &Work,
+    state: &PartitionState,
+    range: std::ops::Range<usize>,
+    scope: &Scope,
+    poison: &mut Vec<i64>,
+) {
+    if range.is_empty() || scope.is_fenced() {
+        return;
+    }
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        let mut scratch = state.clone();
+        let input = stage.decode_range(decoder, &work.batch, range.clone());
+        stage.run(&mut scratch, &input, i64::MAX).is_ok()
+    }));
+    if attempt.is_ok() {
+        return;
+    }
+    if range.len() == 1 {
+        poison.push(work.batch.get(range.start).offset());
+        return;
+    }
+    let middle = range.start + range.len() / 2;
+    find_poison(stage, decoder, work, state, range.start..middle, scope, poison);
+    find_poison(stage, decoder, work, state, middle..range.end, scope, poison);
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+

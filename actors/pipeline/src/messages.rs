@@ -1,0 +1,23 @@
+//! The messages that the roles of a pipeline exchange, on one page.
+
+use std::sync::Arc;
+
+use streamward_core::batch::RawBatch;
+
+use crate::{slot::PartitionSlot, store::Pending};
+
+/// Source → lane: records of one partition that follow those of the message before.
+pub struct Work {
+    pub slot: Arc<PartitionSlot>,
+    pub batch: Arc<RawBatch>,
+    /// Position before the batch.
+    pub start: i64,
+    /// Position after the batch.
+    pub end: i64,
+}
+
+/// Lane → sink: the effects of one batch or tick.
+pub struct Store {
+    pub slot: Arc<PartitionSlot>,
+    pub pending: Arc<Pending>,
+}

@@ -1,0 +1,20 @@
+//! What the roles ask of the world besides storage.
+
+use std::sync::Arc;
+
+use crate::store::BoxFuture;
+
+/// The wall clock.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970 (UTC).
+    fn now_ms(&self) -> i64;
+}
+
+/// A schema registry, as the decoder needs it.
+pub trait SchemaSource: Send + Sync {
+    /// The schema with this id; `None` when the registry has answered that there is none.
+    ///
+    /// # Errors
+    /// The registry did not answer.
+    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<Arc<str>>, String>>;
+}

@@ -1,0 +1,147 @@
+//! The relay role: follows the outbox to a Kafka topic, at least once and in commit order.
+//!
+//! One relay per kind of fact. An entry leaves the outbox after its target has acknowledged it; a restart repeats at
+//! most one page. A slow or dead target holds up nothing but its own relay.
+
+use std::{sync::Arc, time::Duration};
+
+use streamward_kit::{Failure, Scope};
+
+use crate::store::{BoxFuture, StoreError};
+
+/// First and longest wait after a failed attempt.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a notice of new entries; entries of an earlier process come without one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What follows SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FactKind {
+    Alert,
+    DeadLetter,
+}
+
+/// Place of an entry in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryId {
+    pub sink: String,
+    pub topic: String,
+    pub partition: i32,
+    pub seq: i64,
+}
+
+/// A fact as a Kafka record.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    pub entry: EntryId,
+    /// Row id of the fact.
+    pub id: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// The outbox of a store.
+pub trait Outbox: Send + Sync {
+    /// Returns when entries were committed since the last call.
+    fn changed(&self, kind: FactKind) -> BoxFuture<'_, ()>;
+
+    /// The oldest entries, a bounded page.
+    fn facts(&self, kind: FactKind) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>>;
+
+    /// Removes entries that the target has.
+    fn sent<'a>(&'a self, entries: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Notes on a fact that the target refuses it for good.
+    fn undeliverable<'a>(
+        &'a self,
+        kind: FactKind,
+        id: i64,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// Why a target did not take a fact.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error("refused: {0}")]
+    Refused(String),
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Where facts go.
+pub trait Target: Send + Sync {
+    /// Sends facts; answers come in their order.
+    fn send<'a>(&'a self, facts: &'a [Fact]) -> BoxFuture<'a, Vec<Result<(), TargetError>>>;
+}
+
+/// Everything a relay needs; shared by its incarnations.
+pub struct RelayShared {
+    pub kind: FactKind,
+    pub outbox: Arc<dyn Outbox>,
+    pub target: Arc<dyn Target>,
+}
+
+/// Runs one incarnation of a relay.
+///
+/// # Errors
+/// On an injected error or a broken promise of storage.
+pub async fn run(scope: Scope, shared: Arc<RelayShared>) -> Result<(), Failure> {
+    let mut wait = RETRY_FIRST;
+    loop {
+        scope.pause_point().await;
+        scope.fault_point("relay").await?;
+        match page(&scope, &shared).await {
+            Ok(0) => {
+                wait = RETRY_FIRST;
+                scope.clear_state_note();
+                let _waiting = scope.waiting_on("outbox");
+                tokio::select! {
+                    _ = tokio::time::timeout(LOOK_EVERY, shared.outbox.changed(shared.kind)) => {}
+                    () = scope.stopping() => return Ok(()),
+                }
+            }
+            Ok(sent) => scope.progress(sent),
+            Err(why) => {
+                scope.set_state_note(&why);
+                let _waiting = scope.waiting_on("target");
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY_MAX),
+                    () = scope.stopping() => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// Sends one page; returns how many entries left the outbox.
+async fn page(scope: &Scope, shared: &RelayShared) -> Result<u64, String> {
+    let facts = shared.outbox.facts(shared.kind).await.map_err(|error| error.to_string())?;
+    if facts.is_empty() {
+        return Ok(0);
+    }
+    let _in_hand = scope.in_hand(format!("{} facts", facts.len()));
+    let waiting = scope.waiting_on("target");
+    let answers = shared.target.send(&facts).await;
+    drop(waiting);
+    let mut done = Vec::with_capacity(facts.len());
+    let mut failed = None;
+    for (fact, answer) in facts.iter().zip(answers) {
+        match answer {
+            Ok(()) => done.push(fact.entry.clone()),
+            Err(TargetError::Refused(why)) => {
+                let noted = shared.outbox.undeliverable(shared.kind, fact.id, &why).await;
+                noted.map_err(|error| error.to_string())?;
+                done.push(fact.entry.clone());
+            }
+            Err(TargetError::Unavailable(why)) => failed = Some(why),
+        }
+    }
+    shared.outbox.sent(&done).await.map_err(|error| error.to_string())?;
+    match failed {
+        Some(why) => Err(why),
+        None => Ok(done.len() as u64),
+    }
+}

@@ -1,0 +1,138 @@
+//! The SQL sink role: groups outputs into one transaction, then moves the slots.
+//!
+//! Receives [`Store`]. What it has in hand stays in its inbox until the commit has returned, so a new incarnation finds
+//! it again; an output that the lost incarnation had committed is recognised by its position. Storage that does not
+//! answer is no crash: the sink degrades, retries with back-off, and its full inbox pushes back to the log.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use streamward_kit::{Delivery, Failure, Inbox, Scope};
+
+use crate::{
+    messages::Store,
+    store::{Outcome, Pending, SinkStore, StoreError},
+};
+
+/// First and longest wait between attempts while storage is unavailable.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Told about each commit; the seam through which measurements see the sink.
+pub trait CommitObserver: Send + Sync {
+    /// Called after COMMIT has returned, before anything else happens.
+    fn committed(&self, pending: &[Arc<Pending>]);
+}
+
+/// Everything a sink needs; shared by its incarnations.
+pub struct SinkShared {
+    pub inbox: Inbox<Arc<Store>>,
+    pub store: Arc<dyn SinkStore>,
+    pub limits: CommitLimits,
+    pub observer: Option<Arc<dyn CommitObserver>>,
+}
+
+/// Bounds of one transaction.
+#[derive(Debug, Clone)]
+pub struct CommitLimits {
+    /// Rows worth a transaction: with fewer, the sink waits for more.
+    pub max_rows: usize,
+    /// Rows in one transaction when more are there already.
+    pub max_rows_busy: usize,
+    /// How long a small transaction waits for more rows.
+    pub max_delay: Duration,
+}
+
+/// Runs one incarnation of a sink.
+///
+/// # Errors
+/// If storage breaks a promise of the position protocol.
+pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
+    while let Some(first) = shared.inbox.recv(&scope).await {
+        let group = gather(&scope, &shared, first).await;
+        let pending: Vec<Arc<Pending>> = group.iter().map(|delivery| delivery.pending.clone()).collect();
+        let _in_hand = scope.in_hand(format!("{} outputs", pending.len()));
+        if !group.iter().all(Delivery::claim) {
+            continue;
+        }
+        scope.pause_point().await;
+        scope.fault_point("before_commit").await?;
+        let outcomes = commit(&scope, &shared, &pending).await?;
+        if let Some(observer) = &shared.observer {
+            observer.committed(&pending);
+        }
+        scope.fault_point("after_commit").await?;
+        settle(&scope, group, &outcomes);
+    }
+    Ok(())
+}
+
+/// Takes what is there, and waits a little while it is less than a transaction is worth.
+async fn gather(scope: &Scope, shared: &SinkShared, first: Delivery<Arc<Store>>) -> Vec<Delivery<Arc<Store>>> {
+    let mut rows = first.pending.output.offsets.len();
+    let mut group = vec![first];
+    let until = Instant::now() + shared.limits.max_delay;
+    while rows < shared.limits.max_rows_busy {
+        let next = match shared.inbox.try_recv(scope) {
+            Some(next) => next,
+            None if rows >= shared.limits.max_rows => break,
+            None => {
+                let _waiting = scope.waiting_on("rows");
+                let left = until.saturating_duration_since(Instant::now());
+                match tokio::time::timeout(left, shared.inbox.recv(scope)).await {
+                    Ok(Some(next)) => next,
+                    _ => break,
+                }
+            }
+        };
+        rows += next.pending.output.offsets.len();
+        group.push(next);
+    }
+    group
+}
+
+/// Commits, and keeps trying while storage is unavailable.
+async fn commit(scope: &Scope, shared: &SinkShared, pending: &[Arc<Pending>]) -> Result<Vec<Outcome>, Failure> {
+    let mut wait = RETRY_FIRST;
+    loop {
+        let waiting = scope.waiting_on("sql");
+        let result = shared.store.commit(pending).await;
+        drop(waiting);
+        match result {
+            Ok(outcomes) => {
+                scope.clear_state_note();
+                return Ok(outcomes);
+            }
+            Err(error @ StoreError::Protocol(_)) => return Err(error.into()),
+            Err(StoreError::Unavailable(why)) => {
+                scope.set_state_note(&format!("storage is unavailable: {why}"));
+                let _waiting = scope.waiting_on("sql");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(RETRY_MAX);
+                if scope.must_stop() {
+                    return Err(Failure::new(format_args!("stopped while storage is unavailable: {why}")));
+                }
+            }
+        }
+    }
+}
+
+fn settle(scope: &Scope, group: Vec<Delivery<Arc<Store>>>, outcomes: &[Outcome]) {
+    for (delivery, outcome) in group.into_iter().zip(outcomes) {
+        let (slot, end) = (delivery.slot.clone(), delivery.pending.output.end);
+        let rows = delivery.pending.output.offsets.len();
+        match outcome {
+            Outcome::Committed | Outcome::AlreadyCommitted => {
+                slot.commit(end);
+                scope.progress(rows as u64);
+            }
+            Outcome::Stale => {
+                tracing::warn!(key = ?slot.key, epoch = slot.epoch, end, "another owner has this partition: output dropped");
+                slot.revoke();
+            }
+        }
+        delivery.commit();
+    }
+}

@@ -1,0 +1,278 @@
+//! What belongs to a partition and outlives every actor that works on it.
+//!
+//! A slot is made when a partition is assigned and dies when it is revoked. It holds a snapshot of the partition's
+//! state and the raw batches processed since: a new lane incarnation rebuilds the working state from them, without a
+//! fetch and without storage.
+//!
+//! Invariants: `snapshot` covers every record below `snapshot_at`; `since` holds, in order and without a hole, every
+//! batch from there to `processed`; an output is issued exactly when `processed` passes its batch, under the lock.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use streamward_core::{batch::RawBatch, partition::PartitionState};
+
+use crate::store::PartitionKey;
+
+/// Bytes of raw batches kept before a new snapshot of the state replaces them.
+const MAX_SINCE_BYTES: usize = 2 << 20;
+/// Batches kept before a new snapshot of the state replaces them.
+const MAX_SINCE_BATCHES: usize = 64;
+
+/// One assigned partition.
+pub struct PartitionSlot {
+    pub key: PartitionKey,
+    /// Fencing epoch of this assignment.
+    pub epoch: i64,
+    /// Number of the log in row ids.
+    pub log: i64,
+    /// Stored position at assignment: records below feed state only.
+    pub emit_from: i64,
+    next_fetch: AtomicI64,
+    committed: AtomicI64,
+    /// Broker's timestamp of the newest record processed, in milliseconds; 0 before the first.
+    newest_log_timestamp_ms: AtomicI64,
+    at_end: AtomicBool,
+    revoked: AtomicBool,
+    work: Mutex<WorkState>,
+}
+
+/// What a lane needs to go on.
+struct WorkState {
+    snapshot: PartitionState,
+    since: Vec<Since>,
+    since_bytes: usize,
+    processed: i64,
+    /// Generation of the lane incarnation that may issue outputs.
+    owner: u64,
+}
+
+/// A batch that the snapshot does not cover.
+#[derive(Clone)]
+pub struct Since {
+    pub batch: Arc<RawBatch>,
+    pub start: i64,
+    pub end: i64,
+    /// Records of it that were set aside as poison, by offset.
+    pub poison: Arc<[i64]>,
+}
+
+/// The state as a new incarnation finds it.
+pub struct Rebuild {
+    pub snapshot: PartitionState,
+    pub since: Vec<Since>,
+}
+
+/// Where a new slot begins.
+pub struct SlotStart {
+    pub key: PartitionKey,
+    pub epoch: i64,
+    pub log: i64,
+    /// Stored position: outputs begin here.
+    pub emit_from: i64,
+    /// First offset to fetch: the checkpoint's, at or below the position.
+    pub fetch_from: i64,
+    pub state: PartitionState,
+}
+
+impl PartitionSlot {
+    fn new(start: SlotStart) -> Self {
+        let work = WorkState {
+            snapshot: start.state,
+            since: Vec::new(),
+            since_bytes: 0,
+            processed: start.fetch_from,
+            owner: 0,
+        };
+        Self {
+            key: start.key,
+            epoch: start.epoch,
+            log: start.log,
+            emit_from: start.emit_from,
+            next_fetch: AtomicI64::new(start.fetch_from),
+            committed: AtomicI64::new(start.emit_from),
+            newest_log_timestamp_ms: AtomicI64::new(0),
+            at_end: AtomicBool::new(false),
+            revoked: AtomicBool::new(false),
+            work: Mutex::new(work),
+        }
+    }
+
+    /// Offset that the source reads next.
+    pub fn next_fetch(&self) -> i64 {
+        self.next_fetch.load(Ordering::Acquire)
+    }
+
+    /// Notes that everything below `end` is in a lane's inbox.
+    pub fn fetched(&self, end: i64, at_end: bool) {
+        self.next_fetch.store(end, Ordering::Release);
+        self.at_end.store(at_end, Ordering::Release);
+    }
+
+    /// Notes that the log holds nothing more for now.
+    pub fn reached_end(&self) {
+        self.at_end.store(true, Ordering::Release);
+    }
+
+    /// Whether everything that the log holds has been read and processed.
+    pub fn is_caught_up(&self) -> bool {
+        self.at_end.load(Ordering::Acquire) && self.processed() == self.next_fetch()
+    }
+
+    /// Whether this assignment is over.
+    pub fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Ends this assignment: nothing is issued for it any more.
+    pub fn revoke(&self) {
+        let _guard = self.work.lock();
+        self.revoked.store(true, Ordering::Release);
+    }
+
+    /// Position up to which batches were processed and their outputs issued.
+    pub fn processed(&self) -> i64 {
+        self.work.lock().processed
+    }
+
+    /// Stored position.
+    pub fn committed(&self) -> i64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// Notes a commit up to `end`.
+    pub fn commit(&self, end: i64) {
+        self.committed.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Broker's timestamp of the newest record processed, in milliseconds.
+    pub fn newest_log_timestamp_ms(&self) -> i64 {
+        self.newest_log_timestamp_ms.load(Ordering::Relaxed)
+    }
+
+    /// Makes `generation` the incarnation that may issue, and returns what it needs to rebuild its state.
+    pub fn take_over(&self, generation: u64) -> Rebuild {
+        let mut work = self.work.lock();
+        work.owner = generation;
+        Rebuild { snapshot: work.snapshot.clone(), since: work.since.clone() }
+    }
+
+    /// Runs `issue` and, if it succeeds, moves `processed` behind the batch: both or neither.
+    ///
+    /// `issue` must not block. `state` is the working state after the batch; it becomes the new snapshot when enough
+    /// batches have gathered.
+    pub fn issue(
+        &self,
+        generation: u64,
+        done: Since,
+        state: &PartitionState,
+        issue: impl FnOnce() -> bool,
+    ) -> Issued {
+        let mut work = self.work.lock();
+        if self.is_revoked() || work.owner != generation || work.processed != done.start {
+            return Issued::Fenced;
+        }
+        if !issue() {
+            return Issued::Full;
+        }
+        if let Some(newest) = done.batch.len().checked_sub(1) {
+            let timestamp = done.batch.get(newest).log_timestamp_ms();
+            self.newest_log_timestamp_ms.store(timestamp, Ordering::Relaxed);
+        }
+        work.processed = done.end;
+        work.since_bytes += done.batch.bytes();
+        work.since.push(done);
+        if work.since_bytes >= MAX_SINCE_BYTES || work.since.len() >= MAX_SINCE_BATCHES {
+            work.snapshot = state.clone();
+            work.since.clear();
+            work.since_bytes = 0;
+        }
+        Issued::Yes
+    }
+
+    /// Like [`PartitionSlot::issue`] for an effect without records, such as a tick: the state becomes the snapshot.
+    pub fn issue_tick(&self, generation: u64, state: &PartitionState, issue: impl FnOnce() -> bool) -> Issued {
+        let mut work = self.work.lock();
+        if self.is_revoked() || work.owner != generation {
+            return Issued::Fenced;
+        }
+        if !issue() {
+            return Issued::Full;
+        }
+        work.snapshot = state.clone();
+        work.since.clear();
+        work.since_bytes = 0;
+        Issued::Yes
+    }
+}
+
+/// What became of an attempt to issue an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issued {
+    Yes,
+    /// The sink's inbox is full; try again when it has room.
+    Full,
+    /// The partition was revoked or belongs to another incarnation now.
+    Fenced,
+}
+
+/// The assigned partitions of one pipeline.
+#[derive(Default)]
+pub struct Slots {
+    was_assigned: AtomicBool,
+    by_partition: Mutex<HashMap<i32, Arc<PartitionSlot>>>,
+}
+
+impl Slots {
+    /// Notes that the group has dealt its partitions, if only none to this process.
+    pub fn note_assignment(&self) {
+        self.was_assigned.store(true, Ordering::Release);
+    }
+
+    /// Whether the group has dealt its partitions at least once.
+    pub fn was_assigned(&self) -> bool {
+        self.was_assigned.load(Ordering::Acquire)
+    }
+
+    /// Replaces the slot of a partition; the one before is revoked.
+    pub fn assign(&self, start: SlotStart) -> Arc<PartitionSlot> {
+        let partition = start.key.partition;
+        let slot = Arc::new(PartitionSlot::new(start));
+        if let Some(before) = self.by_partition.lock().insert(partition, slot.clone()) {
+            before.revoke();
+        }
+        slot
+    }
+
+    /// Ends the assignment of a partition.
+    pub fn revoke(&self, partition: i32) -> Option<Arc<PartitionSlot>> {
+        let slot = self.by_partition.lock().remove(&partition);
+        if let Some(slot) = &slot {
+            slot.revoke();
+        }
+        slot
+    }
+
+    /// The slot of an assigned partition.
+    pub fn get(&self, partition: i32) -> Option<Arc<PartitionSlot>> {
+        self.by_partition.lock().get(&partition).cloned()
+    }
+
+    /// All assigned partitions, ascending.
+    pub fn all(&self) -> Vec<Arc<PartitionSlot>> {
+        let mut slots: Vec<_> = self.by_partition.lock().values().cloned().collect();
+        slots.sort_by_key(|slot| slot.key.partition);
+        slots
+    }
+
+    /// Partition and stored position of each assigned partition.
+    pub fn committed_positions(&self) -> Vec<(i32, i64)> {
+        self.all().iter().map(|slot| (slot.key.partition, slot.committed())).collect()
+    }
+}

@@ -1,0 +1,251 @@
+//! The source role: one poll thread per pipeline turns a log into batches and hands them to the lanes.
+//!
+//! It owns no state that matters: where to go on is in the slots ([`crate::slot`]) and in storage. A full lane inbox
+//! first blocks the thread for [`BLOCK_AT_MOST`], then pauses that partition at the client and keeps polling, so that
+//! the group membership stays alive and other partitions go on.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use streamward_core::batch::RawBatch;
+use streamward_kit::{Failure, Outlet, Scope};
+
+use crate::{
+    messages::Work,
+    slot::{PartitionSlot, Slots},
+};
+
+/// Longest wait in one poll; also how soon a stop request is seen.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+/// How long a full inbox may block the poll thread before its partition is paused.
+const BLOCK_AT_MOST: Duration = Duration::from_secs(1);
+/// How often the committed positions are told to the group, for lag tools only.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// Bounds of one batch.
+#[derive(Debug, Clone)]
+pub struct BatchLimits {
+    pub max_records: usize,
+    pub max_bytes: usize,
+    /// Age at which a batch goes to its lane even when it is small.
+    pub max_delay: Duration,
+}
+
+/// Why a source failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The client or the cluster failed; a new client may do better.
+    #[error("{0}")]
+    Client(String),
+    /// The log no longer holds what was to be read next, and `on_gap` is `fail`.
+    #[error(
+        "topic {topic} partition {partition}: position {position} is outside the log [{low}, {high}): records are gone; \
+         set on_gap: earliest to go on without them"
+    )]
+    Gap { topic: String, partition: i32, position: i64, low: i64, high: i64 },
+    /// Storage could not be asked where to start.
+    #[error("read the position: {0}")]
+    Store(#[from] crate::store::StoreError),
+}
+
+/// One thing that a poll brought.
+pub enum Polled<'a> {
+    Record { partition: i32, record: RecordView<'a> },
+    /// Everything that the partition holds has been read.
+    EndOfPartition(i32),
+    /// Nothing within the timeout.
+    Nothing,
+}
+
+/// A record borrowed from the client's buffer.
+pub struct RecordView<'a> {
+    pub offset: i64,
+    pub log_timestamp_ms: i64,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    /// Calls back once per header, in order.
+    pub headers: &'a dyn Fn(&mut dyn FnMut(&str, Option<&[u8]>)),
+}
+
+/// A consumer client: the only thing that knows the protocol.
+pub trait LogClient {
+    /// Waits at most `timeout` for one record or notice and hands it to `visit`.
+    ///
+    /// # Errors
+    /// If the client cannot go on.
+    fn poll(&mut self, timeout: Duration, visit: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError>;
+
+    /// Stops fetching these partitions until [`LogClient::resume`].
+    fn pause(&mut self, partitions: &[i32]);
+
+    /// Goes on with paused partitions from `offset` each.
+    fn resume(&mut self, partitions: &[i32]);
+
+    /// Tells the group the committed positions; failures are of no consequence.
+    fn commit(&mut self, positions: &[(i32, i64)]);
+}
+
+/// Everything a source needs besides its client.
+pub struct SourceShared {
+    pub topic: Arc<str>,
+    pub slots: Arc<Slots>,
+    pub limits: BatchLimits,
+    /// One outlet per lane; a partition always goes to the same lane.
+    pub lanes: Vec<Outlet<Work>>,
+}
+
+/// Runs the poll loop until the scope asks to stop.
+///
+/// # Errors
+/// If the client fails; the supervisor then starts a new incarnation with a new client.
+pub fn run(scope: &Scope, shared: &SourceShared, client: &mut dyn LogClient) -> Result<(), Failure> {
+    let mut gather = Gather::new(shared);
+    let mut committed_at = Instant::now();
+    while !scope.is_stopping() {
+        scope.pause_point_blocking();
+        scope.fault_point_blocking("poll")?;
+        let waiting = scope.waiting_on("log");
+        gather.poll(client)?;
+        drop(waiting);
+        gather.hand_over(scope, client);
+        if committed_at.elapsed() >= COMMIT_EVERY {
+            committed_at = Instant::now();
+            client.commit(&shared.slots.committed_positions());
+        }
+    }
+    client.commit(&shared.slots.committed_positions());
+    Ok(())
+}
+
+/// Batches in the making, one per partition.
+struct Gather<'a> {
+    shared: &'a SourceShared,
+    open: HashMap<i32, Open>,
+    /// Partitions whose lane was full: paused at the client, their batch waits here.
+    blocked: HashSet<i32>,
+}
+
+struct Open {
+    slot: Arc<PartitionSlot>,
+    batch: RawBatch,
+    since: Instant,
+    at_end: bool,
+}
+
+impl<'a> Gather<'a> {
+    fn new(shared: &'a SourceShared) -> Self {
+        Self { shared, open: HashMap::new(), blocked: HashSet::new() }
+    }
+
+    /// Polls until a batch is due: full, or older than the longest delay.
+    fn poll(&mut self, client: &mut dyn LogClient) -> Result<(), Failure> {
+        let mut full = false;
+        loop {
+            let timeout = self.time_left();
+            let mut idle = false;
+            client.poll(timeout, &mut |polled| match polled {
+                Polled::Record { partition, record } => full = self.push(partition, &record) || full,
+                Polled::EndOfPartition(partition) => self.mark_end(partition),
+                Polled::Nothing => idle = true,
+            })?;
+            if full || idle || self.time_left().is_zero() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn time_left(&self) -> Duration {
+        let waiting = self.open.iter().filter(|(partition, _)| !self.blocked.contains(partition));
+        let oldest = waiting.map(|(_, open)| open.since.elapsed()).max();
+        oldest.map_or(POLL_TIMEOUT, |age| self.shared.limits.max_delay.saturating_sub(age))
+    }
+
+    /// Adds a record; says whether its batch is full.
+    fn push(&mut self, partition: i32, record: &RecordView<'_>) -> bool {
+        let limits = &self.shared.limits;
+        let open = match self.open.entry(partition) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let Some(slot) = self.shared.slots.get(partition) else { return false };
+                let batch = RawBatch::with_capacity(self.shared.topic.clone(), partition, 64 << 10);
+                entry.insert(Open { slot, batch, since: Instant::now(), at_end: false })
+            }
+        };
+        let expected = open.batch.next_offset().unwrap_or_else(|| open.slot.next_fetch());
+        if record.offset < expected {
+            return false;
+        }
+        open.at_end = false;
+        open.batch.push(record.offset, record.log_timestamp_ms, record.key, record.value);
+        (record.headers)(&mut |name, value| open.batch.push_header(name, value));
+        open.batch.len() >= limits.max_records || open.batch.bytes() >= limits.max_bytes
+    }
+
+    fn mark_end(&mut self, partition: i32) {
+        if let Some(open) = self.open.get_mut(&partition) {
+            open.at_end = true;
+        }
+        if let Some(slot) = self.shared.slots.get(partition) {
+            slot.reached_end();
+        }
+    }
+
+    /// Gives due batches to their lanes; a lane that stays full gets its partition paused.
+    fn hand_over(&mut self, scope: &Scope, client: &mut dyn LogClient) {
+        let limits = &self.shared.limits;
+        let due: Vec<i32> = self
+            .open
+            .iter()
+            .filter(|(partition, open)| {
+                let full = open.batch.len() >= limits.max_records || open.batch.bytes() >= limits.max_bytes;
+                full || open.since.elapsed() >= limits.max_delay || open.at_end || self.blocked.contains(partition)
+            })
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in due {
+            let Some(open) = self.open.remove(&partition) else { continue };
+            let records = open.batch.len();
+            let wait = if self.blocked.contains(&partition) { Duration::ZERO } else { BLOCK_AT_MOST };
+            match self.send(scope, open, wait) {
+                Ok(()) => {
+                    scope.progress(records as u64);
+                    if self.blocked.remove(&partition) {
+                        client.resume(&[partition]);
+                    }
+                }
+                Err(open) => {
+                    self.open.insert(partition, open);
+                    if self.blocked.insert(partition) {
+                        client.pause(&[partition]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&self, scope: &Scope, open: Open, wait: Duration) -> Result<(), Open> {
+        let Open { slot, batch, since, at_end } = open;
+        if slot.is_revoked() {
+            return Ok(());
+        }
+        let (start, end) = (slot.next_fetch(), batch.next_offset().unwrap_or_else(|| slot.next_fetch()));
+        let lane = usize::try_from(batch.partition).unwrap_or(0) % self.shared.lanes.len();
+        let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end };
+        let waiting = scope.waiting_on("lane");
+        let sent = self.shared.lanes[lane].blocking_send_timeout(work, wait);
+        drop(waiting);
+        match sent {
+            Ok(()) => {
+                slot.fetched(end, at_end);
+                Ok(())
+            }
+            Err(work) => {
+                let batch = Arc::try_unwrap(work.batch).unwrap_or_else(|shared| (*shared).clone());
+                Err(Open { slot, batch, since, at_end })
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! From raw records to effects: what a lane does with one batch, without the actor around it.
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use arrow_array::{Array, cast::AsArray};
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use streamward_core::{
+    batch::RawBatch,
+    decode::{DecodeLimits, Decoder, Format},
+    encode::{self, JsonShape},
+    output::{DeadLetter, ErrorClass, Output},
+    partition::{DecodedInput, PartitionState, PipelinePlan, ProcessError},
+    schema::StreamSchema,
+};
+
+use crate::live::{LiveChannel, LiveFrame};
+
+/// The compiled pipeline and how its records are decoded.
+pub struct Stage {
+    pub schema: Arc<StreamSchema>,
+    pub plan: Arc<PipelinePlan>,
+    pub format: Format,
+    pub limits: DecodeLimits,
+    /// Column of the stream's key.
+    pub key_column: usize,
+    /// `type` of the stream's live frames.
+    pub frame_kind: String,
+    /// Schema ids that any incarnation has looked up.
+    learned: Mutex<HashMap<u32, Option<Arc<str>>>>,
+}
+
+/// What a [`Stage`] is made of.
+pub struct StageSpec {
+    pub schema: Arc<StreamSchema>,
+    pub plan: Arc<PipelinePlan>,
+    pub format: Format,
+    pub limits: DecodeLimits,
+    pub key_column: usize,
+    pub frame_kind: String,
+}
+
+impl Stage {
+    /// A stage that has looked up no schema id yet.
+    #[must_use]
+    pub fn new(spec: StageSpec) -> Self {
+        let StageSpec { schema, plan, format, limits, key_column, frame_kind } = spec;
+        Self { schema, plan, format, limits, key_column, frame_kind, learned: Mutex::default() }
+    }
+
+    /// A decoder that knows every schema looked up so far.
+    pub fn decoder(&self) -> Decoder {
+        let mut decoder = Decoder::new(self.schema.clone(), self.limits).with_format(self.format);
+        for (id, schema) in self.learned.lock().iter() {
+            learn(&mut decoder, *id, schema.as_deref());
+        }
+        decoder
+    }
+
+    /// Notes what the registry answered for an id.
+    pub fn learn(&self, decoder: &mut Decoder, id: u32, schema: Option<Arc<str>>) {
+        learn(decoder, id, schema.as_deref());
+        if schema.is_some() {
+            self.learned.lock().insert(id, schema);
+        }
+    }
+
+    /// Decodes records of a batch; those at `poison` offsets become dead letters unread.
+    pub fn decode(
+        &self,
+        decoder: &mut Decoder,
+        batch: &RawBatch,
+        positions: Range<i64>,
+        poison: &[i64],
+    ) -> DecodedInput {
+        if poison.is_empty() {
+            return self.input(decoder, batch, (0..batch.len(), positions));
+        }
+        let mut healthy = RawBatch::with_capacity(batch.topic.clone(), batch.partition, batch.bytes());
+        let mut dead = Vec::new();
+        for record in batch.iter() {
+            if poison.contains(&record.offset()) {
+                dead.push(poisoned(&record));
+                continue;
+            }
+            healthy.push(record.offset(), record.log_timestamp_ms(), record.key(), record.value());
+            for (name, value) in record.headers() {
+                healthy.push_header(&String::from_utf8_lossy(name), value);
+            }
+        }
+        let mut input = self.input(decoder, &healthy, (0..healthy.len(), positions));
+        input.dead.extend(dead);
+        input.dead.sort_by_key(|letter| letter.offset);
+        input
+    }
+
+    /// Decodes the records at `range` (indexes, not offsets).
+    pub fn decode_range(&self, decoder: &mut Decoder, batch: &RawBatch, range: Range<usize>) -> DecodedInput {
+        let start = batch.get(range.start).offset();
+        let end = batch.get(range.end - 1).offset() + 1;
+        self.input(decoder, batch, (range, start..end))
+    }
+
+    fn input(
+        &self,
+        decoder: &mut Decoder,
+        batch: &RawBatch,
+        (range, positions): (Range<usize>, Range<i64>),
+    ) -> DecodedInput {
+        let decoded = decoder.decode(batch, range);
+        let record = |index: &u32| batch.get(*index as usize);
+        DecodedInput {
+            offsets: decoded.rows.iter().map(|index| record(index).offset()).collect(),
+            log_timestamps: decoded.rows.iter().map(|index| record(index).log_timestamp_ms()).collect(),
+            dead: decoded
+                .rejected
+                .iter()
+                .map(|rejected| {
+                    streamward_core::decode::dead_letter(
+                        &record(&rejected.index),
+                        rejected,
+                        streamward_core::decode::STAGE,
+                    )
+                })
+                .collect(),
+            batch: decoded.batch,
+            start: positions.start,
+            end: positions.end,
+        }
+    }
+
+    /// Runs the steps; outputs begin at `emit_from`, records below it feed the state only.
+    ///
+    /// # Errors
+    /// If the state would outgrow its limits; it is then as before.
+    pub fn run(
+        &self,
+        state: &mut PartitionState,
+        input: &DecodedInput,
+        emit_from: i64,
+    ) -> Result<Output, ProcessError> {
+        state.process(&self.plan, input, emit_from)
+    }
+}
+
+fn learn(decoder: &mut Decoder, id: u32, schema: Option<&str>) {
+    match schema {
+        // A schema that cannot be read counts as resolved: its records are rejected with that reason.
+        Some(schema) => drop(decoder.add_writer_schema(id, schema)),
+        None => decoder.add_missing(id),
+    }
+}
+
+fn poisoned(record: &streamward_core::batch::RawRecord<'_>) -> DeadLetter {
+    let rejected = streamward_core::decode::Rejected {
+        index: 0,
+        class: ErrorClass::Poison,
+        reason: "processing panicked twice, the second time with this record alone".to_owned(),
+    };
+    streamward_core::decode::dead_letter(record, &rejected, "process")
+}
+
+/// Sends the rows of an output to whoever watches the stream, one frame per row.
+pub fn publish(channel: &LiveChannel, stage: &Stage, output: &Output, now_ms: i64) {
+    let mut received_at = Vec::with_capacity(24);
+    streamward_core::schema::instant::write(now_ms, &mut received_at);
+    let mut head = b"{\"type\":\"".to_vec();
+    head.extend_from_slice(stage.frame_kind.as_bytes());
+    head.extend_from_slice(b"\",\"data\":");
+    let keys = output.rows.column(stage.key_column).as_string_opt::<i32>();
+    let frames = output.offsets.iter().enumerate().map(|(row, offset)| {
+        let mut text = Vec::with_capacity(head.len() + 320);
+        text.extend_from_slice(&head);
+        encode::encode_json(&output.rows, row, &stage.schema, JsonShape::Flat, &mut text);
+        text.extend_from_slice(b",\"received_at\":\"");
+        text.extend_from_slice(&received_at);
+        text.extend_from_slice(b"\"}");
+        let key = keys.filter(|keys| keys.is_valid(row)).map_or("", |keys| keys.value(row));
+        LiveFrame { offset: *offset, key, text: utf8(text) }
+    });
+    channel.publish(output.partition, frames);
+}
+
+fn utf8(text: Vec<u8>) -> ByteString {
+    ByteString::try_from(text).unwrap_or_default()
+}

@@ -1,0 +1,107 @@
+//! The port through which sources and sinks reach the SQL database, and the words of the position protocol.
+//!
+//! A partition's position, its rows and its state move in one transaction. A transaction is refused, batch by batch,
+//! where the stored epoch or position is not what the batch believes: a zombie or a rewound lane can therefore never
+//! write. Where to start reading: [`SinkStore::commit`].
+
+use std::{ops::Range, pin::Pin, sync::Arc};
+
+use streamward_core::output::{Output, StateChunk};
+
+/// A boxed future that may cross threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One partition as seen by one sink.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PartitionKey {
+    /// Pipeline name; the key of `sw_positions`.
+    pub sink: Arc<str>,
+    pub topic: Arc<str>,
+    pub partition: i32,
+}
+
+/// Which log a topic's partitions are read from; a topic created again has another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogIdentity {
+    pub cluster_id: String,
+    /// Empty where the cluster does not tell it.
+    pub topic_id: String,
+}
+
+/// What storage knows about a partition that has just been assigned to this process.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Fencing epoch: larger than any before.
+    pub epoch: i64,
+    /// Small number of the log, part of the row ids.
+    pub log: i64,
+    /// Next offset to store; `None` when this log was never read before.
+    pub position: Option<i64>,
+    /// Where the stored state stands, and the state.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// State of a partition that covers every record below `next_offset`.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    pub next_offset: i64,
+    pub chunks: Vec<StateChunk>,
+}
+
+/// An output on its way into storage.
+#[derive(Debug)]
+pub struct Pending {
+    pub key: PartitionKey,
+    pub epoch: i64,
+    pub log: i64,
+    pub output: Output,
+}
+
+/// What became of one pending output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Committed,
+    /// An earlier attempt whose outcome was unknown had committed it.
+    AlreadyCommitted,
+    /// Another epoch owns the partition, or the position is elsewhere: nothing was written.
+    Stale,
+}
+
+/// Why storage could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Busy, full or gone for now: the same call may succeed later.
+    #[error("storage is unavailable: {0}")]
+    Unavailable(String),
+    /// A broken promise of the protocol, such as a row that exists already: retrying cannot help.
+    #[error("storage refused: {0}")]
+    Protocol(String),
+}
+
+/// Storage as sources and sinks need it.
+pub trait SinkStore: Send + Sync {
+    /// Takes the partition over: raises the epoch and returns position and state.
+    fn assign<'a>(
+        &'a self,
+        key: &'a PartitionKey,
+        log: &'a LogIdentity,
+    ) -> BoxFuture<'a, Result<Assignment, StoreError>>;
+
+    /// Sets the position of a partition that has none, or skips a gap in its log.
+    fn start_at<'a>(&'a self, key: &'a PartitionKey, start: Start) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Commits outputs in one transaction; outcomes come in the order of `pending`.
+    ///
+    /// Outputs of one partition must follow each other in offset order.
+    fn commit<'a>(&'a self, pending: &'a [Arc<Pending>]) -> BoxFuture<'a, Result<Vec<Outcome>, StoreError>>;
+}
+
+/// Where a partition begins, or goes on behind a gap.
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub epoch: i64,
+    pub log: i64,
+    pub position: i64,
+    /// Offsets that the log no longer holds and that were never stored.
+    pub gap: Option<Range<i64>>,
+}

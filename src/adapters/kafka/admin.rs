@@ -1,0 +1,140 @@
+//! Topics and log bounds.
+
+use std::time::Duration;
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use super::{KafkaSettings, QuietContext};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A topic that Streamward makes when it is missing.
+#[derive(Debug, Clone)]
+pub struct TopicSpec {
+    pub name: String,
+    pub partitions: i32,
+    /// Topic configuration, such as `retention.ms`.
+    pub configs: Vec<(String, String)>,
+}
+
+/// Creates the topics that do not exist.
+///
+/// # Errors
+/// If the cluster does not answer or refuses.
+pub async fn ensure_topics(settings: &KafkaSettings, topics: &[TopicSpec]) -> Result<(), KafkaError> {
+    let admin: AdminClient<QuietContext> =
+        settings.client("streamward-admin").create_with_context(QuietContext)?;
+    let new: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|topic| {
+            let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
+            topic.configs.iter().fold(new, |new, (key, value)| new.set(key, value))
+        })
+        .collect();
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    for result in admin.create_topics(&new, &options).await? {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => {
+                tracing::error!(topic, %code, "create topic");
+                return Err(KafkaError::AdminOp(code));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the bounds of logs; keeps one connection.
+pub struct LogInspector {
+    consumer: BaseConsumer<InspectorContext>,
+}
+
+type InspectorContext = QuietConsumer;
+
+/// A consumer context without callbacks.
+pub struct QuietConsumer;
+
+impl rdkafka::ClientContext for QuietConsumer {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client");
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for QuietConsumer {}
+
+impl LogInspector {
+    /// A client that reads bounds and metadata.
+    ///
+    /// # Errors
+    /// If a setting is refused.
+    pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        let mut config = settings.client("streamward-inspector");
+        config.set("group.id", "streamward-inspector").set("enable.auto.commit", "false");
+        Ok(Self { consumer: config.create_with_context(QuietConsumer)? })
+    }
+
+    /// Oldest offset held, and the offset that the next record will get.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    pub fn bounds(&self, topic: &str, partition: i32, timeout: Duration) -> Result<(i64, i64), KafkaError> {
+        self.consumer.fetch_watermarks(topic, partition, timeout)
+    }
+
+    /// Number of partitions of a topic.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    pub fn partitions(&self, topic: &str, timeout: Duration) -> Result<usize, KafkaError> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), timeout)?;
+        Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
+    }
+
+    /// The cluster's id; empty where it has none.
+    pub fn cluster_id(&self, timeout: Duration) -> String {
+        self.consumer.client().fetch_cluster_id(timeout).unwrap_or_default()
+    }
+
+    /// Visits every record of `[from, to)` in order; used by `verify`.
+    ///
+    /// # Errors
+    /// If the cluster does not answer for [`TIMEOUT`].
+    pub fn scan(
+        &self,
+        topic: &str,
+        partition: i32,
+        range: std::ops::Range<i64>,
+        visit: &mut dyn FnMut(i64),
+    ) -> Result<(), KafkaError> {
+        use rdkafka::{Message, Offset, TopicPartitionList};
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(range.start))?;
+        self.consumer.assign(&list)?;
+        loop {
+            match self.consumer.poll(TIMEOUT) {
+                Some(Ok(message)) if message.offset() >= range.end => break,
+                Some(Ok(message)) => {
+                    visit(message.offset());
+                    if message.offset() + 1 >= range.end {
+                        break;
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => break,
+                Some(Err(error)) => return Err(error),
+                None => return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)),
+            }
+        }
+        self.consumer.unassign()
+    }
+}

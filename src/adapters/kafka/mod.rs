@@ -1,0 +1,68 @@
+//! Kafka through librdkafka: the only importer of rdkafka.
+//!
+//! [`source`] consumes for a pipeline, [`producer`] writes, [`admin`] makes topics and reads log bounds. All of them
+//! speak to the embedded broker and to Apache Kafka alike.
+
+pub mod admin;
+pub mod producer;
+pub mod source;
+
+use std::collections::BTreeMap;
+
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+};
+
+/// How to reach the cluster.
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    /// `host:port`, comma separated.
+    pub bootstrap: String,
+    /// Further librdkafka settings, such as `security.protocol`.
+    pub extra: BTreeMap<String, String>,
+}
+
+impl KafkaSettings {
+    /// The settings that every client shares.
+    fn client(&self, client_id: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("client.id", client_id)
+            .set("socket.nagle.disable", "true")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "2000")
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("allow.auto.create.topics", "false");
+        for (key, value) in &self.extra {
+            config.set(key, value);
+        }
+        config
+    }
+}
+
+/// Keeps librdkafka's lines out of the log unless they matter: a refused connection is repeated by every client.
+#[derive(Clone, Default)]
+struct QuietContext;
+
+impl ClientContext for QuietContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client");
+    }
+}
+
+fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(facility, "kafka client: {message}");
+        }
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::debug!(facility, "kafka client: {message}"),
+        _ => tracing::trace!(facility, "kafka client: {message}"),
+    }
+}

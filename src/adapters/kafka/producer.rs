@@ -1,0 +1,124 @@
+//! An idempotent producer with Java's partitioning.
+
+use std::time::Duration;
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord, Producer},
+};
+
+use super::{KafkaSettings, log_line};
+
+/// How long a record may wait for its acknowledgement.
+const DELIVERY_TIMEOUT_MS: u32 = 30_000;
+
+/// Where a record ended up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// A record to write.
+pub struct Outgoing<'a> {
+    pub topic: &'a str,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// Why a record was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// The topic does not take this record, now or later.
+    #[error("the topic refuses the record: {0}")]
+    Refused(RDKafkaErrorCode),
+    /// No acknowledgement; the record may or may not be in the log.
+    #[error("no acknowledgement: {0}")]
+    Unavailable(KafkaError),
+}
+
+#[derive(Clone, Default)]
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka producer");
+    }
+}
+
+/// Writes records and waits for the broker's acknowledgement.
+#[derive(Clone)]
+pub struct KafkaProducer {
+    producer: FutureProducer<Quiet>,
+}
+
+impl KafkaProducer {
+    /// Creates the producer; it connects when the first record is written.
+    ///
+    /// # Errors
+    /// If a setting is refused.
+    pub fn create(settings: &KafkaSettings, client_id: &str) -> Result<Self, KafkaError> {
+        let mut config = settings.client(client_id);
+        config
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "5")
+            .set("compression.type", "lz4")
+            .set("queue.buffering.max.messages", "200000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("message.max.bytes", "10000000")
+            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
+        Ok(Self { producer: config.create_with_context(Quiet)? })
+    }
+
+    /// Writes one record and waits for its place in the log.
+    ///
+    /// # Errors
+    /// [`ProduceError`]
+    pub async fn send(&self, record: Outgoing<'_>) -> Result<Placed, ProduceError> {
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: value.as_deref() });
+        }
+        let mut outgoing: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(record.topic);
+        outgoing.key = record.key;
+        outgoing.payload = record.value;
+        if !record.headers.is_empty() {
+            outgoing = outgoing.headers(headers);
+        }
+        let queue_wait = Duration::from_millis(u64::from(DELIVERY_TIMEOUT_MS));
+        match self.producer.send(outgoing, queue_wait).await {
+            Ok(delivery) => Ok(Placed { partition: delivery.partition, offset: delivery.offset }),
+            Err((error, _)) => Err(classify(error)),
+        }
+    }
+
+    /// Waits until everything queued is acknowledged.
+    ///
+    /// # Errors
+    /// If that does not happen within `timeout`.
+    pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
+        self.producer.flush(timeout)
+    }
+}
+
+fn classify(error: KafkaError) -> ProduceError {
+    match error {
+        KafkaError::MessageProduction(
+            code @ (RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::TopicAuthorizationFailed),
+        ) => ProduceError::Refused(code),
+        other => ProduceError::Unavailable(other),
+    }
+}

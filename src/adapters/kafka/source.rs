@@ -1,0 +1,225 @@
+//! A consumer for one pipeline: explicit offsets from storage, cooperative rebalancing, no offset of the group's is
+//! ever trusted.
+//!
+//! rust-rdkafka's `StreamConsumer` and `split_partition_queue` lose wake-ups (rust-rdkafka issues 665, 638, PR 840), so
+//! this is a `BaseConsumer` on a thread of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientContext, Message, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    error::KafkaError,
+    message::{BorrowedMessage, Headers},
+    types::RDKafkaRespErr,
+};
+use streamward_pipeline::{
+    assignment::{Assigner, LogBounds},
+    source::{LogClient, Polled, RecordView, SourceError},
+    store::LogIdentity,
+};
+
+use super::{KafkaSettings, log_line};
+
+const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a pipeline's consumer needs to know.
+pub struct SourceSettings {
+    pub kafka: KafkaSettings,
+    pub group: String,
+    /// Stable over restarts, so that a restart gets its partitions back at once (KIP-345).
+    pub instance: String,
+    pub log: LogIdentity,
+    pub assigner: Arc<Assigner>,
+}
+
+/// A subscribed consumer.
+pub struct KafkaSource {
+    consumer: BaseConsumer<Context>,
+    topic: Arc<str>,
+}
+
+struct Context {
+    assigner: Arc<Assigner>,
+    log: LogIdentity,
+    /// The first failure of a rebalance: it ends the incarnation.
+    failure: Mutex<Option<SourceError>>,
+}
+
+impl KafkaSource {
+    /// Creates the consumer and subscribes to the pipeline's topic.
+    ///
+    /// # Errors
+    /// If a setting is refused.
+    pub fn subscribe(settings: &SourceSettings) -> Result<Self, SourceError> {
+        let topic = settings.assigner.topic.clone();
+        let mut config = settings.kafka.client(&settings.instance);
+        config
+            .set("group.id", &settings.group)
+            .set("group.instance.id", &settings.instance)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "1000")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("queued.min.messages", "10000")
+            .set("queued.max.messages.kbytes", "8192")
+            .set("fetch.message.max.bytes", "1048576");
+        let context = Context {
+            assigner: settings.assigner.clone(),
+            log: settings.log.clone(),
+            failure: Mutex::new(None),
+        };
+        let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(client_error)?;
+        consumer.subscribe(&[&topic]).map_err(client_error)?;
+        Ok(Self { consumer, topic })
+    }
+
+    fn partitions(&self, partitions: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&self.topic, *partition);
+        }
+        list
+    }
+}
+
+impl LogClient for KafkaSource {
+    fn poll(&mut self, timeout: Duration, visit: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
+        let polled = self.consumer.poll(timeout);
+        if let Some(failure) = self.consumer.context().failure.lock().take() {
+            return Err(failure);
+        }
+        match polled {
+            None => visit(Polled::Nothing),
+            Some(Ok(message)) => visit_message(&message, visit),
+            Some(Err(KafkaError::PartitionEOF(partition))) => visit(Polled::EndOfPartition(partition)),
+            Some(Err(error)) if is_passing(&error) => {
+                tracing::debug!(%error, "kafka consumer");
+                visit(Polled::Nothing);
+            }
+            Some(Err(error)) => return Err(client_error(error)),
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, partitions: &[i32]) {
+        if let Err(error) = self.consumer.pause(&self.partitions(partitions)) {
+            tracing::warn!(%error, ?partitions, "pause");
+        }
+    }
+
+    fn resume(&mut self, partitions: &[i32]) {
+        if let Err(error) = self.consumer.resume(&self.partitions(partitions)) {
+            tracing::warn!(%error, ?partitions, "resume");
+        }
+    }
+
+    fn commit(&mut self, positions: &[(i32, i64)]) {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in positions {
+            if list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).is_err() {
+                return;
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(%error, "tell the group its positions");
+        }
+    }
+}
+
+fn visit_message(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(Polled<'_>)) {
+    let headers = |each: &mut dyn FnMut(&str, Option<&[u8]>)| {
+        for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+            each(header.key, header.value);
+        }
+    };
+    let record = RecordView {
+        offset: message.offset(),
+        log_timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+        key: message.key(),
+        value: message.payload(),
+        headers: &headers,
+    };
+    visit(Polled::Record { partition: message.partition(), record });
+}
+
+/// Errors that librdkafka recovers from by itself.
+fn is_passing(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    let KafkaError::MessageConsumption(code) = error else { return false };
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+    )
+}
+
+fn client_error(error: KafkaError) -> SourceError {
+    SourceError::Client(error.to_string())
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka consumer");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
+        let done = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, &partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                for partition in &partitions {
+                    self.assigner.revoked(*partition);
+                }
+                consumer.incremental_unassign(list).map_err(client_error)
+            }
+            other => Err(SourceError::Client(format!("rebalance: {other:?}"))),
+        };
+        if let Err(failure) = done {
+            self.failure.lock().get_or_insert(failure);
+        }
+    }
+}
+
+impl Context {
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), SourceError> {
+        let topic = &self.assigner.topic;
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            let (low, high) =
+                consumer.fetch_watermarks(topic, *partition, METADATA_TIMEOUT).map_err(client_error)?;
+            let from = self.assigner.assigned(*partition, &self.log, LogBounds { low, high })?;
+            tracing::info!(%topic, partition, from, low, high, "partition assigned");
+            list.add_partition_offset(topic, *partition, Offset::Offset(from)).map_err(client_error)?;
+        }
+        consumer.incremental_assign(&list).map_err(client_error)?;
+        self.assigner.slots.note_assignment();
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! Adapters: one folder per third-party client. They implement ports and never import each other.
+
+pub mod kafka;
+pub mod sql;

@@ -1,0 +1,135 @@
+//! What the database says happened to each offset; read-only, for `verify`.
+
+use std::{ops::Range, path::Path, time::Duration};
+
+use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
+use streamward_core::table::{OFFSET_BITS, row_id};
+use streamward_pipeline::store::StoreError;
+
+use super::{ddl::quoted, store_error};
+
+/// One partition's position as stored.
+#[derive(Debug, Clone)]
+pub struct StoredPosition {
+    pub sink: String,
+    pub topic: String,
+    pub partition: i32,
+    pub log: i64,
+    pub next_offset: i64,
+    pub first_offset: i64,
+    pub retained_from: i64,
+}
+
+/// A read-only connection.
+pub struct Audit {
+    connection: SqliteConnection,
+}
+
+impl Audit {
+    /// Opens the database for reading.
+    ///
+    /// # Errors
+    /// If there is no such database.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("query_only", "ON");
+        let connection = SqliteConnection::connect_with(&options).await.map_err(store_error)?;
+        Ok(Self { connection })
+    }
+
+    /// All positions.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn positions(&mut self) -> Result<Vec<StoredPosition>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT sink, topic, \"partition\", log, next_offset, first_offset, retained_from FROM sw_positions \
+             ORDER BY sink, topic, \"partition\"",
+        )
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(store_error)?;
+        let position = |row: &sqlx::sqlite::SqliteRow| StoredPosition {
+            sink: row.get(0),
+            topic: row.get(1),
+            partition: row.get(2),
+            log: row.get(3),
+            next_offset: row.get(4),
+            first_offset: row.get(5),
+            retained_from: row.get(6),
+        };
+        Ok(rows.iter().map(position).collect())
+    }
+
+    /// Offsets of stored rows in a range, ascending.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn stored(
+        &mut self,
+        table: &str,
+        position: &StoredPosition,
+        range: Range<i64>,
+    ) -> Result<Vec<i64>, StoreError> {
+        let id = |offset| row_id(position.log, position.partition, offset);
+        let sql = format!("SELECT id FROM {} WHERE id >= ? AND id < ? ORDER BY id", quoted(table));
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(id(range.start))
+            .bind(id(range.end))
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(store_error)?;
+        Ok(rows.iter().map(|row| row.get::<i64, _>(0) & ((1 << OFFSET_BITS) - 1)).collect())
+    }
+
+    /// Offsets of dead letters in a range, ascending.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn dead(&mut self, position: &StoredPosition, range: Range<i64>) -> Result<Vec<i64>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT \"offset\" FROM dead_letters WHERE sink = ? AND topic = ? AND log = ? AND \"partition\" = ? \
+             AND \"offset\" >= ? AND \"offset\" < ? ORDER BY \"offset\"",
+        )
+        .bind(position.sink.as_str())
+        .bind(position.topic.as_str())
+        .bind(position.log)
+        .bind(position.partition)
+        .bind(range.start)
+        .bind(range.end)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(store_error)?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Ranges of a kind (`filtered`, `gap`) that overlap a range.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn ranges(
+        &mut self,
+        position: &StoredPosition,
+        kind: &str,
+        range: Range<i64>,
+    ) -> Result<Vec<Range<i64>>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT first_offset, next_offset FROM sw_ranges WHERE sink = ? AND topic = ? AND \"partition\" = ? \
+             AND log = ? AND kind = ? AND next_offset > ? AND first_offset < ? ORDER BY first_offset",
+        )
+        .bind(position.sink.as_str())
+        .bind(position.topic.as_str())
+        .bind(position.partition)
+        .bind(position.log)
+        .bind(kind)
+        .bind(range.start)
+        .bind(range.end)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(store_error)?;
+        Ok(rows.iter().map(|row| row.get(0)..row.get(1)).collect())
+    }
+}

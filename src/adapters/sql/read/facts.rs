@@ -1,0 +1,123 @@
+//! Alerts and dead letters.
+
+use serde_json::Value;
+use sqlx::{QueryBuilder, Row as _, sqlite::SqliteRow};
+use streamward_core::{
+    ports::{AlertQuery, DeadLetterQuery, DeadLetterRow, Page, ReadError, Row},
+    schema::Kind,
+};
+
+use super::{
+    SqliteReads,
+    cursor::Bind,
+    read_error,
+    rows::time,
+    scan::{Condition, Order, Scan},
+};
+
+/// Bytes of a dead letter's value that a list shows.
+const LISTED_VALUE_BYTES: u32 = 4_096;
+
+const ALERT_COLUMNS: &str = "id, alert_id, n, rule, stream, \"key\", severity, state, message, record, \
+     event_time, topic, partition, \"offset\", created_at, undeliverable";
+
+const DEAD_LETTER_COLUMNS: &str = "id, sink, topic, partition, \"offset\", stage, class, reason, state, \
+     \"key\", COALESCE(length(value), 0) AS value_length, headers, log_timestamp, created_at, undeliverable";
+
+impl SqliteReads {
+    pub(super) async fn read_alerts(&self, query: AlertQuery) -> Result<Page<Row>, ReadError> {
+        let mut connection = self.connection().await?;
+        let walked = alert_scan(&query).page(&mut connection, &query.page).await?;
+        walked.into_page(alert)
+    }
+
+    pub(super) async fn read_dead_letters(&self, query: DeadLetterQuery) -> Result<Page<DeadLetterRow>, ReadError> {
+        let mut connection = self.connection().await?;
+        let walked = dead_letter_scan(&query).page(&mut connection, &query.page).await?;
+        walked.into_page(dead_letter)
+    }
+
+    pub(super) async fn read_dead_letter(&self, id: i64) -> Result<Option<DeadLetterRow>, ReadError> {
+        let mut connection = self.connection().await?;
+        let mut sql = QueryBuilder::new("SELECT ");
+        sql.push(DEAD_LETTER_COLUMNS).push(", value FROM dead_letters WHERE id = ").push_bind(id);
+        let row = sql.build().fetch_optional(&mut *connection).await.map_err(read_error)?;
+        row.as_ref().map(dead_letter).transpose().map_err(read_error)
+    }
+}
+
+/// The walk over the newest transition of each alert: by rule, else severity, else state.
+pub(super) fn alert_scan(query: &AlertQuery) -> Scan {
+    let (mut seek, keep) = by_first(&[("rule", &query.rule), ("severity", &query.severity), ("state", &query.state)]);
+    seek.push(Condition::Newest);
+    let index = match query {
+        AlertQuery { rule: Some(_), .. } => "alerts_rule",
+        AlertQuery { severity: Some(_), .. } => "alerts_severity",
+        AlertQuery { state: Some(_), .. } => "alerts_state",
+        AlertQuery { .. } => "alerts_latest",
+    };
+    let (table, select) = ("alerts".to_owned(), ALERT_COLUMNS.to_owned());
+    Scan { table, index: Some(index), select, seek, keep, order: by_id() }
+}
+
+/// The walk over dead letters: by topic, else class.
+pub(super) fn dead_letter_scan(query: &DeadLetterQuery) -> Scan {
+    let (seek, keep) = by_first(&[("topic", &query.topic), ("class", &query.class)]);
+    let select = format!("{DEAD_LETTER_COLUMNS}, substr(value, 1, {LISTED_VALUE_BYTES}) AS value");
+    Scan { table: "dead_letters".to_owned(), index: None, select, seek, keep, order: by_id() }
+}
+
+fn by_id() -> Vec<Order> {
+    vec![Order { column: "id".to_owned(), kind: Kind::Long }]
+}
+
+/// The first filter that is given is served by its index, the others are tried row by row.
+fn by_first(filters: &[(&str, &Option<String>)]) -> (Vec<Condition>, Vec<Condition>) {
+    let mut given: Vec<_> = filters
+        .iter()
+        .filter_map(|(column, text)| text.as_ref().map(|text| Condition::equals(column, Bind::Text(text.clone()))))
+        .collect();
+    let keep = given.split_off(given.len().min(1));
+    (given, keep)
+}
+
+fn alert(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    let mut object = Row::new();
+    for column in ["alert_id", "rule", "stream", "key", "severity", "state", "message", "topic"] {
+        object.insert(column.to_owned(), row.try_get::<String, _>(column)?.into());
+    }
+    for column in ["id", "n", "partition", "offset"] {
+        object.insert(column.to_owned(), row.try_get::<i64, _>(column)?.into());
+    }
+    for column in ["event_time", "created_at"] {
+        object.insert(column.to_owned(), time(row.try_get(column)?));
+    }
+    let record: String = row.try_get("record")?;
+    object.insert("record".to_owned(), serde_json::from_str(&record).unwrap_or(Value::Null));
+    let undeliverable: Option<String> = row.try_get("undeliverable")?;
+    object.insert("undeliverable".to_owned(), undeliverable.into());
+    Ok(object)
+}
+
+fn dead_letter(row: &SqliteRow) -> Result<DeadLetterRow, sqlx::Error> {
+    let headers: Vec<u8> = row.try_get("headers")?;
+    let value_length: i64 = row.try_get("value_length")?;
+    Ok(DeadLetterRow {
+        id: row.try_get("id")?,
+        sink: row.try_get("sink")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        offset: row.try_get("offset")?,
+        stage: row.try_get("stage")?,
+        class: row.try_get("class")?,
+        reason: row.try_get("reason")?,
+        state: row.try_get("state")?,
+        key: row.try_get("key")?,
+        value: row.try_get("value")?,
+        value_length: u64::try_from(value_length).unwrap_or(0),
+        headers: serde_json::from_slice(&headers).unwrap_or(Value::Null),
+        log_timestamp_ms: row.try_get("log_timestamp")?,
+        created_at_ms: row.try_get("created_at")?,
+        undeliverable: row.try_get("undeliverable")?,
+    })
+}

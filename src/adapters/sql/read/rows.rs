@@ -1,0 +1,234 @@
+//! Rows of stream tables and the totals kept beside them.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use streamward_core::{
+    ports::{
+        Counting, Page, PageRequest, PositionRow, ReadError, Row, RowQuery, StatsQuery, StreamStats, StreamSummary,
+    },
+    schema::Kind,
+    table::StreamTable,
+};
+
+use super::{
+    SqliteReads, read_error,
+    scan::{Condition, Order, Scan, parse, quoted},
+};
+
+const MINUTE_MS: i64 = 60_000;
+
+impl SqliteReads {
+    pub(super) async fn read_latest(&self, query: RowQuery) -> Result<Page<Row>, ReadError> {
+        let table = self.stream(&query.stream)?;
+        let Some(filters) = conditions(table, &query)? else {
+            return Ok(empty());
+        };
+        let unfiltered = filters.is_empty();
+        let wanted = query.page.counting;
+        let counting = if unfiltered { Counting::Skip } else { wanted };
+        let page = PageRequest { counting, ..query.page };
+        let mut connection = self.connection().await?;
+        let walked = latest_scan(table, filters).page(&mut connection, &page).await?;
+        let mut page = walked.into_page(|row| stream_row(table, row))?;
+        if unfiltered && wanted == Counting::Bounded {
+            page.total = retained(&mut connection, &table.topic).await?;
+            page.total_is_estimate = true;
+        }
+        Ok(page)
+    }
+
+    pub(super) async fn read_anomalies(&self, query: RowQuery) -> Result<Page<Row>, ReadError> {
+        let table = self.stream(&query.stream)?;
+        let Some(label) = table.anomaly else {
+            return Ok(empty());
+        };
+        let Some(keep) = conditions(table, &query)? else {
+            return Ok(empty());
+        };
+        let scan = anomaly_scan(table, label, keep);
+        let mut connection = self.connection().await?;
+        let walked = scan.page(&mut connection, &query.page).await?;
+        walked.into_page(|row| stream_row(table, row))
+    }
+
+    pub(super) async fn read_stats(&self, query: StatsQuery) -> Result<StreamStats, ReadError> {
+        self.stream(&query.stream)?;
+        let back = query.now_ms - i64::from(query.minutes) * MINUTE_MS;
+        let from_ms = back - back.rem_euclid(MINUTE_MS);
+        let mut connection = self.connection().await?;
+        let (records, sum, anomalies): (i64, f64, i64) = sqlx::query_as(STATS_SQL)
+            .bind(&query.stream)
+            .bind(from_ms)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(read_error)?;
+        let (active_keys,): (i64,) = sqlx::query_as(ACTIVE_KEYS_SQL)
+            .bind(&query.stream)
+            .bind(from_ms)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(read_error)?;
+        let has_mean = records > 0 && self.stream(&query.stream)?.measure.is_some();
+        Ok(StreamStats {
+            records: unsigned(records),
+            anomalies: unsigned(anomalies),
+            active_keys: unsigned(active_keys),
+            mean: has_mean.then(|| sum / records as f64),
+            from_ms,
+        })
+    }
+
+    pub(super) async fn read_positions(&self) -> Result<Vec<PositionRow>, ReadError> {
+        let mut connection = self.connection().await?;
+        let rows = sqlx::query(POSITIONS_SQL).fetch_all(&mut *connection).await.map_err(read_error)?;
+        rows.iter().map(position).collect::<Result<_, _>>().map_err(read_error)
+    }
+
+    pub(super) async fn read_streams(&self) -> Result<Vec<StreamSummary>, ReadError> {
+        let positions = self.read_positions().await?;
+        let mut connection = self.connection().await?;
+        let mut streams = Vec::with_capacity(self.streams.len());
+        for table in &self.streams {
+            let newest =
+                format!("SELECT MAX({}) FROM {}", quoted(&table.columns[table.event_time].name), quoted(&table.table));
+            let (newest_event_ms,) =
+                sqlx::query_as(sqlx::AssertSqlSafe(newest)).fetch_one(&mut *connection).await.map_err(read_error)?;
+            let own = || positions.iter().filter(|position| *position.topic == *table.topic);
+            streams.push(StreamSummary {
+                table: table.clone(),
+                windows: self.windows_of(&table.stream),
+                stored: own().map(|position| unsigned(position.stored)).sum(),
+                dead: own().map(|position| unsigned(position.dead)).sum(),
+                filtered: own().map(|position| unsigned(position.filtered)).sum(),
+                newest_event_ms,
+            });
+        }
+        Ok(streams)
+    }
+}
+
+/// About how many rows of a topic are stored: all that were, less what retention may have removed.
+async fn retained(connection: &mut SqliteConnection, topic: &str) -> Result<u64, ReadError> {
+    let (rows,): (i64,) = sqlx::query_as(RETAINED_SQL).bind(topic).fetch_one(connection).await.map_err(read_error)?;
+    Ok(unsigned(rows))
+}
+
+pub(super) const STATS_SQL: &str = "SELECT COALESCE(SUM(count), 0), COALESCE(SUM(sum), 0.0), \
+     COALESCE(SUM(anomalies), 0) FROM sw_minutes WHERE stream = ? AND minute >= ?";
+
+pub(super) const ACTIVE_KEYS_SQL: &str = "SELECT COUNT(*) FROM sw_keys WHERE stream = ? AND last_seen >= ?";
+
+const RETAINED_SQL: &str = "SELECT COALESCE(SUM(MIN(stored, next_offset - retained_from)), 0) \
+     FROM sw_positions WHERE topic = ?";
+
+const POSITIONS_SQL: &str = "SELECT sink, topic, partition, log, epoch, next_offset, first_offset, \
+     retained_from, stored, dead, filtered, updated_at FROM sw_positions \
+     ORDER BY sink, topic, partition";
+
+/// The walk for `latest`: by the index of one filter column, the others tried row by row.
+pub(super) fn latest_scan(table: &StreamTable, mut filters: Vec<Condition>) -> Scan {
+    let served = |condition: &Condition| match condition {
+        Condition::Compare { column, .. } => {
+            let is = |index: &usize| table.columns[*index].name == *column;
+            usize::from(is(&table.key)) * 2 + usize::from(table.indexes.iter().any(is))
+        }
+        Condition::Flag(_) | Condition::Newest => 0,
+    };
+    filters.sort_by_key(|condition| std::cmp::Reverse(served(condition)));
+    let by_index = usize::from(filters.first().is_some_and(|best| served(best) > 0));
+    let keep = filters.split_off(by_index);
+    Scan { seek: filters, keep, ..walk(table) }
+}
+
+/// The walk for `anomalies`: by the partial index of labelled rows.
+pub(super) fn anomaly_scan(table: &StreamTable, label: usize, keep: Vec<Condition>) -> Scan {
+    let label = Condition::Flag(table.columns[label].name.clone());
+    Scan { seek: vec![label], keep, ..walk(table) }
+}
+
+fn walk(table: &StreamTable) -> Scan {
+    let mut select = vec![quoted("id"), quoted("stored_at")];
+    select.extend(table.columns.iter().map(|column| quoted(&column.name)));
+    let order = |column: &str, kind| Order { column: column.to_owned(), kind };
+    Scan {
+        table: table.table.clone(),
+        index: None,
+        select: select.join(", "),
+        seek: Vec::new(),
+        keep: Vec::new(),
+        order: vec![order(&table.columns[table.event_time].name, Kind::Timestamp), order("id", Kind::Long)],
+    }
+}
+
+/// The filters as conditions; `None` where a value cannot occur in its column.
+pub(super) fn conditions(table: &StreamTable, query: &RowQuery) -> Result<Option<Vec<Condition>>, ReadError> {
+    let key = query.key.iter().map(|text| (table.columns[table.key].name.as_str(), text));
+    let named = query.filters.iter().map(|(column, text)| (column.as_str(), text));
+    let mut conditions = Vec::new();
+    for (column, text) in key.chain(named) {
+        let Some(found) = table.columns.iter().find(|found| found.name == column) else {
+            let reason = "the stream has no such column".to_owned();
+            return Err(ReadError::BadFilter { field: column.to_owned(), reason });
+        };
+        match parse(&found.kind, text) {
+            Some(value) => conditions.push(Condition::equals(column, value)),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(conditions))
+}
+
+fn stream_row(table: &StreamTable, row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    let mut object = Row::new();
+    object.insert("id".to_owned(), row.try_get::<i64, _>("id")?.into());
+    for column in &table.columns {
+        object.insert(column.name.clone(), value(row, &column.name, &column.kind)?);
+    }
+    object.insert("created_at".to_owned(), time(row.try_get("stored_at")?));
+    Ok(object)
+}
+
+/// One column's value as JSON.
+pub(super) fn value(row: &SqliteRow, column: &str, kind: &Kind) -> Result<Value, sqlx::Error> {
+    Ok(match kind {
+        Kind::Boolean => row.try_get::<Option<bool>, _>(column)?.into(),
+        Kind::Int | Kind::Long => row.try_get::<Option<i64>, _>(column)?.into(),
+        Kind::Float | Kind::Double => row.try_get::<Option<f64>, _>(column)?.into(),
+        Kind::String | Kind::Enum(_) => row.try_get::<Option<String>, _>(column)?.into(),
+        Kind::Timestamp => row.try_get::<Option<i64>, _>(column)?.map_or(Value::Null, time),
+    })
+}
+
+/// Milliseconds since 1970 as RFC 3339 text in UTC; the number itself where it is beyond the calendar.
+pub(super) fn time(ms: i64) -> Value {
+    match Timestamp::from_millisecond(ms) {
+        Ok(time) => format!("{time:.3}").into(),
+        Err(_) => ms.into(),
+    }
+}
+
+fn position(row: &SqliteRow) -> Result<PositionRow, sqlx::Error> {
+    Ok(PositionRow {
+        sink: row.try_get("sink")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        log: row.try_get("log")?,
+        epoch: row.try_get("epoch")?,
+        next_offset: row.try_get("next_offset")?,
+        first_offset: row.try_get("first_offset")?,
+        retained_from: row.try_get("retained_from")?,
+        stored: row.try_get("stored")?,
+        dead: row.try_get("dead")?,
+        filtered: row.try_get("filtered")?,
+        updated_at_ms: row.try_get("updated_at")?,
+    })
+}
+
+pub(super) fn empty<T>() -> Page<T> {
+    Page { items: Vec::new(), total: 0, total_is_estimate: false, next: None }
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}

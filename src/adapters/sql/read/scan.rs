@@ -1,0 +1,246 @@
+//! A walk over one index, newest first, from a cursor, with a bounded amount of work.
+
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use streamward_core::{
+    ports::{Counting, Page, PageRequest, ReadError},
+    schema::Kind,
+};
+
+use super::{
+    cursor::{self, Bind},
+    read_error,
+};
+
+/// Most rows that one page looks at where a condition is not served by the index.
+pub(super) const SCAN_LIMIT: u32 = 5_000;
+/// Totals are counted up to here.
+pub(super) const COUNT_LIMIT: u32 = 10_000;
+
+/// A condition on one column.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Condition {
+    Compare {
+        column: String,
+        operator: &'static str,
+        value: Bind,
+    },
+    /// A boolean column that is true.
+    Flag(String),
+    /// The newest transition of an alert; a literal, as the partial indexes demand.
+    Newest,
+}
+
+impl Condition {
+    pub(super) fn equals(column: &str, value: Bind) -> Self {
+        Self::Compare { column: column.to_owned(), operator: " = ", value }
+    }
+
+    fn write(&self, sql: &mut QueryBuilder<Sqlite>) {
+        match self {
+            Self::Compare { column, operator, value } => {
+                sql.push(quoted(column)).push(operator);
+                bind(sql, value);
+            }
+            Self::Flag(column) => {
+                sql.push(quoted(column));
+            }
+            Self::Newest => {
+                sql.push("latest = 1");
+            }
+        }
+    }
+}
+
+/// A column that the list is ordered by (all descending); together they are unique.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Order {
+    pub(super) column: String,
+    pub(super) kind: Kind,
+}
+
+/// What to walk over.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub(super) table: String,
+    /// Index to walk, where several would do and the planner may not choose.
+    pub(super) index: Option<&'static str>,
+    /// The select list, as SQL.
+    pub(super) select: String,
+    /// Conditions that the index serves.
+    pub(super) seek: Vec<Condition>,
+    /// Conditions that are tried on each row walked over.
+    pub(super) keep: Vec<Condition>,
+    pub(super) order: Vec<Order>,
+}
+
+/// Rows of one page, before they become items.
+pub(super) struct Walked {
+    pub(super) rows: Vec<SqliteRow>,
+    pub(super) total: u64,
+    pub(super) total_is_estimate: bool,
+    pub(super) next: Option<String>,
+}
+
+impl Walked {
+    pub(super) fn into_page<T>(
+        self,
+        item: impl FnMut(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Page<T>, ReadError> {
+        let items = self.rows.iter().map(item).collect::<Result<_, _>>().map_err(read_error)?;
+        Ok(Page { items, total: self.total, total_is_estimate: self.total_is_estimate, next: self.next })
+    }
+}
+
+impl Scan {
+    /// Reads one page.
+    pub(super) async fn page(
+        &self,
+        connection: &mut SqliteConnection,
+        page: &PageRequest,
+    ) -> Result<Walked, ReadError> {
+        let after = match &page.cursor {
+            Some(text) => Some(cursor::decode(text, self.order.len())?),
+            None => None,
+        };
+        let limit = page.limit as usize;
+        let mut sql = self.rows_sql(after.as_deref(), page.limit + 1);
+        let mut rows = sql.build().fetch_all(&mut *connection).await.map_err(read_error)?;
+        let next = if rows.len() > limit {
+            rows.truncate(limit);
+            rows.last().map(|row| self.place_of(row)).transpose().map_err(read_error)?
+        } else {
+            self.end_of_scan(connection, after.as_deref()).await?
+        };
+        let next = next.map(|place| cursor::encode(&place));
+        let (total, total_is_estimate) = match page.counting {
+            Counting::Skip => (0, false),
+            Counting::Bounded if self.keep.is_empty() => self.count(connection).await?,
+            Counting::Bounded => {
+                let paged = page.cursor.is_some() || next.is_some();
+                (rows.len() as u64 + u64::from(next.is_some()), paged)
+            }
+        };
+        Ok(Walked { rows, total, total_is_estimate, next })
+    }
+
+    /// The statement that reads a page.
+    pub(super) fn rows_sql(&self, after: Option<&[Bind]>, limit: u32) -> QueryBuilder<Sqlite> {
+        if self.keep.is_empty() {
+            let mut sql = QueryBuilder::new("");
+            self.write_walk(&mut sql, &self.select, after);
+            sql.push(" LIMIT ").push_bind(i64::from(limit));
+            return sql;
+        }
+        let mut sql = QueryBuilder::new("SELECT * FROM (");
+        self.write_walk(&mut sql, &self.select, after);
+        sql.push(" LIMIT ").push_bind(i64::from(SCAN_LIMIT)).push(") WHERE ");
+        write_all(&mut sql, &self.keep);
+        sql.push(" LIMIT ").push_bind(i64::from(limit));
+        sql
+    }
+
+    fn write_walk(&self, sql: &mut QueryBuilder<Sqlite>, select: &str, after: Option<&[Bind]>) {
+        let columns = self.order_columns();
+        sql.push("SELECT ").push(select).push(" FROM ").push(self.source());
+        if !self.seek.is_empty() || after.is_some() {
+            sql.push(" WHERE ");
+        }
+        write_all(sql, &self.seek);
+        if let Some(place) = after {
+            if !self.seek.is_empty() {
+                sql.push(" AND ");
+            }
+            sql.push("(").push(columns.join(", ")).push(") < (");
+            for (index, value) in place.iter().enumerate() {
+                sql.push(if index == 0 { "" } else { ", " });
+                bind(sql, value);
+            }
+            sql.push(")");
+        }
+        sql.push(" ORDER BY ")
+            .push(columns.iter().map(|column| format!("{column} DESC")).collect::<Vec<_>>().join(", "));
+    }
+
+    /// The place of the last row that the scan looked at, if its limit was what ended it.
+    async fn end_of_scan(
+        &self,
+        connection: &mut SqliteConnection,
+        after: Option<&[Bind]>,
+    ) -> Result<Option<Vec<Bind>>, ReadError> {
+        if self.keep.is_empty() {
+            return Ok(None);
+        }
+        let mut sql = QueryBuilder::new("");
+        self.write_walk(&mut sql, &self.order_columns().join(", "), after);
+        sql.push(" LIMIT 1 OFFSET ").push_bind(i64::from(SCAN_LIMIT - 1));
+        let row = sql.build().fetch_optional(connection).await.map_err(read_error)?;
+        row.map(|row| self.place_of(&row)).transpose().map_err(read_error)
+    }
+
+    /// Length of the list, counted up to [`COUNT_LIMIT`], and whether it is at least that long.
+    async fn count(&self, connection: &mut SqliteConnection) -> Result<(u64, bool), ReadError> {
+        let mut sql = QueryBuilder::new("SELECT COUNT(*) FROM (SELECT 1 FROM ");
+        sql.push(self.source());
+        if !self.seek.is_empty() {
+            sql.push(" WHERE ");
+            write_all(&mut sql, &self.seek);
+        }
+        sql.push(" LIMIT ").push_bind(i64::from(COUNT_LIMIT) + 1).push(")");
+        let (count,): (i64,) = sql.build_query_as().fetch_one(connection).await.map_err(read_error)?;
+        let over = count > i64::from(COUNT_LIMIT);
+        Ok((u64::try_from(count).unwrap_or(0).min(u64::from(COUNT_LIMIT)), over))
+    }
+
+    fn place_of(&self, row: &SqliteRow) -> Result<Vec<Bind>, sqlx::Error> {
+        let place = self.order.iter().map(|order| {
+            let column = order.column.as_str();
+            Ok(match order.kind {
+                Kind::Boolean | Kind::Int | Kind::Long | Kind::Timestamp => Bind::Integer(row.try_get(column)?),
+                Kind::Float | Kind::Double => Bind::Number(row.try_get(column)?),
+                Kind::String | Kind::Enum(_) => Bind::Text(row.try_get(column)?),
+            })
+        });
+        place.collect()
+    }
+
+    fn source(&self) -> String {
+        let table = quoted(&self.table);
+        self.index.map_or(table.clone(), |index| format!("{table} INDEXED BY {index}"))
+    }
+
+    fn order_columns(&self) -> Vec<String> {
+        self.order.iter().map(|order| quoted(&order.column)).collect()
+    }
+}
+
+fn write_all(sql: &mut QueryBuilder<Sqlite>, conditions: &[Condition]) {
+    for (index, condition) in conditions.iter().enumerate() {
+        if index > 0 {
+            sql.push(" AND ");
+        }
+        condition.write(sql);
+    }
+}
+
+fn bind(sql: &mut QueryBuilder<Sqlite>, value: &Bind) {
+    match value {
+        Bind::Integer(number) => sql.push_bind(*number),
+        Bind::Number(number) => sql.push_bind(*number),
+        Bind::Text(text) => sql.push_bind(text.clone()),
+    };
+}
+
+/// An identifier as SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The text of a filter as a value of the column's type; `None` where no value of that type reads so.
+pub(super) fn parse(kind: &Kind, text: &str) -> Option<Bind> {
+    match kind {
+        Kind::Boolean => text.parse::<bool>().ok().map(|value| Bind::Integer(value.into())),
+        Kind::Int | Kind::Long | Kind::Timestamp => text.parse().ok().map(Bind::Integer),
+        Kind::Float | Kind::Double => text.parse().ok().map(Bind::Number),
+        Kind::String | Kind::Enum(_) => Some(Bind::Text(text.to_owned())),
+    }
+}

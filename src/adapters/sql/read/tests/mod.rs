@@ -1,0 +1,234 @@
+//! The reads against a generated file, and proof by query plan that each walks an index.
+
+mod fixture;
+mod plans;
+
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::Executor;
+use streamward_core::ports::{
+    AlertQuery, Counting, DeadLetterQuery, Page, PageRequest, ReadError, ReadStore, Row, RowQuery, StatsQuery,
+    WindowQuery,
+};
+
+use super::{ReadSettings, scan::SCAN_LIMIT};
+use fixture::{Fixture, READINGS, START_MS};
+
+fn page(limit: u32) -> PageRequest {
+    PageRequest { limit, cursor: None, counting: Counting::Bounded }
+}
+
+fn query(filters: &[(&str, &str)], limit: u32) -> RowQuery {
+    let filters = filters.iter().map(|(column, text)| (column.to_string(), text.to_string()));
+    RowQuery { stream: "sensors".to_owned(), key: None, filters: filters.collect(), page: page(limit) }
+}
+
+fn values(page: &Page<Row>, column: &str) -> Vec<serde_json::Value> {
+    page.items.iter().map(|row| row[column].clone()).collect()
+}
+
+#[tokio::test]
+async fn latest_are_the_newest_by_event_time_with_all_columns() {
+    let fixture = Fixture::new().await;
+    let page = fixture.reads.latest(query(&[], 2)).await.unwrap();
+    let newest = READINGS - 1;
+    assert_eq!(
+        serde_json::Value::Object(page.items[0].clone()),
+        json!({
+            "id": ((newest % 4) << 42) | (newest / 4), "sensor_id": "sensor_009", "sensor_type": "humidity",
+            "value": 99.0, "timestamp": "2025-01-01T00:33:19.900Z", "location": "zone_4", "anomaly": false,
+            "battery_level": 50, "signal_strength": -40, "created_at": "2025-01-01T00:33:19.920Z",
+        })
+    );
+    assert_eq!(values(&page, "timestamp")[1], "2025-01-01T00:33:19.800Z");
+    assert_eq!((page.total, page.total_is_estimate), (20_000, true));
+}
+
+#[tokio::test]
+async fn filters_narrow_and_values_that_never_occur_give_an_empty_list() {
+    let fixture = Fixture::new().await;
+    let by_sensor = fixture.reads.latest(query(&[("sensor_id", "sensor_003")], 5)).await.unwrap();
+    assert!(values(&by_sensor, "sensor_id").iter().all(|id| id == "sensor_003"));
+    assert_eq!((by_sensor.items.len(), by_sensor.total, by_sensor.total_is_estimate), (5, 2_000, false));
+    let by_key = RowQuery { key: Some("sensor_003".to_owned()), ..query(&[], 5) };
+    assert_eq!(fixture.reads.latest(by_key).await.unwrap(), by_sensor);
+    let both = [("sensor_type", "temperature"), ("sensor_id", "sensor_003")];
+    let by_both = fixture.reads.latest(query(&both, 3)).await.unwrap();
+    assert_eq!(values(&by_both, "value"), [json!(83.0), json!(63.0), json!(43.0)]);
+    assert_eq!(values(&by_both, "sensor_type")[0], "temperature");
+    for (column, text) in [("sensor_type", "x"), ("battery_level", "high"), ("sensor_id", "'")] {
+        let none = fixture.reads.latest(query(&[(column, text)], 5)).await.unwrap();
+        assert!(none.items.is_empty(), "{column} {text}");
+    }
+    let wrong = fixture.reads.latest(query(&[("nothing", "x")], 5)).await;
+    assert!(matches!(wrong, Err(ReadError::BadFilter { field, .. }) if field == "nothing"));
+}
+
+#[tokio::test]
+async fn following_the_cursors_visits_every_row_once_in_order() {
+    let fixture = Fixture::new().await;
+    let mut query = query(&[("sensor_id", "sensor_003")], 300);
+    let mut seen = Vec::new();
+    loop {
+        let page = fixture.reads.latest(query.clone()).await.unwrap();
+        seen.extend(values(&page, "timestamp"));
+        query.page.cursor = page.next;
+        if query.page.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 2_000);
+    assert!(seen.is_sorted_by(|newer, older| newer.as_str() > older.as_str()));
+}
+
+#[tokio::test]
+async fn a_rare_match_is_found_by_following_cursors_of_empty_pages() {
+    let mut fixture = Fixture::new().await;
+    fixture.write("UPDATE sensor_readings SET location = 'attic' WHERE timestamp = 1735689600000").await;
+    let mut query = query(&[("location", "attic")], 5);
+    let mut pages = 0;
+    let found = loop {
+        let page = fixture.reads.latest(query.clone()).await.unwrap();
+        pages += 1;
+        if !page.items.is_empty() {
+            break page;
+        }
+        assert!(page.total_is_estimate);
+        query.page.cursor = Some(page.next.expect("the scan goes on"));
+    };
+    assert_eq!(values(&found, "sensor_id"), ["sensor_000"]);
+    assert_eq!(pages, READINGS / i64::from(SCAN_LIMIT));
+}
+
+#[tokio::test]
+async fn anomalies_are_the_labelled_rows_newest_first() {
+    let fixture = Fixture::new().await;
+    let page = fixture.reads.anomalies(query(&[], 3)).await.unwrap();
+    assert!(values(&page, "anomaly").iter().all(|label| label == true));
+    assert_eq!(values(&page, "timestamp")[0], "2025-01-01T00:33:18.000Z");
+    assert_eq!((page.total, page.total_is_estimate), (1_000, false));
+    let cold = fixture.reads.anomalies(query(&[("sensor_type", "humidity")], 3)).await.unwrap();
+    assert!(cold.items.is_empty() && cold.next.is_none(), "anomalies are temperatures here");
+    let unlabelled = RowQuery { stream: "series".to_owned(), ..query(&[], 3) };
+    assert!(fixture.reads.anomalies(unlabelled).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn stats_cover_whole_minutes_of_event_time() {
+    let fixture = Fixture::new().await;
+    let now_ms = START_MS + 30 * 60_000 + 30_000;
+    let stats = |minutes| StatsQuery { stream: "sensors".to_owned(), minutes, now_ms };
+    let last = fixture.reads.stats(stats(1)).await.unwrap();
+    assert_eq!(last.from_ms, START_MS + 29 * 60_000);
+    let first = 29 * 600;
+    assert_eq!(last.records, u64::try_from(READINGS - first).unwrap());
+    assert_eq!(last.anomalies, 130);
+    assert_eq!(last.active_keys, 9);
+    assert_eq!(last.mean, Some(49.5));
+    let all = fixture.reads.stats(stats(1440)).await.unwrap();
+    assert_eq!((all.records, all.active_keys), (20_000, 10));
+    let series = StatsQuery { stream: "series".to_owned(), ..stats(60) };
+    let none = fixture.reads.stats(series).await.unwrap();
+    assert_eq!((none.records, none.mean), (0, None));
+}
+
+#[tokio::test]
+async fn windows_are_newest_first_and_filtered_by_time_and_group() {
+    let fixture = Fixture::new().await;
+    let query = WindowQuery {
+        stream: "sensors".to_owned(),
+        window: None,
+        from_ms: Some(START_MS + 5 * 60_000),
+        to_ms: Some(START_MS + 8 * 60_000),
+        group: vec![("sensor_id".to_owned(), "sensor_002".to_owned())],
+        page: page(2),
+    };
+    let first = fixture.reads.windows(query.clone()).await.unwrap();
+    assert_eq!(values(&first, "avg_value"), [json!(72.0), json!(62.0)]);
+    assert_eq!(values(&first, "window_start")[0], "2025-01-01T00:07:00.000Z");
+    assert_eq!(values(&first, "count")[0], 60);
+    let rest = PageRequest { cursor: first.next, ..page(2) };
+    let rest = fixture.reads.windows(WindowQuery { page: rest, ..query.clone() }).await.unwrap();
+    assert_eq!((values(&rest, "avg_value"), rest.next), (vec![json!(52.0)], None));
+    let unknown = WindowQuery { window: Some("nothing".to_owned()), ..query.clone() };
+    assert_eq!(fixture.reads.windows(unknown).await, Err(ReadError::UnknownWindow("nothing".to_owned())));
+    let series = WindowQuery { stream: "series".to_owned(), ..query };
+    assert_eq!(fixture.reads.windows(series).await, Err(ReadError::WindowNotNamed(String::new())));
+}
+
+#[tokio::test]
+async fn alerts_show_the_newest_transition_of_each() {
+    let fixture = Fixture::new().await;
+    let any = AlertQuery { state: None, severity: None, rule: None, page: page(100) };
+    let all = fixture.reads.alerts(any.clone()).await.unwrap();
+    assert_eq!(all.items.len(), 20);
+    assert_eq!(all.items[0]["state"], "firing");
+    assert_eq!(all.items[0]["record"], json!({"value": 81.5}));
+    let firing = AlertQuery { state: Some("firing".to_owned()), ..any.clone() };
+    assert_eq!(fixture.reads.alerts(firing).await.unwrap().items.len(), 1);
+    let narrow = AlertQuery { severity: Some("critical".to_owned()), rule: Some("rule_0".to_owned()), ..any };
+    let narrow = fixture.reads.alerts(narrow).await.unwrap();
+    assert_eq!(values(&narrow, "alert_id"), ["a18", "a12", "a6", "a0"]);
+}
+
+#[tokio::test]
+async fn dead_letters_are_cut_in_the_list_and_whole_alone() {
+    let fixture = Fixture::new().await;
+    let any = DeadLetterQuery { topic: None, class: None, page: page(100) };
+    let all = fixture.reads.dead_letters(any.clone()).await.unwrap();
+    assert_eq!((all.items.len(), all.total, all.items[0].id), (30, 30, 30));
+    let long = all.items.iter().find(|letter| letter.id == 8).unwrap();
+    assert_eq!((long.value.as_ref().unwrap().len(), long.value_length), (4_096, 10_000));
+    let whole = fixture.reads.dead_letter(8).await.unwrap().unwrap();
+    assert_eq!(whole.value.unwrap().len(), 10_000);
+    assert_eq!(whole.headers, json!([{"name": "trace", "value": "AQ=="}]));
+    let null = fixture.reads.dead_letter(9).await.unwrap().unwrap();
+    assert_eq!((null.value, null.value_length), (None, 0));
+    assert_eq!(fixture.reads.dead_letter(99).await, Ok(None));
+    let narrow =
+        DeadLetterQuery { topic: Some("series-readings".to_owned()), class: Some("contract".to_owned()), ..any };
+    let narrow = fixture.reads.dead_letters(narrow).await.unwrap();
+    assert_eq!(narrow.items.iter().map(|letter| letter.id).collect::<Vec<_>>(), [28, 22, 16, 10, 4]);
+}
+
+#[tokio::test]
+async fn streams_are_summed_up_from_positions() {
+    let fixture = Fixture::new().await;
+    let streams = fixture.reads.streams().await.unwrap();
+    assert_eq!((streams[0].stored, streams[0].dead), (20_000, 6));
+    assert_eq!(streams[0].newest_event_ms, Some(START_MS + 100 * (READINGS - 1)));
+    assert_eq!(streams[0].windows, ["aggregated_metrics"]);
+    assert_eq!((streams[1].stored, streams[1].newest_event_ms), (0, None));
+    assert_eq!(fixture.reads.positions().await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn unknown_streams_and_foreign_cursors_are_refused() {
+    let fixture = Fixture::new().await;
+    let unknown = RowQuery { stream: "nothing".to_owned(), ..query(&[], 1) };
+    let refused = fixture.reads.latest(unknown).await;
+    assert_eq!(refused, Err(ReadError::UnknownStream("nothing".to_owned())));
+    let mut foreign = query(&[], 1);
+    foreign.page.cursor = Some("WzFd".to_owned());
+    assert_eq!(fixture.reads.latest(foreign).await, Err(ReadError::BadCursor));
+}
+
+#[tokio::test]
+async fn a_statement_over_its_time_is_interrupted_and_its_connection_stays_usable() {
+    let fixture = Fixture::new().await;
+    let settings = ReadSettings { connections: 1, statement_timeout: Duration::ZERO, ..ReadSettings::default() };
+    let hurried = fixture.reopen(settings).await;
+    for _ in 0..2 {
+        let slow = hurried.latest(query(&[("location", "nowhere")], 1)).await;
+        assert_eq!(slow, Err(ReadError::Timeout));
+    }
+    assert_eq!(hurried.dead_letter(99).await, Ok(None), "a short one ends before the first look at the clock");
+}
+
+#[tokio::test]
+async fn nothing_can_be_written_through_the_reading_side() {
+    let fixture = Fixture::new().await;
+    let refused = fixture.reads.pool.execute("DELETE FROM alerts").await;
+    assert!(refused.is_err());
+}

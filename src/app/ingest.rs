@@ -1,0 +1,121 @@
+//! `POST …/records`: validates against the stream's schema, writes through Kafka, answers with the broker's places.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use streamward_core::{
+    batch::RawBatch,
+    decode::{Decoder, Format},
+    ports::{Answer, Ingest, IngestError, NewRecord, Placed, RecordFault},
+};
+
+use crate::{
+    adapters::kafka::producer::{KafkaProducer, Outgoing, ProduceError},
+    plan::StreamSetup,
+};
+
+const RETRY_AFTER_S: u32 = 1;
+
+/// Writes records of clients.
+pub struct KafkaIngest {
+    producer: KafkaProducer,
+    streams: HashMap<String, Target>,
+}
+
+struct Target {
+    topic: Arc<str>,
+    key: String,
+    decoder: Mutex<Decoder>,
+}
+
+impl KafkaIngest {
+    /// Takes records for these streams.
+    pub fn new(producer: KafkaProducer, streams: &[StreamSetup]) -> Self {
+        let target = |stream: &StreamSetup| {
+            let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
+            let target =
+                Target { topic: stream.topic.clone(), key: stream.key.clone(), decoder: Mutex::new(decoder) };
+            (stream.name.to_string(), target)
+        };
+        Self { producer, streams: streams.iter().map(target).collect() }
+    }
+
+    async fn append_all(&self, stream: &str, records: Vec<NewRecord>) -> Result<Vec<Placed>, IngestError> {
+        let target = self.streams.get(stream).ok_or_else(|| IngestError::UnknownStream(stream.to_owned()))?;
+        let faults = target.validate(&records);
+        if !faults.is_empty() {
+            return Err(IngestError::Invalid(faults));
+        }
+        let keys: Vec<String> = records.iter().map(|record| target.key_of(record)).collect();
+        let sends = records.iter().zip(&keys).map(|(record, key)| {
+            self.producer.send(Outgoing {
+                topic: &target.topic,
+                key: Some(key.as_bytes()),
+                value: Some(&record.value),
+                headers: Vec::new(),
+            })
+        });
+        let sent = join_all(sends).await;
+        let placed: Vec<Option<Placed>> = sent
+            .iter()
+            .map(|sent| sent.as_ref().ok().map(|place| Placed { partition: place.partition, offset: place.offset }))
+            .collect();
+        match sent.into_iter().find_map(Result::err) {
+            None => Ok(placed.into_iter().flatten().collect()),
+            Some(ProduceError::Refused(code)) => Err(IngestError::Unavailable {
+                reason: code.to_string(),
+                retry_after_s: RETRY_AFTER_S,
+                placed,
+            }),
+            Some(ProduceError::Unavailable(error)) => {
+                Err(IngestError::Unavailable { reason: error.to_string(), retry_after_s: RETRY_AFTER_S, placed })
+            }
+        }
+    }
+}
+
+impl Target {
+    fn validate(&self, records: &[NewRecord]) -> Vec<RecordFault> {
+        let bytes = records.iter().map(|record| record.value.len()).sum();
+        let mut batch = RawBatch::with_capacity(self.topic.clone(), 0, bytes);
+        for (offset, record) in (0..).zip(records) {
+            batch.push(offset, 0, None, Some(&record.value));
+        }
+        let decoded = self.decoder.lock().decode(&batch, 0..batch.len());
+        let fault = |rejected: streamward_core::decode::Rejected| RecordFault {
+            index: rejected.index as usize,
+            field: field_of(&rejected.reason),
+            reason: rejected.reason,
+        };
+        decoded.rejected.into_iter().map(fault).collect()
+    }
+
+    fn key_of(&self, record: &NewRecord) -> String {
+        if let Some(key) = &record.key {
+            return key.clone();
+        }
+        let value: serde_json::Value = serde_json::from_slice(&record.value).unwrap_or_default();
+        match &value[&self.key] {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The path that a reason begins with (`metadata.battery_level: …`), or none.
+fn field_of(reason: &str) -> Vec<String> {
+    match reason.split_once(": ") {
+        Some((path, _)) if path.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.') => {
+            path.split('.').map(str::to_owned).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Ingest for KafkaIngest {
+    fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError> {
+        let stream = stream.to_owned();
+        Box::pin(async move { self.append_all(&stream, records).await })
+    }
+}

@@ -1,0 +1,155 @@
+//! The page at `/metrics`: gathered when it is asked for, from counters that their owners keep anyway.
+//!
+//! Names follow Prometheus' rules: prefix `streamward_`, base units, `_total` for counters. Labels are actor paths, topics
+//! and partitions, never keys of records.
+
+use std::sync::Arc;
+
+use prometheus::{
+    Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
+use streamward_kit::Runtime;
+use streamward_pipeline::live::LiveHub;
+
+use super::operations::PipelineView;
+
+/// How far one partition is behind.
+pub struct LagSample {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub records: i64,
+    pub seconds: f64,
+}
+
+/// Every metric with its help text; the order is that of the page.
+pub const NAMES: &[(&str, &str)] = &[
+    ("streamward_actor_restarts_total", "Restarts of an actor."),
+    ("streamward_actor_panics_total", "Panics of an actor."),
+    ("streamward_actor_processed_total", "Records that an actor finished."),
+    ("streamward_actor_state", "1 for the state that an actor is in."),
+    ("streamward_actor_inbox_depth", "Messages that wait in an actor's inbox."),
+    ("streamward_actor_inbox_capacity", "Messages that an actor's inbox holds."),
+    ("streamward_actor_inbox_blocked_seconds_total", "Time that senders were blocked by a full inbox."),
+    ("streamward_actor_zombies", "Fenced incarnations that still hold a thread."),
+    ("streamward_consumer_lag_records", "Records between the stored position and the end of the log."),
+    ("streamward_consumer_lag_seconds", "Age of the newest stored record while there are newer ones."),
+    ("streamward_position", "Stored position of a partition."),
+    ("streamward_live_subscribers", "WebSocket sessions of a stream."),
+    ("streamward_live_frames_total", "Frames published to a stream's sessions."),
+    ("streamward_live_dropped_total", "Frames left out for slow sessions."),
+    ("streamward_process_resident_memory_bytes", "Resident memory of the process."),
+    ("streamward_process_cpu_seconds_total", "CPU time of the process."),
+];
+
+struct Page {
+    registry: Registry,
+}
+
+impl Page {
+    fn opts(name: &str) -> Opts {
+        let help = NAMES.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
+        Opts::new(name, help)
+    }
+
+    fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> Option<C> {
+        let collector = made.ok()?;
+        self.registry.register(Box::new(collector.clone())).ok()?;
+        Some(collector)
+    }
+
+    fn counters(&self, name: &str, labels: &[&str]) -> Option<IntCounterVec> {
+        self.add(IntCounterVec::new(Self::opts(name), labels))
+    }
+
+    fn gauges(&self, name: &str, labels: &[&str]) -> Option<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Self::opts(name), labels))
+    }
+
+    fn seconds(&self, name: &str, labels: &[&str]) -> Option<GaugeVec> {
+        self.add(GaugeVec::new(Self::opts(name), labels))
+    }
+}
+
+/// The page as text.
+pub fn text(runtime: &Runtime, lags: &[LagSample], pipelines: &[PipelineView], live: &LiveHub) -> String {
+    let page = Page { registry: Registry::new() };
+    // Registration fails only for a name used twice, which a test of the page would show.
+    let _all_registered = actors(&page, runtime)
+        .and_then(|()| partitions(&page, lags, pipelines))
+        .and_then(|()| sessions(&page, live))
+        .and_then(|()| process(&page));
+    let mut text = Vec::new();
+    match TextEncoder::new().encode(&page.registry.gather(), &mut text) {
+        Ok(()) => String::from_utf8(text).unwrap_or_default(),
+        Err(error) => format!("# {error}\n"),
+    }
+}
+
+fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
+    let restarts = page.counters("streamward_actor_restarts_total", &["actor"])?;
+    let panics = page.counters("streamward_actor_panics_total", &["actor"])?;
+    let processed = page.counters("streamward_actor_processed_total", &["actor"])?;
+    let state = page.gauges("streamward_actor_state", &["actor", "state"])?;
+    let depth = page.gauges("streamward_actor_inbox_depth", &["actor"])?;
+    let capacity = page.gauges("streamward_actor_inbox_capacity", &["actor"])?;
+    let blocked = page.seconds("streamward_actor_inbox_blocked_seconds_total", &["actor"])?;
+    let zombies = page.gauges("streamward_actor_zombies", &["actor"])?;
+    for figures in runtime.metrics().iter().filter(|figures| !figures.path.as_str().starts_with("edge/sessions/")) {
+        let actor = figures.path.as_str();
+        restarts.with_label_values(&[actor]).inc_by(figures.restarts_total);
+        panics.with_label_values(&[actor]).inc_by(figures.panics_total);
+        processed.with_label_values(&[actor]).inc_by(figures.processed_total);
+        zombies.with_label_values(&[actor]).set(to_i64(figures.zombies));
+        if let Some(name) = serde_json::to_value(figures.state).ok().as_ref().and_then(|state| state.as_str()) {
+            state.with_label_values(&[actor, name]).set(1);
+        }
+        if let Some(inbox) = &figures.inbox {
+            depth.with_label_values(&[actor]).set(to_i64(inbox.depth));
+            capacity.with_label_values(&[actor]).set(to_i64(inbox.capacity));
+            blocked.with_label_values(&[actor]).set(inbox.blocked_ms as f64 / 1000.0);
+        }
+    }
+    Some(())
+}
+
+fn partitions(page: &Page, lags: &[LagSample], pipelines: &[PipelineView]) -> Option<()> {
+    let records = page.gauges("streamward_consumer_lag_records", &["topic", "partition"])?;
+    let seconds = page.seconds("streamward_consumer_lag_seconds", &["topic", "partition"])?;
+    for lag in lags {
+        let partition = lag.partition.to_string();
+        records.with_label_values(&[&*lag.topic, &partition]).set(lag.records);
+        seconds.with_label_values(&[&*lag.topic, &partition]).set(lag.seconds);
+    }
+    let position = page.gauges("streamward_position", &["pipeline", "topic", "partition"])?;
+    for pipeline in pipelines {
+        for slot in pipeline.slots.all() {
+            let partition = slot.key.partition.to_string();
+            position.with_label_values(&[&*pipeline.name, &*pipeline.topic, &partition]).set(slot.committed());
+        }
+    }
+    Some(())
+}
+
+fn sessions(page: &Page, live: &LiveHub) -> Option<()> {
+    let subscribers = page.gauges("streamward_live_subscribers", &["stream"])?;
+    let frames = page.counters("streamward_live_frames_total", &["stream"])?;
+    let dropped = page.counters("streamward_live_dropped_total", &["stream"])?;
+    for (stream, counts) in live.counts() {
+        subscribers.with_label_values(&[&stream]).set(to_i64(counts.subscribers));
+        frames.with_label_values(&[&stream]).inc_by(counts.published);
+        dropped.with_label_values(&[&stream]).inc_by(counts.dropped);
+    }
+    Some(())
+}
+
+fn process(page: &Page) -> Option<()> {
+    let memory = page.add(IntGauge::with_opts(Page::opts("streamward_process_resident_memory_bytes")))?;
+    memory.set(to_i64(crate::process::resident_bytes()));
+    let cpu = page.add(prometheus::Counter::with_opts(Page::opts("streamward_process_cpu_seconds_total")))?;
+    cpu.inc_by(crate::process::cpu_time().as_secs_f64());
+    Some(())
+}
+
+fn to_i64(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}

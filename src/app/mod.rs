@@ -1,0 +1,295 @@
+//! The composition root: configuration → folders, broker, registry, database → supervision tree → HTTP.
+//!
+//! [`App::start`] opens everything that needs no actor (and fails with a message where it cannot), then starts the
+//! tree. [`App::run`] waits for a signal or the end of the tree and shuts down in phases. Which actor does what is in
+//! [`tree`]; what the HTTP side may ask is in [`operations`] and [`ingest`].
+
+mod broker;
+mod ingest;
+mod lag;
+mod metrics;
+mod operations;
+mod relays;
+mod retention;
+mod sensors;
+mod sessions;
+mod tree;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use streamward_kit::{Outcome, Phase, PhaseAction, Runtime};
+use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
+
+pub use self::broker::{OfflineBroker, offline_broker};
+use self::tree::{Parts, Running};
+use crate::{
+    adapters::{
+        kafka::{
+            KafkaSettings,
+            admin::{TopicSpec, ensure_topics},
+        },
+        sql::{SqlStore, SqliteSettings, Synchronous, read::{ReadSettings, SqliteReads}},
+    },
+    config::{self, Config, Loaded},
+    http::{
+        HttpSettings, SocketSettings,
+        access::{Access, AccessToken, HostRule, Role},
+    },
+    node::{NodeError, NodeFolder, write_atomically},
+    plan::Plan,
+};
+
+/// How long everything may take to answer after the start.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error("listen on {address} for {what}: {source}")]
+    Listen { what: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error("open {what}: {reason}")]
+    Open { what: &'static str, reason: String },
+    #[error("{0}")]
+    Config(String),
+    #[error("not ready after {0:?}: {1}")]
+    NotReady(Duration, String),
+}
+
+impl AppError {
+    fn open(what: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self::Open { what, reason: reason.to_string() }
+    }
+}
+
+/// What `run` was asked besides the configuration.
+#[derive(Default)]
+pub struct Options {
+    pub ready_file: Option<PathBuf>,
+    pub observer: Option<Arc<dyn CommitObserver>>,
+}
+
+/// Addresses that the server answers on.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub http: SocketAddr,
+    /// Kafka address to use: the embedded broker's, or the configured cluster's.
+    pub kafka: String,
+    pub registry: SocketAddr,
+}
+
+/// A running server.
+pub struct App {
+    runtime: Runtime,
+    parts: Arc<Running>,
+    addresses: Addresses,
+    ready_file: Option<PathBuf>,
+}
+
+/// How to reach Kafka: the configured cluster, or `embedded` (the address of the embedded broker).
+///
+/// # Errors
+/// If the embedded broker's port is chosen at start and not known here.
+pub fn kafka_settings(config: &Config, embedded: Option<String>) -> Result<KafkaSettings, AppError> {
+    let listen = config.kafka.embedded.listen.get();
+    let bootstrap = match (&config.kafka.bootstrap, embedded) {
+        (_, Some(address)) => address,
+        (Some(bootstrap), None) => bootstrap.clone(),
+        (None, None) if listen.port() == 0 => {
+            return Err(AppError::Config(
+                "the embedded broker's port is chosen at its start: give the address with --bootstrap".to_owned(),
+            ));
+        }
+        (None, None) => listen.to_string(),
+    };
+    let extra = config.kafka.client.expose().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    Ok(KafkaSettings { bootstrap, extra })
+}
+
+fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).map_err(|source| AppError::Listen { what, address, source })
+}
+
+impl App {
+    /// Opens everything and starts the tree.
+    ///
+    /// # Errors
+    /// [`AppError`]
+    pub async fn start(loaded: &Loaded, plan: Plan, options: Options) -> Result<Self, AppError> {
+        let config = &loaded.config;
+        let folder = NodeFolder::open(&config.node.data_dir, config.node.id.as_deref())?;
+        let http = listen("HTTP", config.http.listen.get())?;
+        let broker = broker::open(config, &folder)?;
+        let registry = sessions::registry(config, &folder, &plan)?;
+        let kafka = kafka_settings(config, broker.as_ref().map(|broker| broker.address().to_string()))?;
+        let database = config.storage.sqlite.file(&config.node.data_dir);
+        let store = SqlStore::open(&database, &sqlite_settings(config), plan.layout())
+            .await
+            .map_err(|error| AppError::open("the database", error))?;
+        let reads = SqliteReads::open(&database, plan.tables_to_read(), plan.windows_to_read(), read_settings(config))
+            .await
+            .map_err(|error| AppError::open("the database for reading", error))?;
+        let addresses = Addresses {
+            http: http.local_addr().map_err(|error| AppError::open("HTTP", error))?,
+            kafka: kafka.bootstrap.clone(),
+            registry: registry.1.local_addr().map_err(|error| AppError::open("the registry", error))?,
+        };
+        let parts = Parts {
+            config: config.clone(),
+            plan,
+            folder,
+            broker,
+            registry,
+            kafka,
+            store: Arc::new(store),
+            reads: Arc::new(reads),
+            http,
+            observer: options.observer,
+        };
+        let (runtime, parts) = tree::start(parts).await?;
+        Ok(Self { runtime, parts, addresses, ready_file: options.ready_file })
+    }
+
+    /// Addresses that the server answers on.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The supervision tree.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Waits until everything answers, then writes the ready file.
+    ///
+    /// # Errors
+    /// If that takes too long; the message names what is missing.
+    pub async fn ready(&self) -> Result<(), AppError> {
+        let until = tokio::time::Instant::now() + READY_WITHIN;
+        loop {
+            let readiness = self.parts.readiness(&self.runtime);
+            if readiness.ready {
+                break;
+            }
+            if tokio::time::Instant::now() >= until {
+                return Err(AppError::NotReady(READY_WITHIN, readiness.reasons.join("; ")));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let Some(file) = &self.ready_file else { return Ok(()) };
+        let ready = serde_json::json!({
+            "http": self.addresses.http.to_string(),
+            "kafka": self.addresses.kafka,
+            "registry": self.addresses.registry.to_string(),
+            "pid": std::process::id(),
+        });
+        write_atomically(file, ready.to_string().as_bytes()).map_err(|error| AppError::open("the ready file", error))
+    }
+
+    /// Waits for `stop` or for the root supervisor to give up, then shuts down in phases.
+    pub async fn run(&self, stop: impl Future<Output = ()>) -> Outcome {
+        tokio::select! {
+            outcome = self.runtime.run() => {
+                tracing::error!(?outcome, "the supervision tree has ended");
+                self.parts.close().await;
+                outcome
+            }
+            () = stop => {
+                self.shutdown().await;
+                Outcome::Stopped
+            }
+        }
+    }
+
+    async fn shutdown(&self) {
+        tracing::info!("shutting down: sources stop, lanes drain, state is stored");
+        self.parts.stop_serving();
+        let deadline = Duration::from_secs(3);
+        let phases = vec![
+            Phase::new("sources", &["simulators", "pipelines/*/source"], PhaseAction::Stop, deadline),
+            Phase::new("lanes", &["pipelines/*/lane"], PhaseAction::Drain, deadline),
+            Phase::new("sinks", &["pipelines/*/sink"], PhaseAction::Drain, deadline),
+            Phase::new("relays", &["relays"], PhaseAction::Stop, Duration::from_secs(1)),
+            Phase::new("edge", &["edge"], PhaseAction::Stop, Duration::from_secs(1)),
+        ];
+        let report = self.runtime.shutdown(phases).await;
+        for phase in &report.phases {
+            for actor in &phase.missed {
+                tracing::warn!(phase = phase.name, %actor, "missed the deadline and was aborted");
+            }
+        }
+        self.parts.close().await;
+        tracing::info!(took_ms = report.took_ms, clean = report.is_clean(), "stopped");
+    }
+}
+
+fn sqlite_settings(config: &Config) -> SqliteSettings {
+    let sqlite = &config.storage.sqlite;
+    SqliteSettings {
+        synchronous: match sqlite.synchronous {
+            config::Synchronous::Normal => Synchronous::Normal,
+            config::Synchronous::Full => Synchronous::Full,
+            config::Synchronous::Off => Synchronous::Off,
+        },
+        cache_bytes: sqlite.cache_size.get(),
+    }
+}
+
+fn read_settings(config: &Config) -> ReadSettings {
+    ReadSettings { connections: config.storage.sqlite.read_connections, ..ReadSettings::default() }
+}
+
+/// Bounds and access rules of the HTTP server.
+fn http_settings(config: &Config) -> HttpSettings {
+    let http = &config.http;
+    let tokens = config.auth.tokens.iter().map(|token| AccessToken {
+        name: token.name.clone(),
+        role: match token.role {
+            config::Role::Viewer => Role::Viewer,
+            config::Role::Operator => Role::Operator,
+            config::Role::Admin => Role::Admin,
+        },
+        secret: token.token.expose().to_owned(),
+    });
+    let names = http.allowed_hosts.iter().chain(&http.allowed_origins).cloned();
+    let defaults = HttpSettings::default();
+    HttpSettings {
+        workers: usize::try_from(http.workers).unwrap_or(1),
+        access: Access { hosts: HostRule::new(names), tokens: tokens.collect() },
+        body_limit: http.max_body.as_usize(),
+        sockets: SocketSettings {
+            ping_every: http.websocket.ping_every.into(),
+            evict_after: http.websocket.evict_after.into(),
+            limits: SubscriptionLimits { queue: usize::try_from(http.websocket.queue).unwrap_or(256) },
+            ..defaults.sockets
+        },
+        ..defaults
+    }
+}
+
+/// Topics that must exist before anything reads or writes.
+async fn make_topics(kafka: &KafkaSettings, config: &Config, plan: &Plan) -> Result<(), AppError> {
+    let mut topics: Vec<TopicSpec> = plan
+        .streams
+        .iter()
+        .map(|stream| TopicSpec {
+            name: stream.topic.to_string(),
+            partitions: i32::try_from(stream.config.partitions).unwrap_or(i32::MAX),
+            configs: broker::topic_configs(&stream.config),
+        })
+        .collect();
+    let dlq_bytes = plan.streams.iter().map(|stream| stream.limits.max_record_bytes).max().unwrap_or(0) + (64 << 10);
+    let plain = |name: &str, configs| TopicSpec { name: name.to_owned(), partitions: 1, configs };
+    topics.push(plain(&config.alerts.topic, Vec::new()));
+    let dlq = vec![("max.message.bytes".to_owned(), dlq_bytes.to_string())];
+    topics.push(plain(&config.dlq.topic, dlq));
+    ensure_topics(kafka, &topics).await.map_err(|error| AppError::open("the topics", error))
+}

@@ -1,0 +1,228 @@
+//! What the HTTP side may ask of the running system: tree, events, commands, topology, lag, readiness, metrics.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use serde_json::{Value, json};
+use streamward_core::ports::{Answer, FaultKind as DrillKind, Operations, OpsCommand, OpsError, Readiness};
+use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
+use streamward_pipeline::{live::LiveHub, slot::Slots};
+
+use super::{lag::LogEnds, metrics};
+use crate::{
+    adapters::sql::{SqlStore, commit::now_ms},
+    plan::Plan,
+};
+
+/// A pipeline as the operations see it.
+#[derive(Clone)]
+pub struct PipelineView {
+    pub name: Arc<str>,
+    pub stream: Arc<str>,
+    pub topic: Arc<str>,
+    pub slots: Arc<Slots>,
+}
+
+/// Answers for the running system.
+pub struct LiveOperations {
+    pub runtime: Runtime,
+    pub plan: Plan,
+    pub pipelines: Vec<PipelineView>,
+    pub ends: LogEnds,
+    pub store: Arc<SqlStore>,
+    pub live: LiveHub,
+    pub drills: bool,
+    /// False once shutdown has begun.
+    pub serving: Arc<AtomicBool>,
+}
+
+/// How far one partition is behind.
+struct Lag {
+    stream: Arc<str>,
+    topic: Arc<str>,
+    partition: i32,
+    position: i64,
+    log_end: i64,
+    records: i64,
+    seconds: f64,
+}
+
+impl LiveOperations {
+    fn lags(&self) -> Vec<Lag> {
+        let now = now_ms();
+        let mut lags = Vec::new();
+        for pipeline in &self.pipelines {
+            for slot in pipeline.slots.all() {
+                let position = slot.committed();
+                let end = self.ends.get(&pipeline.topic, slot.key.partition).map_or(position, |(_, end)| end);
+                let records = (end - position).max(0);
+                let behind_ms = match slot.newest_log_timestamp_ms() {
+                    0 => 0,
+                    newest => (now - newest).max(0),
+                };
+                lags.push(Lag {
+                    stream: pipeline.stream.clone(),
+                    topic: pipeline.topic.clone(),
+                    partition: slot.key.partition,
+                    position,
+                    log_end: end,
+                    records,
+                    seconds: if records == 0 { 0.0 } else { behind_ms as f64 / 1000.0 },
+                });
+            }
+        }
+        lags
+    }
+
+    async fn carry_out(&self, path: &str, command: OpsCommand, who: &str) -> Result<Value, OpsError> {
+        let actor = ActorPath::parse(path).map_err(|_| OpsError::UnknownPath(path.to_owned()))?;
+        let action = format!("{command:?}");
+        let command = match command {
+            OpsCommand::Restart => Command::Restart,
+            OpsCommand::Pause => Command::Pause,
+            OpsCommand::Resume => Command::Resume,
+            OpsCommand::Drain => Command::Drain,
+            OpsCommand::Inject(_) if !self.drills => return Err(OpsError::DrillsDisabled),
+            OpsCommand::Inject(fault) => {
+                let kind = match fault.fault {
+                    DrillKind::Panic => FaultKind::Panic,
+                    DrillKind::Error => FaultKind::Error,
+                    DrillKind::Stall => FaultKind::Stall(fault.millis),
+                };
+                Command::Inject(Fault::new(kind, fault.times))
+            }
+        };
+        self.runtime.command(&actor, command).await.map_err(|error| match error {
+            CommandError::UnknownPath(path) => OpsError::UnknownPath(path.to_string()),
+            CommandError::Ended | CommandError::NoAnswer(_) => OpsError::Unavailable(error.to_string()),
+            other => OpsError::Refused(other.to_string()),
+        })?;
+        tracing::info!(path, action, who, "command carried out");
+        if let Err(error) = self.store.audit(who, &action, path).await {
+            tracing::warn!(%error, "write the audit entry");
+        }
+        let node = self.runtime.node(&actor).ok_or_else(|| OpsError::UnknownPath(path.to_owned()))?;
+        to_value(&node)
+    }
+
+    fn topology_value(&self) -> Value {
+        let streams: Vec<Value> = self
+            .plan
+            .streams
+            .iter()
+            .map(|stream| {
+                json!({ "name": stream.name, "topic": stream.topic, "table": stream.table.table,
+                        "key": stream.key, "event_time": stream.event_time, "schema": stream.schema.name })
+            })
+            .collect();
+        let pipelines: Vec<Value> = self
+            .plan
+            .pipelines
+            .iter()
+            .map(|pipeline| {
+                let steps = serde_json::to_value(&pipeline.config.steps).unwrap_or_default();
+                json!({ "name": pipeline.name, "from": pipeline.config.from, "steps": steps,
+                        "to": pipeline.config.to, "path": format!("pipelines/{}", pipeline.name) })
+            })
+            .collect();
+        json!({ "streams": streams, "pipelines": pipelines })
+    }
+
+    fn topic_values(&self) -> Vec<Value> {
+        self.plan
+            .streams
+            .iter()
+            .map(|stream| {
+                let partitions: Vec<Value> = (0..i32::try_from(stream.config.partitions).unwrap_or(0))
+                    .filter_map(|partition| self.ends.get(&stream.topic, partition).map(|bounds| (partition, bounds)))
+                    .map(|(partition, (low, high))| {
+                        json!({ "partition": partition, "log_start": low, "log_end": high, "records": high - low })
+                    })
+                    .collect();
+                json!({ "topic": stream.topic, "stream": stream.name, "partitions": partitions })
+            })
+            .collect()
+    }
+}
+
+/// What is missing for the server to be ready.
+pub fn readiness(runtime: &Runtime, pipelines: &[PipelineView], serving: bool) -> Readiness {
+    let mut reasons = Vec::new();
+    if !serving {
+        reasons.push("shutting down".to_owned());
+    }
+    for figures in runtime.metrics() {
+        let path = figures.path.as_str();
+        if !matches!(figures.state, ActorState::Running | ActorState::Degraded) && !path.starts_with("edge/sessions/") {
+            reasons.push(format!("{path} is {}", state_text(figures.state)));
+        }
+    }
+    for pipeline in pipelines {
+        if !pipeline.slots.was_assigned() {
+            reasons.push(format!("pipeline {} has no partitions yet", pipeline.name));
+        }
+    }
+    Readiness { ready: reasons.is_empty(), reasons }
+}
+
+fn state_text(state: ActorState) -> String {
+    serde_json::to_value(state).ok().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn to_value(value: &impl serde::Serialize) -> Result<Value, OpsError> {
+    serde_json::to_value(value).map_err(|error| OpsError::Unavailable(error.to_string()))
+}
+
+impl Operations for LiveOperations {
+    fn tree(&self) -> Answer<'_, Value, OpsError> {
+        Box::pin(async { to_value(&self.runtime.snapshot()) })
+    }
+
+    fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Vec<Value>, OpsError> {
+        Box::pin(async move {
+            let events = self.runtime.events_since(after_seq);
+            events.iter().take(limit as usize).map(to_value).collect()
+        })
+    }
+
+    fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError> {
+        let (path, who) = (path.to_owned(), who.to_owned());
+        Box::pin(async move { self.carry_out(&path, command, &who).await })
+    }
+
+    fn topology(&self) -> Answer<'_, Value, OpsError> {
+        Box::pin(async { Ok(self.topology_value()) })
+    }
+
+    fn topics(&self) -> Answer<'_, Vec<Value>, OpsError> {
+        Box::pin(async { Ok(self.topic_values()) })
+    }
+
+    fn lag(&self) -> Answer<'_, Vec<Value>, OpsError> {
+        Box::pin(async {
+            let value = |lag: Lag| {
+                json!({ "stream": lag.stream, "topic": lag.topic, "partition": lag.partition,
+                        "position": lag.position, "log_end": lag.log_end,
+                        "lag_records": lag.records, "lag_seconds": lag.seconds })
+            };
+            Ok(self.lags().into_iter().map(value).collect())
+        })
+    }
+
+    fn readiness(&self) -> Readiness {
+        readiness(&self.runtime, &self.pipelines, self.serving.load(Ordering::Acquire))
+    }
+
+    fn metrics_text(&self) -> String {
+        let lags = self.lags();
+        let lag = |lag: &Lag| metrics::LagSample {
+            topic: lag.topic.clone(),
+            partition: lag.partition,
+            records: lag.records,
+            seconds: lag.seconds,
+        };
+        metrics::text(&self.runtime, &lags.iter().map(lag).collect::<Vec<_>>(), &self.pipelines, &self.live)
+    }
+}

@@ -1,0 +1,131 @@
+//! The sensor simulator as a role: made-up readings, written through Kafka like anybody's.
+
+use std::{sync::Arc, time::Duration};
+
+use streamward_kit::{Failure, Scope};
+
+use crate::{
+    adapters::{
+        kafka::producer::{KafkaProducer, Outgoing},
+        sql::commit::now_ms,
+    },
+    config::{self, SimulatorFormat},
+    registry::Registry,
+    simulators::sensors::{SensorSettings, SensorSimulator, SensorType},
+};
+
+/// How often due readings are written.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Everything the simulator needs; shared by its incarnations.
+pub struct SensorsShared {
+    pub config: config::SensorSimulator,
+    pub topic: Arc<str>,
+    pub producer: KafkaProducer,
+    /// Where the Avro schema is registered, for `format: avro`.
+    pub encoder: AvroEncoder,
+}
+
+/// Encodes readings in Confluent framing.
+pub struct AvroEncoder {
+    pub schema: Arc<streamward_core::schema::StreamSchema>,
+    pub id: u32,
+}
+
+impl AvroEncoder {
+    /// Registers the schema and takes its id.
+    pub fn new(
+        registry: &Registry,
+        subject: &str,
+        schema: Arc<streamward_core::schema::StreamSchema>,
+    ) -> Result<Self, crate::registry::RegistryError> {
+        let id = registry.register(subject, &schema.avro)?;
+        Ok(Self { schema, id })
+    }
+
+    fn encode(&self, reading: &crate::simulators::sensors::Reading<'_>) -> Result<Vec<u8>, Failure> {
+        use streamward_core::{encode, schema::Scalar};
+        let text = |text: &str| Scalar::Text(text.to_owned());
+        let row = [
+            text(reading.sensor_id),
+            text(reading.sensor_type.as_str()),
+            Scalar::Number(reading.value),
+            Scalar::Integer(reading.event_time_ms),
+            text(reading.location),
+            Scalar::Boolean(reading.anomaly),
+            Scalar::Integer(i64::from(reading.metadata.battery_level)),
+            Scalar::Integer(i64::from(reading.metadata.signal_strength)),
+        ];
+        let mut bytes = Vec::with_capacity(80);
+        encode::push_frame(self.id, &mut bytes);
+        encode::encode_avro(&self.schema, &row, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn settings(config: &config::SensorSimulator, start_ms: i64) -> SensorSettings {
+    let kind = |kind: &config::SensorType| match kind {
+        config::SensorType::Temperature => SensorType::Temperature,
+        config::SensorType::Humidity => SensorType::Humidity,
+        config::SensorType::Pressure => SensorType::Pressure,
+    };
+    SensorSettings {
+        seed: config.seed,
+        sensors: usize::try_from(config.sensors).unwrap_or(usize::MAX),
+        types: config.types.iter().map(kind).collect(),
+        interval: config.interval.into(),
+        fault_rate: config.fault_rate,
+        start_ms,
+    }
+}
+
+/// Runs one incarnation: event time begins now and runs `speed` times as fast as the clock.
+pub async fn run(scope: Scope, shared: Arc<SensorsShared>) -> Result<(), Failure> {
+    let started_ms = now_ms();
+    let mut simulator = SensorSimulator::new(&settings(&shared.config, started_ms))?;
+    let mut due = Vec::new();
+    while !scope.sleep(TICK).await {
+        scope.pause_point().await;
+        scope.fault_point("emit").await?;
+        let elapsed_ms = (now_ms() - started_ms) as f64 * shared.config.speed;
+        let mut failed = None;
+        simulator.emit_until(started_ms + elapsed_ms as i64, &mut |reading| {
+            let value = match shared.config.format {
+                SimulatorFormat::Avro => shared.encoder.encode(&reading),
+                SimulatorFormat::Json => Ok(reading.to_json()),
+            };
+            match value {
+                Ok(value) => due.push((reading.sensor_id.to_owned(), value)),
+                Err(failure) => failed = Some(failure),
+            }
+        });
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        write(&scope, &shared, &mut due).await;
+    }
+    Ok(())
+}
+
+/// Writes what is due; readings that Kafka does not take are lost, as a real sensor's would be.
+async fn write(scope: &Scope, shared: &SensorsShared, due: &mut Vec<(String, Vec<u8>)>) {
+    let _waiting = scope.waiting_on("kafka");
+    let sends = due.iter().map(|(key, value)| {
+        let record = Outgoing {
+            topic: &shared.topic,
+            key: Some(key.as_bytes()),
+            value: Some(value),
+            headers: Vec::new(),
+        };
+        shared.producer.send(record)
+    });
+    let mut written = 0;
+    for sent in futures_util::future::join_all(sends).await {
+        match sent {
+            Ok(_) => written += 1,
+            Err(error) => scope.set_state_note(&error.to_string()),
+        }
+    }
+    scope.progress(written);
+    due.clear();
+}

@@ -1,0 +1,125 @@
+//! The registry and the WebSocket sessions as parts of the tree.
+
+use std::{
+    net::TcpListener,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use streamward_core::ports::{Full, Session, SessionHost};
+use streamward_kit::{ChildPolicy, ChildSpec, Failure, Scope, SupervisorHandle};
+use streamward_pipeline::{ports::SchemaSource, store::BoxFuture};
+use tokio::sync::oneshot;
+
+use super::{AppError, listen};
+use crate::{config::Config, node::NodeFolder, plan::Plan, registry::Registry};
+
+/// Folder of the registry inside the data folder.
+const FOLDER: &str = "registry";
+
+/// Opens the embedded registry and registers the configured schemas.
+///
+/// # Errors
+/// If a schema is not compatible with what the subject has: the message says why.
+pub fn registry(
+    config: &Config,
+    folder: &NodeFolder,
+    plan: &Plan,
+) -> Result<(Registry, TcpListener), AppError> {
+    let listener = listen("the registry", config.registry.embedded.listen.get())?;
+    let registry = Registry::open(&folder.join(FOLDER)).map_err(|error| AppError::open("the registry", error))?;
+    for stream in &plan.streams {
+        let subject = format!("{}-value", stream.topic);
+        registry
+            .register(&subject, &stream.schema.avro)
+            .map_err(|error| AppError::Config(format!("register the schema of stream {}: {error}", stream.name)))?;
+    }
+    Ok((registry, listener))
+}
+
+/// Looks schemas up in the embedded registry.
+pub struct EmbeddedSchemas(pub Registry);
+
+impl SchemaSource for EmbeddedSchemas {
+    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<Arc<str>>, String>> {
+        Box::pin(std::future::ready(Ok(self.0.schema_by_id(id))))
+    }
+}
+
+/// Runs sessions where they were accepted, each with a child in the tree that answers for it.
+///
+/// A session holds its connection and cannot leave its thread. Its child waits for its end, reports a panic as its
+/// own, and ends it when it is told to stop.
+pub struct Sessions {
+    supervisor: SupervisorHandle,
+    max: usize,
+    open: Arc<AtomicUsize>,
+}
+
+/// Both ends of a session's life, as its child holds them.
+struct Life {
+    end: oneshot::Receiver<Result<(), String>>,
+    cancel: oneshot::Sender<()>,
+}
+
+impl Sessions {
+    /// At most `max` sessions under a supervisor.
+    pub fn new(supervisor: SupervisorHandle, max: usize) -> Self {
+        Self { supervisor, max, open: Arc::default() }
+    }
+}
+
+impl SessionHost for Sessions {
+    fn start(&self, name: String, session: Session) -> Result<(), Full> {
+        if self.open.fetch_add(1, Ordering::AcqRel) >= self.max {
+            self.open.fetch_sub(1, Ordering::AcqRel);
+            return Err(Full);
+        }
+        let (ended, end) = oneshot::channel();
+        let (cancel, cancelled) = oneshot::channel::<()>();
+        let life = Arc::new(Mutex::new(Some(Life { end, cancel })));
+        let child = ChildSpec::role(name, "session", move |scope| child(scope, life.lock().take()))
+            .policy(ChildPolicy::temporary());
+        let (supervisor, open) = (self.supervisor.clone(), self.open.clone());
+        let task = async move {
+            if let Err(error) = supervisor.start_child(child).await {
+                tracing::warn!(%error, "a WebSocket session was refused");
+            } else {
+                let result = tokio::select! {
+                    result = AssertUnwindSafe(session).catch_unwind() => result.map_err(|panic| panic_text(&*panic)),
+                    _ = cancelled => Ok(()),
+                };
+                let _child_is_gone = ended.send(result);
+            }
+            open.fetch_sub(1, Ordering::AcqRel);
+        };
+        #[expect(clippy::disallowed_methods, reason = "the session's child in the tree answers for this task")]
+        actix_rt::spawn(task);
+        Ok(())
+    }
+}
+
+async fn child(scope: Scope, life: Option<Life>) -> Result<(), Failure> {
+    let Some(Life { end, cancel }) = life else { return Ok(()) };
+    let _waiting = scope.waiting_on("client");
+    tokio::select! {
+        ended = end => match ended {
+            Ok(Err(panic)) => Err(Failure::new(format_args!("the session panicked: {panic}"))),
+            Ok(Ok(())) | Err(_) => Ok(()),
+        },
+        () = scope.stopping() => {
+            let _session_is_gone = cancel.send(());
+            Ok(())
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}

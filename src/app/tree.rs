@@ -1,0 +1,475 @@
+//! The supervision tree: which actor runs where, and under which policy.
+//!
+//! ```text
+//! root ─ platform: broker, registry
+//!      ─ pipelines/<name>: sink, lanes/<n>, source        (own intensity each)
+//!      ─ relays: alerts, dead-letters
+//!      ─ edge: http, sessions/*
+//!      ─ ops: retention, lag
+//!      ─ simulators: sensors
+//! ```
+//!
+//! Children start in this order and end in the reverse one.
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use streamward_core::{partition::PipelinePlan, ports::Readiness};
+use streamward_kit::{
+    Backoff, Capacity, ChildPolicy, ChildSpec, Failure, Inbox, Intensity, Placement, Restart, Runtime, SupervisorSpec,
+};
+use streamward_pipeline::{
+    assignment::{Assigner, OnGap},
+    lane::{self, LaneSettings, LaneShared},
+    live::LiveHub,
+    messages::{Store, Work},
+    ports::Clock,
+    relay::{self, FactKind, RelayShared},
+    sink::{self, CommitLimits, CommitObserver, SinkShared},
+    slot::Slots,
+    source::{self, BatchLimits, SourceShared},
+    steps::{Stage, StageSpec},
+    store::LogIdentity,
+};
+
+use super::{
+    AppError,
+    broker::Embedded,
+    ingest::KafkaIngest,
+    lag::{self, LogEnds},
+    make_topics,
+    operations::{LiveOperations, PipelineView, readiness},
+    relays::TopicTarget,
+    retention,
+    sensors::{self, AvroEncoder, SensorsShared},
+    sessions::{EmbeddedSchemas, Sessions},
+};
+use crate::{
+    adapters::{
+        kafka::{
+            KafkaSettings,
+            admin::LogInspector,
+            producer::KafkaProducer,
+            source::{KafkaSource, SourceSettings},
+        },
+        sql::{SqlStore, commit::now_ms, read::SqliteReads, retention::RetentionPolicy},
+    },
+    config::{self, Config},
+    http,
+    node::NodeFolder,
+    plan::{PipelineSetup, Plan},
+    registry::{self, Registry},
+};
+
+/// Batches that wait for a lane.
+const LANE_INBOX_BATCHES: usize = 64;
+/// Bytes of batches that wait for a lane.
+const LANE_INBOX_BYTES: usize = 8 << 20;
+/// Outputs that wait for a sink.
+const SINK_INBOX_OUTPUTS: usize = 64;
+/// Rows of outputs that wait for a sink.
+const SINK_INBOX_ROWS: usize = 32_768;
+/// Arbiter that lanes share.
+const LANES: &str = "lanes";
+/// Arbiter that sinks and relays share.
+const SINKS: &str = "sinks";
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything that outlives the actors.
+pub struct Parts {
+    pub config: Config,
+    pub plan: Plan,
+    pub folder: NodeFolder,
+    pub broker: Option<Arc<Embedded>>,
+    pub registry: (Registry, TcpListener),
+    pub kafka: KafkaSettings,
+    pub store: Arc<SqlStore>,
+    pub reads: Arc<SqliteReads>,
+    pub http: TcpListener,
+    pub observer: Option<Arc<dyn CommitObserver>>,
+}
+
+/// What the running tree shares with the handle on it.
+pub struct Running {
+    parts: Parts,
+    views: Vec<PipelineView>,
+    serving: Arc<AtomicBool>,
+    live: LiveHub,
+}
+
+impl Running {
+    /// What is missing for the server to be ready.
+    pub fn readiness(&self, runtime: &Runtime) -> Readiness {
+        readiness(runtime, &self.views, self.serving.load(Ordering::Acquire))
+    }
+
+    /// Tells clients that this server is going.
+    pub fn stop_serving(&self) {
+        self.serving.store(false, Ordering::Release);
+        self.live.close();
+    }
+
+    /// Writes what the databases still hold in memory.
+    pub async fn close(&self) {
+        if let Err(error) = self.parts.store.checkpoint_wal().await {
+            tracing::warn!(%error, "write the database's log back");
+        }
+        if let Some(broker) = &self.parts.broker
+            && let Err(error) = broker.broker().close()
+        {
+            tracing::error!(%error, "flush the broker's log");
+        }
+    }
+}
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> i64 {
+        now_ms()
+    }
+}
+
+/// Starts the platform, then everything that needs it.
+pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
+    let root = &parts.config.supervision.root;
+    let spec = SupervisorSpec::new("root").intensity(intensity(root)).child(ChildSpec::supervisor(platform(&parts)));
+    let runtime = Runtime::start(spec).map_err(|error| AppError::open("the supervision tree", error))?;
+    make_topics(&parts.kafka, &parts.config, &parts.plan).await?;
+    let builder = Builder::new(&parts, runtime.clone())?;
+    let handle = runtime.supervisor(streamward_kit::ActorPath::root());
+    let mut views = Vec::new();
+    let mut pipelines = SupervisorSpec::new("pipelines");
+    for pipeline in &parts.plan.pipelines {
+        let (spec, view) = builder.pipeline(pipeline)?;
+        pipelines = pipelines.child(ChildSpec::supervisor(spec).policy(builder.policy()));
+        views.push(view);
+    }
+    let serving = Arc::new(AtomicBool::new(true));
+    let operations = builder.operations(&views, &serving);
+    let groups = [
+        pipelines,
+        builder.relays()?,
+        builder.edge(Arc::new(operations))?,
+        builder.ops(),
+        builder.simulators()?,
+    ];
+    for group in groups {
+        let child = ChildSpec::supervisor(group).policy(builder.policy());
+        handle.start_child(child).await.map_err(|error| AppError::open("the supervision tree", error))?;
+    }
+    let live = builder.live.clone();
+    Ok((runtime, Arc::new(Running { parts, views, serving, live })))
+}
+
+fn platform(parts: &Parts) -> SupervisorSpec {
+    let policy = child_policy(&parts.config.supervision.defaults);
+    let mut platform = SupervisorSpec::new("platform");
+    if let Some(broker) = &parts.broker {
+        let broker = broker.clone();
+        let child = ChildSpec::thread("broker", "broker", move |scope| broker.run(&scope));
+        platform = platform.child(child.policy(policy));
+    }
+    let (registry, listener) = (parts.registry.0.clone(), Arc::new(parts.registry.1.try_clone()));
+    let child = ChildSpec::role("registry", "registry", move |scope| {
+        let (registry, listener) = (registry.clone(), listener.clone());
+        async move {
+            let listener = match listener.as_ref() {
+                Ok(listener) => listener.try_clone()?,
+                Err(error) => return Err(Failure::new(error)),
+            };
+            let server = registry::server(registry, listener, http::access::HostRule::default())?;
+            serve(scope, server).await
+        }
+    });
+    platform.child(child.policy(policy))
+}
+
+/// Runs an HTTP server until the scope asks to stop.
+async fn serve(scope: streamward_kit::Scope, server: actix_web::dev::Server) -> Result<(), Failure> {
+    let handle = server.handle();
+    let _waiting = scope.waiting_on("clients");
+    let faults = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if let Err(failure) = scope.fault_point("serve").await {
+                return failure;
+            }
+        }
+    };
+    tokio::select! {
+        served = server => served.map_err(Failure::from),
+        failure = faults => Err(failure),
+        () = scope.stopping() => {
+            handle.stop(false).await;
+            Ok(())
+        }
+    }
+}
+
+fn intensity(config: &config::Intensity) -> Intensity {
+    Intensity { max_restarts: config.max_restarts, within: config.within.into() }
+}
+
+fn child_policy(config: &config::ActorPolicy) -> ChildPolicy {
+    ChildPolicy {
+        restart: match config.restart {
+            config::Restart::Permanent => Restart::Permanent,
+            config::Restart::Transient => Restart::Transient,
+            config::Restart::Temporary => Restart::Temporary,
+        },
+        backoff: Backoff {
+            first: Duration::ZERO,
+            min: config.backoff.min.into(),
+            max: config.backoff.max.into(),
+            factor: config.backoff.factor,
+            jitter: config.backoff.jitter,
+            reset_after: config.backoff.reset_after.into(),
+        },
+        stop_within: config.shutdown.into(),
+        stuck_after: Some(config.stuck_after.into()),
+        ..ChildPolicy::default()
+    }
+}
+
+/// Builds the parts of the tree that need Kafka.
+struct Builder<'a> {
+    parts: &'a Parts,
+    runtime: Runtime,
+    producer: KafkaProducer,
+    live: LiveHub,
+    ends: LogEnds,
+    cluster_id: String,
+}
+
+impl<'a> Builder<'a> {
+    fn new(parts: &'a Parts, runtime: Runtime) -> Result<Self, AppError> {
+        let kafka = |error| AppError::open("Kafka", error);
+        let producer = KafkaProducer::create(&parts.kafka, "streamward").map_err(kafka)?;
+        let cluster_id = match &parts.broker {
+            Some(broker) => broker.broker().cluster_id().to_owned(),
+            None => LogInspector::connect(&parts.kafka).map_err(kafka)?.cluster_id(CLUSTER_TIMEOUT),
+        };
+        Ok(Self { parts, runtime, producer, live: LiveHub::default(), ends: LogEnds::default(), cluster_id })
+    }
+
+    fn policy(&self) -> ChildPolicy {
+        child_policy(&self.parts.config.supervision.defaults)
+    }
+
+    fn identity(&self, topic: &str) -> LogIdentity {
+        let topic_id = self.parts.broker.as_ref().and_then(|broker| broker.broker().topic_id(topic));
+        LogIdentity { cluster_id: self.cluster_id.clone(), topic_id: topic_id.unwrap_or_default() }
+    }
+
+    fn pipeline(&self, setup: &PipelineSetup) -> Result<(SupervisorSpec, PipelineView), AppError> {
+        let stream = &self.parts.plan.streams[setup.stream];
+        let slots = Arc::new(Slots::default());
+        let lane_capacity = Capacity { items: LANE_INBOX_BATCHES, weight: LANE_INBOX_BYTES };
+        let lane_inbox: Inbox<Work> = Inbox::weighted("batches", lane_capacity, |work| work.batch.bytes());
+        let sink_capacity = Capacity { items: SINK_INBOX_OUTPUTS, weight: SINK_INBOX_ROWS };
+        let sink_inbox: Inbox<Arc<Store>> =
+            Inbox::weighted("outputs", sink_capacity, |store| store.pending.output.offsets.len());
+        let config = &self.parts.config.supervision;
+        let limits = setup.config.supervision.as_ref().unwrap_or(&config.pipelines);
+        let supervisor = SupervisorSpec::new(&*setup.name)
+            .intensity(intensity(limits))
+            .child(self.sink(&sink_inbox))
+            .child(self.lanes(setup, &slots, &lane_inbox, &sink_inbox))
+            .child(self.source(setup, &slots, &lane_inbox));
+        let view =
+            PipelineView { name: setup.name.clone(), stream: stream.name.clone(), topic: stream.topic.clone(), slots };
+        Ok((supervisor, view))
+    }
+
+    fn sink(&self, inbox: &Inbox<Arc<Store>>) -> ChildSpec {
+        let commit = &self.parts.config.storage.commit;
+        let shared = Arc::new(SinkShared {
+            inbox: inbox.clone(),
+            store: self.parts.store.clone(),
+            limits: CommitLimits {
+                max_rows: usize::try_from(commit.max_rows).unwrap_or(usize::MAX),
+                max_rows_busy: usize::try_from(commit.max_rows_busy).unwrap_or(usize::MAX),
+                max_delay: commit.max_delay.into(),
+            },
+            observer: self.parts.observer.clone(),
+        });
+        ChildSpec::role("sink", "sink", move |scope| sink::run(scope, shared.clone()))
+            .inbox(inbox)
+            .placement(Placement::pool(SINKS))
+            .policy(self.policy())
+    }
+
+    fn lanes(
+        &self,
+        setup: &PipelineSetup,
+        slots: &Arc<Slots>,
+        inbox: &Inbox<Work>,
+        sink: &Inbox<Arc<Store>>,
+    ) -> ChildSpec {
+        let stream = &self.parts.plan.streams[setup.stream];
+        let plan: Arc<PipelinePlan> = setup.plan.clone();
+        let shared = Arc::new(LaneShared {
+            stage: Stage::new(StageSpec {
+                schema: stream.schema.clone(),
+                plan,
+                format: stream.format,
+                limits: stream.limits,
+                key_column: stream.table.key,
+                frame_kind: streamward_pipeline::live::frame_kind(&stream.table.table).to_owned(),
+            }),
+            slots: slots.clone(),
+            inbox: inbox.clone(),
+            sink: sink.outlet(),
+            live: self.live.channel(&stream.name),
+            schemas: Arc::new(EmbeddedSchemas(self.parts.registry.0.clone())),
+            clock: Arc::new(SystemClock),
+            settings: LaneSettings {
+                idle_after: stream.config.idle_after.into(),
+                checkpoint_every: self.parts.config.storage.checkpoint_every.into(),
+            },
+            index: (0, 1),
+        });
+        ChildSpec::role("lane", "lane", move |scope| lane::run(scope, shared.clone()))
+            .inbox(inbox)
+            .placement(Placement::pool(LANES))
+            .policy(self.policy())
+    }
+
+    fn source(&self, setup: &PipelineSetup, slots: &Arc<Slots>, inbox: &Inbox<Work>) -> ChildSpec {
+        let stream = &self.parts.plan.streams[setup.stream];
+        let batch = &setup.config.batch;
+        let shared = Arc::new(SourceShared {
+            topic: stream.topic.clone(),
+            slots: slots.clone(),
+            limits: BatchLimits {
+                max_records: usize::try_from(batch.max_records).unwrap_or(usize::MAX),
+                max_bytes: batch.max_bytes.as_usize(),
+                max_delay: batch.max_delay.into(),
+            },
+            lanes: vec![inbox.outlet()],
+        });
+        let settings = Arc::new(SourceSettings {
+            kafka: self.parts.kafka.clone(),
+            group: format!("{}-{}", self.parts.config.kafka.consumer_group, setup.name),
+            instance: format!("{}-{}", self.parts.folder.id(), setup.name),
+            log: self.identity(&stream.topic),
+            assigner: Arc::new(Assigner {
+                sink: setup.name.clone(),
+                topic: stream.topic.clone(),
+                plan: setup.plan.clone(),
+                slots: slots.clone(),
+                store: self.parts.store.clone(),
+                on_gap: match stream.config.on_gap {
+                    config::OnGap::Fail => OnGap::Fail,
+                    config::OnGap::Earliest => OnGap::Earliest,
+                },
+                runtime: tokio::runtime::Handle::current(),
+            }),
+        });
+        ChildSpec::thread("source", "source", move |scope| {
+            let mut client = KafkaSource::subscribe(&settings)?;
+            source::run(&scope, &shared, &mut client)
+        })
+        .policy(self.policy())
+    }
+
+    fn relays(&self) -> Result<SupervisorSpec, AppError> {
+        let config = &self.parts.config;
+        let relay = |id: &str, kind, topic: &str| {
+            let target = TopicTarget { producer: self.producer.clone(), topic: topic.to_owned() };
+            let shared = Arc::new(RelayShared { kind, outbox: self.parts.store.clone(), target: Arc::new(target) });
+            ChildSpec::role(id, "relay", move |scope| relay::run(scope, shared.clone()))
+                .placement(Placement::pool(SINKS))
+                .policy(self.policy())
+        };
+        Ok(SupervisorSpec::new("relays")
+            .child(relay("alerts", FactKind::Alert, &config.alerts.topic))
+            .child(relay("dead-letters", FactKind::DeadLetter, &config.dlq.topic)))
+    }
+
+    fn operations(&self, views: &[PipelineView], serving: &Arc<AtomicBool>) -> LiveOperations {
+        LiveOperations {
+            runtime: self.runtime.clone(),
+            plan: self.parts.plan.clone(),
+            pipelines: views.to_vec(),
+            ends: self.ends.clone(),
+            store: self.parts.store.clone(),
+            live: self.live.clone(),
+            drills: self.parts.config.drills.enabled,
+            serving: serving.clone(),
+        }
+    }
+
+    fn edge(&self, operations: Arc<LiveOperations>) -> Result<SupervisorSpec, AppError> {
+        let config = &self.parts.config.http;
+        let sessions = streamward_kit::ActorPath::parse("edge/sessions")
+            .map_err(|error| AppError::open("the supervision tree", error))?;
+        let max = usize::try_from(config.websocket.max_sessions).unwrap_or(usize::MAX);
+        let state = http::HttpState {
+            reads: self.parts.reads.clone(),
+            ingest: Arc::new(KafkaIngest::new(self.producer.clone(), &self.parts.plan.streams)),
+            operations,
+            sessions: Arc::new(Sessions::new(self.runtime.supervisor(sessions), max)),
+            decoder: Arc::new(self.parts.registry.0.clone()),
+            live: self.live.clone(),
+        };
+        let settings = super::http_settings(&self.parts.config);
+        let listener = Arc::new(self.parts.http.try_clone().map_err(|error| AppError::open("HTTP", error))?);
+        let http = ChildSpec::role("http", "http", move |scope| {
+            let (state, settings, listener) = (state.clone(), settings.clone(), listener.clone());
+            async move {
+                let server = http::server(state, listener.try_clone()?, settings)?;
+                serve(scope, server).await
+            }
+        });
+        let sessions = SupervisorSpec::new("sessions").max_children(max);
+        Ok(SupervisorSpec::new("edge")
+            .child(ChildSpec::supervisor(sessions).policy(self.policy()))
+            .child(http.policy(self.policy())))
+    }
+
+    fn ops(&self) -> SupervisorSpec {
+        let retention = &self.parts.config.storage.retention;
+        let policy =
+            RetentionPolicy { age: retention.age.map(Into::into), size_bytes: retention.size.map(|size| size.get()) };
+        let (store, every) = (self.parts.store.clone(), Duration::from(retention.check_every));
+        let retain = ChildSpec::role("retention", "retention", move |scope| {
+            retention::run(scope, store.clone(), policy.clone(), every)
+        });
+        let streams = self.parts.plan.streams.iter();
+        let topics: Vec<(Arc<str>, i32)> = streams
+            .map(|stream| (stream.topic.clone(), i32::try_from(stream.config.partitions).unwrap_or(i32::MAX)))
+            .collect();
+        let (kafka, ends) = (self.parts.kafka.clone(), self.ends.clone());
+        let lag = ChildSpec::thread("lag", "lag", move |scope| lag::run(&scope, &kafka, &topics, &ends));
+        SupervisorSpec::new("ops")
+            .child(retain.placement(Placement::pool(SINKS)).policy(self.policy()))
+            .child(lag.policy(self.policy()))
+    }
+
+    fn simulators(&self) -> Result<SupervisorSpec, AppError> {
+        let supervisor = SupervisorSpec::new("simulators");
+        let Some(simulator) = self.parts.config.sensor_simulator() else { return Ok(supervisor) };
+        let Some(stream) = self.parts.plan.stream(config::SENSORS_STREAM) else { return Ok(supervisor) };
+        let encoder = AvroEncoder::new(
+            &self.parts.registry.0,
+            &format!("{}-value", stream.topic),
+            stream.schema.clone(),
+        );
+        let shared = Arc::new(SensorsShared {
+            config: simulator.clone(),
+            topic: stream.topic.clone(),
+            producer: self.producer.clone(),
+            encoder: encoder.map_err(|error| AppError::open("the registry", error))?,
+        });
+        let child = ChildSpec::role("sensors", "simulator", move |scope| sensors::run(scope, shared.clone()));
+        Ok(supervisor.child(child.policy(self.policy())))
+    }
+}

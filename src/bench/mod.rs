@@ -1,0 +1,1 @@
+//! Measurements: own server on a temporary folder, open-loop load, JSON reports.

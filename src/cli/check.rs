@@ -1,0 +1,76 @@
+//! `streamward check` and `streamward config`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::ConfigSource;
+use crate::{config::{Config, Exposure}, plan};
+
+/// Check the configuration and report every fault at once.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward check --config config.yaml --json")]
+pub struct CheckArgs {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// Allow listening on other addresses than loopback without authentication.
+    #[arg(long)]
+    insecure: bool,
+    /// Print the faults as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print the merged configuration or its JSON Schema.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward config --effective --set http.listen=127.0.0.1:0")]
+pub struct ConfigArgs {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// The configuration after file, environment and --set, with secrets hidden (the default).
+    #[arg(long, conflicts_with = "schema")]
+    effective: bool,
+    /// The JSON Schema of the configuration file, for editors.
+    #[arg(long)]
+    schema: bool,
+}
+
+pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
+    let faults = match args.source.load(exposure(args.insecure)) {
+        Ok(loaded) => match plan::compile(&loaded) {
+            Ok(_) => return Ok(report_ok(args.json)),
+            Err(faults) => faults,
+        },
+        Err(faults) => faults,
+    };
+    if args.json {
+        println!("{}", serde_json::json!({ "ok": false, "faults": faults.0 }));
+    } else {
+        eprintln!("{faults}");
+    }
+    Ok(ExitCode::from(super::EXIT_USAGE))
+}
+
+/// What `--insecure` allows.
+pub fn exposure(insecure: bool) -> Exposure {
+    if insecure { Exposure::Insecure } else { Exposure::Guarded }
+}
+
+fn report_ok(json: bool) -> ExitCode {
+    if json {
+        println!("{}", serde_json::json!({ "ok": true, "faults": [] }));
+    } else {
+        println!("the configuration is fine");
+    }
+    ExitCode::SUCCESS
+}
+
+pub fn config(args: &ConfigArgs) -> Result<ExitCode, String> {
+    if args.schema {
+        println!("{}", Config::schema_json());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let loaded = args.source.load(Exposure::Insecure).map_err(|faults| faults.to_string())?;
+    print!("{}", loaded.config.effective_yaml());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,117 @@
+//! The command line: one file per command.
+
+mod bench;
+mod check;
+mod client;
+mod replay;
+mod run;
+mod tree;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::{Config, Exposure, Faults, Loaded, Sources, parse_set},
+    plan::Plan,
+};
+
+/// Usage, config or data folder: the caller must change something before trying again.
+pub const EXIT_USAGE: u8 = 2;
+/// The root supervisor gave up.
+pub const EXIT_ESCALATED: u8 = 70;
+
+/// A self-healing streaming server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "streamward",
+    version,
+    about = "A self-healing streaming server: Kafka in, SQL, REST and WebSockets out",
+    long_about = "Streamward reads event streams from Kafka (or its embedded broker), decodes them by schema, windows \
+                  and checks them, stores the results exactly once in SQL and pushes them live to dashboards. Every \
+                  part is a supervised actor.\n\nWithout a command it runs the server.",
+    after_help = "Example:\n  streamward run --data-dir ./data\n  open http://127.0.0.1:8000/"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (the default).
+    Run(run::RunArgs),
+    /// Check the configuration and report every fault at once.
+    Check(check::CheckArgs),
+    /// Print the merged configuration or its JSON Schema.
+    Config(check::ConfigArgs),
+    /// Write the records of a file into a stream.
+    Replay(replay::ReplayArgs),
+    /// Recount the log against the database.
+    Verify(verify::VerifyArgs),
+    /// Measure.
+    Bench(bench::BenchArgs),
+    /// Show the supervision tree of a running server.
+    Tree(tree::TreeArgs),
+}
+
+/// Where the configuration comes from; shared by every command that reads it.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigSource {
+    /// Configuration file; without it ./config.yaml, else the built-in one.
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Override one key, such as http.listen=127.0.0.1:0; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
+    pub sets: Vec<(String, String)>,
+    /// Folder for everything that is stored; overrides node.data_dir.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl ConfigSource {
+    /// Reads the configuration with all overrides.
+    fn load(&self, exposure: Exposure) -> Result<Loaded, Faults> {
+        let default = PathBuf::from("config.yaml");
+        let file = self.config.clone().or_else(|| default.is_file().then_some(default));
+        let mut sets = self.sets.clone();
+        if let Some(folder) = &self.data_dir {
+            sets.push(("node.data_dir".to_owned(), folder.display().to_string()));
+        }
+        let mut sources = Sources::from_process(file, sets);
+        sources.exposure = exposure;
+        Config::load(&sources)
+    }
+
+    /// Reads the configuration and compiles its streams and pipelines; the message lists every fault.
+    fn compile(&self, exposure: Exposure) -> Result<(Loaded, Plan), String> {
+        let loaded = self.load(exposure).map_err(|faults| faults.to_string())?;
+        let plan = crate::plan::compile(&loaded).map_err(|faults| faults.to_string())?;
+        Ok((loaded, plan))
+    }
+}
+
+/// Runs the command line; returns the process's exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
+    let done = match command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Config(args) => check::config(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Bench(args) => bench::bench(&args),
+        Command::Tree(args) => tree::tree(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("streamward: {error}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `streamward replay`: writes the records of a file into a stream, through Kafka.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use super::ConfigSource;
+use crate::{
+    adapters::{
+        kafka::producer::{KafkaProducer, Outgoing, Placed, ProduceError},
+        sql::commit::now_ms,
+    },
+    app::kafka_settings,
+    config::Exposure,
+    plan::StreamSetup,
+    replay::{self, ColumnMapping, Pacer, ReplayOptions, ShiftTo, Speed, TargetField},
+};
+
+/// Records that may wait for their acknowledgement at once.
+const MAX_IN_FLIGHT: usize = 5_000;
+/// Bad records named one by one; the rest is counted.
+const MAX_NAMED: u64 = 10;
+
+/// Write the records of a file into a stream.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Reads CSV (with a column mapping), JSON lines or Avro files and writes each record into a stream's \
+                  topic, at the pace of its event times or faster.",
+    after_help = "Example:\n  streamward replay examples/ambient_temperature.csv --speed max\n  \
+                  streamward replay trips.csv --map series=city --map timestamp=at --map value=trips --shift-to now"
+)]
+pub struct ReplayArgs {
+    /// File to read: .csv, .jsonl, .ndjson, .json or .avro.
+    file: PathBuf,
+    /// Stream to write to.
+    #[arg(long, default_value = "series")]
+    stream: String,
+    /// Pace of the event times: 1x, 10x, 0.5x or max.
+    #[arg(long, default_value = "1x")]
+    speed: Speed,
+    /// Move all event times so that the first one is `now` or the given time.
+    #[arg(long, value_name = "now|TIME")]
+    shift_to: Option<ShiftTo>,
+    /// Take a field of the stream from a column of another name; repeatable.
+    #[arg(long = "map", value_name = "FIELD=COLUMN")]
+    maps: Vec<String>,
+    /// Give a field the same value in every record; repeatable.
+    #[arg(long = "const", value_name = "FIELD=VALUE")]
+    constants: Vec<String>,
+    /// Column separator of a CSV file; guessed if not given.
+    #[arg(long)]
+    delimiter: Option<char>,
+    /// Leave out records that cannot be read, and say how many, instead of stopping at the first.
+    #[arg(long)]
+    skip_bad: bool,
+    /// Kafka address; without it that of the configuration.
+    #[arg(long, env = "STREAMWARD_BOOTSTRAP", value_name = "HOST:PORT")]
+    bootstrap: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    source: ConfigSource,
+}
+
+pub fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
+    let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
+    let stream = plan.stream(&args.stream).ok_or_else(|| {
+        let names: Vec<&str> = plan.streams.iter().map(|stream| &*stream.name).collect();
+        format!("there is no stream {}; the configuration has {}", args.stream, names.join(", "))
+    })?;
+    let mut settings = kafka_settings(&loaded.config, None).map_err(|error| error.to_string())?;
+    if let Some(bootstrap) = &args.bootstrap {
+        settings.bootstrap.clone_from(bootstrap);
+    }
+    let producer = KafkaProducer::create(&settings, "streamward-replay").map_err(|error| error.to_string())?;
+    let records = replay::open(&args.file, &options(args, stream)?).map_err(|error| error.to_string())?;
+    let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(records));
+    done.map(|report| report.print(args))
+}
+
+fn options(args: &ReplayArgs, stream: &StreamSetup) -> Result<ReplayOptions, String> {
+    let fields = TargetField::of_avro_schema(&stream.schema.avro).map_err(|error| error.to_string())?;
+    let mut options = ReplayOptions::new(fields, &stream.event_time);
+    if &*stream.name == "series" {
+        options = options.with_series_named_after(&args.file);
+    }
+    options.mapping = ColumnMapping::parse(&args.maps, &args.constants).map_err(|error| error.to_string())?;
+    options.delimiter = match args.delimiter {
+        Some(delimiter) => Some(u8::try_from(delimiter).map_err(|_| format!("{delimiter:?} is no ASCII character"))?),
+        None => None,
+    };
+    Ok(options)
+}
+
+struct Sender<'a> {
+    args: &'a ReplayArgs,
+    stream: &'a StreamSetup,
+    producer: &'a KafkaProducer,
+    report: Report,
+}
+
+#[derive(Default)]
+struct Report {
+    acknowledged: u64,
+    skipped: u64,
+}
+
+impl Report {
+    fn print(&self, args: &ReplayArgs) -> ExitCode {
+        let Self { acknowledged, skipped } = self;
+        if args.json {
+            println!("{}", serde_json::json!({ "acknowledged": acknowledged, "skipped": skipped }));
+        } else {
+            let skipped = if *skipped > 0 { format!(", {skipped} left out") } else { String::new() };
+            println!("{acknowledged} records of {} are in stream {}{skipped}", args.file.display(), args.stream);
+        }
+        ExitCode::SUCCESS
+    }
+
+    fn count(&mut self, sent: Result<Placed, ProduceError>) -> Result<(), String> {
+        sent.map_err(|error| format!("after {} records: {error}", self.acknowledged))?;
+        self.acknowledged += 1;
+        Ok(())
+    }
+}
+
+impl<'a> Sender<'a> {
+    fn new(args: &'a ReplayArgs, stream: &'a StreamSetup, producer: &'a KafkaProducer) -> Self {
+        Self { args, stream, producer, report: Report::default() }
+    }
+
+    async fn run(mut self, mut records: replay::Replay) -> Result<Report, String> {
+        let bar = progress(records.total_bytes());
+        let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, now_ms());
+        let mut in_flight = FuturesUnordered::new();
+        while let Some(record) = records.next() {
+            bar.set_position(records.bytes_read());
+            let mut record = match record {
+                Ok(record) => record,
+                Err(error) if self.args.skip_bad && error.is_bad_record() => {
+                    self.report.skipped += 1;
+                    if self.report.skipped <= MAX_NAMED {
+                        bar.println(error.to_string());
+                    }
+                    continue;
+                }
+                Err(error) => return Err(format!("{error} (--skip-bad leaves such records out)")),
+            };
+            let paced = pacer.pace(record.event_time_ms);
+            if self.args.shift_to.is_some() {
+                record.set_event_time(paced.event_time_ms);
+            }
+            let wait_ms = paced.due_wall_ms - now_ms();
+            if wait_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
+            }
+            let (producer, topic) = (self.producer, &*self.stream.topic);
+            let (key, value) = (key(&record.json, &self.stream.key), Value::Object(record.json).to_string());
+            in_flight.push(async move {
+                let headers = Vec::new();
+                let record = Outgoing { topic, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers };
+                producer.send(record).await
+            });
+            while in_flight.len() >= MAX_IN_FLIGHT {
+                if let Some(sent) = in_flight.next().await {
+                    self.report.count(sent)?;
+                }
+            }
+        }
+        while let Some(sent) = in_flight.next().await {
+            self.report.count(sent)?;
+        }
+        bar.finish_and_clear();
+        Ok(self.report)
+    }
+}
+
+fn key(json: &serde_json::Map<String, Value>, field: &str) -> String {
+    match json.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
+}
+
+fn progress(total_bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {elapsed}, {eta} left");
+    ProgressBar::new(total_bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

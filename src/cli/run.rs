@@ -1,0 +1,75 @@
+//! `streamward run`: the server.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use streamward_kit::Outcome;
+
+use super::{ConfigSource, EXIT_ESCALATED, check::exposure};
+use crate::{
+    app::{App, Options},
+    telemetry,
+};
+
+/// Run the server.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward run --data-dir ./data --set http.listen=127.0.0.1:0 --ready-file ready.json")]
+pub struct RunArgs {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// Write this file once everything answers: addresses and pid, as JSON.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// Start no simulators.
+    #[arg(long)]
+    no_simulators: bool,
+    /// Allow listening on other addresses than loopback without authentication.
+    #[arg(long)]
+    insecure: bool,
+}
+
+pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
+    let mut source = args.source.clone();
+    if args.no_simulators {
+        source.sets.push(("simulators.sensors.enabled".to_owned(), "false".to_owned()));
+    }
+    let (loaded, plan) = source.compile(exposure(args.insecure))?;
+    telemetry::init(&loaded.config.telemetry.log);
+    let options = Options { ready_file: args.ready_file.clone(), observer: None };
+    let outcome = actix::System::new().block_on(async {
+        let app = App::start(&loaded, plan, options).await.map_err(|error| error.to_string())?;
+        let addresses = app.addresses();
+        println!("Streamward {} is starting", env!("CARGO_PKG_VERSION"));
+        println!("  console   http://{}/", addresses.http);
+        println!("  API docs  http://{}/docs/", addresses.http);
+        println!("  registry  http://{}/", addresses.registry);
+        println!("  Kafka     {}", addresses.kafka);
+        println!("  data      {}", loaded.config.node.data_dir.display());
+        let stop = stop_signal();
+        tokio::pin!(stop);
+        tokio::select! {
+            ready = app.ready() => match ready {
+                Ok(()) => println!("ready"),
+                Err(error) => tracing::error!(%error, "not ready yet, going on"),
+            },
+            () = &mut stop => return Ok(app.run(std::future::ready(())).await),
+        }
+        Ok::<_, String>(app.run(stop).await)
+    })?;
+    Ok(match outcome {
+        Outcome::Stopped => ExitCode::SUCCESS,
+        Outcome::Escalated(_) | Outcome::Crashed => ExitCode::from(EXIT_ESCALATED),
+    })
+}
+
+/// Resolves on SIGTERM or SIGINT.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,85 @@
+//! `streamward verify`: recounts the log against the database.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::ConfigSource;
+use crate::{
+    app::{self, kafka_settings},
+    config::Exposure,
+    verify::{Difference, Report},
+};
+
+/// Recount the log against the database and say exactly what differs.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Reads every partition's log from the retention floor to the stored position and compares it with the \
+                  stored rows, dead letters and filtered ranges. Works beside a running server, and on the data folder \
+                  of a stopped one. Exit code 1 if anything differs.",
+    after_help = "Example:\n  streamward verify --data-dir ./data --json"
+)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    source: ConfigSource,
+    /// Kafka address of the running server; without it that of the configuration.
+    #[arg(long, env = "STREAMWARD_BOOTSTRAP", value_name = "HOST:PORT")]
+    bootstrap: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
+    let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
+    let config = &loaded.config;
+    let offline = app::offline_broker(config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?;
+    let address = args.bootstrap.clone().or_else(|| offline.as_ref().map(|broker| broker.address().to_string()));
+    let settings = kafka_settings(config, address).map_err(|error| error.to_string())?;
+    let database = config.storage.sqlite.file(&config.node.data_dir);
+    let report = actix::System::new().block_on(crate::verify::verify(&database, &settings, &plan.tables()))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?);
+    } else {
+        print(&report);
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(report: &Report) {
+    for partition in &report.partitions {
+        println!(
+            "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}",
+            partition.sink,
+            partition.topic,
+            partition.partition,
+            partition.from,
+            partition.to,
+            partition.records,
+            partition.stored,
+            partition.dead,
+            partition.filtered,
+            if partition.in_gaps > 0 { format!(" + {} in declared gaps", partition.in_gaps) } else { String::new() },
+            if partition.pending > 0 { format!(", {} not processed yet", partition.pending) } else { String::new() },
+        );
+        print_difference("missing", &partition.missing);
+        print_difference("counted twice", &partition.twice);
+        print_difference("stored but not in the log", &partition.unknown);
+    }
+    println!(
+        "{}: {} records = {} stored + {} dead + {} filtered, {} not processed yet",
+        if report.ok { "exact" } else { "DIFFERENT" },
+        report.records,
+        report.stored,
+        report.dead,
+        report.filtered,
+        report.pending
+    );
+}
+
+fn print_difference(what: &str, difference: &Difference) {
+    if difference.count > 0 {
+        let more = if difference.count > difference.offsets.len() as u64 { ", …" } else { "" };
+        println!("    {} {what}: offsets {:?}{more}", difference.count, difference.offsets);
+    }
+}

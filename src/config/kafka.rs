@@ -1,0 +1,148 @@
+//! Sections `node`, `kafka` and `registry`: who this process is and where its records and schemas come from.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secret::{ClientSettings, SecretUrl};
+use super::units::{ByteSize, HumanDuration, ListenAddr};
+
+/// Identity and place of this process.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// Name of this process towards Kafka; null: generated at first start and kept in the data folder.
+    pub id: Option<String>,
+    /// Folder of everything this process stores.
+    pub data_dir: PathBuf,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            id: None,
+            data_dir: PathBuf::from("./data"),
+        }
+    }
+}
+
+/// Kafka: a cluster outside, or the embedded broker.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaConfig {
+    /// Brokers as `host:port,host:port`; null: the embedded broker runs.
+    pub bootstrap: Option<String>,
+    /// Consumer group that all processes of one installation share.
+    pub consumer_group: String,
+    /// Further librdkafka settings for every client.
+    pub client: ClientSettings,
+    /// The embedded broker; unused when `bootstrap` is given.
+    pub embedded: EmbeddedKafka,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            bootstrap: None,
+            consumer_group: "streamward".into(),
+            client: ClientSettings::default(),
+            embedded: EmbeddedKafka::default(),
+        }
+    }
+}
+
+/// The broker inside the process.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddedKafka {
+    /// Address of the Kafka protocol; port 0 takes a free one.
+    pub listen: ListenAddr,
+    /// When the log is forced to disk.
+    pub fsync: Fsync,
+    /// Time between two forced writes with `fsync: interval`.
+    pub fsync_interval: HumanDuration,
+    /// Size at which a log file is closed and the next begun.
+    pub segment_size: ByteSize,
+    /// How long topics without a setting of their own keep records.
+    pub retention: LogRetention,
+    /// Client connections at a time; more are closed at once.
+    pub max_connections: u32,
+    /// Whether a client's first use of a topic creates it.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic created without a number.
+    #[schemars(range(min = 1, max = 4096))]
+    pub default_partitions: u32,
+}
+
+impl Default for EmbeddedKafka {
+    fn default() -> Self {
+        Self {
+            listen: ListenAddr::loopback(9092),
+            fsync: Fsync::Interval,
+            fsync_interval: HumanDuration::from_secs(1),
+            segment_size: ByteSize::mib(64),
+            retention: LogRetention::default(),
+            max_connections: 1000,
+            auto_create_topics: true,
+            default_partitions: 1,
+        }
+    }
+}
+
+/// When acknowledged records are forced to disk; a process that dies loses none in any mode, a machine that dies may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fsync {
+    /// Every `fsync_interval`.
+    Interval,
+    /// Before a batch is acknowledged.
+    EveryBatch,
+    /// When the operating system does.
+    Never,
+}
+
+/// Limits of a topic's log; whichever is reached first removes its oldest file.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogRetention {
+    /// Age of the newest record in a file that is removed; null: no limit.
+    pub age: Option<HumanDuration>,
+    /// Bytes of one partition; null: no limit.
+    pub size: Option<ByteSize>,
+}
+
+impl Default for LogRetention {
+    fn default() -> Self {
+        Self {
+            age: Some(HumanDuration::from_secs(7 * 86_400)),
+            size: None,
+        }
+    }
+}
+
+/// Schema registry: one outside, or the embedded one.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryConfig {
+    /// A registry with Confluent's REST interface; null: the embedded registry runs.
+    pub url: Option<SecretUrl>,
+    /// The embedded registry; unused when `url` is given.
+    pub embedded: EmbeddedRegistry,
+}
+
+/// The registry inside the process.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddedRegistry {
+    /// Address of its REST interface; port 0 takes a free one.
+    pub listen: ListenAddr,
+}
+
+impl Default for EmbeddedRegistry {
+    fn default() -> Self {
+        Self {
+            listen: ListenAddr::loopback(8081),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! From an error of the typed reading to the node it is about, and the words for it.
+
+use serde_path_to_error::Segment as PathSegment;
+
+use super::de::Problem;
+use super::fault::{may_hold_secret, suggest};
+use super::node::{Kind, Node, Place, Segment};
+
+/// A fault before it is put into its text.
+pub struct Blame {
+    pub place: Place,
+    /// Path at which it was written.
+    pub path: String,
+    /// Where it is in the tree now.
+    pub segments: Vec<Segment>,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Blame {
+    /// What an error says about the tree that it came from.
+    pub fn of(tree: &Node, error: &serde_path_to_error::Error<Problem>) -> Self {
+        let mut walk = Walk::start(tree);
+        for segment in error.path() {
+            walk.down(segment);
+        }
+        let mut problem = error.inner().clone();
+        if let (Problem::UnknownChoice { choice, known }, Kind::Map(_)) =
+            (&problem, &walk.node.kind)
+        {
+            let (key, known) = (choice.clone(), *known);
+            let variant = key.clone();
+            walk.down(&PathSegment::Enum { variant });
+            problem = Problem::UnknownKey { key, known };
+        }
+        let at_key = walk.node.is_container() || matches!(problem, Problem::UnknownKey { .. });
+        let secret = walk.node.hidden || may_hold_secret(&walk.path);
+        let (message, help) = words(&problem, secret);
+        Self {
+            place: if at_key {
+                walk.key_place
+            } else {
+                &walk.node.place
+            }
+            .clone(),
+            path: walk.path,
+            segments: walk.segments,
+            message,
+            help,
+        }
+    }
+}
+
+/// The way from the root to the node that an error is about.
+struct Walk<'a> {
+    node: &'a Node,
+    key_place: &'a Place,
+    path: String,
+    segments: Vec<Segment>,
+}
+
+impl<'a> Walk<'a> {
+    fn start(root: &'a Node) -> Self {
+        Self {
+            node: root,
+            key_place: &root.place,
+            path: String::new(),
+            segments: Vec::new(),
+        }
+    }
+
+    fn down(&mut self, segment: &PathSegment) {
+        match (segment, &self.node.kind) {
+            (PathSegment::Seq { index }, Kind::List(items)) => {
+                if let Some(item) = items.get(*index) {
+                    self.enter(item, &item.place, Segment::Index(*index));
+                }
+            }
+            (PathSegment::Map { key } | PathSegment::Enum { variant: key }, Kind::Map(entries)) => {
+                if let Some(entry) = entries.iter().find(|entry| entry.key == *key) {
+                    self.enter(&entry.node, &entry.key_place, Segment::Key(key.clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, node: &'a Node, key_place: &'a Place, segment: Segment) {
+        self.path.clone_from(&node.path);
+        self.node = node;
+        self.key_place = key_place;
+        self.segments.push(segment);
+    }
+}
+
+fn words(problem: &Problem, secret: bool) -> (String, Option<String>) {
+    match problem {
+        Problem::UnknownKey { key, known } => {
+            let (hint, help) = suggest(key, known);
+            (format!("unknown key '{key}'{hint}"), help)
+        }
+        Problem::UnknownChoice { known, .. } if secret => {
+            (format!("expected one of {}", known.join(", ")), None)
+        }
+        Problem::UnknownChoice { choice, known } => {
+            let (hint, help) = suggest(choice, known);
+            (format!("unknown value '{choice}'{hint}"), help)
+        }
+        Problem::Wrong { expected, .. } if secret => (format!("expected {expected}"), None),
+        Problem::Wrong { found, expected } => {
+            let help = match (expected.as_str(), found.as_str()) {
+                ("a text", found) if !found.starts_with("a ") && found != "nothing" => {
+                    Some(format!("put quotes around it: \"{found}\""))
+                }
+                (_, "nothing") => Some("leave the key out to have its default".to_owned()),
+                _ => None,
+            };
+            (format!("expected {expected}, found {found}"), help)
+        }
+        Problem::Other(message) => (message.clone(), None),
+    }
+}

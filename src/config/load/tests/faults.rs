@@ -1,0 +1,304 @@
+//! What is wrong is found, all of it, at its place.
+
+use super::*;
+
+#[test]
+fn every_fault_is_reported_at_once_with_its_place_and_path() {
+    let yaml = "\
+http:
+  lisen: 127.0.0.1:1
+  workers: many
+  max_body: 5 parsecs
+storage:
+  checkpoint_every: soon
+  sqlite: { synchronous: nomal }
+  commit: { max_rows: 1, max_rows: 2 }
+node:
+  id: ${NO_SUCH_NAME}
+streams:
+  a:
+    schema: a.avsc
+    key: id
+    partitions: 0
+pipelines:
+  a:
+    from: b
+    steps:
+      - filtr: x
+      - window: { name: w, tumbling: 0s, select: { c: 5, d: count(*) } }
+      - rule: { name: r, when: x > 1, severity: fatal }
+";
+    assert_eq!(
+        given(yaml).lines(),
+        [
+            "8:26 storage.commit.max_rows: duplicate key 'max_rows', given first in line 8",
+            "10:7 node.id: environment variable NO_SUCH_NAME is not set",
+            "2:3 http.lisen: unknown key 'lisen', did you mean 'listen'?",
+            "3:12 http.workers: expected a whole number from 0 to 4294967295, found \"many\"",
+            "4:13 http.max_body: expected a size such as 512B, 64KiB, 4MiB or 8GiB, found \"5 parsecs\"",
+            "6:21 storage.checkpoint_every: expected a duration such as 100ms, 5s, 1h30m or 7d, found \"soon\"",
+            "7:26 storage.sqlite.synchronous: unknown value 'nomal', did you mean 'normal'?",
+            "20:9 pipelines.a.steps.0.filtr: unknown key 'filtr', did you mean 'filter'?",
+            "21:55 pipelines.a.steps.1.window.select.c: expected a text, found 5",
+            "22:49 pipelines.a.steps.2.rule.severity: unknown value 'fatal'",
+            "15:17 streams.a.partitions: 0 is not between 1 and 4096",
+            "18:11 pipelines.a.from: there is no stream 'b'; streams: a",
+            "21:38 pipelines.a.steps.1.window.tumbling: must be more than 0s",
+        ]
+    );
+}
+
+#[test]
+fn a_fault_is_shown_with_its_line_and_a_caret() {
+    let given = given("http:\n  workers: 1\n  lisen: x\n");
+    let shown = given.faults()[0].to_string();
+    let (_, from_line) = shown.split_once("config.yaml:").unwrap();
+    assert_eq!(
+        from_line,
+        "3:3: http.lisen: unknown key 'lisen', did you mean 'listen'?\n 3 |   lisen: x\n   |   ^"
+    );
+}
+
+#[test]
+fn faults_serialize_for_scripts() {
+    let given = given("htp: {}\n");
+    let faults = Config::load(&given.sources).unwrap_err();
+    let json = serde_json::to_value(&faults).unwrap();
+    assert_eq!(json[0]["path"], "htp");
+    assert_eq!(
+        json[0]["message"],
+        "unknown key 'htp', did you mean 'http'?"
+    );
+    let origin = json[0]["origin"].as_str().unwrap();
+    assert!(origin.ends_with("config.yaml:1:1"), "{origin}");
+}
+
+#[test]
+fn a_far_word_is_answered_with_the_known_ones() {
+    let fault = &given("telemetry: { log: { format: xml } }\n").faults()[0];
+    assert_eq!(fault.help.as_deref(), Some("known here: text, json"));
+}
+
+#[test]
+fn text_that_is_not_yaml_is_one_fault_at_its_place() {
+    let lines = given("http:\n  workers: [1\n").lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with("2:12 : not YAML: "), "{lines:?}");
+    assert!(!lines[0].contains("line 2"), "{lines:?}");
+    assert_eq!(given("- a\n").lines(), ["1:1 : expected a map of sections"]);
+}
+
+#[test]
+fn a_missing_file_is_a_fault_that_names_it() {
+    let sources = Sources {
+        file: Some("no/such/file.yaml".into()),
+        ..Sources::default()
+    };
+    let faults = Config::load(&sources).unwrap_err().to_string();
+    assert!(faults.starts_with("no/such/file.yaml: cannot read the file"));
+}
+
+#[test]
+fn no_more_than_the_limit_of_faults_is_reported() {
+    let yaml: String = (0..300).map(|n| format!("wrong{n}: 1\n")).collect();
+    assert_eq!(given(&yaml).faults().len(), MAX_FAULTS);
+}
+
+#[test]
+fn faults_of_overrides_name_the_override() {
+    let lines = given("")
+        .env("STREAMWARD__HTTP__WORKERS", "none")
+        .set("http.wrkers", "1")
+        .set("auth.tokens.3.name", "x")
+        .set("http.websocket.queue", "0")
+        .lines();
+    assert_eq!(
+        lines,
+        [
+            "--set auth.tokens.3.name auth.tokens.3.name: '3' is no item of this list, which has 0; 0 would append",
+            "STREAMWARD__HTTP__WORKERS http.workers: expected a whole number from 0 to 4294967295, found \"none\"",
+            "--set http.wrkers http.wrkers: unknown key 'wrkers', did you mean 'workers'?",
+            "--set http.websocket.queue http.websocket.queue: 0 is not between 1 and 65536",
+        ]
+    );
+}
+
+#[test]
+fn malformed_variables_and_missing_files_are_faults() {
+    let lines =
+        given("node:\n  id: ${}\n  data_dir: a${b\nkafka:\n  consumer_group: ${file:nope}\n")
+            .lines();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines[0], "2:7 node.id: '${}' names no variable");
+    assert_eq!(lines[1], "3:13 node.data_dir: '${' without '}'");
+    assert!(lines[2].starts_with("5:19 kafka.consumer_group: cannot read "));
+}
+
+#[test]
+fn no_fault_and_no_print_shows_a_secret() {
+    let faulty = given(
+        "auth:\n  tokens:\n    - { name: a, tken: hunter2, token: 5, role: hunter2 }\n    - { name: b, token: [hunter2] }\n\
+         kafka:\n  client:\n    sasl.password: [hunter2]\n",
+    );
+    let shown = format!("{}", Config::load(&faulty.sources).unwrap_err());
+    assert!(
+        shown.contains("5 fault") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+    let good = given(
+        "auth: { tokens: [ { name: a, token: hunter2 } ] }\nregistry: { url: \"http://u:hunter2@h\" }\n\
+         kafka: { client: { sasl.password: hunter2 } }\n",
+    )
+    .config();
+    let shown = format!("{good:?}{}", good.effective_yaml());
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert_eq!(good.auth.tokens[0].token.expose(), "hunter2");
+}
+
+#[test]
+fn a_printed_config_does_not_make_its_placeholder_a_token() {
+    let printed = given("auth: { tokens: [ { name: a, token: hunter2 } ] }\n")
+        .config()
+        .effective_yaml();
+    let faults = given(&printed).faults();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].path, "auth.tokens.0.token");
+}
+
+#[test]
+fn a_line_that_is_not_yaml_is_not_quoted_if_it_may_hold_a_secret() {
+    let broken = given("auth:\n  tokens: [ { name: a, token: hunter2 \n");
+    let shown = Config::load(&broken.sources).unwrap_err().to_string();
+    assert!(
+        shown.contains("not YAML") && !shown.contains("hunter2"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let lines = given(&"[".repeat(5000)).lines();
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains("not YAML"), "{lines:?}");
+}
+
+#[test]
+fn open_listeners_need_authentication_or_insecure() {
+    let open = "http: { listen: 0.0.0.0:8000 }\nkafka: { embedded: { listen: \"[::]:9092\" } }\nregistry: { embedded: { listen: 10.0.0.1:8081 } }\n";
+    let mut without = given(open);
+    let paths: Vec<_> = without.faults().into_iter().map(|f| f.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "http.listen",
+            "kafka.embedded.listen",
+            "registry.embedded.listen"
+        ]
+    );
+    without.sources.exposure = Exposure::Insecure;
+    assert!(without.faults().is_empty());
+    let with_token =
+        given("http: { listen: 0.0.0.0:8000 }\nauth: { tokens: [ { name: a, token: abcdef } ] }\n");
+    assert!(with_token.faults().is_empty());
+    let outside = given("kafka: { bootstrap: \"k:9092\", embedded: { listen: 0.0.0.0:9092 } }\n");
+    assert!(outside.faults().is_empty());
+}
+
+#[test]
+fn two_listeners_on_one_port_are_refused_except_port_0() {
+    let lines = given("registry: { embedded: { listen: 127.0.0.1:8000 } }\n").lines();
+    assert_eq!(
+        lines,
+        ["1:33 registry.embedded.listen: 127.0.0.1:8000 is the address of http.listen already"]
+    );
+    let free =
+        given("http: { listen: 127.0.0.1:0 }\nkafka: { embedded: { listen: localhost:0 } }\n");
+    assert!(free.faults().is_empty());
+}
+
+#[test]
+fn rules_between_sections_are_checked() {
+    let yaml = "\
+alerts: { topic: x }
+streams:
+  A: { topic: x, schema: s, key: k }
+  b: { topic: y, table: alerts, partitions: 5000 }
+pipelines:
+  p:
+    from: b
+    to: []
+    steps:
+      - window: { name: w, group_by: [k, k], select: { k: count(*) } }
+      - window: { name: w, select: {} }
+      - rule: { name: r }
+  q: { from: b, batch: { max_records: 0 }, supervision: { max_restarts: 0 } }
+kafka: { client: { group.id: x } }
+";
+    assert_eq!(
+        given(yaml).lines(),
+        [
+            "14:30 kafka.client.group.id: 'group.id' cannot be set here: kafka.consumer_group decides it",
+            "3:3 streams.A: 'A' is not a name: lower case letters, digits and '_', a letter first, at most 63",
+            "3:15 streams.A.topic: 'x' is taken by alerts.topic already",
+            "4:45 streams.b.partitions: 5000 is not between 1 and 4096",
+            "4:3 streams.b.schema: a stream needs an Avro schema file",
+            "4:3 streams.b.key: a stream needs the field that is its key",
+            "4:25 streams.b.table: the product has a table of this name itself",
+            "8:5 pipelines.p.to: a pipeline has exactly one sink: [sql]",
+            "10:42 pipelines.p.steps.0.window.group_by.1: expected a field that is not in the list already",
+            "10:59 pipelines.p.steps.0.window.select.k: group_by has a column of this name",
+            "11:28 pipelines.p.steps.1.window.select: a window needs at least one column, such as count: count(*)",
+            "12:9 pipelines.p.steps.2.rule.when: a condition is missing",
+            "11:25 pipelines.p.steps.1.window.name: 'w' is taken by pipelines.p.steps.0.window.name already",
+            "13:14 pipelines.q.from: 'b' is taken by pipelines.p.from already",
+            "13:39 pipelines.q.batch.max_records: 0 is not between 1 and 65536",
+            "13:73 pipelines.q.supervision.max_restarts: 0 is not between 1 and 10000",
+        ]
+    );
+}
+
+#[test]
+fn a_faulty_item_does_not_move_the_places_of_later_ones() {
+    let yaml = format!(
+        "{STREAM}    \nauth:\n  tokens:\n    - 5\n    - {{ name: b, token: \"\" }}\n    - {{ name: b, token: x }}\n"
+    );
+    assert_eq!(
+        given(&yaml).lines(),
+        [
+            "8:7 auth.tokens.0: expected a map of keys",
+            "9:25 auth.tokens.1.token: a token is visible ASCII characters without spaces",
+            "10:15 auth.tokens.2.name: another token has this name",
+        ]
+    );
+}
+
+#[test]
+fn later_checks_point_at_the_place_of_a_path() {
+    let loaded = given("")
+        .set("pipelines.series.steps.0.window.tumbling", "2h")
+        .loaded();
+    let fault = loaded.fault_at(
+        "pipelines.sensors.steps.1.window.select.avg_value",
+        "no field 'valu'",
+    );
+    let line = DEFAULT_YAML
+        .lines()
+        .position(|line| line.contains("avg_value: avg(value)"))
+        .unwrap()
+        + 1;
+    assert_eq!(fault.origin, format!("{BUILT_IN_NAME}:{line}:24"));
+    let shown = fault.to_string();
+    assert!(
+        shown.contains("            avg_value: avg(value)"),
+        "{shown}"
+    );
+    assert_eq!(
+        loaded
+            .fault_at("pipelines.series.steps.0.window.tumbling", "x")
+            .origin,
+        "--set pipelines.series.steps.0.window.tumbling"
+    );
+    let absent = loaded.fault_at("streams.series.event_time", "no such field");
+    assert_eq!(absent.path, "streams.series.event_time");
+    assert!(absent.to_string().contains("  series:"), "{absent}");
+}

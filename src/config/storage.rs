@@ -1,0 +1,130 @@
+//! Section `storage`: the SQL database, its transactions and how long rows stay.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteSize, HumanDuration};
+
+/// Name of the database file inside the data folder.
+pub const SQLITE_FILE: &str = "streamward.db";
+
+/// Where rows, windows, alerts and positions are kept.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// The SQLite file and its connections.
+    pub sqlite: SqliteConfig,
+    /// Size and age of one transaction.
+    pub commit: CommitConfig,
+    /// How long rows stay.
+    pub retention: RowRetention,
+    /// Time between two checkpoints of the state of windows and rules.
+    pub checkpoint_every: HumanDuration,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            sqlite: SqliteConfig::default(),
+            commit: CommitConfig::default(),
+            retention: RowRetention::default(),
+            checkpoint_every: HumanDuration::from_secs(5),
+        }
+    }
+}
+
+/// One SQLite file in WAL mode: one writer, several readers.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SqliteConfig {
+    /// The file; null: `streamward.db` in the data folder.
+    pub path: Option<PathBuf>,
+    /// What a commit waits for.
+    pub synchronous: Synchronous,
+    /// Page cache of the writer.
+    pub cache_size: ByteSize,
+    /// Connections that answer reads.
+    #[schemars(range(min = 1, max = 64))]
+    pub read_connections: u32,
+}
+
+impl SqliteConfig {
+    /// The database file, in `data_dir` unless `path` names another.
+    pub fn file(&self, data_dir: &Path) -> PathBuf {
+        match &self.path {
+            Some(path) => path.clone(),
+            None => data_dir.join(SQLITE_FILE),
+        }
+    }
+}
+
+impl Default for SqliteConfig {
+    fn default() -> Self {
+        Self {
+            path: None,
+            synchronous: Synchronous::Normal,
+            cache_size: ByteSize::mib(64),
+            read_connections: 2,
+        }
+    }
+}
+
+/// SQLite's `PRAGMA synchronous`; a process that dies loses nothing in any mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Synchronous {
+    /// Forced to disk at WAL checkpoints; a power cut may take back the last commits, whole.
+    Normal,
+    /// Forced to disk at every commit.
+    Full,
+    /// Never forced; a power cut may damage the file.
+    Off,
+}
+
+/// When the writer commits what it has gathered.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommitConfig {
+    /// Rows of one transaction while the writer keeps up.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_rows: u32,
+    /// Longest wait for more rows before a commit.
+    pub max_delay: HumanDuration,
+    /// Rows of one transaction while batches are waiting.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_rows_busy: u32,
+}
+
+impl Default for CommitConfig {
+    fn default() -> Self {
+        Self {
+            max_rows: 1000,
+            max_delay: HumanDuration::from_millis(20),
+            max_rows_busy: 8192,
+        }
+    }
+}
+
+/// Limits of what is stored; the oldest rows go first, in small chunks.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RowRetention {
+    /// Time since a row was stored; null: no limit.
+    pub age: Option<HumanDuration>,
+    /// Bytes of database pages in use; null: no limit.
+    pub size: Option<ByteSize>,
+    /// Time between two looks at the limits.
+    pub check_every: HumanDuration,
+}
+
+impl Default for RowRetention {
+    fn default() -> Self {
+        Self {
+            age: Some(HumanDuration::from_secs(7 * 86_400)),
+            size: Some(ByteSize::gib(8)),
+            check_every: HumanDuration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Ranges of single keys, and keys of one section that must fit each other.
+
+use super::Check;
+use crate::config::{Config, HumanDuration, Intensity};
+
+const MAX_PARTITIONS: u32 = 4096;
+const MAX_ROWS: u32 = 1_000_000;
+const MAX_THREADS: u32 = 64;
+const MAX_QUEUE: u32 = 65_536;
+const MAX_CONNECTIONS: u32 = 1_000_000;
+/// librdkafka settings that other keys or the product itself decide.
+const OWN_SETTINGS: [(&str, &str); 6] = [
+    ("bootstrap.servers", "kafka.bootstrap decides it"),
+    ("metadata.broker.list", "kafka.bootstrap decides it"),
+    ("group.id", "kafka.consumer_group decides it"),
+    ("enable.auto.commit", "positions are kept in the database"),
+    (
+        "enable.auto.offset.store",
+        "positions are kept in the database",
+    ),
+    ("auto.offset.reset", "streams.<name>.on_gap decides it"),
+];
+
+pub fn all(config: &Config, check: &mut Check<'_>) {
+    positive(config, check);
+    kafka(config, check);
+    storage(config, check);
+    http(config, check);
+    supervision(config, check);
+    simulators(config, check);
+}
+
+fn positive(config: &Config, check: &mut Check<'_>) {
+    let (kafka, storage) = (&config.kafka.embedded, &config.storage);
+    let (policy, simulator) = (&config.supervision.defaults, &config.simulators.sensors);
+    let durations = [
+        ("kafka.embedded.fsync_interval", kafka.fsync_interval),
+        ("storage.checkpoint_every", storage.checkpoint_every),
+        (
+            "storage.retention.check_every",
+            storage.retention.check_every,
+        ),
+        (
+            "http.websocket.ping_every",
+            config.http.websocket.ping_every,
+        ),
+        ("supervision.defaults.stuck_after", policy.stuck_after),
+        ("supervision.defaults.shutdown", policy.shutdown),
+        ("supervision.defaults.backoff.min", policy.backoff.min),
+        (
+            "supervision.defaults.backoff.reset_after",
+            policy.backoff.reset_after,
+        ),
+        ("simulators.sensors.interval", simulator.interval),
+    ];
+    for (path, duration) in durations {
+        more_than_nothing(path, duration, check);
+    }
+    let limits = [
+        ("kafka.embedded.retention.age", kafka.retention.age),
+        ("storage.retention.age", storage.retention.age),
+    ];
+    for (path, limit) in limits {
+        if let Some(duration) = limit {
+            more_than_nothing(path, duration, check);
+        }
+    }
+    let sizes = [
+        ("kafka.embedded.retention.size", kafka.retention.size),
+        ("storage.retention.size", storage.retention.size),
+        ("storage.sqlite.cache_size", Some(storage.sqlite.cache_size)),
+        ("http.max_body", Some(config.http.max_body)),
+    ];
+    for (path, size) in sizes {
+        let holds = size.is_none_or(|size| size.get() > 0);
+        check.require(holds, path, "must be more than 0B");
+    }
+}
+
+pub fn more_than_nothing(path: &str, duration: HumanDuration, check: &mut Check<'_>) {
+    check.require(!duration.is_zero(), path, "must be more than 0s");
+}
+
+pub fn topic(path: &str, topic: &str, check: &mut Check<'_>) {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let fine = !topic.is_empty()
+        && topic.len() <= 249
+        && topic.chars().all(legal)
+        && !matches!(topic, "." | "..");
+    check.require(
+        fine,
+        path,
+        "a topic is 1 to 249 letters, digits, '.', '_' and '-'",
+    );
+}
+
+pub fn partitions(path: &str, partitions: u32, check: &mut Check<'_>) {
+    check.range(path, partitions, 1..=MAX_PARTITIONS);
+}
+
+pub fn intensity(path: &str, intensity: &Intensity, check: &mut Check<'_>) {
+    let restarts = format!("{path}.max_restarts");
+    check.range(&restarts, intensity.max_restarts, 1..=10_000);
+    more_than_nothing(&format!("{path}.within"), intensity.within, check);
+}
+
+fn kafka(config: &Config, check: &mut Check<'_>) {
+    let kafka = &config.kafka;
+    if let Some(bootstrap) = &kafka.bootstrap {
+        let fine = bootstrap.split(',').all(|broker| {
+            let Some((host, port)) = broker.trim().rsplit_once(':') else {
+                return false;
+            };
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        check.require(
+            fine,
+            "kafka.bootstrap",
+            "expected host:port, several with commas between them",
+        );
+    }
+    check.require(
+        !kafka.consumer_group.trim().is_empty(),
+        "kafka.consumer_group",
+        "must not be empty",
+    );
+    for name in kafka.client.names() {
+        if let Some((_, why)) = OWN_SETTINGS.iter().find(|(own, _)| *own == name) {
+            let path = format!("kafka.client.{name}");
+            check.fault(&path, format!("'{name}' cannot be set here: {why}"));
+        }
+    }
+    if let Some(url) = &config.registry.url {
+        let fine = ["http://", "https://"]
+            .iter()
+            .any(|scheme| url.expose().len() > scheme.len() && url.expose().starts_with(scheme));
+        check.require(fine, "registry.url", "expected http://… or https://…");
+    }
+    if let Some(id) = &config.node.id {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let fine = (1..=249).contains(&id.len()) && id.chars().all(legal);
+        check.require(
+            fine,
+            "node.id",
+            "an id is 1 to 249 letters, digits, '.', '_' and '-'",
+        );
+    }
+    let embedded = &kafka.embedded;
+    partitions(
+        "kafka.embedded.default_partitions",
+        embedded.default_partitions,
+        check,
+    );
+    check.range(
+        "kafka.embedded.max_connections",
+        embedded.max_connections,
+        1..=MAX_CONNECTIONS,
+    );
+    check.require(
+        (4 << 10..=1 << 30).contains(&embedded.segment_size.get()),
+        "kafka.embedded.segment_size",
+        "must be between 4KiB and 1GiB",
+    );
+}
+
+fn storage(config: &Config, check: &mut Check<'_>) {
+    let (sqlite, commit) = (&config.storage.sqlite, &config.storage.commit);
+    check.range(
+        "storage.sqlite.read_connections",
+        sqlite.read_connections,
+        1..=MAX_THREADS,
+    );
+    check.range("storage.commit.max_rows", commit.max_rows, 1..=MAX_ROWS);
+    check.range(
+        "storage.commit.max_rows_busy",
+        commit.max_rows_busy,
+        1..=MAX_ROWS,
+    );
+    check.require(
+        commit.max_rows <= commit.max_rows_busy,
+        "storage.commit.max_rows_busy",
+        "must not be less than storage.commit.max_rows",
+    );
+}
+
+fn http(config: &Config, check: &mut Check<'_>) {
+    let socket = &config.http.websocket;
+    check.range("http.workers", config.http.workers, 1..=MAX_THREADS);
+    check.range("http.websocket.queue", socket.queue, 1..=MAX_QUEUE);
+    check.range(
+        "http.websocket.max_sessions",
+        socket.max_sessions,
+        1..=MAX_CONNECTIONS,
+    );
+    check.require(
+        socket.evict_after > socket.ping_every,
+        "http.websocket.evict_after",
+        "must be more than http.websocket.ping_every",
+    );
+    for (index, origin) in config.http.allowed_origins.iter().enumerate() {
+        let host = origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"));
+        let fine = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
+        check.require(
+            fine,
+            &format!("http.allowed_origins.{index}"),
+            "expected an origin such as https://ops.example.org, without a path",
+        );
+    }
+    for (index, host) in config.http.allowed_hosts.iter().enumerate() {
+        let fine = !host.is_empty() && !host.contains(['/', ' ']);
+        check.require(
+            fine,
+            &format!("http.allowed_hosts.{index}"),
+            "expected a host such as ops.example.org or ops.example.org:8000",
+        );
+    }
+}
+
+fn supervision(config: &Config, check: &mut Check<'_>) {
+    let backoff = &config.supervision.defaults.backoff;
+    check.require(
+        backoff.min <= backoff.max,
+        "supervision.defaults.backoff.max",
+        "must not be less than min",
+    );
+    check.range(
+        "supervision.defaults.backoff.factor",
+        backoff.factor,
+        1.0..=100.0,
+    );
+    check.range(
+        "supervision.defaults.backoff.jitter",
+        backoff.jitter,
+        0.0..=1.0,
+    );
+    intensity("supervision.root", &config.supervision.root, check);
+    intensity(
+        "supervision.pipelines",
+        &config.supervision.pipelines,
+        check,
+    );
+}
+
+fn simulators(config: &Config, check: &mut Check<'_>) {
+    let sensors = &config.simulators.sensors;
+    check.range("simulators.sensors.sensors", sensors.sensors, 1..=1_000_000);
+    check.range(
+        "simulators.sensors.fault_rate",
+        sensors.fault_rate,
+        0.0..=1.0,
+    );
+    check.range("simulators.sensors.speed", sensors.speed, 0.001..=1e6);
+    check.require(
+        !sensors.types.is_empty(),
+        "simulators.sensors.types",
+        "at least one type is needed",
+    );
+}

@@ -1,0 +1,241 @@
+//! Who may do what: Host and Origin, bearer tokens and roles.
+//!
+//! Without tokens everything is open, which only a loopback listener may be; refusing others is the caller's part.
+//! A page on another site can reach loopback by DNS rebinding, so what changes state or opens a WebSocket must name a
+//! host that is ours, and its Origin (where a browser sends one) must be ours too.
+
+use std::{net::IpAddr, sync::Arc};
+
+use actix_web::{
+    HttpMessage, HttpResponse, ResponseError,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderMap, HeaderValue},
+    },
+    middleware::Next,
+    web::Data,
+};
+use subtle::ConstantTimeEq;
+
+use super::problem::Problem;
+
+/// Prefix of the WebSocket sub-protocol that carries a token, for browsers, which cannot set headers there.
+pub const TOKEN_PROTOCOL: &str = "bearer.";
+
+/// What a token allows; each role may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Appends records and commands actors.
+    Operator,
+    /// Injects faults.
+    Admin,
+}
+
+/// A static bearer token.
+#[derive(Clone)]
+pub struct AccessToken {
+    /// Who it belongs to, for the audit.
+    pub name: String,
+    pub role: Role,
+    pub secret: String,
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("AccessToken")
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Host names that the server answers to: loopback and those configured.
+#[derive(Debug, Clone, Default)]
+pub struct HostRule {
+    names: Vec<String>,
+}
+
+/// Rules of one server.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    pub hosts: HostRule,
+    pub tokens: Vec<AccessToken>,
+}
+
+/// Who sends a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    pub name: String,
+    pub role: Role,
+}
+
+impl HostRule {
+    /// Loopback names, and `names` without ports.
+    #[must_use]
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Self { names: names.into_iter().map(|name| name.to_ascii_lowercase()).collect() }
+    }
+
+    /// # Errors
+    /// 403 if Host is missing or not ours, or Origin is given and not ours.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !self.is_ours(host) {
+            return Err(refused(format!("this server does not answer to the host '{host}'; see http.hosts")));
+        }
+        match headers.get(header::ORIGIN).map(HeaderValue::to_str) {
+            None => Ok(()),
+            Some(Ok(origin)) if self.is_our_origin(origin) => Ok(()),
+            Some(origin) => {
+                let origin = origin.unwrap_or_default();
+                Err(refused(format!("requests from the origin '{origin}' are refused; see http.hosts")))
+            }
+        }
+    }
+
+    fn is_our_origin(&self, origin: &str) -> bool {
+        origin.split_once("://").is_some_and(|(_, host)| self.is_ours(host))
+    }
+
+    fn is_ours(&self, authority: &str) -> bool {
+        let name = without_port(authority).to_ascii_lowercase();
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        name == "localhost" || address.is_ok_and(|address| address.is_loopback()) || self.names.contains(&name)
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    }
+}
+
+fn refused(detail: String) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, detail)
+}
+
+impl Access {
+    fn admit(&self, request: &ServiceRequest) -> Result<Caller, Problem> {
+        let is_socket = request.path().starts_with("/ws/");
+        if is_socket || !request.method().is_safe() {
+            self.hosts.check(request.headers())?;
+        }
+        let needed = needed_role(request);
+        if self.tokens.is_empty() {
+            return Ok(Caller { name: "anonymous".to_owned(), role: Role::Admin });
+        }
+        let Some(needed) = needed else {
+            return Ok(Caller { name: "anonymous".to_owned(), role: Role::Viewer });
+        };
+        let given = given_token(request, is_socket);
+        let caller = given.and_then(|given| self.caller(&given)).ok_or_else(unauthorized)?;
+        if caller.role < needed {
+            return Err(refused(format!("this needs the role {needed:?}, the token has {:?}", caller.role)));
+        }
+        Ok(caller)
+    }
+
+    /// Compares with all tokens, each in constant time.
+    fn caller(&self, given: &str) -> Option<Caller> {
+        let mut found = None;
+        for token in &self.tokens {
+            if bool::from(token.secret.as_bytes().ct_eq(given.as_bytes())) && !token.secret.is_empty() {
+                found = Some(Caller { name: token.name.clone(), role: token.role });
+            }
+        }
+        found
+    }
+}
+
+/// `None` for what holds no data: the console's files, the documentation, health.
+fn needed_role(request: &ServiceRequest) -> Option<Role> {
+    let path = request.path();
+    let is_open =
+        path == "/" || ["/console", "/docs", "/openapi.json", "/health/"].iter().any(|own| path.starts_with(own));
+    match (request.method().is_safe(), path.ends_with("/inject")) {
+        (true, _) if is_open => None,
+        (true, _) => Some(Role::Viewer),
+        (false, false) => Some(Role::Operator),
+        (false, true) => Some(Role::Admin),
+    }
+}
+
+fn given_token(request: &ServiceRequest, is_socket: bool) -> Option<String> {
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    });
+    bearer.or_else(|| is_socket.then(|| socket_token(request)).flatten())
+}
+
+fn socket_token(request: &ServiceRequest) -> Option<String> {
+    let protocol =
+        protocols(request.headers()).find_map(|protocol| protocol.strip_prefix(TOKEN_PROTOCOL).map(str::to_owned));
+    protocol.or_else(|| {
+        let query = actix_web::web::Query::<Vec<(String, String)>>::from_query(request.query_string()).ok()?;
+        query.iter().find(|(name, _)| name == "access_token").map(|(_, token)| token.clone())
+    })
+}
+
+/// The WebSocket sub-protocols that a client offers.
+pub fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "a valid bearer token is needed").header(header::WWW_AUTHENTICATE, "Bearer")
+}
+
+/// Middleware: admits or refuses each request, answers CORS preflights of our origins, and leaves the [`Caller`] in
+/// the request's extensions.
+///
+/// # Errors
+/// None of its own.
+pub async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let access = request.app_data::<Data<Access>>().map(|access| Arc::clone(access)).unwrap_or_default();
+    let origin = own_origin(&access, request.headers());
+    let mut response = if request.method() == Method::OPTIONS && origin.is_some() {
+        request.into_response(preflight()).map_into_right_body()
+    } else {
+        match access.admit(&request) {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                next.call(request).await?.map_into_left_body()
+            }
+            Err(problem) => request.into_response(problem.error_response()).map_into_right_body(),
+        }
+    };
+    if let Some(origin) = origin {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    Ok(response)
+}
+
+fn own_origin(access: &Access, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    access.hosts.is_our_origin(origin.to_str().ok()?).then(|| origin.clone())
+}
+
+fn preflight() -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST"))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, "600"))
+        .finish()
+}

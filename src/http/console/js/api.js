@@ -1,0 +1,63 @@
+// Reading the REST API: one GET with a deadline, errors sorted by what a person can do about them.
+
+const TIMEOUT_MS = 8000;
+const TOKEN_KEY = "streamward.token";
+
+let token = readToken();
+
+function readToken() {
+  try {
+    return sessionStorage.getItem(TOKEN_KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+export const currentToken = () => token;
+
+/** Uses `next` as bearer token from now on; it is kept for this browser tab only. */
+export function useToken(next) {
+  token = next.trim();
+  try {
+    sessionStorage.setItem(TOKEN_KEY, token);
+  } catch {
+    // Without storage the token holds until the page is closed.
+  }
+}
+
+/** `kind`: unreachable (no answer), unauthorized (401), forbidden (403), missing (404), failed (any other status or a bad body). */
+export class ApiError extends Error {
+  constructor(kind, path, message) {
+    super(message);
+    this.kind = kind;
+    this.path = path;
+  }
+}
+
+const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "missing" };
+
+/** The JSON body of `GET path`. */
+export async function get(path) {
+  const response = await send(path);
+  const body = await response.json().catch(() => null);
+  if (!response.ok) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body));
+  if (body === null || typeof body !== "object") throw new ApiError("failed", path, "The answer is not JSON.");
+  return body;
+}
+
+async function send(path) {
+  const headers = { Accept: "application/json" };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  try {
+    return await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch (error) {
+    const reason = error.name === "TimeoutError" ? `no answer within ${TIMEOUT_MS / 1000} s` : "no connection";
+    throw new ApiError("unreachable", path, reason);
+  }
+}
+
+/** The problem+json text of an error answer, else its status. */
+function describe(response, body) {
+  const text = [body?.title, body?.detail].filter((part) => typeof part === "string").join(": ");
+  return text || `status ${response.status}`;
+}

@@ -1,0 +1,74 @@
+// The banner above the page: what does not work right now, and what to do about it.
+import { useToken } from "./api.js";
+import { code, h, icon, swap } from "./dom.js";
+import { refreshAll } from "./resources.js";
+
+const PRIORITY = ["unauthorized", "unreachable", "forbidden", "failed"];
+
+/** Shows the most urgent of `errors` in `slot`; a missing route is the business of the panel that asked. */
+export function showBanner(slot, errors, asked, onRetry) {
+  const shown = errors.filter((error) => PRIORITY.includes(error.kind));
+  const kind = PRIORITY.find((candidate) => shown.some((error) => error.kind === candidate));
+  const concerned = shown.filter((error) => error.kind === kind);
+  const all = concerned.length === asked;
+  const state = kind ? `${kind} ${all || concerned.map((error) => error.path + error.message).join()}` : "none";
+  // A half-typed token must survive the next poll.
+  if (kind === "unauthorized" && slot.dataset.shown?.startsWith("unauthorized")) return;
+  swap(slot, state, () => (kind ? BUILD[kind](concerned, asked, onRetry) : null));
+}
+
+const BUILD = {
+  unreachable: (errors, asked, onRetry) =>
+    errors.length === asked
+      ? banner("bad", "Streamward does not answer", [
+          h("p", {}, "No answer from ", code(location.origin), ". Check that the server is running (", code("streamward run"), ") and that this address is its HTTP listener."),
+          h("p", {}, "The figures below are the last ones received. The console keeps trying and recovers by itself."),
+          retry(onRetry),
+        ])
+      : banner("warn", "Some parts do not answer", [h("p", {}, list(errors)), retry(onRetry)]),
+
+  unauthorized: (_, __, onRetry) =>
+    banner("warn", "This server asks for an access token", [
+      h("p", {}, "Paste a token with the role viewer or higher. It stays in this browser tab and is forgotten when the tab is closed."),
+      tokenForm(onRetry),
+    ]),
+
+  forbidden: (errors) =>
+    banner("warn", "Not permitted", [
+      h("p", {}, "The access token in use may not read ", list(errors), ". Ask for a token with the role viewer or higher."),
+      tokenForm(refreshAll),
+    ]),
+
+  failed: (errors, _, onRetry) =>
+    banner("warn", "The server reports an error", [
+      h("p", {}, list(errors), "."),
+      h("p", {}, "The server's log names the cause. If an actor failed, the supervision page shows its last exit."),
+      retry(onRetry),
+    ]),
+};
+
+const banner = (tone, title, content) => h("section", { class: `banner ${tone}`, role: "alert" }, icon("warn"), h("h2", {}, title), ...content);
+
+/** "`/api/v1/lag` (no answer within 8 s), …", as one element. */
+function list(errors) {
+  const parts = errors.flatMap((error, index) => [index > 0 ? ", " : "", code(error.path.split("?")[0]), ` (${error.message})`]);
+  return h("span", {}, ...parts);
+}
+
+const retry = (onRetry) => h("div", { class: "banner-act" }, h("button", { type: "button", class: "tool", onclick: onRetry }, "Try again now"));
+
+function tokenForm(onRetry) {
+  const input = h("input", { type: "password", autocomplete: "off", name: "token", required: true });
+  const submit = (event) => {
+    event.preventDefault();
+    useToken(input.value);
+    input.value = "";
+    onRetry();
+  };
+  return h(
+    "form",
+    { class: "banner-act", onsubmit: submit },
+    h("label", { class: "field" }, "Access token", input),
+    h("button", { type: "submit", class: "tool" }, "Use token"),
+  );
+}

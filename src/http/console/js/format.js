@@ -1,0 +1,126 @@
+// Numbers, units and times as people read them. Nothing here touches the network; times come in as text or epoch milliseconds.
+import { h, setText } from "./dom.js";
+
+export const NONE = "–";
+
+const UNITS = { temperature: "°C", humidity: "%", pressure: "hPa" };
+const DIGITS = { temperature: 1, humidity: 1, pressure: 1 };
+
+const TYPE_ORDER = ["temperature", "humidity", "pressure"];
+const rank = (type) => (TYPE_ORDER.includes(type) ? TYPE_ORDER.indexOf(type) : TYPE_ORDER.length);
+
+/** Sorts sensor types: the known ones in their usual order, then the others by name. */
+export const byType = (a, b) => rank(a) - rank(b) || a.localeCompare(b);
+
+export const unitOf = (type) => UNITS[type] ?? "";
+export const digitsOf = (type) => DIGITS[type] ?? 2;
+export const titleCase = (text) => text.charAt(0).toUpperCase() + text.slice(1).replaceAll("_", " ");
+
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+export const fixed = (value, digits) =>
+  isNumber(value) ? value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits }) : NONE;
+
+export const whole = (value) => (isNumber(value) ? Math.round(value).toLocaleString() : NONE);
+
+/** A large count in few characters: 9,999 stays, 1,250,000 is "1.25 M". */
+export function compact(value) {
+  if (!isNumber(value)) return NONE;
+  for (const [size, suffix] of [[1e9, " G"], [1e6, " M"]]) {
+    if (value >= size) return fixed(value / size, value >= size * 100 ? 1 : 2) + suffix;
+  }
+  return whole(value);
+}
+
+export const rate = (value) => (isNumber(value) ? fixed(value, value < 100 ? 1 : 0) : NONE);
+
+export const measure = (type, value) => `${fixed(value, digitsOf(type))}${UNITS[type] ? ` ${UNITS[type]}` : ""}`;
+
+/** A span of time, in the largest unit that keeps it readable: "0.4 s", "3 min", "2 h 5 min". */
+export function span(seconds) {
+  if (!isNumber(seconds)) return NONE;
+  const s = Math.max(0, seconds);
+  if (s < 10) return `${fixed(s, 1)} s`;
+  if (s < 90) return `${Math.round(s)} s`;
+  if (s < 5400) return `${Math.round(s / 60)} min`;
+  if (s < 172_800) return `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86_400)} d ${Math.round((s % 86_400) / 3600)} h`;
+}
+
+/** Epoch milliseconds of an RFC 3339 time (without an offset: UTC) or of a number that already is one; NaN if it is neither. */
+export function parseTime(value) {
+  if (typeof value === "number") return value;
+  if (typeof value !== "string") return Number.NaN;
+  return Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/i.test(value) ? value : `${value}Z`);
+}
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const MINUTES = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+
+export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
+export const clock = (ms) => (Number.isFinite(ms) ? CLOCK.format(ms) : NONE);
+export const hourMinute = (ms) => MINUTES.format(ms);
+
+const sameDay = (a, b) => new Date(a).toDateString() === new Date(b).toDateString();
+
+/** Local time, with the day when it is not today's. */
+const local = (ms) => (sameDay(ms, Date.now()) ? clock(ms) : `${DAY.format(ms).replaceAll(" ", "\u00a0")} ${clock(ms)}`);
+
+const utc = (ms) => `${new Date(ms).toISOString().replace("T", " ").replace("Z", "")} UTC`;
+
+export const timeElement = () => h("time");
+
+/** Fills a `<time>`: local time in the text, UTC in the title. With `ago`, the distance from now is the text. */
+export function setTime(element, value, { ago = false } = {}) {
+  const ms = parseTime(value);
+  if (!Number.isFinite(ms)) {
+    setText(element, NONE);
+    return;
+  }
+  element.dateTime = new Date(ms).toISOString();
+  element.title = ago ? `${local(ms)} (${utc(ms)})` : utc(ms);
+  setText(element, ago ? `${span((Date.now() - ms) / 1000)} ago` : local(ms));
+}
+
+export function timeOf(value, options) {
+  const element = timeElement();
+  setTime(element, value, options);
+  return element;
+}
+
+const SEVERITY_TONES = { critical: "bad", high: "bad", error: "bad", warning: "warn", medium: "warn", info: "info", low: "info" };
+export const severityTone = (severity) => SEVERITY_TONES[severity] ?? "quiet";
+
+/** Bytes of base64 text; null when it is not base64. */
+export function fromBase64(text) {
+  try {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  } catch {
+    return null;
+  }
+}
+
+/** A classic hex dump of at most `limit` bytes, 16 a line. */
+export function hexDump(bytes, limit = 512) {
+  const lines = [];
+  for (let at = 0; at < Math.min(bytes.length, limit); at += 16) {
+    const row = [...bytes.slice(at, Math.min(at + 16, limit))];
+    const hex = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    const text = row.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : ".")).join("");
+    lines.push(`${at.toString(16).padStart(4, "0")}  ${hex.padEnd(47)}  ${text}`);
+  }
+  if (bytes.length > limit) lines.push(`… ${whole(bytes.length - limit)} more bytes`);
+  return lines.join("\n");
+}
+
+/** A header's value as text where it is UTF-8, else as hex. */
+export function headerText(base64) {
+  const bytes = fromBase64(base64 ?? "");
+  if (!bytes) return base64;
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  }
+}

@@ -1,0 +1,62 @@
+// From the API's answers to what the page shows: sums, rates and the growing list of events. No page, no network.
+
+const RATE_OVER_MS = 10_000;
+const MAX_EVENTS = 100;
+const EVENTS_A_POLL = 500;
+
+/** Lag of all partitions, with the sum of records and the longest delay. */
+export function lagShape(body) {
+  const partitions = body.lag ?? [];
+  return {
+    partitions,
+    totalRecords: partitions.reduce((total, partition) => total + (partition.lag_records ?? 0), 0),
+    maxSeconds: partitions.reduce((most, partition) => Math.max(most, partition.lag_seconds ?? 0), 0),
+  };
+}
+
+/** Streams with `rate`: records settled (stored, dead or filtered) per second, by how their totals grow between polls. */
+export class StreamShaper {
+  constructor() {
+    this.samples = new Map();
+  }
+
+  take(body, now = Date.now()) {
+    return { streams: (body.streams ?? []).map((stream) => ({ ...stream, rate: this.rate(stream, now) })) };
+  }
+
+  rate(stream, now) {
+    const total = (stream.stored ?? 0) + (stream.dead ?? 0) + (stream.filtered ?? 0);
+    let samples = this.samples.get(stream.name) ?? [];
+    if (samples.length > 0 && total < samples.at(-1).total) samples = [];
+    samples.push({ total, now });
+    while (samples.length > 2 && samples[1].now <= now - RATE_OVER_MS) samples.shift();
+    this.samples.set(stream.name, samples);
+    const first = samples[0];
+    return now > first.now ? (total - first.total) / ((now - first.now) / 1000) : null;
+  }
+}
+
+/** The newest events. The API lists them from the oldest on, so each poll asks for those after the last one seen. */
+export class EventShaper {
+  constructor() {
+    this.events = [];
+    this.after = 0;
+  }
+
+  path(base) {
+    return `${base}?after=${this.after}&limit=${EVENTS_A_POLL}`;
+  }
+
+  take(body) {
+    const fresh = (body.events ?? []).filter((event) => event.seq > this.after);
+    this.events = [...this.events, ...fresh].slice(-MAX_EVENTS);
+    this.after = this.events.at(-1)?.seq ?? this.after;
+    return { events: this.events };
+  }
+
+  /** A server that was away may have started anew, and counts from one again. */
+  lost() {
+    this.events = [];
+    this.after = 0;
+  }
+}

@@ -1,0 +1,86 @@
+// Dead letters: records that could not be processed, with the bytes as they came.
+import { badge, breakable, code, empty, h, panel, setBadge } from "../dom.js";
+import { ExpandableTable } from "../expandable.js";
+import { fromBase64, headerText, hexDump, setTime, timeElement, timeOf, whole } from "../format.js";
+import { facts, json } from "./facts.js";
+import { PagedList } from "./paged-list.js";
+
+export const title = "Dead letters";
+
+const STATE_TONES = { quarantined: "bad", pending: "warn", retrying: "warn", redriven: "good", discarded: "quiet" };
+
+export function mount(slot) {
+  const table = new ExpandableTable({
+    caption: "Dead letters, newest first",
+    columns: [{ name: "Reason" }, { name: "Origin", className: "wide" }, { name: "Stage", className: "wider" }, { name: "State" }, { name: "Time", className: "num when" }],
+    key: (letter) => String(letter.id),
+    label: (letter) => `dead letter ${letter.topic}, partition ${letter.partition}, offset ${letter.offset}`,
+    makeCells,
+    detail,
+  });
+  const list = new PagedList({ plural: "dead_letters", key: (letter) => String(letter.id), table, blank });
+  slot.append(panel("Dead letters, newest first", { aside: list.note }, list.element));
+  list.open("/api/v1/dead-letters?limit=50");
+  return { unmount: () => list.close() };
+}
+
+function makeCells(letter) {
+  const state = badge("");
+  const time = timeElement();
+  const cell = (className, ...children) => h("td", { class: className }, ...children);
+  const update = (next) => {
+    setBadge(state, next.state ?? "stored", STATE_TONES[next.state] ?? "quiet");
+    setTime(time, next.created_at);
+  };
+  const cells = [
+    cell("", h("span", { class: "strong" }, ...breakable(letter.class)), h("span", { class: "sub" }, letter.reason)),
+    cell("wide", letter.topic, h("span", { class: "sub" }, `partition ${letter.partition}, offset ${letter.offset}`)),
+    cell("wider", letter.stage ?? "–"),
+    cell("fit", state),
+    cell("num when", time),
+  ];
+  return { cells, update };
+}
+
+function detail(letter) {
+  const bytes = letter.value_base64 === null || letter.value_base64 === undefined ? null : fromBase64(letter.value_base64);
+  return [
+    facts([
+      ["Topic", letter.topic],
+      ["Partition", letter.partition],
+      ["Offset", letter.offset],
+      ["Key", keyText(letter)],
+      ["Stage", letter.stage],
+      ["Size", bytes ? `${whole(letter.value_length ?? bytes.length)} bytes` : null],
+      ["Set aside", timeOf(letter.created_at)],
+      ["Dead-letter topic", letter.undeliverable ? `refused it: ${letter.undeliverable}` : null],
+    ]),
+    h("p", {}, h("span", { class: "strong" }, "Reason: "), letter.reason),
+    h("div", { class: "split" }, h("div", {}, h("h3", {}, "Value as it came"), value(letter, bytes), cutNote(letter)), h("div", {}, h("h3", {}, "Decoded"), decoded(letter)), headers(letter)),
+  ];
+}
+
+function value(letter, bytes) {
+  if (typeof letter.value_text === "string") return h("pre", { class: "raw" }, letter.value_text);
+  if (bytes && bytes.length > 0) return h("pre", { class: "raw hex" }, hexDump(bytes));
+  return h("p", { class: "sub" }, bytes ? "Empty (0 bytes)." : "The record has no value (null).");
+}
+
+const keyText = ({ key_text: text, key_base64: base64 }) => (text || base64 ? code(text ?? `${base64} (base64)`) : "none");
+
+const cutNote = (letter) => (letter.value_truncated ? h("p", { class: "sub" }, "Only the beginning; all of it: ", code(`GET /api/v1/dead-letters/${letter.id}`)) : null);
+
+const decoded = (letter) => (letter.decoded ? json(letter.decoded) : h("p", { class: "sub" }, "It could not be decoded, not even in part."));
+
+function headers(letter) {
+  const all = letter.headers ?? [];
+  if (all.length === 0) return null;
+  return h("div", {}, h("h3", {}, "Headers"), facts(all.map(({ name, value }) => [name, code(headerText(value))])));
+}
+
+function blank(state) {
+  if (state === "loading") return empty("Loading dead letters.");
+  if (state === "missing") return empty("This server has no dead-letters route.", "It may be older than this page: reload after an update.");
+  if (state === "failed") return empty("Dead letters cannot be read now.", "They appear here as soon as the server answers.");
+  return empty("No dead letters.", "A record that cannot be decoded or breaks its schema is kept here with its bytes and the reason, and its neighbours go on. To see one, produce ", code("not json"), " to the topic ", code("sensor-readings"), ".");
+}

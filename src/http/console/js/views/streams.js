@@ -1,0 +1,86 @@
+// Streams with rate, totals and lag; a stream opens to its partitions.
+import { code, empty, h, setText, swap } from "../dom.js";
+import { compact, rate, span, whole } from "../format.js";
+import { ExpandableTable } from "../expandable.js";
+import { lag, streams } from "../resources.js";
+
+const cell = (className, ...children) => h("td", { class: className }, ...children);
+
+const lagOf = (records, seconds) => (records > 0 || seconds > 0 ? `${compact(records)} · ${span(seconds)}` : "0");
+
+export class StreamsTable {
+  constructor() {
+    this.streams = null;
+    this.partitions = new Map();
+    this.table = new ExpandableTable({
+      caption: "Streams with rate, stored records, dead letters and lag",
+      columns: [{ name: "Stream" }, { name: "Records/s", className: "num" }, { name: "Stored", className: "num" }, { name: "Dead", className: "num wide" }, { name: "Lag", className: "num" }],
+      key: (stream) => stream.name,
+      label: (stream) => `stream ${stream.name}`,
+      makeCells: (stream) => this.makeCells(stream),
+      detail: (stream) => this.detail(stream),
+      liveDetail: true,
+    });
+    this.blank = h("div", {});
+    this.element = h("div", {}, this.blank, this.table.element);
+  }
+
+  start() {
+    const stopStreams = streams.subscribe(({ data, error }) => {
+      this.streams = data?.streams ?? this.streams;
+      this.error = error;
+      this.show();
+    });
+    const stopLag = lag.subscribe(({ data }) => {
+      if (!data) return;
+      this.partitions = Map.groupBy(data.partitions ?? [], (partition) => partition.stream);
+      this.show();
+    });
+    return [stopStreams, stopLag];
+  }
+
+  show() {
+    const known = this.streams?.length > 0;
+    this.table.element.hidden = !known;
+    swap(this.blank, known ? "rows" : `${this.streams === null} ${this.error?.kind}`, () => (known ? null : this.blankState()));
+    if (known) this.table.show(this.streams);
+  }
+
+  blankState() {
+    if (this.streams !== null) return empty("No streams.", "Streams come from the section ", code("streams"), " of the configuration file; ", code("streamward check"), " shows what is wrong with it.");
+    if (this.error) return empty("Streams cannot be read now.", this.error.message);
+    return empty("Loading streams.");
+  }
+
+  makeCells(stream) {
+    const [now, stored, dead, behind] = [cell("num"), cell("num"), cell("num wide"), cell("num")];
+    const update = (next) => {
+      setText(now, rate(next.rate));
+      setText(stored, compact(next.stored));
+      setText(dead, compact(next.dead));
+      setText(behind, this.lagText(next.name));
+    };
+    return { cells: [cell("name", stream.name, h("span", { class: "sub" }, stream.topic)), now, stored, dead, behind], update };
+  }
+
+  lagText(name) {
+    const partitions = this.partitions.get(name) ?? [];
+    if (partitions.length === 0) return "–";
+    const records = partitions.reduce((total, partition) => total + (partition.lag_records || 0), 0);
+    const seconds = Math.max(...partitions.map((partition) => partition.lag_seconds || 0));
+    return lagOf(records, seconds);
+  }
+
+  detail(stream) {
+    const partitions = this.partitions.get(stream.name) ?? [];
+    if (partitions.length === 0) return h("p", { class: "sub" }, "No partition of this stream is assigned yet.");
+    const head = ["Partition", "Position", "Log end", "Lag"].map((name) => h("th", { scope: "col", class: "num" }, name));
+    const rows = partitions.map((p) =>
+      h("tr", {}, h("th", { scope: "row", class: "num" }, p.partition), ...[whole(p.position), whole(p.log_end), lagOf(p.lag_records, p.lag_seconds)].map((text) => cell("num", text))),
+    );
+    return [
+      h("p", { class: "sub" }, "Table ", code(stream.table ?? "–")),
+      h("table", { class: "inner" }, h("caption", { class: "unseen" }, `Partitions of ${stream.name}`), h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
+    ];
+  }
+}

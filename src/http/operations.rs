@@ -1,0 +1,135 @@
+//! The running system: its tree, commands to it, its events and measurements, health.
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+    web::{Data, Path, Payload, ReqData, ServiceConfig},
+};
+use serde_json::{Value, json};
+use streamward_core::ports::{InjectedFault, OpsCommand};
+
+use super::{
+    Answer, HttpState, access::Caller, get, list, params::Params, post, problem::Problem, records, streams::MAX_LIMIT,
+    whole,
+};
+
+/// A command's body is one small object.
+const MAX_COMMAND_BYTES: usize = 4_096;
+const MAX_FAULT_TIMES: u32 = 1_000;
+const MAX_STALL_MS: u64 = 10 * 60_000;
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(get("/api/v1/supervision/tree", tree))
+        .service(post("/api/v1/supervision/{path:.+}/{command:restart|pause|resume|drain|inject}", command))
+        .service(get("/api/v1/events", events))
+        .service(get("/api/v1/topology", topology))
+        .service(get("/api/v1/topics", topics))
+        .service(get("/api/v1/lag", lag))
+        .service(get("/health/live", live))
+        .service(get("/health/ready", ready))
+        .service(get("/metrics", metrics));
+}
+
+/// The supervision tree.
+#[utoipa::path(get, path = "/api/v1/supervision/tree", tag = "operations", responses((status = 200, description = "Nested `{path, kind, state, generation, restarts, since, last_exit, inbox, children}`")))]
+pub async fn tree(state: Data<HttpState>) -> Answer {
+    Ok(HttpResponse::Ok().json(state.operations.tree().await?))
+}
+
+/// Commands one node of the tree; `inject` takes `{"fault": "panic|error|stall", "times", "millis"}`.
+#[utoipa::path(post, path = "/api/v1/supervision/{path}/{command}", tag = "operations",
+    params(
+        ("path" = String, Path, description = "Path of the node, with its slashes"),
+        ("command" = String, Path, description = "restart, pause, resume, drain or inject"),
+    ),
+    responses(
+        (status = 200, description = "The node's new state"),
+        (status = 403, description = "Drills are off"),
+        (status = 404, description = "No such node"),
+        (status = 409, description = "The node cannot do it now"),
+    ))]
+pub async fn command(
+    state: Data<HttpState>,
+    target: Path<(String, String)>,
+    caller: ReqData<Caller>,
+    payload: Payload,
+) -> Answer {
+    let (path, name) = target.into_inner();
+    let command = match name.as_str() {
+        "restart" => OpsCommand::Restart,
+        "pause" => OpsCommand::Pause,
+        "resume" => OpsCommand::Resume,
+        "drain" => OpsCommand::Drain,
+        _ => OpsCommand::Inject(fault(payload).await?),
+    };
+    let answer = state.operations.command(&path, command, &caller.name).await?;
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+async fn fault(payload: Payload) -> Result<InjectedFault, Problem> {
+    let body = records::read(payload, MAX_COMMAND_BYTES).await?;
+    let fault: InjectedFault =
+        serde_json::from_slice(&body).map_err(|error| records::body_fault("json_invalid", error.to_string(), None))?;
+    if !(1..=MAX_FAULT_TIMES).contains(&fault.times) || fault.millis > MAX_STALL_MS {
+        let msg = format!("times is 1 to {MAX_FAULT_TIMES}, millis at most {MAX_STALL_MS}");
+        return Err(records::body_fault("value_error", msg, None));
+    }
+    Ok(fault)
+}
+
+/// What happened in the tree, oldest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "operations",
+    params(
+        ("after" = Option<u64>, Query, description = "Only events with a higher `seq`"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most events, default 100"),
+    ),
+    responses((status = 200, description = "`{total, count, next, events}`"), (status = 422, description = "A parameter is wrong")))]
+pub async fn events(state: Data<HttpState>, mut params: Params) -> Answer {
+    let after = params.sequence("after");
+    let limit = params.integer("limit", 100, 1..=MAX_LIMIT);
+    params.finish()?;
+    let events = state.operations.events(after, limit).await?;
+    Ok(list("events", whole(events), |event| event))
+}
+
+/// Streams, pipelines and sinks, and how they are connected.
+#[utoipa::path(get, path = "/api/v1/topology", tag = "operations", responses((status = 200, description = "The topology")))]
+pub async fn topology(state: Data<HttpState>) -> Answer {
+    Ok(HttpResponse::Ok().json(state.operations.topology().await?))
+}
+
+/// Topics of the broker.
+#[utoipa::path(get, path = "/api/v1/topics", tag = "operations", responses((status = 200, description = "`{total, count, next, topics}`")))]
+pub async fn topics(state: Data<HttpState>) -> Answer {
+    Ok(list("topics", whole(state.operations.topics().await?), |topic| topic))
+}
+
+/// How far each partition is behind, in records and seconds.
+#[utoipa::path(get, path = "/api/v1/lag", tag = "operations", responses((status = 200, description = "`{total, count, next, lag}`")))]
+pub async fn lag(state: Data<HttpState>) -> Answer {
+    Ok(list("lag", whole(state.operations.lag().await?), |partition| partition))
+}
+
+/// Whether the process answers.
+#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, description = "It does")))]
+pub async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "live"}))
+}
+
+/// Whether it should get traffic.
+#[utoipa::path(get, path = "/health/ready", tag = "operations", responses((status = 200, description = "It should"), (status = 503, description = "It should not; `reasons` says why")))]
+pub async fn ready(state: Data<HttpState>) -> HttpResponse {
+    let readiness = state.operations.readiness();
+    let (status, word) =
+        if readiness.ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    let body: Value = json!({"status": word, "ready": readiness.ready, "reasons": readiness.reasons});
+    HttpResponse::build(status).json(body)
+}
+
+/// Measurements in Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "Prometheus text format", content_type = "text/plain")))]
+pub async fn metrics(state: Data<HttpState>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, METRICS_TYPE)).body(state.operations.metrics_text())
+}

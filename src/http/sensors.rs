@@ -1,0 +1,119 @@
+//! The routes of the project that Streamward replaces: parameters, defaults, limits and body fields are its own, so
+//! that an existing dashboard keeps working.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{Data, ServiceConfig},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use streamward_core::ports::{Counting, PageRequest, RowQuery, StatsQuery, StreamStats};
+
+use super::{Answer, HttpState, assets, get, params::Params, time_text};
+
+const STREAM: &str = "sensors";
+const MAX_LIMIT: u32 = 100;
+const MAX_MINUTES: u32 = 1440;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(get("/", root))
+        .service(get("/api/v1/sensors/latest", latest))
+        .service(get("/api/v1/sensors/stats", stats))
+        .service(get("/api/v1/sensors/anomalies", anomalies));
+}
+
+/// Health in the reference's shape, or the console for browsers.
+#[utoipa::path(get, path = "/", tag = "compatible", responses((status = 200, description = "`{status, service, timestamp}`, or the console where `Accept` asks for HTML")))]
+pub async fn root(request: HttpRequest) -> Answer {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("text/html")) {
+        return assets::index(&request);
+    }
+    let timestamp = format!("{:.3}", Timestamp::now());
+    Ok(HttpResponse::Ok().json(json!({"status": "healthy", "service": "streaming-api", "timestamp": timestamp})))
+}
+
+/// Newest readings by event time that match.
+#[utoipa::path(get, path = "/api/v1/sensors/latest", tag = "compatible",
+    params(
+        ("sensor_id" = Option<String>, Query, description = "Only this sensor"),
+        ("sensor_type" = Option<String>, Query, description = "Only this type"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Most readings, default 10"),
+    ),
+    responses((status = 200, description = "`{count, readings}`"), (status = 422, description = "A parameter is out of its limits")))]
+pub async fn latest(state: Data<HttpState>, mut params: Params) -> Answer {
+    let limit = params.integer("limit", 10, 1..=MAX_LIMIT);
+    let query = row_query(&params, &["sensor_id", "sensor_type"], limit);
+    params.finish()?;
+    let page = state.reads.latest(query).await?;
+    Ok(HttpResponse::Ok().json(json!({"count": page.items.len(), "readings": page.items, "next": page.next})))
+}
+
+/// Newest readings with the anomaly label.
+#[utoipa::path(get, path = "/api/v1/sensors/anomalies", tag = "compatible",
+    params(
+        ("sensor_type" = Option<String>, Query, description = "Only this type"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Most readings, default 20"),
+    ),
+    responses((status = 200, description = "`{count, anomalies}`"), (status = 422, description = "A parameter is out of its limits")))]
+pub async fn anomalies(state: Data<HttpState>, mut params: Params) -> Answer {
+    let limit = params.integer("limit", 20, 1..=MAX_LIMIT);
+    let query = row_query(&params, &["sensor_type"], limit);
+    params.finish()?;
+    let page = state.reads.anomalies(query).await?;
+    Ok(HttpResponse::Ok().json(json!({"count": page.items.len(), "anomalies": page.items, "next": page.next})))
+}
+
+/// Totals over the last minutes of event time.
+#[utoipa::path(get, path = "/api/v1/sensors/stats", tag = "compatible",
+    params(("time_window_minutes" = Option<u32>, Query, minimum = 1, maximum = 1440, description = "How far back, default 60")),
+    responses((status = 200, description = "`{total_messages, messages_per_second, active_sensors, anomaly_count, avg_value}`"), (status = 422, description = "A parameter is out of its limits")))]
+pub async fn stats(state: Data<HttpState>, mut params: Params) -> Answer {
+    let (minutes, now_ms) = (minutes(&mut params), now_ms());
+    params.finish()?;
+    let stats = state.reads.stats(StatsQuery { stream: STREAM.to_owned(), minutes, now_ms }).await?;
+    let mut body = common_stats(&stats, minutes, now_ms);
+    body["total_messages"] = stats.records.into();
+    body["messages_per_second"] = rounded(per_second(&stats, now_ms)).into();
+    body["active_sensors"] = stats.active_keys.into();
+    body["anomaly_count"] = stats.anomalies.into();
+    body["avg_value"] = rounded(stats.mean.unwrap_or(0.0)).into();
+    Ok(HttpResponse::Ok().json(body))
+}
+
+fn row_query(params: &Params, columns: &[&str], limit: u32) -> RowQuery {
+    let given = columns.iter().filter_map(|column| params.text(column).map(|text| ((*column).to_owned(), text)));
+    RowQuery {
+        stream: STREAM.to_owned(),
+        key: None,
+        filters: given.collect(),
+        page: PageRequest { limit, cursor: params.text("cursor"), counting: Counting::Skip },
+    }
+}
+
+/// The parameter of `stats`.
+pub fn minutes(params: &mut Params) -> u32 {
+    params.integer("time_window_minutes", 60, 1..=MAX_MINUTES)
+}
+
+/// The present, in milliseconds since 1970 (UTC).
+pub fn now_ms() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
+/// What `stats` of any stream have.
+pub fn common_stats(stats: &StreamStats, minutes: u32, now_ms: i64) -> Value {
+    json!({"time_window_minutes": minutes, "from": time_text(stats.from_ms), "to": time_text(now_ms)})
+}
+
+/// Records per second over the whole range, which begins with a minute.
+pub fn per_second(stats: &StreamStats, now_ms: i64) -> f64 {
+    stats.records as f64 / ((now_ms - stats.from_ms).max(1) as f64 / 1000.0)
+}
+
+/// Two decimals.
+pub fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}

@@ -1,0 +1,149 @@
+//! Reads of any stream.
+
+use actix_web::{
+    HttpResponse,
+    web::{Data, Path, ServiceConfig},
+};
+use serde_json::{Value, json};
+use streamward_core::{
+    ports::{Counting, PageRequest, RowQuery, StatsQuery, StreamSummary, WindowQuery},
+    schema::Kind,
+};
+
+use super::{Answer, HttpState, get, list, params::Params, problem::Problem, sensors, time_text, whole};
+
+/// Most items of a page.
+pub const MAX_LIMIT: u32 = 500;
+const DEFAULT_LIMIT: u32 = 50;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(get("/api/v1/streams", streams))
+        .service(get("/api/v1/streams/{stream}/latest", latest))
+        .service(get("/api/v1/streams/{stream}/anomalies", anomalies))
+        .service(get("/api/v1/streams/{stream}/stats", stats))
+        .service(get("/api/v1/streams/{stream}/windows", windows));
+}
+
+/// All streams: their columns, windows and what is stored of them.
+#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`")))]
+pub async fn streams(state: Data<HttpState>) -> Answer {
+    let streams = state.reads.streams().await?;
+    Ok(list("streams", whole(streams.iter().map(shown).collect()), |stream| stream))
+}
+
+fn shown(summary: &StreamSummary) -> Value {
+    let table = &summary.table;
+    let columns: Vec<_> = table
+        .columns
+        .iter()
+        .map(|column| json!({"name": column.name, "type": type_name(&column.kind), "nullable": column.nullable}))
+        .collect();
+    let name = |index: usize| table.columns[index].name.as_str();
+    json!({
+        "name": &*table.stream, "topic": &*table.topic, "table": table.table, "key": name(table.key),
+        "event_time": name(table.event_time), "measure": table.measure.map(name),
+        "anomaly": table.anomaly.map(name), "columns": columns, "windows": summary.windows,
+        "stored": summary.stored, "dead": summary.dead, "filtered": summary.filtered,
+        "newest": summary.newest_event_ms.map(time_text),
+    })
+}
+
+fn type_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Boolean => "boolean",
+        Kind::Int => "int",
+        Kind::Long => "long",
+        Kind::Float => "float",
+        Kind::Double => "double",
+        Kind::String => "string",
+        Kind::Enum(_) => "enum",
+        Kind::Timestamp => "timestamp",
+    }
+}
+
+/// Newest records by event time.
+#[utoipa::path(get, path = "/api/v1/streams/{stream}/latest", tag = "streams",
+    params(
+        ("stream" = String, Path, description = "Name of the stream"),
+        ("key" = Option<String>, Query, description = "Only records of this key; indexed columns filter by their names too"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50"),
+        ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
+    ),
+    responses((status = 200, description = "`{total, count, next, records}`"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
+pub async fn latest(state: Data<HttpState>, stream: Path<String>, params: Params) -> Answer {
+    let query = row_query(stream.into_inner(), params)?;
+    Ok(list("records", state.reads.latest(query).await?, Value::Object))
+}
+
+/// Newest records with the anomaly label.
+#[utoipa::path(get, path = "/api/v1/streams/{stream}/anomalies", tag = "streams",
+    params(
+        ("stream" = String, Path, description = "Name of the stream"),
+        ("key" = Option<String>, Query, description = "Only records of this key; indexed columns filter by their names too"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50"),
+        ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
+    ),
+    responses((status = 200, description = "`{total, count, next, anomalies}`"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
+pub async fn anomalies(state: Data<HttpState>, stream: Path<String>, params: Params) -> Answer {
+    let query = row_query(stream.into_inner(), params)?;
+    Ok(list("anomalies", state.reads.anomalies(query).await?, Value::Object))
+}
+
+/// Totals over the last minutes of event time.
+#[utoipa::path(get, path = "/api/v1/streams/{stream}/stats", tag = "streams",
+    params(
+        ("stream" = String, Path, description = "Name of the stream"),
+        ("time_window_minutes" = Option<u32>, Query, minimum = 1, maximum = 1440, description = "How far back, default 60"),
+    ),
+    responses((status = 200, description = "`{total_records, records_per_second, active_keys, anomaly_count, avg_measure}`"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
+pub async fn stats(state: Data<HttpState>, stream: Path<String>, mut params: Params) -> Answer {
+    let (minutes, now_ms) = (sensors::minutes(&mut params), sensors::now_ms());
+    params.finish()?;
+    let stats = state.reads.stats(StatsQuery { stream: stream.into_inner(), minutes, now_ms }).await?;
+    let mut body = sensors::common_stats(&stats, minutes, now_ms);
+    body["total_records"] = stats.records.into();
+    body["records_per_second"] = sensors::rounded(sensors::per_second(&stats, now_ms)).into();
+    body["active_keys"] = stats.active_keys.into();
+    body["anomaly_count"] = stats.anomalies.into();
+    body["avg_measure"] = stats.mean.map(sensors::rounded).into();
+    Ok(HttpResponse::Ok().json(body))
+}
+
+/// Window results, newest first.
+#[utoipa::path(get, path = "/api/v1/streams/{stream}/windows", tag = "streams",
+    params(
+        ("stream" = String, Path, description = "Name of the stream"),
+        ("window" = Option<String>, Query, description = "Name of the window; needed where the stream has several"),
+        ("from" = Option<String>, Query, description = "Earliest start, RFC 3339 or milliseconds since 1970, inclusive"),
+        ("to" = Option<String>, Query, description = "Latest start, exclusive"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most windows, default 50; columns of the group filter by their names"),
+        ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
+    ),
+    responses((status = 200, description = "`{total, count, next, windows}`"), (status = 404, description = "No such stream or window"), (status = 422, description = "A parameter is wrong")))]
+pub async fn windows(state: Data<HttpState>, stream: Path<String>, mut params: Params) -> Answer {
+    let query = WindowQuery {
+        stream: stream.into_inner(),
+        window: params.text("window"),
+        from_ms: params.time_ms("from"),
+        to_ms: params.time_ms("to"),
+        group: params.others(&["window", "from", "to", "limit", "cursor", "access_token"]),
+        page: page_request(&mut params),
+    };
+    params.finish()?;
+    Ok(list("windows", state.reads.windows(query).await?, Value::Object))
+}
+
+/// `limit` and `cursor` of a list.
+pub fn page_request(params: &mut Params) -> PageRequest {
+    let limit = params.integer("limit", DEFAULT_LIMIT, 1..=MAX_LIMIT);
+    PageRequest { limit, cursor: params.text("cursor"), counting: Counting::Bounded }
+}
+
+fn row_query(stream: String, mut params: Params) -> Result<RowQuery, Problem> {
+    let page = page_request(&mut params);
+    let filters = params.others(&["key", "limit", "cursor", "access_token"]);
+    let key = params.text("key");
+    params.finish()?;
+    Ok(RowQuery { stream, key, filters, page })
+}

@@ -1,0 +1,111 @@
+//! Host, Origin, tokens and roles.
+
+use super::{
+    super::{
+        HttpSettings,
+        access::{Access, AccessToken, HostRule, Role},
+    },
+    client::{Reply, Running},
+};
+
+const RECORDS: &str = "/api/v1/streams/sensors/records";
+const INJECT: &str = "/api/v1/supervision/root/lane/inject";
+
+fn with_tokens() -> Running {
+    let token = |name: &str, role| AccessToken { name: name.to_owned(), role, secret: format!("{name}-secret") };
+    let tokens = vec![token("vera", Role::Viewer), token("otto", Role::Operator), token("ada", Role::Admin)];
+    let hosts = HostRule::new(["Streams.Example".to_owned()]);
+    Running::with(HttpSettings { access: Access { hosts, tokens }, ..HttpSettings::default() })
+}
+
+fn as_user(server: &Running, user: &str, method: &str, path: &str, body: &str) -> Reply {
+    server.call(method, path, &[("Authorization", &format!("Bearer {user}-secret"))], body)
+}
+
+#[test]
+fn a_foreign_host_or_origin_may_not_change_state() {
+    let server = Running::start();
+    let post = |headers: &[(&str, &str)]| server.call("POST", RECORDS, headers, "{\"a\":1}").status;
+    assert_eq!(post(&[]), 202);
+    for host in ["localhost:8000", "LOCALHOST", "127.0.0.1:1", "127.1.2.3", "[::1]:8000"] {
+        assert_eq!(post(&[("Host", host)]), 202, "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "10.0.0.1", ""] {
+        assert_eq!(post(&[("Host", host)]), 403, "{host}");
+    }
+    assert_eq!(post(&[("Origin", "http://localhost:3000")]), 202);
+    for origin in ["http://evil.example", "null", "https://127.0.0.1.evil.example"] {
+        assert_eq!(post(&[("Origin", origin)]), 403, "{origin}");
+    }
+    let read = server.call("GET", "/api/v1/sensors/latest", &[("Host", "evil.example")], "");
+    assert_eq!(read.status, 200, "reads are left to the browser's own rules");
+}
+
+#[test]
+fn configured_hosts_are_ours_too() {
+    let server = with_tokens();
+    let headers = [("Authorization", "Bearer otto-secret"), ("Host", "streams.example:443")];
+    assert_eq!(server.call("POST", RECORDS, &headers, "{\"a\":1}").status, 202);
+}
+
+#[test]
+fn pages_of_our_origins_may_read_and_ask_first() {
+    let server = Running::start();
+    let ours = [("Origin", "http://localhost:3000")];
+    let reply = server.call("GET", "/api/v1/sensors/latest", &ours, "");
+    assert_eq!(reply.header("access-control-allow-origin"), Some("http://localhost:3000"));
+    assert_eq!(server.call("OPTIONS", RECORDS, &ours, "").status, 204);
+    let foreign = server.call("GET", "/api/v1/sensors/latest", &[("Origin", "http://evil.example")], "");
+    assert_eq!(foreign.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn with_tokens_every_route_with_data_needs_one() {
+    let server = with_tokens();
+    for path in ["/api/v1/sensors/latest", "/metrics", "/api/v1/supervision/tree", "/nothing"] {
+        let reply = server.get(path);
+        assert_eq!(reply.status, 401, "{path}");
+        assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+    }
+    for path in ["/", "/health/live", "/health/ready", "/console/", "/docs/", "/openapi.json"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    for wrong in ["Bearer nobody", "Bearer ", "Basic vera-secret", "vera-secret"] {
+        let headers = [("Authorization", wrong)];
+        assert_eq!(server.call("GET", "/api/v1/lag", &headers, "").status, 401, "{wrong}");
+    }
+}
+
+#[test]
+fn each_role_may_do_what_it_should() {
+    let server = with_tokens();
+    let cases = [("vera", [200, 403, 403]), ("otto", [200, 202, 403]), ("ada", [200, 202, 200])];
+    for (user, expected) in cases {
+        let read = as_user(&server, user, "GET", "/api/v1/lag", "").status;
+        let append = as_user(&server, user, "POST", RECORDS, "{\"a\":1}").status;
+        let inject = as_user(&server, user, "POST", INJECT, r#"{"fault": "panic"}"#).status;
+        assert_eq!([read, append, inject], expected, "{user}");
+    }
+    assert!(server.fake.asked().starts_with("ada: root/lane"), "the audit gets the name");
+}
+
+#[test]
+fn a_socket_takes_its_token_from_the_query_or_a_sub_protocol() {
+    let server = with_tokens();
+    let open = |path: &str, headers: &[(&str, &str)]| server.socket(path, headers).1;
+    assert!(open("/ws/sensors", &[]).starts_with("HTTP/1.1 401"));
+    assert!(open("/ws/sensors?access_token=vera-secret", &[]).starts_with("HTTP/1.1 101"));
+    let alone = open("/ws/sensors", &[("Sec-WebSocket-Protocol", "bearer.vera-secret")]);
+    assert!(alone.contains("sec-websocket-protocol: bearer.vera-secret"), "{alone}");
+    let named = open("/ws/sensors", &[("Sec-WebSocket-Protocol", "bearer.vera-secret, streamward.v1")]);
+    assert!(named.contains("sec-websocket-protocol: streamward.v1"), "{named}");
+    let query = server.get("/api/v1/lag?access_token=vera-secret");
+    assert_eq!(query.status, 401, "tokens in addresses end up in logs: only sockets, which cannot do otherwise");
+}
+
+#[test]
+fn a_secret_is_not_printed() {
+    let token = AccessToken { name: "ada".to_owned(), role: Role::Admin, secret: "hidden".to_owned() };
+    assert!(!format!("{token:?}").contains("hidden"));
+}

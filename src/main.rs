@@ -1,0 +1,7 @@
+//! The command `streamward`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    streamward::cli::main()
+}

@@ -1,0 +1,299 @@
+//! From configuration to compiled streams and pipelines; every fault at once, at its place in the file.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use streamward_core::{
+    decode::{DecodeLimits, Format},
+    partition::{PipelinePlan, PipelineSpec, StepSpec},
+    rule::RuleSpec,
+    schema::{Kind, StreamSchema},
+    table::{Column, StreamTable},
+    window::{Limits, WindowColumn, WindowPlan, WindowSpec},
+};
+
+use crate::{
+    adapters::sql::{Layout, ddl::WindowTable, read::WindowReads},
+    config::{Fault, Faults, Loaded, PipelineConfig, RecordFormat, Severity, Step, StreamConfig},
+};
+
+/// Column that labels anomalies, where a stream has it.
+const ANOMALY: &str = "anomaly";
+/// Column that `stats` averages unless the stream names another.
+const MEASURE: &str = "value";
+
+/// Everything that the configuration asks to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub streams: Vec<StreamSetup>,
+    pub pipelines: Vec<PipelineSetup>,
+}
+
+/// A stream with its parsed schema.
+#[derive(Debug, Clone)]
+pub struct StreamSetup {
+    pub name: Arc<str>,
+    pub topic: Arc<str>,
+    pub key: String,
+    pub event_time: String,
+    pub schema: Arc<StreamSchema>,
+    pub table: StreamTable,
+    pub format: Format,
+    pub limits: DecodeLimits,
+    pub config: StreamConfig,
+}
+
+/// A pipeline with its compiled steps.
+#[derive(Debug, Clone)]
+pub struct PipelineSetup {
+    pub name: Arc<str>,
+    /// Place of its stream in [`Plan::streams`].
+    pub stream: usize,
+    pub plan: Arc<PipelinePlan>,
+    pub config: PipelineConfig,
+}
+
+impl Plan {
+    /// The stream of that name.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<&StreamSetup> {
+        self.streams.iter().find(|stream| &*stream.name == name)
+    }
+
+    /// Table of each pipeline's stream, by the pipeline's name.
+    #[must_use]
+    pub fn tables(&self) -> BTreeMap<String, String> {
+        let table = |pipeline: &PipelineSetup| {
+            (pipeline.name.to_string(), self.streams[pipeline.stream].table.table.clone())
+        };
+        self.pipelines.iter().map(table).collect()
+    }
+
+    /// Tables of streams that reads may ask for.
+    #[must_use]
+    pub fn tables_to_read(&self) -> Vec<StreamTable> {
+        self.streams.iter().map(|stream| stream.table.clone()).collect()
+    }
+
+    /// Tables of windows that reads may ask for.
+    #[must_use]
+    pub fn windows_to_read(&self) -> Vec<WindowReads> {
+        let reads = |table: WindowTable| WindowReads {
+            window: table.window,
+            stream: table.stream,
+            group: table.group,
+            columns: table.values,
+        };
+        self.layout().windows.into_iter().map(reads).collect()
+    }
+
+    /// The tables that storage must have.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let windows = self.pipelines.iter().flat_map(|pipeline| {
+            let stream = self.streams[pipeline.stream].name.clone();
+            pipeline.plan.windows().map(move |window| window_table(window, stream.clone()))
+        });
+        let sinks = self
+            .pipelines
+            .iter()
+            .map(|pipeline| (pipeline.name.clone(), self.streams[pipeline.stream].name.clone()));
+        Layout {
+            streams: self.streams.iter().map(|stream| stream.table.clone()).collect(),
+            windows: windows.collect(),
+            sinks: sinks.collect(),
+        }
+    }
+}
+
+fn window_table(window: &WindowPlan, stream: Arc<str>) -> WindowTable {
+    let column = |column: &WindowColumn| Column {
+        name: column.name.clone(),
+        kind: column.kind.clone(),
+        nullable: false,
+    };
+    WindowTable {
+        window: window.name().clone(),
+        stream,
+        group: window.group_columns().iter().map(column).collect(),
+        values: window.columns().iter().map(column).collect(),
+    }
+}
+
+/// Compiles every stream and pipeline.
+///
+/// # Errors
+/// Every fault of every schema and expression.
+pub fn compile(loaded: &Loaded) -> Result<Plan, Faults> {
+    let mut faults = Vec::new();
+    let mut streams = Vec::new();
+    for (name, config) in &loaded.config.streams {
+        match stream(loaded, name, config) {
+            Ok(setup) => streams.push(setup),
+            Err(found) => faults.extend(found),
+        }
+    }
+    let mut pipelines = Vec::new();
+    for (name, config) in &loaded.config.pipelines {
+        // A pipeline whose stream has faults is checked when they are gone.
+        let Some(stream) = streams.iter().position(|stream| *stream.name == *config.from) else { continue };
+        match pipeline(loaded, name, config, &streams[stream]) {
+            Ok(plan) => pipelines.push(PipelineSetup {
+                name: name.as_str().into(),
+                stream,
+                plan: Arc::new(plan),
+                config: config.clone(),
+            }),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() { Ok(Plan { streams, pipelines }) } else { Err(Faults(faults)) }
+}
+
+fn stream(loaded: &Loaded, name: &str, config: &StreamConfig) -> Result<StreamSetup, Vec<Fault>> {
+    let place = |key: &str| format!("streams.{name}.{key}");
+    let fault = |key: &str, message: String| loaded.fault_at(&place(key), message);
+    let text = loaded.schemas().read(config).map_err(|error| vec![fault("schema", error.to_string())])?;
+    let schema = StreamSchema::parse(&text).map_err(|error| vec![fault("schema", error.to_string())])?;
+    let mut faults = Vec::new();
+    let mut column = |key: &str, column: &str| {
+        let found = schema.column_index(column);
+        if found.is_none() {
+            let columns: Vec<&str> = schema.fields.iter().map(|field| field.column.as_str()).collect();
+            faults.push(fault(key, format!("the schema has no field {column}; it has {}", columns.join(", "))));
+        }
+        found.unwrap_or(0)
+    };
+    let (key, event_time) = (column("key", &config.key), column("event_time", &config.event_time));
+    let mut indexes = vec![key];
+    for (place, name) in config.indexes.iter().enumerate() {
+        let index = column(&format!("indexes.{place}"), name);
+        if !indexes.contains(&index) {
+            indexes.push(index);
+        }
+    }
+    let measure = match &config.measure {
+        Some(measure) => Some(column("measure", measure)),
+        None => schema.column_index(MEASURE).filter(|index| is_number(&schema.fields[*index].kind)),
+    };
+    if faults.is_empty() && !matches!(schema.fields[event_time].kind, Kind::Timestamp) {
+        faults.push(fault("event_time", "the event time must be a timestamp-millis field".to_owned()));
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let anomaly =
+        schema.column_index(ANOMALY).filter(|index| matches!(schema.fields[*index].kind, Kind::Boolean));
+    let stream: Arc<str> = name.into();
+    let topic: Arc<str> = config.topic(name).into();
+    let table = StreamTable {
+        stream: stream.clone(),
+        topic: topic.clone(),
+        table: config.table.clone().unwrap_or_else(|| table_name(&schema.name)),
+        columns: StreamTable::columns_of(&schema),
+        key,
+        event_time,
+        measure,
+        anomaly,
+        indexes,
+    };
+    Ok(StreamSetup {
+        name: stream,
+        topic,
+        key: schema.fields[key].column.clone(),
+        event_time: schema.fields[event_time].column.clone(),
+        schema: Arc::new(schema),
+        table,
+        format: match config.format {
+            RecordFormat::Auto => Format::Auto,
+            RecordFormat::Json => Format::Json,
+            RecordFormat::Avro => Format::Avro,
+        },
+        limits: DecodeLimits { max_record_bytes: config.max_record.as_usize() },
+        config: config.clone(),
+    })
+}
+
+fn is_number(kind: &Kind) -> bool {
+    matches!(kind, Kind::Int | Kind::Long | Kind::Float | Kind::Double)
+}
+
+/// `com.streaming.sensor.SensorReading` → `sensor_readings`.
+fn table_name(schema: &str) -> String {
+    let name = schema.rsplit('.').next().unwrap_or(schema);
+    let mut table = String::with_capacity(name.len() + 4);
+    for (index, letter) in name.char_indices() {
+        if letter.is_ascii_uppercase() && index > 0 {
+            table.push('_');
+        }
+        table.push(letter.to_ascii_lowercase());
+    }
+    if !table.ends_with('s') {
+        table.push('s');
+    }
+    table
+}
+
+fn pipeline(
+    loaded: &Loaded,
+    name: &str,
+    config: &PipelineConfig,
+    stream: &StreamSetup,
+) -> Result<PipelinePlan, Vec<Fault>> {
+    let spec = PipelineSpec {
+        steps: config.steps.iter().map(step).collect(),
+        event_time: stream.event_time.clone(),
+        key: stream.key.clone(),
+        measure: stream.table.measure.map(|index| stream.table.columns[index].name.clone()),
+        anomaly: stream.table.anomaly.map(|index| stream.table.columns[index].name.clone()),
+        out_of_orderness: stream.config.out_of_orderness.into(),
+        max_ahead: Some(stream.config.max_ahead.into()),
+        limits: Limits::default(),
+    };
+    PipelinePlan::compile(&spec, stream.schema.clone()).map_err(|faults| {
+        let fault = |fault: &streamward_core::partition::PlanError| {
+            loaded.fault_at(&format!("pipelines.{name}.{}", fault.path), fault.message.clone())
+        };
+        faults.iter().map(fault).collect()
+    })
+}
+
+fn step(step: &Step) -> StepSpec {
+    match step {
+        Step::Filter(expression) => StepSpec::Filter(expression.clone()),
+        Step::Window(window) => StepSpec::Window(WindowSpec {
+            name: window.name.clone(),
+            size: window.tumbling.into(),
+            allowed_lateness: window.allowed_lateness.into(),
+            group_by: window.group_by.clone(),
+            select: window.select.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
+        }),
+        Step::Rule(rule) => StepSpec::Rule(RuleSpec {
+            name: rule.name.clone(),
+            when: rule.when.clone(),
+            severity: severity(rule.severity).to_owned(),
+            hold_for: rule.hold.into(),
+            cooldown: rule.cooldown.into(),
+            resolve_after: None,
+        }),
+    }
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table_name;
+
+    #[test]
+    fn tables_are_named_after_the_record() {
+        assert_eq!(table_name("com.streaming.sensor.SensorReading"), "sensor_readings");
+        assert_eq!(table_name("SeriesReading"), "series_readings");
+        assert_eq!(table_name("News"), "news");
+    }
+}

@@ -1,0 +1,237 @@
+//! Recounts the log against the database: every offset is stored, dead, filtered, or in a declared gap, exactly once.
+//!
+//! Per partition over [max(log start, retention floor), position). It cannot see what the broker itself lost, and it does
+//! not judge records again: what was filtered is taken from the ranges stored with the position.
+
+use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
+
+use serde::Serialize;
+
+use crate::adapters::{
+    kafka::{KafkaSettings, admin::LogInspector},
+    sql::audit::{Audit, StoredPosition},
+};
+
+/// Offsets compared at a time: bounds the memory.
+const CHUNK: i64 = 200_000;
+/// Offsets named one by one in a report.
+const MAX_NAMED: usize = 20;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The result of a recount.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// No partition differs.
+    pub ok: bool,
+    pub records: u64,
+    pub stored: u64,
+    pub dead: u64,
+    pub filtered: u64,
+    /// Records behind the stored position: not yet processed.
+    pub pending: u64,
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// One partition's recount.
+#[derive(Debug, Default, Serialize)]
+pub struct PartitionReport {
+    pub sink: String,
+    pub topic: String,
+    pub partition: i32,
+    /// Offsets compared: from, up to.
+    pub from: i64,
+    pub to: i64,
+    pub records: u64,
+    pub stored: u64,
+    pub dead: u64,
+    pub filtered: u64,
+    pub in_gaps: u64,
+    pub pending: u64,
+    /// In the log, nowhere in the database.
+    pub missing: Difference,
+    /// In more than one place.
+    pub twice: Difference,
+    /// In the database, not in the log.
+    pub unknown: Difference,
+}
+
+/// Offsets that differ.
+#[derive(Debug, Default, Serialize)]
+pub struct Difference {
+    pub count: u64,
+    /// The first few.
+    pub offsets: Vec<i64>,
+}
+
+impl Difference {
+    fn add(&mut self, offset: i64) {
+        self.count += 1;
+        if self.offsets.len() < MAX_NAMED {
+            self.offsets.push(offset);
+        }
+    }
+}
+
+impl PartitionReport {
+    fn differs(&self) -> bool {
+        self.missing.count + self.twice.count + self.unknown.count > 0
+    }
+}
+
+/// Recounts every partition that has a position.
+///
+/// `tables` maps a sink's name to its stream's table.
+///
+/// # Errors
+/// If the database or the cluster does not answer.
+pub async fn verify(
+    database: &Path,
+    kafka: &KafkaSettings,
+    tables: &BTreeMap<String, String>,
+) -> Result<Report, String> {
+    let mut audit = Audit::open(database).await.map_err(|error| format!("open {}: {error}", database.display()))?;
+    let inspector = LogInspector::connect(kafka).map_err(|error| error.to_string())?;
+    let mut report = Report { ok: true, ..Report::default() };
+    for position in audit.positions().await.map_err(|error| error.to_string())? {
+        let Some(table) = tables.get(&position.sink) else { continue };
+        let partition = partition(&mut audit, &inspector, &position, table).await?;
+        report.ok &= !partition.differs();
+        report.records += partition.records;
+        report.stored += partition.stored;
+        report.dead += partition.dead;
+        report.filtered += partition.filtered;
+        report.pending += partition.pending;
+        report.partitions.push(partition);
+    }
+    Ok(report)
+}
+
+async fn partition(
+    audit: &mut Audit,
+    inspector: &LogInspector,
+    position: &StoredPosition,
+    table: &str,
+) -> Result<PartitionReport, String> {
+    let name = format!("{} partition {}", position.topic, position.partition);
+    let bounds = inspector.bounds(&position.topic, position.partition, TIMEOUT);
+    let (low, high) = bounds.map_err(|error| format!("read the bounds of {name}: {error}"))?;
+    let from = low.max(position.retained_from).max(position.first_offset);
+    let to = position.next_offset;
+    let mut report = PartitionReport {
+        sink: position.sink.clone(),
+        topic: position.topic.clone(),
+        partition: position.partition,
+        from,
+        to,
+        pending: u64::try_from(high - to).unwrap_or(0),
+        ..PartitionReport::default()
+    };
+    let mut start = from;
+    while start < to {
+        let range = start..(start + CHUNK).min(to);
+        let mut log = Vec::new();
+        inspector
+            .scan(&position.topic, position.partition, range.clone(), &mut |offset| log.push(offset))
+            .map_err(|error| format!("read {name}: {error}"))?;
+        let fates = fates(audit, position, table, range.clone()).await.map_err(|error| error.to_string())?;
+        compare(&log, &fates, range.clone(), &mut report);
+        start = range.end;
+    }
+    Ok(report)
+}
+
+/// What the database says of a range of offsets.
+#[derive(Default)]
+struct Fates {
+    stored: Vec<i64>,
+    dead: Vec<i64>,
+    filtered: Vec<Range<i64>>,
+    gaps: Vec<Range<i64>>,
+}
+
+async fn fates(
+    audit: &mut Audit,
+    position: &StoredPosition,
+    table: &str,
+    range: Range<i64>,
+) -> Result<Fates, streamward_pipeline::store::StoreError> {
+    Ok(Fates {
+        stored: audit.stored(table, position, range.clone()).await?,
+        dead: audit.dead(position, range.clone()).await?,
+        filtered: audit.ranges(position, "filtered", range.clone()).await?,
+        gaps: audit.ranges(position, "gap", range).await?,
+    })
+}
+
+/// Compares the offsets of the log with their fates, all within `range`.
+fn compare(log: &[i64], fates: &Fates, range: Range<i64>, report: &mut PartitionReport) {
+    let place = |offset: i64| usize::try_from(offset - range.start).unwrap_or(usize::MAX);
+    let mut times = vec![0_u8; place(range.end)];
+    let within = |each: &Range<i64>| each.start.max(range.start)..each.end.min(range.end);
+    report.stored += fates.stored.len() as u64;
+    report.dead += fates.dead.len() as u64;
+    for &offset in fates.stored.iter().chain(&fates.dead) {
+        times[place(offset)] = times[place(offset)].saturating_add(1);
+    }
+    let (mut in_log, mut excused) = (vec![false; times.len()], vec![false; times.len()]);
+    for offset in log {
+        in_log[place(*offset)] = true;
+    }
+    for offset in fates.filtered.iter().flat_map(within) {
+        // A filtered range may span holes of the log.
+        if in_log[place(offset)] {
+            times[place(offset)] = times[place(offset)].saturating_add(1);
+            report.filtered += 1;
+        }
+    }
+    for offset in fates.gaps.iter().flat_map(within) {
+        excused[place(offset)] = true;
+    }
+    report.records += log.len() as u64;
+    for offset in range.clone() {
+        match (in_log[place(offset)], times[place(offset)], excused[place(offset)]) {
+            (true, 0, true) => report.in_gaps += 1,
+            (true, 0, false) => report.missing.add(offset),
+            (false, 1.., _) => report.unknown.add(offset),
+            (_, 2.., _) => report.twice.add(offset),
+            (true, 1, _) | (false, 0, _) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(log: &[i64], fates: &Fates, expect: (u64, u64, u64)) {
+        let mut report = PartitionReport::default();
+        compare(log, fates, 10..20, &mut report);
+        assert_eq!((report.missing.count, report.twice.count, report.unknown.count), expect, "{report:?}");
+    }
+
+    #[test]
+    fn an_exact_database_shows_no_difference() {
+        let fates = Fates { stored: vec![10, 12], dead: vec![13], filtered: vec![14..16], ..Fates::default() };
+        check(&[10, 12, 13, 14, 15], &fates, (0, 0, 0));
+    }
+
+    #[test]
+    fn a_lost_record_is_missing() {
+        check(&[10, 11], &Fates { stored: vec![10], ..Fates::default() }, (1, 0, 0));
+    }
+
+    #[test]
+    fn a_record_both_stored_and_dead_counts_twice() {
+        check(&[10], &Fates { stored: vec![10], dead: vec![10], ..Fates::default() }, (0, 1, 0));
+    }
+
+    #[test]
+    fn a_row_without_a_record_is_unknown() {
+        check(&[10], &Fates { stored: vec![10, 19], ..Fates::default() }, (0, 0, 1));
+    }
+
+    #[test]
+    fn a_declared_gap_excuses_what_was_not_stored() {
+        check(&[10, 11], &Fates { stored: vec![11], gaps: vec![10..11], ..Fates::default() }, (0, 0, 0));
+    }
+}
