@@ -62,9 +62,8 @@ impl Plan {
     /// Table of each pipeline's stream, by the pipeline's name.
     #[must_use]
     pub fn tables(&self) -> BTreeMap<String, String> {
-        let table = |pipeline: &PipelineSetup| {
-            (pipeline.name.to_string(), self.streams[pipeline.stream].table.table.clone())
-        };
+        let table =
+            |pipeline: &PipelineSetup| (pipeline.name.to_string(), self.streams[pipeline.stream].table.table.clone());
         self.pipelines.iter().map(table).collect()
     }
 
@@ -93,10 +92,8 @@ impl Plan {
             let stream = self.streams[pipeline.stream].name.clone();
             pipeline.plan.windows().map(move |window| window_table(window, stream.clone()))
         });
-        let sinks = self
-            .pipelines
-            .iter()
-            .map(|pipeline| (pipeline.name.clone(), self.streams[pipeline.stream].name.clone()));
+        let sinks =
+            self.pipelines.iter().map(|pipeline| (pipeline.name.clone(), self.streams[pipeline.stream].name.clone()));
         Layout {
             streams: self.streams.iter().map(|stream| stream.table.clone()).collect(),
             windows: windows.collect(),
@@ -106,11 +103,8 @@ impl Plan {
 }
 
 fn window_table(window: &WindowPlan, stream: Arc<str>) -> WindowTable {
-    let column = |column: &WindowColumn| Column {
-        name: column.name.clone(),
-        kind: column.kind.clone(),
-        nullable: false,
-    };
+    let column =
+        |column: &WindowColumn| Column { name: column.name.clone(), kind: column.kind.clone(), nullable: false };
     WindowTable {
         window: window.name().clone(),
         stream,
@@ -181,8 +175,7 @@ fn stream(loaded: &Loaded, name: &str, config: &StreamConfig) -> Result<StreamSe
     if !faults.is_empty() {
         return Err(faults);
     }
-    let anomaly =
-        schema.column_index(ANOMALY).filter(|index| matches!(schema.fields[*index].kind, Kind::Boolean));
+    let anomaly = schema.column_index(ANOMALY).filter(|index| matches!(schema.fields[*index].kind, Kind::Boolean));
     let stream: Arc<str> = name.into();
     let topic: Arc<str> = config.topic(name).into();
     let table = StreamTable {

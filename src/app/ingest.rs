@@ -34,8 +34,7 @@ impl KafkaIngest {
     pub fn new(producer: KafkaProducer, streams: &[StreamSetup]) -> Self {
         let target = |stream: &StreamSetup| {
             let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
-            let target =
-                Target { topic: stream.topic.clone(), key: stream.key.clone(), decoder: Mutex::new(decoder) };
+            let target = Target { topic: stream.topic.clone(), key: stream.key.clone(), decoder: Mutex::new(decoder) };
             (stream.name.to_string(), target)
         };
         Self { producer, streams: streams.iter().map(target).collect() }
@@ -63,11 +62,9 @@ impl KafkaIngest {
             .collect();
         match sent.into_iter().find_map(Result::err) {
             None => Ok(placed.into_iter().flatten().collect()),
-            Some(ProduceError::Refused(code)) => Err(IngestError::Unavailable {
-                reason: code.to_string(),
-                retry_after_s: RETRY_AFTER_S,
-                placed,
-            }),
+            Some(ProduceError::Refused(code)) => {
+                Err(IngestError::Unavailable { reason: code.to_string(), retry_after_s: RETRY_AFTER_S, placed })
+            }
             Some(ProduceError::Unavailable(error)) => {
                 Err(IngestError::Unavailable { reason: error.to_string(), retry_after_s: RETRY_AFTER_S, placed })
             }

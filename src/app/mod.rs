@@ -33,7 +33,10 @@ use crate::{
             KafkaSettings,
             admin::{TopicSpec, ensure_topics},
         },
-        sql::{SqlStore, SqliteSettings, Synchronous, read::{ReadSettings, SqliteReads}},
+        sql::{
+            SqlStore, SqliteSettings, Synchronous,
+            read::{ReadSettings, SqliteReads},
+        },
     },
     config::{self, Config, Loaded},
     http::{
@@ -166,6 +169,12 @@ impl App {
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// Records of a pipeline that are behind its stored positions, in this process's lifetime or before.
+    #[must_use]
+    pub fn committed(&self, pipeline: &str) -> u64 {
+        self.parts.committed(pipeline)
     }
 
     /// Waits until everything answers, then writes the ready file.

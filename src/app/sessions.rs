@@ -26,11 +26,7 @@ const FOLDER: &str = "registry";
 ///
 /// # Errors
 /// If a schema is not compatible with what the subject has: the message says why.
-pub fn registry(
-    config: &Config,
-    folder: &NodeFolder,
-    plan: &Plan,
-) -> Result<(Registry, TcpListener), AppError> {
+pub fn registry(config: &Config, folder: &NodeFolder, plan: &Plan) -> Result<(Registry, TcpListener), AppError> {
     let listener = listen("the registry", config.registry.embedded.listen.get())?;
     let registry = Registry::open(&folder.join(FOLDER)).map_err(|error| AppError::open("the registry", error))?;
     for stream in &plan.streams {

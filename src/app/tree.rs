@@ -109,6 +109,13 @@ impl Running {
         readiness(runtime, &self.views, self.serving.load(Ordering::Acquire))
     }
 
+    /// Sum of a pipeline's stored positions.
+    pub fn committed(&self, pipeline: &str) -> u64 {
+        let views = self.views.iter().filter(|view| &*view.name == pipeline);
+        let positions = views.flat_map(|view| view.slots.all()).map(|slot| slot.committed());
+        u64::try_from(positions.sum::<i64>()).unwrap_or(0)
+    }
+
     /// Tells clients that this server is going.
     pub fn stop_serving(&self) {
         self.serving.store(false, Ordering::Release);
@@ -153,13 +160,8 @@ pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
     }
     let serving = Arc::new(AtomicBool::new(true));
     let operations = builder.operations(&views, &serving);
-    let groups = [
-        pipelines,
-        builder.relays()?,
-        builder.edge(Arc::new(operations))?,
-        builder.ops(),
-        builder.simulators()?,
-    ];
+    let groups =
+        [pipelines, builder.relays()?, builder.edge(Arc::new(operations))?, builder.ops(), builder.simulators()?];
     for group in groups {
         let child = ChildSpec::supervisor(group).policy(builder.policy());
         handle.start_child(child).await.map_err(|error| AppError::open("the supervision tree", error))?;
@@ -389,9 +391,11 @@ impl<'a> Builder<'a> {
                 .placement(Placement::pool(SINKS))
                 .policy(self.policy())
         };
-        Ok(SupervisorSpec::new("relays")
-            .child(relay("alerts", FactKind::Alert, &config.alerts.topic))
-            .child(relay("dead-letters", FactKind::DeadLetter, &config.dlq.topic)))
+        Ok(SupervisorSpec::new("relays").child(relay("alerts", FactKind::Alert, &config.alerts.topic)).child(relay(
+            "dead-letters",
+            FactKind::DeadLetter,
+            &config.dlq.topic,
+        )))
     }
 
     fn operations(&self, views: &[PipelineView], serving: &Arc<AtomicBool>) -> LiveOperations {
@@ -458,11 +462,8 @@ impl<'a> Builder<'a> {
         let supervisor = SupervisorSpec::new("simulators");
         let Some(simulator) = self.parts.config.sensor_simulator() else { return Ok(supervisor) };
         let Some(stream) = self.parts.plan.stream(config::SENSORS_STREAM) else { return Ok(supervisor) };
-        let encoder = AvroEncoder::new(
-            &self.parts.registry.0,
-            &format!("{}-value", stream.topic),
-            stream.schema.clone(),
-        );
+        let encoder =
+            AvroEncoder::new(&self.parts.registry.0, &format!("{}-value", stream.topic), stream.schema.clone());
         let shared = Arc::new(SensorsShared {
             config: simulator.clone(),
             topic: stream.topic.clone(),

@@ -1,1 +1,35 @@
-//! Measurements: own server on a temporary folder, open-loop load, JSON reports.
+//! Measurements: own server on a temporary folder, open-loop load through Kafka, reports as JSON.
+//!
+//! Latency counts from the time at which a record was meant to be sent, so that a stall is not hidden by a generator
+//! that waits for it (coordinated omission). Start at [`pipeline`].
+
+pub mod api;
+pub mod floor;
+pub mod latency;
+pub mod load;
+pub mod pipeline;
+pub mod seed;
+pub mod server;
+pub mod websocket;
+
+use serde::Serialize;
+
+/// What a report says about where it was made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    pub cores: usize,
+    pub os: String,
+    pub arch: String,
+}
+
+impl Machine {
+    /// This machine.
+    #[must_use]
+    pub fn here() -> Self {
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+        }
+    }
+}

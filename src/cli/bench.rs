@@ -1,13 +1,157 @@
 //! `streamward bench`: measurements.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::client::Server;
+use crate::bench::{
+    api::{self, ApiReport},
+    pipeline::{self, PipelineBench, PipelineReport},
+    seed,
+};
 
 /// Measure.
 #[derive(Debug, Args)]
-pub struct BenchArgs {}
+pub struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
 
-pub fn bench(_args: &BenchArgs) -> Result<ExitCode, String> {
-    Err("later".to_owned())
+#[derive(Debug, Subcommand)]
+enum What {
+    /// From a load generator through the broker and the pipeline to SQLite and a WebSocket.
+    Pipeline(PipelineArgs),
+    /// Fill a data folder with rows.
+    Seed(SeedArgs),
+    /// Ask every route of a running server.
+    Api(ApiArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward bench pipeline --rate 10000 --seconds 30 --json")]
+struct PipelineArgs {
+    /// Records per second, or max.
+    #[arg(long, default_value = "max")]
+    rate: String,
+    /// How long to send.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Different sensors.
+    #[arg(long, default_value_t = 1000)]
+    keys: u32,
+    /// Seed of the load.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward bench seed --rows 10000000 --data-dir ./seeded")]
+struct SeedArgs {
+    /// Rows to store.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
+    /// Different sensors.
+    #[arg(long, default_value_t = 100)]
+    keys: u32,
+    /// Folder to fill.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward bench api --url http://127.0.0.1:8000 --requests 100 --concurrency 10")]
+struct ApiArgs {
+    #[command(flatten)]
+    server: Server,
+    /// Requests per route.
+    #[arg(long, default_value_t = 100)]
+    requests: usize,
+    /// Requests at a time.
+    #[arg(long, default_value_t = 10)]
+    concurrency: usize,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
+    match &args.what {
+        What::Pipeline(args) => bench_pipeline(args),
+        What::Seed(args) => bench_seed(args),
+        What::Api(args) => bench_api(args),
+    }
+}
+
+fn bench_pipeline(args: &PipelineArgs) -> Result<ExitCode, String> {
+    let rate = match args.rate.as_str() {
+        "max" => None,
+        rate => Some(rate.parse().ok().filter(|rate| *rate > 0.0).ok_or("--rate is a number above 0, or max")?),
+    };
+    let bench = PipelineBench { rate, duration: Duration::from_secs(args.seconds), keys: args.keys, seed: args.seed };
+    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
+    let report = actix::System::new().block_on(pipeline::run(folder.path(), &bench))?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print_pipeline(&report);
+    }
+    let exact = report.records_lost == 0 && report.records_duplicated == 0;
+    Ok(if exact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_pipeline(report: &PipelineReport) {
+    let row = &report.event_to_row_ms;
+    let socket = &report.event_to_websocket_ms;
+    println!(
+        "sent {} stored {} lost {} duplicated {}",
+        report.records_sent, report.records_stored, report.records_lost, report.records_duplicated
+    );
+    println!(
+        "throughput {:.0}/s = {:.2} of the floor of {:.0}/s",
+        report.throughput_per_s,
+        report.throughput_per_s / report.floor_per_s,
+        report.floor_per_s
+    );
+    println!("event → row        p50 {} p95 {} p99 {} max {} ms", row.p50, row.p95, row.p99, row.max);
+    println!("event → WebSocket  p50 {} p95 {} p99 {} max {} ms", socket.p50, socket.p95, socket.p99, socket.max);
+    println!(
+        "CPU {:.2} µs per record, peak memory {:.0} MB, load average before {:.2}",
+        report.cpu_us_per_record, report.rss_peak_mb, report.load_average
+    );
+}
+
+fn bench_seed(args: &SeedArgs) -> Result<ExitCode, String> {
+    let sent = actix::System::new().block_on(seed::run(&args.data_dir, args.rows, args.keys))?;
+    println!("{} rows are in {} after {:.0} s", sent.acknowledged, args.data_dir.display(), sent.seconds);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bench_api(args: &ApiArgs) -> Result<ExitCode, String> {
+    let report = actix::System::new().block_on(api::run(&args.server.url, args.requests, args.concurrency));
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print_api(&report);
+    }
+    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_api(report: &ApiReport) {
+    for route in &report.routes {
+        println!(
+            "{:<60} p50 {:>7.1}  p95 {:>7.1}  max {:>7.1} ms  {} failed",
+            route.route, route.p50, route.p95, route.max, route.failed
+        );
+    }
+    println!("slowest p95 {:.1} ms, load average before {:.2}", report.slowest_p95_ms, report.load_average);
+}
+
+fn print_json(report: &impl Serialize) -> Result<(), String> {
+    println!("{}", serde_json::to_string_pretty(report).map_err(|error| error.to_string())?);
+    Ok(())
 }

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::ConfigSource;
-use crate::{config::{Config, Exposure}, plan};
+use crate::{
+    config::{Config, Exposure},
+    plan,
+};
 
 /// Check the configuration and report every fault at once.
 #[derive(Debug, Args)]

@@ -28,10 +28,9 @@ impl Server {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let mut answer = request
-            .send()
-            .await
-            .map_err(|error| format!("{url} does not answer ({error}): is the server running? give its address with --url"))?;
+        let mut answer = request.send().await.map_err(|error| {
+            format!("{url} does not answer ({error}): is the server running? give its address with --url")
+        })?;
         let status = answer.status();
         let body = answer.body().limit(MAX_ANSWER).await.map_err(|error| format!("read {url}: {error}"))?;
         if !status.is_success() {

@@ -1,10 +1,6 @@
 //! `streamward replay`: writes the records of a file into a stream, through Kafka.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use futures_util::{StreamExt, stream::FuturesUnordered};

@@ -13,7 +13,9 @@ use crate::{
 
 /// Run the server.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  streamward run --data-dir ./data --set http.listen=127.0.0.1:0 --ready-file ready.json")]
+#[command(
+    after_help = "Example:\n  streamward run --data-dir ./data --set http.listen=127.0.0.1:0 --ready-file ready.json"
+)]
 pub struct RunArgs {
     #[command(flatten)]
     source: ConfigSource,

@@ -20,10 +20,7 @@ pub struct NodeConfig {
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self {
-            id: None,
-            data_dir: PathBuf::from("./data"),
-        }
+        Self { id: None, data_dir: PathBuf::from("./data") }
     }
 }
 
@@ -114,10 +111,7 @@ pub struct LogRetention {
 
 impl Default for LogRetention {
     fn default() -> Self {
-        Self {
-            age: Some(HumanDuration::from_secs(7 * 86_400)),
-            size: None,
-        }
+        Self { age: Some(HumanDuration::from_secs(7 * 86_400)), size: None }
     }
 }
 
@@ -141,8 +135,6 @@ pub struct EmbeddedRegistry {
 
 impl Default for EmbeddedRegistry {
     fn default() -> Self {
-        Self {
-            listen: ListenAddr::loopback(8081),
-        }
+        Self { listen: ListenAddr::loopback(8081) }
     }
 }

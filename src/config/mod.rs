@@ -28,23 +28,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use http::{
-    AuthConfig, HttpConfig, LogConfig, LogFormat, LogLevel, Role, TelemetryConfig, TokenConfig,
-    WebSocketConfig,
+    AuthConfig, HttpConfig, LogConfig, LogFormat, LogLevel, Role, TelemetryConfig, TokenConfig, WebSocketConfig,
 };
-pub use kafka::{
-    EmbeddedKafka, EmbeddedRegistry, Fsync, KafkaConfig, LogRetention, NodeConfig, RegistryConfig,
-};
+pub use kafka::{EmbeddedKafka, EmbeddedRegistry, Fsync, KafkaConfig, LogRetention, NodeConfig, RegistryConfig};
 pub use load::{BUILT_IN_NAME, Exposure, Fault, Faults, Loaded, MAX_FAULTS, Sources, parse_set};
 pub use pipelines::{
-    AlertsConfig, BatchConfig, Columns, DlqConfig, PipelineConfig, RuleStep, Severity, Step,
-    Target, WindowStep,
+    AlertsConfig, BatchConfig, Columns, DlqConfig, PipelineConfig, RuleStep, Severity, Step, Target, WindowStep,
 };
 pub use schemas::{SchemaReadError, Schemas};
 pub use secret::{ClientSettings, HIDDEN, Secret, SecretUrl};
 pub use simulators::{SensorSimulator, SensorType, SimulatorFormat, SimulatorsConfig};
-pub use storage::{
-    CommitConfig, RowRetention, SQLITE_FILE, SqliteConfig, StorageConfig, Synchronous,
-};
+pub use storage::{CommitConfig, RowRetention, SQLITE_FILE, SqliteConfig, StorageConfig, Synchronous};
 pub use streams::{OnGap, RecordFormat, StreamConfig};
 pub use supervision::{ActorPolicy, Backoff, DrillsConfig, Intensity, Restart, SupervisionConfig};
 pub use units::{ByteSize, HumanDuration, ListenAddr};
@@ -99,8 +93,7 @@ impl Config {
 
     /// The JSON Schema of the config file, for editors.
     pub fn schema_json() -> String {
-        serde_json::to_string_pretty(&schemars::schema_for!(Self))
-            .expect("a schema is a JSON value already")
+        serde_json::to_string_pretty(&schemars::schema_for!(Self)).expect("a schema is a JSON value already")
     }
 
     /// The sensor simulator, if it is on and there is a stream for it.

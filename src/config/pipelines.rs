@@ -113,9 +113,7 @@ impl Default for RuleStep {
 }
 
 /// How bad an alert is.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing.
@@ -149,11 +147,7 @@ pub struct BatchConfig {
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self {
-            max_records: 4096,
-            max_delay: HumanDuration::from_millis(20),
-            max_bytes: ByteSize::mib(4),
-        }
+        Self { max_records: 4096, max_delay: HumanDuration::from_millis(20), max_bytes: ByteSize::mib(4) }
     }
 }
 
@@ -223,9 +217,7 @@ pub struct AlertsConfig {
 
 impl Default for AlertsConfig {
     fn default() -> Self {
-        Self {
-            topic: "system-alerts".into(),
-        }
+        Self { topic: "system-alerts".into() }
     }
 }
 
@@ -239,8 +231,6 @@ pub struct DlqConfig {
 
 impl Default for DlqConfig {
     fn default() -> Self {
-        Self {
-            topic: "dlq-messages".into(),
-        }
+        Self { topic: "dlq-messages".into() }
     }
 }

@@ -9,14 +9,8 @@ use super::StreamConfig;
 /// Largest schema file, in bytes.
 const MAX_SCHEMA_BYTES: u64 = 1024 * 1024;
 const EMBEDDED: [(&str, &str); 2] = [
-    (
-        "schemas/sensor_reading.avsc",
-        include_str!("../../schemas/sensor_reading.avsc"),
-    ),
-    (
-        "schemas/series_reading.avsc",
-        include_str!("../../schemas/series_reading.avsc"),
-    ),
+    ("schemas/sensor_reading.avsc", include_str!("../../schemas/sensor_reading.avsc")),
+    ("schemas/series_reading.avsc", include_str!("../../schemas/series_reading.avsc")),
 ];
 
 /// Why a schema could not be read.
@@ -73,20 +67,14 @@ impl Schemas {
 
 fn embedded(path: &Path) -> Option<&'static str> {
     let path = path.strip_prefix("./").unwrap_or(path);
-    EMBEDDED
-        .iter()
-        .find(|(name, _)| Path::new(name) == path)
-        .map(|(_, text)| *text)
+    EMBEDDED.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| *text)
 }
 
 fn read_file(path: &Path) -> Result<String, SchemaReadError> {
     let mut text = String::new();
     let size = File::open(path)
         .and_then(|file| file.take(MAX_SCHEMA_BYTES + 1).read_to_string(&mut text))
-        .map_err(|source| SchemaReadError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| SchemaReadError::Unreadable { path: path.to_owned(), source })?;
     if size as u64 > MAX_SCHEMA_BYTES {
         return Err(SchemaReadError::TooLarge(path.to_owned()));
     }
@@ -98,17 +86,12 @@ mod tests {
     use super::*;
 
     fn stream(schema: &str) -> StreamConfig {
-        StreamConfig {
-            schema: schema.into(),
-            ..StreamConfig::default()
-        }
+        StreamConfig { schema: schema.into(), ..StreamConfig::default() }
     }
 
     #[test]
     fn the_products_schemas_need_no_files() {
-        let text = Schemas::new(None)
-            .read(&stream("schemas/sensor_reading.avsc"))
-            .unwrap();
+        let text = Schemas::new(None).read(&stream("schemas/sensor_reading.avsc")).unwrap();
         assert!(text.contains("SensorReading"));
     }
 
@@ -116,18 +99,11 @@ mod tests {
     fn a_file_beside_the_config_comes_before_the_copy() {
         let folder = tempfile::tempdir().unwrap();
         let schemas = Schemas::new(Some(folder.path().to_owned()));
-        let copy = schemas
-            .read(&stream("schemas/series_reading.avsc"))
-            .unwrap();
+        let copy = schemas.read(&stream("schemas/series_reading.avsc")).unwrap();
         assert!(copy.contains("SeriesReading"));
         std::fs::create_dir(folder.path().join("schemas")).unwrap();
         std::fs::write(folder.path().join("schemas/series_reading.avsc"), "mine").unwrap();
-        assert_eq!(
-            schemas
-                .read(&stream("./schemas/series_reading.avsc"))
-                .unwrap(),
-            "mine"
-        );
+        assert_eq!(schemas.read(&stream("./schemas/series_reading.avsc")).unwrap(), "mine");
     }
 
     #[test]

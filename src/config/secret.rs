@@ -132,11 +132,7 @@ impl ClientSettings {
 
     fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
         self.expose().map(|(name, value)| {
-            let shown = if is_secret_setting(name) {
-                HIDDEN
-            } else {
-                value
-            };
+            let shown = if is_secret_setting(name) { HIDDEN } else { value };
             (name, shown)
         })
     }
@@ -144,15 +140,7 @@ impl ClientSettings {
 
 /// Passwords, key material and tokens, as librdkafka's CONFIGURATION.md names them.
 fn is_secret_setting(name: &str) -> bool {
-    const MARKS: [&str; 7] = [
-        "password",
-        "secret",
-        "token",
-        "key.pem",
-        "jaas",
-        "oauthbearer.config",
-        "assertion",
-    ];
+    const MARKS: [&str; 7] = ["password", "secret", "token", "key.pem", "jaas", "oauthbearer.config", "assertion"];
     let name = name.to_ascii_lowercase();
     MARKS.iter().any(|mark| name.contains(mark))
 }
@@ -251,10 +239,7 @@ mod tests {
     #[test]
     fn a_secret_shows_itself_nowhere() {
         let secret = Secret::new("hunter2");
-        let shown = format!(
-            "{secret} {secret:?} {}",
-            serde_json::to_string(&secret).unwrap()
-        );
+        let shown = format!("{secret} {secret:?} {}", serde_json::to_string(&secret).unwrap());
         assert!(!shown.contains("hunter2"));
         assert_eq!(secret.expose(), "hunter2");
     }
@@ -276,10 +261,6 @@ mod tests {
         let shown = serde_json::to_string(&settings).unwrap() + &format!("{settings:?}");
         assert!(!shown.contains("hunter2"));
         assert!(shown.contains("cgrp"));
-        assert!(
-            settings
-                .expose()
-                .any(|pair| pair == ("fetch.min.bytes", "1"))
-        );
+        assert!(settings.expose().any(|pair| pair == ("fetch.min.bytes", "1")));
     }
 }

@@ -43,11 +43,7 @@ impl Default for SensorSimulator {
             enabled: true,
             seed: 42,
             sensors: 10,
-            types: vec![
-                SensorType::Temperature,
-                SensorType::Humidity,
-                SensorType::Pressure,
-            ],
+            types: vec![SensorType::Temperature, SensorType::Humidity, SensorType::Pressure],
             interval: HumanDuration::from_secs(1),
             speed: 1.0,
             fault_rate: 0.02,

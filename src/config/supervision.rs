@@ -21,10 +21,7 @@ impl Default for SupervisionConfig {
     fn default() -> Self {
         Self {
             defaults: ActorPolicy::default(),
-            root: Intensity {
-                max_restarts: 10,
-                ..Intensity::default()
-            },
+            root: Intensity { max_restarts: 10, ..Intensity::default() },
             pipelines: Intensity::default(),
         }
     }
@@ -109,10 +106,7 @@ pub struct Intensity {
 
 impl Default for Intensity {
     fn default() -> Self {
-        Self {
-            max_restarts: 5,
-            within: HumanDuration::from_secs(60),
-        }
+        Self { max_restarts: 5, within: HumanDuration::from_secs(60) }
     }
 }
 

@@ -12,20 +12,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-const DURATION_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
-const SIZE_UNITS: [(&str, u64); 5] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const SIZE_UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 /// Longest duration that is read: a hundred years.
 const MAX_DURATION_MS: u64 = 36_525 * 86_400_000;
 
@@ -77,14 +65,9 @@ impl FromStr for HumanDuration {
         }
         while !rest.is_empty() {
             let (number, after) = split_number(rest)?;
-            let letters = after
-                .find(|c: char| c.is_ascii_digit())
-                .unwrap_or(after.len());
+            let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
             let (unit, tail) = after.split_at(letters);
-            let (_, millis) = DURATION_UNITS
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .ok_or(Malformed)?;
+            let (_, millis) = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or(Malformed)?;
             let part = number.checked_mul(*millis).ok_or(Malformed)?;
             total = total.checked_add(part).ok_or(Malformed)?;
             rest = tail;
@@ -153,19 +136,14 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let (number, unit) = split_number(text.trim())?;
-        let (_, bytes) = SIZE_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit.trim_start())
-            .ok_or(Malformed)?;
+        let (_, bytes) = SIZE_UNITS.iter().find(|(name, _)| *name == unit.trim_start()).ok_or(Malformed)?;
         number.checked_mul(*bytes).map(Self).ok_or(Malformed)
     }
 }
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = SIZE_UNITS
-            .iter()
-            .find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes));
+        let whole = SIZE_UNITS.iter().find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes));
         match whole {
             Some((unit, bytes)) => write!(f, "{}{unit}", self.0 / bytes),
             None => write!(f, "{}B", self.0),
@@ -180,10 +158,7 @@ pub struct ListenAddr(SocketAddr);
 impl ListenAddr {
     /// A port on 127.0.0.1.
     pub const fn loopback(port: u16) -> Self {
-        Self(SocketAddr::new(
-            std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-            port,
-        ))
+        Self(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port))
     }
 
     /// As the standard library's type.
@@ -222,9 +197,7 @@ impl fmt::Display for ListenAddr {
 pub struct Malformed;
 
 fn split_number(text: &str) -> Result<(u64, &str), Malformed> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     Ok((digits.parse().map_err(|_| Malformed)?, rest))
 }
@@ -242,8 +215,7 @@ impl<T: FromStr> Visitor<'_> for Parse<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        text.parse()
-            .map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
 
@@ -276,18 +248,8 @@ macro_rules! as_text {
     };
 }
 
-as_text!(
-    HumanDuration,
-    "Duration",
-    "a duration such as 100ms, 5s, 1h30m or 7d",
-    r"^\s*([0-9]+(ms|s|m|h|d))+\s*$|\$\{"
-);
-as_text!(
-    ByteSize,
-    "Size",
-    "a size such as 512B, 64KiB, 4MiB or 8GiB",
-    r"^\s*[0-9]+\s*(B|KiB|MiB|GiB|TiB)\s*$|\$\{"
-);
+as_text!(HumanDuration, "Duration", "a duration such as 100ms, 5s, 1h30m or 7d", r"^\s*([0-9]+(ms|s|m|h|d))+\s*$|\$\{");
+as_text!(ByteSize, "Size", "a size such as 512B, 64KiB, 4MiB or 8GiB", r"^\s*[0-9]+\s*(B|KiB|MiB|GiB|TiB)\s*$|\$\{");
 as_text!(
     ListenAddr,
     "ListenAddress",
@@ -301,13 +263,7 @@ mod tests {
 
     #[test]
     fn durations_read_and_print_in_the_same_form() {
-        for (text, millis) in [
-            ("0s", 0),
-            ("100ms", 100),
-            ("5s", 5_000),
-            ("1h30m", 5_400_000),
-            ("7d", 604_800_000),
-        ] {
+        for (text, millis) in [("0s", 0), ("100ms", 100), ("5s", 5_000), ("1h30m", 5_400_000), ("7d", 604_800_000)] {
             let read: HumanDuration = text.parse().unwrap();
             assert_eq!(read.as_millis(), millis, "{text}");
             assert_eq!(read.to_string(), text);
@@ -317,29 +273,14 @@ mod tests {
 
     #[test]
     fn malformed_durations_are_refused() {
-        for text in [
-            "",
-            "5",
-            "s",
-            "5 s",
-            "-5s",
-            "1.5s",
-            "5sec",
-            "99999999999999999999s",
-            "40000d",
-        ] {
+        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "99999999999999999999s", "40000d"] {
             assert_eq!(text.parse::<HumanDuration>(), Err(Malformed), "{text}");
         }
     }
 
     #[test]
     fn sizes_read_and_print_in_the_same_form() {
-        for (text, bytes) in [
-            ("512B", 512),
-            ("64KiB", 65_536),
-            ("8GiB", 8 << 30),
-            ("0B", 0),
-        ] {
+        for (text, bytes) in [("512B", 512), ("64KiB", 65_536), ("8GiB", 8 << 30), ("0B", 0)] {
             let read: ByteSize = text.parse().unwrap();
             assert_eq!(read.get(), bytes, "{text}");
             assert_eq!(read.to_string(), text);

@@ -82,7 +82,9 @@ fn input(schema: &StreamSchema, index: usize) -> DecodedInput {
         Arc::new(numbers().map(|number| Some(format!("sensor-{:04}", sensor(number)))).collect::<StringArray>()),
         Arc::new(numbers().map(|number| Some(TYPES[sensor(number) % 3])).collect::<StringArray>()),
         Arc::new(numbers().map(value).collect::<Float64Array>()),
-        Arc::new(numbers().map(|number| Some(time(number))).collect::<TimestampMillisecondArray>().with_timezone("UTC")),
+        Arc::new(
+            numbers().map(|number| Some(time(number))).collect::<TimestampMillisecondArray>().with_timezone("UTC"),
+        ),
         Arc::new(numbers().map(|_| Some("hall 1")).collect::<StringArray>()),
         Arc::new(numbers().map(|number| Some(number % 503 == 0)).collect::<BooleanArray>()),
         Arc::new(numbers().map(|_| 80).collect::<Int32Array>()),

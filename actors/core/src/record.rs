@@ -2,7 +2,11 @@
 //!
 //! What depends on the order of records (windows, rules) walks them; everything else works on whole columns.
 
-use std::{borrow::Cow, cell::OnceCell, hash::{BuildHasher, Hasher}};
+use std::{
+    borrow::Cow,
+    cell::OnceCell,
+    hash::{BuildHasher, Hasher},
+};
 
 use arrow_array::{
     Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use arrow_array::{
-    Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    types::TimestampMillisecondType, cast::AsArray,
+    Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, cast::AsArray,
+    types::TimestampMillisecondType,
 };
 use hashbrown::HashMap;
 
@@ -51,7 +51,8 @@ pub fn minute_deltas(batch: &RecordBatch, columns: StatColumns) -> Vec<MinuteDel
     for row in 0..batch.num_rows() {
         let minute_ms = times.value(row).div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS);
         if current.as_ref().is_none_or(|delta| delta.minute_ms != minute_ms) {
-            let next = minutes.remove(&minute_ms).unwrap_or(MinuteDelta { minute_ms, count: 0, sum: 0.0, anomalies: 0 });
+            let next =
+                minutes.remove(&minute_ms).unwrap_or(MinuteDelta { minute_ms, count: 0, sum: 0.0, anomalies: 0 });
             if let Some(done) = current.replace(next) {
                 minutes.insert(done.minute_ms, done);
             }
@@ -74,14 +75,22 @@ pub fn last_seen(batch: &RecordBatch, key: usize, event_time: usize) -> Vec<(Str
     let times = batch.column(event_time).as_primitive::<TimestampMillisecondType>();
     let column = batch.column(key).as_ref();
     let mut seen: Vec<(String, i64)> = match column.as_any().downcast_ref::<StringArray>() {
-        Some(texts) => newest(texts.iter().zip(times.values().iter().copied())).into_iter().map(|(key, at)| (key.to_owned(), at)).collect(),
-        None => newest(integers(column).zip(times.values().iter().copied())).into_iter().map(|(key, at)| (key.to_string(), at)).collect(),
+        Some(texts) => newest(texts.iter().zip(times.values().iter().copied()))
+            .into_iter()
+            .map(|(key, at)| (key.to_owned(), at))
+            .collect(),
+        None => newest(integers(column).zip(times.values().iter().copied()))
+            .into_iter()
+            .map(|(key, at)| (key.to_string(), at))
+            .collect(),
     };
     seen.sort_unstable();
     seen
 }
 
-fn newest<K: std::hash::Hash + Eq>(records: impl Iterator<Item = (Option<K>, i64)>) -> HashMap<K, i64, foldhash::fast::FixedState> {
+fn newest<K: std::hash::Hash + Eq>(
+    records: impl Iterator<Item = (Option<K>, i64)>,
+) -> HashMap<K, i64, foldhash::fast::FixedState> {
     let mut newest = HashMap::default();
     for (key, at) in records {
         if let Some(key) = key {

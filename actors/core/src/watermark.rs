@@ -66,7 +66,12 @@ impl Watermark {
     ///
     /// # Panics
     /// If the slices differ in length.
-    pub fn observe_all(&mut self, rules: WatermarkRules, event_times_ms: &[i64], log_timestamps_ms: &[i64]) -> Progress {
+    pub fn observe_all(
+        &mut self,
+        rules: WatermarkRules,
+        event_times_ms: &[i64],
+        log_timestamps_ms: &[i64],
+    ) -> Progress {
         assert_eq!(event_times_ms.len(), log_timestamps_ms.len(), "each record has both times");
         let before = self.value_ms;
         let records = event_times_ms.iter().zip(log_timestamps_ms);

@@ -100,11 +100,8 @@ impl Lane {
             delivery.commit();
             return Ok(());
         }
-        let culprit = Culprit {
-            topic: work.slot.key.topic.clone(),
-            partition: work.slot.key.partition,
-            offset: work.start,
-        };
+        let culprit =
+            Culprit { topic: work.slot.key.topic.clone(), partition: work.slot.key.partition, offset: work.start };
         let _in_hand = self.scope.in_hand_record(format!("{} records", work.batch.len()), culprit);
         self.scope.pause_point().await;
         self.scope.fault_point("process").await?;
@@ -202,8 +199,7 @@ impl Lane {
             let generation = self.scope.generation();
             loop {
                 let state = &self.working[&partition].state;
-                let issued =
-                    slot.issue_tick(generation, state, || self.shared.sink.try_send(store.clone()).is_ok());
+                let issued = slot.issue_tick(generation, state, || self.shared.sink.try_send(store.clone()).is_ok());
                 match issued {
                     Issued::Yes | Issued::Fenced => break,
                     Issued::Full => self.wait_for_sink().await?,
@@ -265,7 +261,8 @@ fn working<'a>(
             let input = stage.decode(decoder, &since.batch, since.start..since.end, &since.poison);
             stage.run(&mut state, &input, i64::MAX)?;
         }
-        let working = Working { slot: work.slot.clone(), state, checkpoint_at_ms: now_ms, checkpointed: 0, idle_since_ms: None };
+        let working =
+            Working { slot: work.slot.clone(), state, checkpoint_at_ms: now_ms, checkpointed: 0, idle_since_ms: None };
         all.insert(partition, working);
     }
     all.get_mut(&partition).ok_or_else(|| Failure::new("the working state was just inserted"))
@@ -304,4 +301,3 @@ fn find_poison(
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
-

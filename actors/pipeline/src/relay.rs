@@ -54,12 +54,7 @@ pub trait Outbox: Send + Sync {
     fn sent<'a>(&'a self, entries: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Notes on a fact that the target refuses it for good.
-    fn undeliverable<'a>(
-        &'a self,
-        kind: FactKind,
-        id: i64,
-        why: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn undeliverable<'a>(&'a self, kind: FactKind, id: i64, why: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// Why a target did not take a fact.

@@ -167,13 +167,7 @@ impl PartitionSlot {
     ///
     /// `issue` must not block. `state` is the working state after the batch; it becomes the new snapshot when enough
     /// batches have gathered.
-    pub fn issue(
-        &self,
-        generation: u64,
-        done: Since,
-        state: &PartitionState,
-        issue: impl FnOnce() -> bool,
-    ) -> Issued {
+    pub fn issue(&self, generation: u64, done: Since, state: &PartitionState, issue: impl FnOnce() -> bool) -> Issued {
         let mut work = self.work.lock();
         if self.is_revoked() || work.owner != generation || work.processed != done.start {
             return Issued::Fenced;

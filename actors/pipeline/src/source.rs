@@ -53,7 +53,10 @@ pub enum SourceError {
 
 /// One thing that a poll brought.
 pub enum Polled<'a> {
-    Record { partition: i32, record: RecordView<'a> },
+    Record {
+        partition: i32,
+        record: RecordView<'a>,
+    },
     /// Everything that the partition holds has been read.
     EndOfPartition(i32),
     /// Nothing within the timeout.

@@ -26,8 +26,7 @@ pub struct TopicSpec {
 /// # Errors
 /// If the cluster does not answer or refuses.
 pub async fn ensure_topics(settings: &KafkaSettings, topics: &[TopicSpec]) -> Result<(), KafkaError> {
-    let admin: AdminClient<QuietContext> =
-        settings.client("streamward-admin").create_with_context(QuietContext)?;
+    let admin: AdminClient<QuietContext> = settings.client("streamward-admin").create_with_context(QuietContext)?;
     let new: Vec<NewTopic<'_>> = topics
         .iter()
         .map(|topic| {

@@ -9,11 +9,7 @@ pub mod source;
 
 use std::collections::BTreeMap;
 
-use rdkafka::{
-    ClientConfig, ClientContext,
-    config::RDKafkaLogLevel,
-    error::KafkaError,
-};
+use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError};
 
 /// How to reach the cluster.
 #[derive(Debug, Clone)]

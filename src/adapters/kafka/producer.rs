@@ -1,13 +1,16 @@
 //! An idempotent producer with Java's partitioning.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord, Producer},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, FutureProducer, FutureRecord, Producer, ProducerContext},
 };
 
 use super::{KafkaSettings, log_line};
@@ -120,5 +123,88 @@ fn classify(error: KafkaError) -> ProduceError {
             | RDKafkaErrorCode::TopicAuthorizationFailed),
         ) => ProduceError::Refused(code),
         other => ProduceError::Unavailable(other),
+    }
+}
+
+/// An idempotent producer for floods: counts acknowledgements instead of answering for each record.
+pub struct BulkProducer {
+    producer: BaseProducer<Counting>,
+}
+
+#[derive(Default)]
+struct Counting {
+    acknowledged: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ClientContext for Counting {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+}
+
+impl ProducerContext for Counting {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
+        let counter = if result.is_ok() { &self.acknowledged } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl BulkProducer {
+    /// Creates the producer.
+    ///
+    /// # Errors
+    /// If a setting is refused.
+    pub fn create(settings: &KafkaSettings, client_id: &str) -> Result<Self, KafkaError> {
+        let mut config = settings.client(client_id);
+        config
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "5")
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "32768")
+            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
+        Ok(Self { producer: config.create_with_context(Counting::default())? })
+    }
+
+    /// Queues one record, waiting while the queue is full.
+    ///
+    /// # Errors
+    /// If the record is refused.
+    pub fn send(&self, topic: &str, key: &[u8], value: &[u8]) -> Result<(), String> {
+        loop {
+            match self.producer.send(BaseRecord::to(topic).key(key).payload(value)) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.poll(Duration::from_millis(5));
+                }
+                Err((error, _)) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Handles acknowledgements, waiting at most `timeout` for one.
+    pub fn poll(&self, timeout: Duration) {
+        self.producer.poll(timeout);
+    }
+
+    /// Waits until everything queued is acknowledged.
+    ///
+    /// # Errors
+    /// If that takes too long, or a record failed.
+    pub fn flush(&self, timeout: Duration) -> Result<(), String> {
+        self.producer.flush(timeout).map_err(|error| error.to_string())?;
+        match self.producer.context().failed.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            failed => Err(format!("{failed} records were not acknowledged")),
+        }
+    }
+
+    /// Records acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.producer.context().acknowledged.load(Ordering::Relaxed)
     }
 }

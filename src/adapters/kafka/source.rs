@@ -72,11 +72,8 @@ impl KafkaSource {
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "8192")
             .set("fetch.message.max.bytes", "1048576");
-        let context = Context {
-            assigner: settings.assigner.clone(),
-            log: settings.log.clone(),
-            failure: Mutex::new(None),
-        };
+        let context =
+            Context { assigner: settings.assigner.clone(), log: settings.log.clone(), failure: Mutex::new(None) };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(client_error)?;
         consumer.subscribe(&[&topic]).map_err(client_error)?;
         Ok(Self { consumer, topic })
@@ -212,8 +209,7 @@ impl Context {
         let topic = &self.assigner.topic;
         let mut list = TopicPartitionList::new();
         for partition in partitions {
-            let (low, high) =
-                consumer.fetch_watermarks(topic, *partition, METADATA_TIMEOUT).map_err(client_error)?;
+            let (low, high) = consumer.fetch_watermarks(topic, *partition, METADATA_TIMEOUT).map_err(client_error)?;
             let from = self.assigner.assigned(*partition, &self.log, LogBounds { low, high })?;
             tracing::info!(%topic, partition, from, low, high, "partition assigned");
             list.add_partition_offset(topic, *partition, Offset::Offset(from)).map_err(client_error)?;

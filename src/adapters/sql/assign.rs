@@ -115,17 +115,12 @@ async fn checkpoint(
     .map_err(store_error)?;
     let Some(first) = rows.first() else { return Ok(None) };
     let next_offset = first.get(1);
-    let chunk =
-        |row: &sqlx::sqlite::SqliteRow| StateChunk { name: row.get::<String, _>(0).into(), bytes: row.get(2) };
+    let chunk = |row: &sqlx::sqlite::SqliteRow| StateChunk { name: row.get::<String, _>(0).into(), bytes: row.get(2) };
     Ok(Some(Checkpoint { next_offset, chunks: rows.iter().map(chunk).collect() }))
 }
 
 /// Sets a first position, or one behind a gap; older logs' state is forgotten with the position.
-async fn set_position(
-    connection: &mut SqliteConnection,
-    key: &PartitionKey,
-    start: &Start,
-) -> Result<(), StoreError> {
+async fn set_position(connection: &mut SqliteConnection, key: &PartitionKey, start: &Start) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO sw_positions (sink, topic, \"partition\", log, epoch, next_offset, first_offset, retained_from, \
          updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6, ?7) ON CONFLICT DO UPDATE SET \

@@ -85,6 +85,17 @@ impl Audit {
         Ok(rows.iter().map(|row| row.get::<i64, _>(0) & ((1 << OFFSET_BITS) - 1)).collect())
     }
 
+    /// Rows of a table, and distinct values of one of its columns.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn count_distinct(&mut self, table: &str, column: &str) -> Result<(u64, u64), StoreError> {
+        let sql = format!("SELECT count(*), count(DISTINCT {}) FROM {}", quoted(column), quoted(table));
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.map_err(store_error)?;
+        let count = |index| u64::try_from(row.get::<i64, _>(index)).unwrap_or(0);
+        Ok((count(0), count(1)))
+    }
+
     /// Offsets of dead letters in a range, ascending.
     ///
     /// # Errors

@@ -172,15 +172,14 @@ async fn stored_position(
     connection: &mut SqliteConnection,
     key: &PartitionKey,
 ) -> Result<Option<(i64, i64)>, StoreError> {
-    let row = sqlx::query(
-        "SELECT epoch, next_offset FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ?",
-    )
-    .bind(key.sink.clone())
-    .bind(key.topic.clone())
-    .bind(key.partition)
-    .fetch_optional(connection)
-    .await
-    .map_err(store_error)?;
+    let row =
+        sqlx::query("SELECT epoch, next_offset FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ?")
+            .bind(key.sink.clone())
+            .bind(key.topic.clone())
+            .bind(key.partition)
+            .fetch_optional(connection)
+            .await
+            .map_err(store_error)?;
     Ok(row.map(|row| (row.get(0), row.get(1))))
 }
 
@@ -378,12 +377,7 @@ impl Facts<'_> {
     }
 
     /// Moves the position, last of all, and appends the outbox entries under it.
-    async fn advance(
-        self,
-        run: &Run<'_>,
-        accepted: &[(usize, &Pending)],
-        totals: &Totals,
-    ) -> Result<(), StoreError> {
+    async fn advance(self, run: &Run<'_>, accepted: &[(usize, &Pending)], totals: &Totals) -> Result<(), StoreError> {
         let (first, last) = (accepted[0].1, accepted[accepted.len() - 1].1);
         let entries = i64::try_from(self.outbox.len()).unwrap_or(i64::MAX);
         let row = sqlx::query(

@@ -100,8 +100,7 @@ async fn add_missing_columns(
     table: &str,
     columns: &[Column],
 ) -> Result<(), StoreError> {
-    let rows =
-        sqlx::query("SELECT name, type FROM pragma_table_info(?)").bind(table).fetch_all(&mut *connection).await;
+    let rows = sqlx::query("SELECT name, type FROM pragma_table_info(?)").bind(table).fetch_all(&mut *connection).await;
     let existing: Vec<(String, String)> =
         rows.map_err(store_error)?.iter().map(|row| (row.get(0), row.get(1))).collect();
     for column in columns {

@@ -121,12 +121,8 @@ impl Inserts {
             inserts.streams.insert(table.stream.clone(), Statement::new(&head, table.columns.len() + 2, ""));
         }
         for table in &layout.windows {
-            let columns: String = table
-                .group
-                .iter()
-                .chain(&table.values)
-                .map(|column| format!("{}, ", quoted(&column.name)))
-                .collect();
+            let columns: String =
+                table.group.iter().chain(&table.values).map(|column| format!("{}, ", quoted(&column.name))).collect();
             let head = format!(
                 "INSERT OR REPLACE INTO {} (window_start, window_end, {columns}revision, log, \"partition\", created_at)",
                 quoted(&table.window)
@@ -178,9 +174,7 @@ enum Binder<'a> {
 
 impl<'a> Binder<'a> {
     fn new(array: &'a dyn Array) -> Result<Self, StoreError> {
-        use arrow_array::types::{
-            Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType as Millis,
-        };
+        use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType as Millis};
         Ok(match array.data_type() {
             DataType::Boolean => Self::Boolean(array.as_boolean()),
             DataType::Int32 => Self::Int32(array.as_primitive::<Int32Type>()),
@@ -218,5 +212,19 @@ impl<'a> Binder<'a> {
             Self::Text(array) => bound.add(Arc::<str>::from(array.value(row))),
             Self::Timestamp(array) => bound.add(array.value(row)),
         }
+    }
+}
+
+impl super::SqlStore {
+    /// Inserts rows of partition 0 in a transaction of their own and nothing else: the floor of measurements.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn insert_bare(&self, stream: &str, batch: &RecordBatch, offsets: &[i64]) -> Result<(), StoreError> {
+        let mut writer = self.writer().await?;
+        writer.begin().await?;
+        let rows = Rows { batch, offsets, log: 0, partition: 0, stored_at_ms: super::commit::now_ms() };
+        self.inserts.rows(&mut writer.connection, stream, rows).await?;
+        writer.end().await
     }
 }

@@ -58,12 +58,7 @@ impl Outbox for SqlStore {
         })
     }
 
-    fn undeliverable<'a>(
-        &'a self,
-        kind: FactKind,
-        id: i64,
-        why: &'a str,
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn undeliverable<'a>(&'a self, kind: FactKind, id: i64, why: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let sql = match kind {
                 FactKind::Alert => "UPDATE alerts SET undeliverable = ? WHERE id = ?",

@@ -129,16 +129,14 @@ impl SqlStore {
                 .map_err(store_error)?
                 .rows_affected();
             let retained_from = (last & ((1 << streamward_core::table::OFFSET_BITS) - 1)) + 1;
-            sqlx::query(
-                "UPDATE sw_positions SET retained_from = ? WHERE sink = ? AND topic = ? AND \"partition\" = ?",
-            )
-            .bind(retained_from)
-            .bind(shelf.sink.as_str())
-            .bind(shelf.topic.as_str())
-            .bind(shelf.partition)
-            .execute(&mut writer.connection)
-            .await
-            .map_err(store_error)?;
+            sqlx::query("UPDATE sw_positions SET retained_from = ? WHERE sink = ? AND topic = ? AND \"partition\" = ?")
+                .bind(retained_from)
+                .bind(shelf.sink.as_str())
+                .bind(shelf.topic.as_str())
+                .bind(shelf.partition)
+                .execute(&mut writer.connection)
+                .await
+                .map_err(store_error)?;
         }
         writer.end().await?;
         Ok(removed)

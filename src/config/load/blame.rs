@@ -25,9 +25,7 @@ impl Blame {
             walk.down(segment);
         }
         let mut problem = error.inner().clone();
-        if let (Problem::UnknownChoice { choice, known }, Kind::Map(_)) =
-            (&problem, &walk.node.kind)
-        {
+        if let (Problem::UnknownChoice { choice, known }, Kind::Map(_)) = (&problem, &walk.node.kind) {
             let (key, known) = (choice.clone(), *known);
             let variant = key.clone();
             walk.down(&PathSegment::Enum { variant });
@@ -37,12 +35,7 @@ impl Blame {
         let secret = walk.node.hidden || may_hold_secret(&walk.path);
         let (message, help) = words(&problem, secret);
         Self {
-            place: if at_key {
-                walk.key_place
-            } else {
-                &walk.node.place
-            }
-            .clone(),
+            place: if at_key { walk.key_place } else { &walk.node.place }.clone(),
             path: walk.path,
             segments: walk.segments,
             message,
@@ -61,12 +54,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn start(root: &'a Node) -> Self {
-        Self {
-            node: root,
-            key_place: &root.place,
-            path: String::new(),
-            segments: Vec::new(),
-        }
+        Self { node: root, key_place: &root.place, path: String::new(), segments: Vec::new() }
     }
 
     fn down(&mut self, segment: &PathSegment) {
@@ -99,9 +87,7 @@ fn words(problem: &Problem, secret: bool) -> (String, Option<String>) {
             let (hint, help) = suggest(key, known);
             (format!("unknown key '{key}'{hint}"), help)
         }
-        Problem::UnknownChoice { known, .. } if secret => {
-            (format!("expected one of {}", known.join(", ")), None)
-        }
+        Problem::UnknownChoice { known, .. } if secret => (format!("expected one of {}", known.join(", ")), None),
         Problem::UnknownChoice { choice, known } => {
             let (hint, help) = suggest(choice, known);
             (format!("unknown value '{choice}'{hint}"), help)

@@ -6,8 +6,7 @@ use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, Expected, IntoDeserializer, Unexpected,
-    VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error, Expected, IntoDeserializer, Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -16,18 +15,9 @@ use super::node::{Entry, Kind, Node};
 /// What is wrong with a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Problem {
-    UnknownKey {
-        key: String,
-        known: &'static [&'static str],
-    },
-    UnknownChoice {
-        choice: String,
-        known: &'static [&'static str],
-    },
-    Wrong {
-        found: String,
-        expected: String,
-    },
+    UnknownKey { key: String, known: &'static [&'static str] },
+    UnknownChoice { choice: String, known: &'static [&'static str] },
+    Wrong { found: String, expected: String },
     Other(String),
 }
 
@@ -50,10 +40,7 @@ impl Error for Problem {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Wrong {
-            found: found_words(found),
-            expected: expected_words(&expected.to_string()),
-        }
+        Self::Wrong { found: found_words(found), expected: expected_words(&expected.to_string()) }
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -61,17 +48,11 @@ impl Error for Problem {
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
-        Self::UnknownKey {
-            key: key.to_owned(),
-            known,
-        }
+        Self::UnknownKey { key: key.to_owned(), known }
     }
 
     fn unknown_variant(choice: &str, known: &'static [&'static str]) -> Self {
-        Self::UnknownChoice {
-            choice: choice.to_owned(),
-            known,
-        }
+        Self::UnknownChoice { choice: choice.to_owned(), known }
     }
 }
 
@@ -161,17 +142,11 @@ impl<'de> Deserializer<'de> for &'de Node {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Problem> {
         match self.kind {
             Kind::Null => visitor.visit_none(),
-            Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => {
-                visitor.visit_some(self)
-            }
+            Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::List(_) | Kind::Map(_) => visitor.visit_some(self),
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Problem> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Problem> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -188,9 +163,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         match self.kind {
             Kind::Null => visitor.visit_map(entries(&[])),
             Kind::List(_) => Err(Problem::invalid_type(Unexpected::Seq, &visitor)),
-            Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::Map(_) => {
-                self.deserialize_any(visitor)
-            }
+            Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::Map(_) => self.deserialize_any(visitor),
         }
     }
 
@@ -211,19 +184,12 @@ impl<'de> Deserializer<'de> for &'de Node {
     ) -> Result<V::Value, Problem> {
         match &self.kind {
             Kind::Text(text) => visitor.visit_enum(OnlyName(text)),
-            Kind::Map(map) if map.len() == 1 => {
-                visitor.visit_enum(MapAccessDeserializer::new(entries(map)))
+            Kind::Map(map) if map.len() == 1 => visitor.visit_enum(MapAccessDeserializer::new(entries(map))),
+            Kind::Map(map) => {
+                Err(Problem::Other(format!("expected one key of {}, found {}", known.join(", "), map.len())))
             }
-            Kind::Map(map) => Err(Problem::Other(format!(
-                "expected one key of {}, found {}",
-                known.join(", "),
-                map.len()
-            ))),
             Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::List(_) => Err(Problem::Wrong {
-                found: self
-                    .given
-                    .clone()
-                    .unwrap_or_else(|| describe(&self.kind).to_owned()),
+                found: self.given.clone().unwrap_or_else(|| describe(&self.kind).to_owned()),
                 expected: format!("one of {}", known.join(", ")),
             }),
         }
@@ -253,10 +219,7 @@ impl<'de> EnumAccess<'de> for OnlyName<'de> {
     type Error = Problem;
     type Variant = NoContent<'de>;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, NoContent<'de>), Problem> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, NoContent<'de>), Problem> {
         let name: StrDeserializer<'de, Problem> = self.0.into_deserializer();
         Ok((seed.deserialize(name)?, NoContent(self.0)))
     }
@@ -268,9 +231,7 @@ struct NoContent<'de>(&'de str);
 impl NoContent<'_> {
     fn refuse<T>(&self) -> Result<T, Problem> {
         let name = self.0;
-        Err(Problem::Other(format!(
-            "'{name}' needs a value, as in {name}: …"
-        )))
+        Err(Problem::Other(format!("'{name}' needs a value, as in {name}: …")))
     }
 }
 
@@ -289,11 +250,7 @@ impl<'de> VariantAccess<'de> for NoContent<'de> {
         self.refuse()
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Problem> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], _: V) -> Result<V::Value, Problem> {
         self.refuse()
     }
 }

@@ -35,11 +35,7 @@ pub fn expand(node: &mut Node, scope: Scope<'_>, failed: &mut Vec<Unexpanded>) {
                 node.given = Some(text);
                 node.hidden = from_file;
             }
-            Err((message, help)) => failed.push(Unexpanded {
-                path: node.path.clone(),
-                message,
-                help,
-            }),
+            Err((message, help)) => failed.push(Unexpanded { path: node.path.clone(), message, help }),
         },
         Kind::List(items) => {
             for item in items {
@@ -63,10 +59,7 @@ struct Replaced {
 type Failure = (String, String);
 
 fn replace(text: &str, scope: Scope<'_>) -> Result<Replaced, Failure> {
-    let mut out = Replaced {
-        text: String::new(),
-        from_file: false,
-    };
+    let mut out = Replaced { text: String::new(), from_file: false };
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         if let Some(before) = rest[..at].strip_suffix('$') {
@@ -77,10 +70,7 @@ fn replace(text: &str, scope: Scope<'_>) -> Result<Replaced, Failure> {
         }
         out.text.push_str(&rest[..at]);
         let Some(end) = rest[at..].find('}') else {
-            return Err((
-                "'${' without '}'".to_owned(),
-                "close it, or write $${ for a literal ${".to_owned(),
-            ));
+            return Err(("'${' without '}'".to_owned(), "close it, or write $${ for a literal ${".to_owned()));
         };
         let inside = &rest[at + 2..at + end];
         if let Some(path) = inside.strip_prefix("file:") {

@@ -42,13 +42,7 @@ struct Snippet {
 impl Fault {
     /// A fault that has no place in a text.
     pub fn outside(origin: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            origin: origin.into(),
-            path: String::new(),
-            message: message.into(),
-            help: None,
-            snippet: None,
-        }
+        Self { origin: origin.into(), path: String::new(), message: message.into(), help: None, snippet: None }
     }
 
     /// The same fault with advice.
@@ -112,14 +106,12 @@ impl Texts {
         let (origin, snippet) = match place {
             Place::Env(name) => (name.clone(), None),
             Place::Set(key) => (format!("--set {key}"), None),
-            Place::File { line, column } => (
-                format!("{}:{line}:{column}", self.file_name),
-                snippet(&self.file, *line, *column),
-            ),
-            Place::BuiltIn { line, column } => (
-                format!("{BUILT_IN_NAME}:{line}:{column}"),
-                snippet(self.built_in, *line, *column),
-            ),
+            Place::File { line, column } => {
+                (format!("{}:{line}:{column}", self.file_name), snippet(&self.file, *line, *column))
+            }
+            Place::BuiltIn { line, column } => {
+                (format!("{BUILT_IN_NAME}:{line}:{column}"), snippet(self.built_in, *line, *column))
+            }
         };
         Fault {
             origin,
@@ -133,9 +125,7 @@ impl Texts {
 
 /// Whether what stands at this path may be a secret.
 pub fn may_hold_secret(path: &str) -> bool {
-    SECRET_SECTIONS
-        .iter()
-        .any(|section| super::node::related(path, section))
+    SECRET_SECTIONS.iter().any(|section| super::node::related(path, section))
 }
 
 fn snippet(text: &str, line: u32, column: u32) -> Option<Snippet> {
@@ -144,11 +134,7 @@ fn snippet(text: &str, line: u32, column: u32) -> Option<Snippet> {
     if SECRET_WORDS.iter().any(|word| lower.contains(word)) {
         return None;
     }
-    Some(Snippet {
-        line,
-        column,
-        text: source.replace('\t', " "),
-    })
+    Some(Snippet { line, column, text: source.replace('\t', " ") })
 }
 
 /// Advice for an unknown word: the known one that it is close to, else all known ones.

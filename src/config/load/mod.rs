@@ -56,21 +56,13 @@ impl Sources {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self {
-            file,
-            sets,
-            env,
-            exposure: Exposure::default(),
-        }
+        Self { file, sets, env, exposure: Exposure::default() }
     }
 }
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources")
-            .field("file", &self.file)
-            .field("exposure", &self.exposure)
-            .finish_non_exhaustive()
+        f.debug_struct("Sources").field("file", &self.file).field("exposure", &self.exposure).finish_non_exhaustive()
     }
 }
 
@@ -90,9 +82,7 @@ pub enum Exposure {
 /// A text for the user, if there is no `=` or nothing before it.
 pub fn parse_set(argument: &str) -> Result<(String, String), String> {
     match argument.split_once('=') {
-        Some((path, value)) if !path.trim().is_empty() => {
-            Ok((path.trim().to_owned(), value.to_owned()))
-        }
+        Some((path, value)) if !path.trim().is_empty() => Ok((path.trim().to_owned(), value.to_owned())),
         _ => Err("expected path=value, such as http.listen=127.0.0.1:8080".to_owned()),
     }
 }
@@ -111,10 +101,7 @@ pub struct Loaded {
 
 impl fmt::Debug for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded")
-            .field("origin", &self.origin)
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Loaded").field("origin", &self.origin).field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -138,20 +125,11 @@ impl Config {
     /// Every fault that was found, at most [`MAX_FAULTS`].
     pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
         let (texts, folder) = read(sources.file.as_deref()).map_err(|fault| Faults(vec![fault]))?;
-        let mut load = Load {
-            texts,
-            faults: Vec::new(),
-            failed: Vec::new(),
-        };
+        let mut load = Load { texts, faults: Vec::new(), failed: Vec::new() };
         let tree = load.tree(sources, folder.as_deref());
         let mut pruned = tree.clone();
         let config = load.typed(&mut pruned);
-        let mut check = validate::Check {
-            tree: &pruned,
-            original: &tree,
-            failed: &load.failed,
-            found: Vec::new(),
-        };
+        let mut check = validate::Check { tree: &pruned, original: &tree, failed: &load.failed, found: Vec::new() };
         validate::all(&config, sources.exposure, &mut check);
         for (place, path, message) in check.found {
             load.report(&place, &path, message, None);
@@ -160,13 +138,7 @@ impl Config {
             load.faults.truncate(MAX_FAULTS);
             return Err(Faults(load.faults));
         }
-        Ok(Loaded {
-            config,
-            origin: load.texts.file_name.clone(),
-            tree,
-            texts: load.texts,
-            folder,
-        })
+        Ok(Loaded { config, origin: load.texts.file_name.clone(), tree, texts: load.texts, folder })
     }
 }
 
@@ -174,28 +146,19 @@ type Read = (Texts, Option<PathBuf>);
 
 fn read(file: Option<&Path>) -> Result<Read, Fault> {
     let Some(path) = file else {
-        let texts = Texts {
-            file_name: BUILT_IN_NAME.to_owned(),
-            file: DEFAULT_YAML.to_owned(),
-            built_in: DEFAULT_YAML,
-        };
+        let texts =
+            Texts { file_name: BUILT_IN_NAME.to_owned(), file: DEFAULT_YAML.to_owned(), built_in: DEFAULT_YAML };
         return Ok((texts, None));
     };
     let name = path.display().to_string();
     let unreadable = |why: String| Fault::outside(&name, format!("cannot read the file: {why}"));
-    let size = fs::metadata(path)
-        .map_err(|error| unreadable(error.to_string()))?
-        .len();
+    let size = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
     if size > MAX_FILE_BYTES {
         return Err(unreadable(format!("larger than {MAX_FILE_BYTES} bytes")));
     }
     let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    let texts = Texts {
-        file_name: name,
-        file: text,
-        built_in: DEFAULT_YAML,
-    };
+    let texts = Texts { file_name: name, file: text, built_in: DEFAULT_YAML };
     Ok((texts, Some(folder)))
 }
 
@@ -231,10 +194,7 @@ impl Load {
             }
         }
         root.number("");
-        let scope = Scope {
-            env: &sources.env,
-            folder: folder.unwrap_or(Path::new("")),
-        };
+        let scope = Scope { env: &sources.env, folder: folder.unwrap_or(Path::new("")) };
         let mut unexpanded = Vec::new();
         expand::expand(&mut root, scope, &mut unexpanded);
         for bad in unexpanded {
@@ -245,17 +205,11 @@ impl Load {
     }
 
     fn parse(&mut self) -> Node {
-        let parsed = yaml::parse(&self.texts.file, |line, column| Place::File {
-            line,
-            column,
-        });
+        let parsed = yaml::parse(&self.texts.file, |line, column| Place::File { line, column });
         let (root, duplicates) = match parsed {
             Ok(parsed) => parsed,
             Err(bad) => {
-                let place = Place::File {
-                    line: bad.line,
-                    column: bad.column,
-                };
+                let place = Place::File { line: bad.line, column: bad.column };
                 self.report(&place, "", format!("not YAML: {}", bad.message), None);
                 return empty();
             }
@@ -265,14 +219,8 @@ impl Load {
                 Place::File { line, .. } | Place::BuiltIn { line, .. } => line,
                 Place::Env(_) | Place::Set(_) => 0,
             };
-            let message = format!(
-                "duplicate key '{}', given first in line {first}",
-                duplicate.key
-            );
-            let fault = self
-                .texts
-                .fault(&duplicate.place, &duplicate.path, message)
-                .with_help("keep one of them");
+            let message = format!("duplicate key '{}', given first in line {first}", duplicate.key);
+            let fault = self.texts.fault(&duplicate.place, &duplicate.path, message).with_help("keep one of them");
             self.faults.push(fault);
         }
         match root.kind {
@@ -316,9 +264,7 @@ fn empty() -> Node {
 /// Gives a file without streams those of the built-in config, and one without pipelines those that fit its streams.
 fn graft(root: &mut Node, built_in: &Node) {
     for section in ["streams", "pipelines"] {
-        let missing = root
-            .get(section)
-            .is_none_or(|node| matches!(node.kind, Kind::Null));
+        let missing = root.get(section).is_none_or(|node| matches!(node.kind, Kind::Null));
         if !missing {
             continue;
         }
@@ -331,11 +277,7 @@ fn graft(root: &mut Node, built_in: &Node) {
         let key_place = copy.place.clone();
         if let Kind::Map(entries) = &mut root.kind {
             entries.retain(|entry| entry.key != section);
-            entries.push(Entry {
-                key: section.to_owned(),
-                key_place,
-                node: copy,
-            });
+            entries.push(Entry { key: section.to_owned(), key_place, node: copy });
         }
     }
 }
@@ -344,6 +286,5 @@ fn reads_a_stream_of(root: &Node, pipeline: &Node) -> bool {
     let Some(Kind::Text(from)) = pipeline.get("from").map(|node| &node.kind) else {
         return false;
     };
-    root.get("streams")
-        .is_some_and(|streams| streams.get(from).is_some())
+    root.get("streams").is_some_and(|streams| streams.get(from).is_some())
 }

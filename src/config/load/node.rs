@@ -68,13 +68,7 @@ pub struct Found<'a, 'p> {
 
 impl Node {
     pub const fn new(kind: Kind, place: Place) -> Self {
-        Self {
-            kind,
-            place,
-            path: String::new(),
-            given: None,
-            hidden: false,
-        }
+        Self { kind, place, path: String::new(), given: None, hidden: false }
     }
 
     pub const fn empty_map(place: Place) -> Self {
@@ -90,20 +84,14 @@ impl Node {
         let Kind::Map(entries) = &self.kind else {
             return None;
         };
-        entries
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| &entry.node)
+        entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
         let Kind::Map(entries) = &mut self.kind else {
             return None;
         };
-        entries
-            .iter_mut()
-            .find(|entry| entry.key == key)
-            .map(|entry| &mut entry.node)
+        entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.node)
     }
 
     /// Keys of a map, nothing for anything else.
@@ -135,21 +123,13 @@ impl Node {
 
     /// Follows a dotted path as far as it leads; keys that hold dots themselves are found too.
     pub fn find<'a, 'p>(&'a self, path: &'p str) -> Found<'a, 'p> {
-        let mut found = Found {
-            node: self,
-            place: &self.place,
-            rest: path,
-        };
+        let mut found = Found { node: self, place: &self.place, rest: path };
         while !found.rest.is_empty() {
             let Some((node, key_place, rest)) = found.node.step(found.rest) else {
                 break;
             };
             let exact_scalar = rest.is_empty() && !node.is_container();
-            found = Found {
-                node,
-                place: if exact_scalar { &node.place } else { key_place },
-                rest,
-            };
+            found = Found { node, place: if exact_scalar { &node.place } else { key_place }, rest };
         }
         found
     }
@@ -182,13 +162,8 @@ impl Node {
             Some(segments)
         };
         match &self.kind {
-            Kind::List(items) => items
-                .iter()
-                .enumerate()
-                .find_map(|(index, item)| below(item, Segment::Index(index))),
-            Kind::Map(entries) => entries
-                .iter()
-                .find_map(|entry| below(&entry.node, Segment::Key(entry.key.clone()))),
+            Kind::List(items) => items.iter().enumerate().find_map(|(index, item)| below(item, Segment::Index(index))),
+            Kind::Map(entries) => entries.iter().find_map(|entry| below(&entry.node, Segment::Key(entry.key.clone()))),
             Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => None,
         }
     }
@@ -225,11 +200,7 @@ impl Node {
 
 /// `path.key`, or `key` at the root.
 pub fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// Whether one of the paths leads through the other.
@@ -239,11 +210,7 @@ pub fn related(a: &str, b: &str) -> bool {
 
 fn after<'p>(path: &'p str, key: &str) -> Option<&'p str> {
     let rest = path.strip_prefix(key)?;
-    if rest.is_empty() {
-        Some(rest)
-    } else {
-        rest.strip_prefix('.')
-    }
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
 }
 
 /// What an unquoted text means: nothing, a boolean, a number, else itself.
@@ -258,10 +225,6 @@ pub fn infer(text: &str) -> Kind {
     let digits = trimmed.strip_prefix('-').unwrap_or(trimmed);
     let numeric = digits.starts_with(|c: char| c.is_ascii_digit())
         && !(digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0."));
-    let number = if numeric {
-        trimmed.parse::<Number>().ok()
-    } else {
-        None
-    };
+    let number = if numeric { trimmed.parse::<Number>().ok() } else { None };
     number.map_or_else(|| Kind::Text(text.to_owned()), Kind::Number)
 }

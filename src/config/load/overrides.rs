@@ -59,11 +59,8 @@ fn librdkafka_name(mut segments: Vec<String>, separator: &str) -> Vec<String> {
 
 /// Writes one override into the tree, making the maps and items on its way.
 pub fn apply(root: &mut Node, wanted: &Override) -> Result<(), Misplaced> {
-    let misplaced = |message: String| Misplaced {
-        path: wanted.segments.join("."),
-        place: wanted.place.clone(),
-        message,
-    };
+    let misplaced =
+        |message: String| Misplaced { path: wanted.segments.join("."), place: wanted.place.clone(), message };
     if wanted.segments.len() > MAX_DEPTH || wanted.segments.iter().any(String::is_empty) {
         return Err(misplaced("this is not the path of a key".to_owned()));
     }
@@ -80,11 +77,7 @@ pub fn apply(root: &mut Node, wanted: &Override) -> Result<(), Misplaced> {
 fn descend<'a>(node: &'a mut Node, segment: &str, place: &Place) -> Result<&'a mut Node, String> {
     if !node.is_container() {
         let is_index = segment.chars().all(|c| c.is_ascii_digit());
-        let kind = if is_index {
-            Kind::List(Vec::new())
-        } else {
-            Kind::Map(Vec::new())
-        };
+        let kind = if is_index { Kind::List(Vec::new()) } else { Kind::Map(Vec::new()) };
         *node = Node::new(kind, place.clone());
     }
     match &mut node.kind {
@@ -92,9 +85,7 @@ fn descend<'a>(node: &'a mut Node, segment: &str, place: &Place) -> Result<&'a m
             let length = items.len();
             let index = segment.parse::<usize>().ok().filter(|at| *at <= length);
             let Some(index) = index else {
-                return Err(format!(
-                    "'{segment}' is no item of this list, which has {length}; {length} would append"
-                ));
+                return Err(format!("'{segment}' is no item of this list, which has {length}; {length} would append"));
             };
             if index == length {
                 items.push(Node::new(Kind::Null, place.clone()));
@@ -142,9 +133,7 @@ fn value(text: &str, place: &Place) -> Node {
 fn replace_places(node: &mut Node, place: &Place) {
     node.place.clone_from(place);
     match &mut node.kind {
-        Kind::List(items) => items
-            .iter_mut()
-            .for_each(|item| replace_places(item, place)),
+        Kind::List(items) => items.iter_mut().for_each(|item| replace_places(item, place)),
         Kind::Map(entries) => {
             for entry in entries {
                 entry.key_place.clone_from(place);

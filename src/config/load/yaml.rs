@@ -29,22 +29,15 @@ pub struct Duplicate {
 }
 
 /// Parses one document; `place` makes a place of a line and a column.
-pub fn parse(
-    text: &str,
-    place: fn(u32, u32) -> Place,
-) -> Result<(Node, Vec<Duplicate>), Malformed> {
+pub fn parse(text: &str, place: fn(u32, u32) -> Place) -> Result<(Node, Vec<Duplicate>), Malformed> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
         leading_zero_numbers_as_strings: true,
     };
-    let raw: Spanned<Raw> =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| malformed(&error))?;
-    let mut build = Build {
-        place,
-        duplicates: Vec::new(),
-    };
+    let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options).map_err(|error| malformed(&error))?;
+    let mut build = Build { place, duplicates: Vec::new() };
     let node = build.node(raw, "");
     Ok((node, build.duplicates))
 }
@@ -54,11 +47,7 @@ fn malformed(error: &serde_saphyr::Error) -> Malformed {
     let (line, column) = location.map_or((1, 1), |at| coordinates(&at));
     let full = error.without_snippet().to_string();
     let tail = format!(" at line {line}, column {column}");
-    Malformed {
-        message: full.strip_suffix(&tail).unwrap_or(&full).to_owned(),
-        line,
-        column,
-    }
+    Malformed { message: full.strip_suffix(&tail).unwrap_or(&full).to_owned(), line, column }
 }
 
 fn coordinates(location: &Location) -> (u32, u32) {
@@ -95,11 +84,7 @@ impl Build {
             Raw::Text(value) => Kind::Text(value),
             Raw::List(items) => {
                 let items = items.into_iter().enumerate();
-                Kind::List(
-                    items
-                        .map(|(index, item)| self.node(item, &join(path, &index.to_string())))
-                        .collect(),
-                )
+                Kind::List(items.map(|(index, item)| self.node(item, &join(path, &index.to_string()))).collect())
             }
             Raw::Map(entries) => Kind::Map(self.entries(entries, path)),
         };
@@ -119,11 +104,7 @@ impl Build {
                     place: key_place,
                     first: earlier.key_place.clone(),
                 }),
-                None => entries.push(Entry {
-                    key: key.value,
-                    key_place,
-                    node,
-                }),
+                None => entries.push(Entry { key: key.value, key_place, node }),
             }
         }
         entries
@@ -166,9 +147,7 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Raw, E> {
-        Number::from_f64(value)
-            .map(Raw::Number)
-            .ok_or_else(|| E::custom("a number must be finite"))
+        Number::from_f64(value).map(Raw::Number).ok_or_else(|| E::custom("a number must be finite"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Raw, E> {

@@ -18,10 +18,7 @@ const OWN_TABLES: [&str; 2] = ["alerts", "dead_letters"];
 
 pub fn streams(config: &Config, check: &mut Check<'_>) {
     let mut topics = BTreeMap::new();
-    for (path, name) in [
-        ("alerts.topic", &config.alerts.topic),
-        ("dlq.topic", &config.dlq.topic),
-    ] {
+    for (path, name) in [("alerts.topic", &config.alerts.topic), ("dlq.topic", &config.dlq.topic)] {
         topic(path, name, check);
         once(&mut topics, name, path, check);
     }
@@ -38,30 +35,14 @@ pub fn streams(config: &Config, check: &mut Check<'_>) {
 fn one_stream(path: &str, stream: &StreamConfig, check: &mut Check<'_>) {
     let at = |key: &str| format!("{path}.{key}");
     partitions(&at("partitions"), stream.partitions, check);
-    check.require(
-        !stream.schema.as_os_str().is_empty(),
-        &at("schema"),
-        "a stream needs an Avro schema file",
-    );
-    check.require(
-        !stream.key.is_empty(),
-        &at("key"),
-        "a stream needs the field that is its key",
-    );
-    check.require(
-        !stream.event_time.is_empty(),
-        &at("event_time"),
-        "a stream needs the field with the event time",
-    );
+    check.require(!stream.schema.as_os_str().is_empty(), &at("schema"), "a stream needs an Avro schema file");
+    check.require(!stream.key.is_empty(), &at("key"), "a stream needs the field that is its key");
+    check.require(!stream.event_time.is_empty(), &at("event_time"), "a stream needs the field with the event time");
     if let Some(table) = &stream.table {
         check.name(&at("table"), table);
         own_table(&at("table"), table, check);
     }
-    check.require(
-        stream.indexes.len() <= MAX_INDEXES,
-        &at("indexes"),
-        "at most 16 indexes",
-    );
+    check.require(stream.indexes.len() <= MAX_INDEXES, &at("indexes"), "at most 16 indexes");
     for (index, field) in stream.indexes.iter().enumerate() {
         let item = format!("{path}.indexes.{index}");
         check.require(!field.is_empty(), &item, "a field is missing");
@@ -118,50 +99,29 @@ fn source(path: &str, pipeline: &PipelineConfig, config: &Config, check: &mut Ch
         check.fault(path, "a pipeline needs the stream that it reads");
     } else if !faulty {
         let known: Vec<&str> = written.map_or_else(Vec::new, |streams| streams.keys().collect());
-        check.fault(
-            path,
-            format!("there is no stream '{from}'; streams: {}", known.join(", ")),
-        );
+        check.fault(path, format!("there is no stream '{from}'; streams: {}", known.join(", ")));
     }
     false
 }
 
 fn one_pipeline(path: &str, pipeline: &PipelineConfig, check: &mut Check<'_>) {
     let to = format!("{path}.to");
-    check.require(
-        pipeline.to.len() == 1,
-        &to,
-        "a pipeline has exactly one sink: [sql]",
-    );
+    check.require(pipeline.to.len() == 1, &to, "a pipeline has exactly one sink: [sql]");
     let batch = &pipeline.batch;
-    check.range(
-        &format!("{path}.batch.max_records"),
-        batch.max_records,
-        1..=MAX_BATCH_RECORDS,
-    );
+    check.range(&format!("{path}.batch.max_records"), batch.max_records, 1..=MAX_BATCH_RECORDS);
     more_than_nothing(&format!("{path}.batch.max_delay"), batch.max_delay, check);
-    check.require(
-        batch.max_bytes.get() > 0,
-        &format!("{path}.batch.max_bytes"),
-        "must be more than 0B",
-    );
+    check.require(batch.max_bytes.get() > 0, &format!("{path}.batch.max_bytes"), "must be more than 0B");
     if let Some(own) = &pipeline.supervision {
         intensity(&format!("{path}.supervision"), own, check);
     }
     let steps = format!("{path}.steps");
-    check.require(
-        pipeline.steps.len() <= MAX_STEPS,
-        &steps,
-        "at most 256 steps",
-    );
+    check.require(pipeline.steps.len() <= MAX_STEPS, &steps, "at most 256 steps");
     let mut rules = BTreeMap::new();
     for (index, step) in pipeline.steps.iter().enumerate() {
         match step {
-            Step::Filter(text) => check.require(
-                !text.trim().is_empty(),
-                &format!("{steps}.{index}.filter"),
-                "an expression is missing",
-            ),
+            Step::Filter(text) => {
+                check.require(!text.trim().is_empty(), &format!("{steps}.{index}.filter"), "an expression is missing")
+            }
             Step::Window(step) => window(&format!("{steps}.{index}.window"), step, check),
             Step::Rule(step) => {
                 let path = format!("{steps}.{index}.rule");
@@ -186,11 +146,7 @@ fn window(path: &str, window: &WindowStep, check: &mut Check<'_>) {
         );
     }
     let select = format!("{path}.select");
-    check.require(
-        !window.select.is_empty(),
-        &select,
-        "a window needs at least one column, such as count: count(*)",
-    );
+    check.require(!window.select.is_empty(), &select, "a window needs at least one column, such as count: count(*)");
     for (column, text) in window.select.iter() {
         let path = format!("{select}.{column}");
         check.name(&path, column);
@@ -202,11 +158,7 @@ fn window(path: &str, window: &WindowStep, check: &mut Check<'_>) {
 
 fn rule(path: &str, rule: &RuleStep, check: &mut Check<'_>) {
     check.name(&format!("{path}.name"), &rule.name);
-    check.require(
-        !rule.when.trim().is_empty(),
-        &format!("{path}.when"),
-        "a condition is missing",
-    );
+    check.require(!rule.when.trim().is_empty(), &format!("{path}.when"), "a condition is missing");
 }
 
 fn own_table(path: &str, table: &str, check: &mut Check<'_>) {

@@ -14,10 +14,7 @@ const OWN_SETTINGS: [(&str, &str); 6] = [
     ("metadata.broker.list", "kafka.bootstrap decides it"),
     ("group.id", "kafka.consumer_group decides it"),
     ("enable.auto.commit", "positions are kept in the database"),
-    (
-        "enable.auto.offset.store",
-        "positions are kept in the database",
-    ),
+    ("enable.auto.offset.store", "positions are kept in the database"),
     ("auto.offset.reset", "streams.<name>.on_gap decides it"),
 ];
 
@@ -36,30 +33,19 @@ fn positive(config: &Config, check: &mut Check<'_>) {
     let durations = [
         ("kafka.embedded.fsync_interval", kafka.fsync_interval),
         ("storage.checkpoint_every", storage.checkpoint_every),
-        (
-            "storage.retention.check_every",
-            storage.retention.check_every,
-        ),
-        (
-            "http.websocket.ping_every",
-            config.http.websocket.ping_every,
-        ),
+        ("storage.retention.check_every", storage.retention.check_every),
+        ("http.websocket.ping_every", config.http.websocket.ping_every),
         ("supervision.defaults.stuck_after", policy.stuck_after),
         ("supervision.defaults.shutdown", policy.shutdown),
         ("supervision.defaults.backoff.min", policy.backoff.min),
-        (
-            "supervision.defaults.backoff.reset_after",
-            policy.backoff.reset_after,
-        ),
+        ("supervision.defaults.backoff.reset_after", policy.backoff.reset_after),
         ("simulators.sensors.interval", simulator.interval),
     ];
     for (path, duration) in durations {
         more_than_nothing(path, duration, check);
     }
-    let limits = [
-        ("kafka.embedded.retention.age", kafka.retention.age),
-        ("storage.retention.age", storage.retention.age),
-    ];
+    let limits =
+        [("kafka.embedded.retention.age", kafka.retention.age), ("storage.retention.age", storage.retention.age)];
     for (path, limit) in limits {
         if let Some(duration) = limit {
             more_than_nothing(path, duration, check);
@@ -83,15 +69,8 @@ pub fn more_than_nothing(path: &str, duration: HumanDuration, check: &mut Check<
 
 pub fn topic(path: &str, topic: &str, check: &mut Check<'_>) {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let fine = !topic.is_empty()
-        && topic.len() <= 249
-        && topic.chars().all(legal)
-        && !matches!(topic, "." | "..");
-    check.require(
-        fine,
-        path,
-        "a topic is 1 to 249 letters, digits, '.', '_' and '-'",
-    );
+    let fine = !topic.is_empty() && topic.len() <= 249 && topic.chars().all(legal) && !matches!(topic, "." | "..");
+    check.require(fine, path, "a topic is 1 to 249 letters, digits, '.', '_' and '-'");
 }
 
 pub fn partitions(path: &str, partitions: u32, check: &mut Check<'_>) {
@@ -113,17 +92,9 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
             };
             !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
         });
-        check.require(
-            fine,
-            "kafka.bootstrap",
-            "expected host:port, several with commas between them",
-        );
+        check.require(fine, "kafka.bootstrap", "expected host:port, several with commas between them");
     }
-    check.require(
-        !kafka.consumer_group.trim().is_empty(),
-        "kafka.consumer_group",
-        "must not be empty",
-    );
+    check.require(!kafka.consumer_group.trim().is_empty(), "kafka.consumer_group", "must not be empty");
     for name in kafka.client.names() {
         if let Some((_, why)) = OWN_SETTINGS.iter().find(|(own, _)| *own == name) {
             let path = format!("kafka.client.{name}");
@@ -139,23 +110,11 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
     if let Some(id) = &config.node.id {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let fine = (1..=249).contains(&id.len()) && id.chars().all(legal);
-        check.require(
-            fine,
-            "node.id",
-            "an id is 1 to 249 letters, digits, '.', '_' and '-'",
-        );
+        check.require(fine, "node.id", "an id is 1 to 249 letters, digits, '.', '_' and '-'");
     }
     let embedded = &kafka.embedded;
-    partitions(
-        "kafka.embedded.default_partitions",
-        embedded.default_partitions,
-        check,
-    );
-    check.range(
-        "kafka.embedded.max_connections",
-        embedded.max_connections,
-        1..=MAX_CONNECTIONS,
-    );
+    partitions("kafka.embedded.default_partitions", embedded.default_partitions, check);
+    check.range("kafka.embedded.max_connections", embedded.max_connections, 1..=MAX_CONNECTIONS);
     check.require(
         (4 << 10..=1 << 30).contains(&embedded.segment_size.get()),
         "kafka.embedded.segment_size",
@@ -165,17 +124,9 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
 
 fn storage(config: &Config, check: &mut Check<'_>) {
     let (sqlite, commit) = (&config.storage.sqlite, &config.storage.commit);
-    check.range(
-        "storage.sqlite.read_connections",
-        sqlite.read_connections,
-        1..=MAX_THREADS,
-    );
+    check.range("storage.sqlite.read_connections", sqlite.read_connections, 1..=MAX_THREADS);
     check.range("storage.commit.max_rows", commit.max_rows, 1..=MAX_ROWS);
-    check.range(
-        "storage.commit.max_rows_busy",
-        commit.max_rows_busy,
-        1..=MAX_ROWS,
-    );
+    check.range("storage.commit.max_rows_busy", commit.max_rows_busy, 1..=MAX_ROWS);
     check.require(
         commit.max_rows <= commit.max_rows_busy,
         "storage.commit.max_rows_busy",
@@ -187,20 +138,14 @@ fn http(config: &Config, check: &mut Check<'_>) {
     let socket = &config.http.websocket;
     check.range("http.workers", config.http.workers, 1..=MAX_THREADS);
     check.range("http.websocket.queue", socket.queue, 1..=MAX_QUEUE);
-    check.range(
-        "http.websocket.max_sessions",
-        socket.max_sessions,
-        1..=MAX_CONNECTIONS,
-    );
+    check.range("http.websocket.max_sessions", socket.max_sessions, 1..=MAX_CONNECTIONS);
     check.require(
         socket.evict_after > socket.ping_every,
         "http.websocket.evict_after",
         "must be more than http.websocket.ping_every",
     );
     for (index, origin) in config.http.allowed_origins.iter().enumerate() {
-        let host = origin
-            .strip_prefix("http://")
-            .or_else(|| origin.strip_prefix("https://"));
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         let fine = host.is_some_and(|host| !host.is_empty() && !host.contains('/'));
         check.require(
             fine,
@@ -220,41 +165,17 @@ fn http(config: &Config, check: &mut Check<'_>) {
 
 fn supervision(config: &Config, check: &mut Check<'_>) {
     let backoff = &config.supervision.defaults.backoff;
-    check.require(
-        backoff.min <= backoff.max,
-        "supervision.defaults.backoff.max",
-        "must not be less than min",
-    );
-    check.range(
-        "supervision.defaults.backoff.factor",
-        backoff.factor,
-        1.0..=100.0,
-    );
-    check.range(
-        "supervision.defaults.backoff.jitter",
-        backoff.jitter,
-        0.0..=1.0,
-    );
+    check.require(backoff.min <= backoff.max, "supervision.defaults.backoff.max", "must not be less than min");
+    check.range("supervision.defaults.backoff.factor", backoff.factor, 1.0..=100.0);
+    check.range("supervision.defaults.backoff.jitter", backoff.jitter, 0.0..=1.0);
     intensity("supervision.root", &config.supervision.root, check);
-    intensity(
-        "supervision.pipelines",
-        &config.supervision.pipelines,
-        check,
-    );
+    intensity("supervision.pipelines", &config.supervision.pipelines, check);
 }
 
 fn simulators(config: &Config, check: &mut Check<'_>) {
     let sensors = &config.simulators.sensors;
     check.range("simulators.sensors.sensors", sensors.sensors, 1..=1_000_000);
-    check.range(
-        "simulators.sensors.fault_rate",
-        sensors.fault_rate,
-        0.0..=1.0,
-    );
+    check.range("simulators.sensors.fault_rate", sensors.fault_rate, 0.0..=1.0);
     check.range("simulators.sensors.speed", sensors.speed, 0.001..=1e6);
-    check.require(
-        !sensors.types.is_empty(),
-        "simulators.sensors.types",
-        "at least one type is needed",
-    );
+    check.require(!sensors.types.is_empty(), "simulators.sensors.types", "at least one type is needed");
 }

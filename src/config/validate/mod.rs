@@ -25,11 +25,7 @@ impl Check<'_> {
     /// Notes a fault, unless it follows from one that is known.
     fn fault(&mut self, path: &str, message: impl Into<String>) {
         let at = self.tree.find(path);
-        let written = if at.rest.is_empty() {
-            at.node.path.clone()
-        } else {
-            join(&at.node.path, at.rest)
-        };
+        let written = if at.rest.is_empty() { at.node.path.clone() } else { join(&at.node.path, at.rest) };
         if !self.failed.iter().any(|known| related(known, &written)) {
             self.found.push((at.place.clone(), written, message.into()));
         }
@@ -73,9 +69,7 @@ impl Check<'_> {
 fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME_LENGTH
         && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// Checks every rule.
@@ -97,9 +91,7 @@ fn listeners(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
         open.push(("registry.embedded.listen", config.registry.embedded.listen));
     }
     for (index, (path, address)) in open.iter().enumerate() {
-        let earlier = open[..index]
-            .iter()
-            .find(|(_, taken)| same(*taken, *address));
+        let earlier = open[..index].iter().find(|(_, taken)| same(*taken, *address));
         if let Some((taken, _)) = earlier {
             check.fault(path, format!("{address} is the address of {taken} already"));
         }
@@ -110,10 +102,7 @@ fn listeners(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
             } else {
                 "listen on 127.0.0.1, or start with --insecure"
             };
-            check.fault(
-                path,
-                format!("{address} is open to other machines without authentication: {way_out}"),
-            );
+            check.fault(path, format!("{address} is open to other machines without authentication: {way_out}"));
         }
     }
 }
@@ -131,27 +120,11 @@ fn tokens(config: &Config, check: &mut Check<'_>) {
         let text = token.token.expose();
         check.name(&format!("{path}.name"), &token.name);
         let visible = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
-        check.require(
-            visible,
-            &format!("{path}.token"),
-            "a token is visible ASCII characters without spaces",
-        );
-        check.require(
-            text != HIDDEN,
-            &format!("{path}.token"),
-            "this stands for a hidden token and is none",
-        );
+        check.require(visible, &format!("{path}.token"), "a token is visible ASCII characters without spaces");
+        check.require(text != HIDDEN, &format!("{path}.token"), "this stands for a hidden token and is none");
         for earlier in &tokens[..index] {
-            check.require(
-                earlier.name != token.name,
-                &format!("{path}.name"),
-                "another token has this name",
-            );
-            check.require(
-                earlier.token != token.token,
-                &format!("{path}.token"),
-                "another name has this token",
-            );
+            check.require(earlier.name != token.name, &format!("{path}.name"), "another token has this name");
+            check.require(earlier.token != token.token, &format!("{path}.token"), "another name has this token");
         }
     }
 }

@@ -94,10 +94,8 @@ impl Aggregate {
         let (argument, ty) = argument(&builder, &expr, call, function)?;
         let kind = function.result(ty).map_err(|wanted| fail(format!("'{name}' takes {wanted}, not {}", ty.noun())))?;
         let argument = argument.map(|node| ScalarExpr { text: text.into(), node, kind: ty.kind() });
-        let floats = matches!(
-            function,
-            AggregateFunction::Avg | AggregateFunction::StdDev | AggregateFunction::Variance
-        );
+        let floats =
+            matches!(function, AggregateFunction::Avg | AggregateFunction::StdDev | AggregateFunction::Variance);
         let argument = if floats { argument.map(ScalarExpr::into_double) } else { argument };
         Ok(Self { function, argument, kind })
     }
@@ -141,7 +139,10 @@ impl Aggregate {
 
 /// Plans what the aggregate is computed over, with its filter folded in: a record that it removes gives null.
 fn argument(
-    builder: &Builder<'_>, at: &Expr, call: &Call, function: AggregateFunction,
+    builder: &Builder<'_>,
+    at: &Expr,
+    call: &Call,
+    function: AggregateFunction,
 ) -> Result<(Option<Node>, Type), ExprError> {
     let (node, ty) = if function == AggregateFunction::Count && is_star(call) {
         (None, Type::Integer)

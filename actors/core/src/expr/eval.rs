@@ -88,12 +88,8 @@ pub(super) fn evaluate(node: &Node, batch: &RecordBatch) -> Value {
             let value = evaluate(operand, batch);
             value.with(kernels::negate(value.array()))
         }
-        Node::Arithmetic(op, left, right) => {
-            kernels::arithmetic(*op, &evaluate(left, batch), &evaluate(right, batch))
-        }
-        Node::Compare(op, left, right) => {
-            kernels::compare(*op, &evaluate(left, batch), &evaluate(right, batch))
-        }
+        Node::Arithmetic(op, left, right) => kernels::arithmetic(*op, &evaluate(left, batch), &evaluate(right, batch)),
+        Node::Compare(op, left, right) => kernels::compare(*op, &evaluate(left, batch), &evaluate(right, batch)),
         Node::All(terms) => fold(terms, batch, kernels::and),
         Node::Any(terms) => fold(terms, batch, kernels::or),
         Node::Not(operand) => kernels::not(&evaluate(operand, batch)),

@@ -65,7 +65,9 @@ pub(crate) fn batch(readings: &[Reading]) -> RecordBatch {
         Arc::new(all().map(|reading| Some(&reading.sensor_id)).collect::<StringArray>()),
         Arc::new(all().map(|reading| Some(reading.sensor_type)).collect::<StringArray>()),
         Arc::new(all().map(|reading| reading.value).collect::<Float64Array>()),
-        Arc::new(all().map(|reading| Some(reading.timestamp)).collect::<TimestampMillisecondArray>().with_timezone("UTC")),
+        Arc::new(
+            all().map(|reading| Some(reading.timestamp)).collect::<TimestampMillisecondArray>().with_timezone("UTC"),
+        ),
         Arc::new(all().map(|reading| Some(reading.anomaly)).collect::<BooleanArray>()),
         Arc::new(all().map(|reading| reading.level).collect::<Int32Array>()),
         Arc::new(all().map(|reading| reading.ratio).collect::<Float32Array>()),

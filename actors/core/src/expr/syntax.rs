@@ -35,8 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Expr, ExprError> {
         ExprError::new(text, at..at, error.message)
     })?;
     check_nesting(text, &tokens)?;
-    let mut parser =
-        Parser::new(&dialect).with_recursion_limit(PARSER_LEVELS).with_tokens_with_locations(tokens);
+    let mut parser = Parser::new(&dialect).with_recursion_limit(PARSER_LEVELS).with_tokens_with_locations(tokens);
     let expr = parser.parse_expr().map_err(|error| syntax_error(text, &error))?;
     let rest = parser.peek_token();
     if rest.token == Token::EOF {

@@ -87,7 +87,10 @@ impl PartitionState {
     /// # Errors
     /// If a chunk is damaged or not of this plan, or the watermark is missing.
     pub fn restore(
-        plan: &PipelinePlan, topic: Arc<str>, partition: i32, chunks: &[StateChunk],
+        plan: &PipelinePlan,
+        topic: Arc<str>,
+        partition: i32,
+        chunks: &[StateChunk],
     ) -> Result<Self, StateError> {
         let mut state = Self::new(plan, topic, partition);
         let find = |name: &str| chunks.iter().find(|chunk| &*chunk.name == name);
@@ -130,7 +133,8 @@ impl PartitionState {
     pub fn tick(&mut self, plan: &PipelinePlan, now_ms: i64) -> Option<Output> {
         let position = self.covered?;
         let windows = &mut self.windows;
-        let rows: Vec<_> = plan.windows().zip(windows).flat_map(|(plan, state)| state.close_idle(plan, now_ms)).collect();
+        let rows: Vec<_> =
+            plan.windows().zip(windows).flat_map(|(plan, state)| state.close_idle(plan, now_ms)).collect();
         if rows.is_empty() {
             return None;
         }

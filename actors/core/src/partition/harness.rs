@@ -78,11 +78,8 @@ pub(crate) fn state(plan: &PipelinePlan) -> PartitionState {
 /// Readings at offsets 0, 1, …, logged at their event time.
 pub(crate) fn log(readings: impl IntoIterator<Item = Reading>) -> Vec<Logged> {
     let numbered = (0..).zip(readings);
-    let logged = numbered.map(|(offset, reading)| Logged {
-        offset,
-        log_timestamp: reading.timestamp,
-        reading: Some(reading),
-    });
+    let logged =
+        numbered.map(|(offset, reading)| Logged { offset, log_timestamp: reading.timestamp, reading: Some(reading) });
     logged.collect()
 }
 
@@ -120,7 +117,11 @@ fn dead(record: &Logged) -> DeadLetter {
 
 /// Runs a log in batches that end before the records at `cuts`, which ascend.
 pub(crate) fn run(
-    plan: &PipelinePlan, state: &mut PartitionState, log: &[Logged], cuts: &[usize], emit_from: i64,
+    plan: &PipelinePlan,
+    state: &mut PartitionState,
+    log: &[Logged],
+    cuts: &[usize],
+    emit_from: i64,
 ) -> Effects {
     let mut effects = Effects::default();
     let mut first = 0;

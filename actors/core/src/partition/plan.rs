@@ -184,9 +184,7 @@ fn both<P>(place: Result<usize, PlanFault>, plan: Result<P, Vec<PlanFault>>) -> 
     }
 }
 
-fn columns(
-    spec: &PipelineSpec, schema: &StreamSchema, faults: &mut Vec<PlanFault>,
-) -> Option<(StatColumns, usize)> {
+fn columns(spec: &PipelineSpec, schema: &StreamSchema, faults: &mut Vec<PlanFault>) -> Option<(StatColumns, usize)> {
     let mut find = |key: &str, name: &str, fits: &dyn Fn(&Kind) -> bool, wanted: &str| {
         let Some(index) = schema.fields.iter().position(|field| field.column == name) else {
             let hint = suggestion(name, schema.fields.iter().map(|field| field.column.as_str()));

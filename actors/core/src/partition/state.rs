@@ -109,7 +109,10 @@ impl PartitionState {
     /// # Panics
     /// If the batch does not have the plan's schema, or offsets and log timestamps are not as many as its rows.
     pub fn process(
-        &mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64,
+        &mut self,
+        plan: &PipelinePlan,
+        input: &DecodedInput,
+        emit_from: i64,
     ) -> Result<Output, ProcessError> {
         assert_eq!(input.offsets.len(), input.batch.num_rows(), "each record has an offset");
         if let Some(covered) = self.covered.filter(|covered| *covered > input.start) {
@@ -131,7 +134,10 @@ impl PartitionState {
     }
 
     fn run(
-        &mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64,
+        &mut self,
+        plan: &PipelinePlan,
+        input: &DecodedInput,
+        emit_from: i64,
     ) -> Result<(Rows, Effects), StateLimit> {
         let times = event_times(plan, &input.batch);
         let progress = self.watermark.observe_all(plan.watermark, times, &input.log_timestamps);
@@ -184,7 +190,11 @@ impl PartitionState {
     }
 
     fn output(
-        &self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64, (rows, effects): (Rows, Effects),
+        &self,
+        plan: &PipelinePlan,
+        input: &DecodedInput,
+        emit_from: i64,
+        (rows, effects): (Rows, Effects),
     ) -> Output {
         let Effects { mut removed, emitted: Emitted { rows: mut windows, mut late }, alerts: mut found } = effects;
         let mut offsets: Vec<i64> = (0..rows.batch.num_rows()).map(|row| input.offsets[rows.origin(row)]).collect();
@@ -219,7 +229,11 @@ impl Rows {
     }
 
     fn step<'a>(
-        &'a self, plan: &PipelinePlan, offsets: &'a [i64], progress: &'a Progress, emit_from: i64,
+        &'a self,
+        plan: &PipelinePlan,
+        offsets: &'a [i64],
+        progress: &'a Progress,
+        emit_from: i64,
     ) -> StepInput<'a> {
         let (batch, origins) = (&self.batch, self.origins.as_deref());
         StepInput { batch, times: event_times(plan, batch), origins, offsets, progress, emit_from }

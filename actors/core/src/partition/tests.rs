@@ -196,8 +196,17 @@ fn reference(record: &Logged) -> ReferenceRecord {
     let total = reading.total.map_or(Scalar::Null, Scalar::Integer);
     let level = reading.level.map_or(Scalar::Null, |level| Scalar::Integer(level.into()));
     let arguments = vec![
-        Scalar::Boolean(true), level, total.clone(), value.clone(), value.clone(), total.clone(),
-        reading.note.map_or(Scalar::Null, text), value.clone(), value.clone(), value, total,
+        Scalar::Boolean(true),
+        level,
+        total.clone(),
+        value.clone(),
+        value.clone(),
+        total.clone(),
+        reading.note.map_or(Scalar::Null, text),
+        value.clone(),
+        value.clone(),
+        value,
+        total,
     ];
     ReferenceRecord {
         event_time_ms: reading.timestamp,
@@ -239,7 +248,8 @@ fn a_filter_step_removes_records_from_later_steps_and_keeps_their_offsets_as_ran
         StepSpec::Filter("sensor_id <> 'x'".to_owned()),
         StepSpec::Rule(rule("value < 5")),
     ]);
-    let records = log([at("a", 0, 1.0), at("a", 1, -1.0), at("x", 2, 1.0), at("b", 3, -1.0), at("b", 4, 9.0), at("x", 5, 1.0)]);
+    let records =
+        log([at("a", 0, 1.0), at("a", 1, -1.0), at("x", 2, 1.0), at("b", 3, -1.0), at("b", 4, 9.0), at("x", 5, 1.0)]);
     let output = state(&plan).process(&plan, &input(&records, 0, 6), 0).unwrap();
     assert_eq!((output.offsets, output.filtered), (vec![0, 4], vec![1..4, 5..6]));
     assert_eq!(output.alerts.len(), 1);

@@ -241,7 +241,11 @@ impl KeyState {
 }
 
 fn transition(
-    plan: &RulePlan, input: &RuleInput<'_>, (row, key): (usize, &str), (alert_id, n, state): Change, moment: Moment,
+    plan: &RulePlan,
+    input: &RuleInput<'_>,
+    (row, key): (usize, &str),
+    (alert_id, n, state): Change,
+    moment: Moment,
 ) -> AlertTransition {
     let verb = match state {
         AlertState::Firing => "holds",

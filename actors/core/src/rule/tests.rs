@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{RuleSpec, RulePlan};
+use super::{RulePlan, RuleSpec};
 use crate::{
     expr::fixtures::schema,
     output::{AlertState, AlertTransition},

@@ -2,9 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMillisecondArray,
-};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMillisecondArray};
 use foldhash::fast::FixedState;
 
 use crate::schema::{Kind, Scalar};

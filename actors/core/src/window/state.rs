@@ -97,7 +97,11 @@ impl WindowState {
 
     /// Works a batch into the windows. After an error the state is of no use: go back to an earlier clone.
     pub(crate) fn process(
-        &mut self, plan: &WindowPlan, input: &StepInput<'_>, limits: Limits, out: &mut Emitted,
+        &mut self,
+        plan: &WindowPlan,
+        input: &StepInput<'_>,
+        limits: Limits,
+        out: &mut Emitted,
     ) -> Result<(), StateLimit> {
         let group_columns: Vec<ArrayRef> =
             plan.group.iter().map(|(index, _)| input.batch.column(*index).clone()).collect();

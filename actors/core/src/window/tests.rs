@@ -79,7 +79,10 @@ fn every_aggregate_has_its_mergeable_columns() {
     ];
     let plan = plan(vec![StepSpec::Window(window(&select))]);
     let names: Vec<&str> = plan.windows().next().unwrap().columns().iter().map(|column| column.name.as_str()).collect();
-    assert_eq!(names[8..], ["mean_sum", "mean_count", "spread_count", "spread_mean", "spread_m2", "opening_at", "closing_at"]);
+    assert_eq!(
+        names[8..],
+        ["mean_sum", "mean_count", "spread_count", "spread_mean", "spread_m2", "opening_at", "closing_at"]
+    );
     let records = log([
         Reading { level: None, total: None, ..at("a", 20, 1.0) },
         Reading { note: Some("b"), total: Some(i64::MAX), ..at("a", 10, 2.0) },
@@ -116,8 +119,14 @@ fn a_group_without_values_has_nulls_and_one_value_has_no_deviation() {
     let rows = run_once(&plan, &log([empty, at("z", 500, 0.0)])).windows;
     let (null, one) = (Scalar::Null, Scalar::Integer(1));
     let expected = [
-        null.clone(), null.clone(), null.clone(), null.clone(), Scalar::Integer(0), one,
-        Scalar::Number(4.0), Scalar::Number(0.0),
+        null.clone(),
+        null.clone(),
+        null.clone(),
+        null.clone(),
+        Scalar::Integer(0),
+        one,
+        Scalar::Number(4.0),
+        Scalar::Number(0.0),
     ];
     assert_eq!(rows[0].values, expected);
 }
@@ -160,7 +169,13 @@ fn a_state_at_its_limit_refuses_the_batch_and_stays_as_it_was() {
     let refused = state.process(&plan, &input(&records[3..], 3, 5), 0).expect_err("five do not");
     assert!(matches!(refused, ProcessError::Limit(limit) if &*limit.window == "readings"));
     assert_eq!((state.covered(), state.size()), (Some(3), (3, 0)));
-    let effects = run(&plan, &mut state, &log([at("a", 0, 0.0), at("a", 0, 0.0), at("a", 0, 0.0), at("a", 160, 1.0)])[3..], &[], 0);
+    let effects = run(
+        &plan,
+        &mut state,
+        &log([at("a", 0, 0.0), at("a", 0, 0.0), at("a", 0, 0.0), at("a", 160, 1.0)])[3..],
+        &[],
+        0,
+    );
     assert_eq!(counts(&effects.windows), [(0, "a", 1, 0), (0, "b", 1, 0), (0, "c", 1, 0)]);
 }
 
@@ -178,7 +193,13 @@ fn all_faults_of_a_window_are_told_at_once_with_their_settings() {
         name: "Readings".to_owned(),
         size: Duration::ZERO,
         group_by: vec!["sensor".to_owned(), "value".to_owned(), "level".to_owned()],
-        ..window(&[("mean", "avg(valu)"), ("n", "count(*)"), ("n", "count(*)"), ("level", "max(level)"), ("topic", "max(level)")])
+        ..window(&[
+            ("mean", "avg(valu)"),
+            ("n", "count(*)"),
+            ("n", "count(*)"),
+            ("level", "max(level)"),
+            ("topic", "max(level)"),
+        ])
     };
     let faults = WindowPlan::compile(&spec, &schema()).expect_err("many faults");
     let told: Vec<(&str, &str)> = faults.iter().map(|fault| (fault.key.as_str(), fault.message.as_str())).collect();

@@ -130,10 +130,7 @@ impl LiveHub {
             return channel;
         }
         let mut channels = self.channels.write();
-        channels
-            .entry(name.to_owned())
-            .or_insert_with(LiveChannel::new)
-            .clone()
+        channels.entry(name.to_owned()).or_insert_with(LiveChannel::new).clone()
     }
 
     /// The channel of this name, if there is one.
@@ -145,11 +142,7 @@ impl LiveHub {
     /// Counters of each channel.
     #[must_use]
     pub fn counts(&self) -> Vec<(String, LiveCounts)> {
-        self.channels
-            .read()
-            .iter()
-            .map(|(name, channel)| (name.clone(), channel.counts()))
-            .collect()
+        self.channels.read().iter().map(|(name, channel)| (name.clone(), channel.counts())).collect()
     }
 
     /// Ends all subscriptions, as shutdown does.
@@ -163,9 +156,7 @@ impl LiveHub {
 
 impl LiveChannel {
     fn new() -> Self {
-        Self {
-            shared: Arc::default(),
-        }
+        Self { shared: Arc::default() }
     }
 
     /// Whether anybody watches. Ask before building frames.
@@ -216,12 +207,7 @@ impl LiveChannel {
         let cursor = ring.next;
         drop(ring);
         let queue = limits.queue.clamp(1, RING_FRAMES);
-        Subscription {
-            shared: Arc::clone(&self.shared),
-            cursor,
-            queue,
-            taken: VecDeque::new(),
-        }
+        Subscription { shared: Arc::clone(&self.shared), cursor, queue, taken: VecDeque::new() }
     }
 
     /// Counters of this channel.
@@ -242,15 +228,9 @@ impl LiveChannel {
         self.shared.published.fetch_add(1, Ordering::Relaxed);
         ring.bytes += text.len();
         ring.next += 1;
-        ring.frames.push_back(Entry {
-            key: self.shared.hasher.hash_one(key),
-            text,
-        });
+        ring.frames.push_back(Entry { key: self.shared.hasher.hash_one(key), text });
         while ring.frames.len() > RING_FRAMES || ring.bytes > RING_BYTES {
-            let oldest = ring
-                .frames
-                .pop_front()
-                .expect("the ring is over a limit, so it holds a frame");
+            let oldest = ring.frames.pop_front().expect("the ring is over a limit, so it holds a frame");
             ring.bytes -= oldest.text.len();
         }
     }
@@ -310,11 +290,7 @@ impl Subscription {
 
     fn take_burst(&mut self, ring: &Ring, behind: usize) {
         let mut bytes = 0;
-        for entry in ring
-            .frames
-            .range(ring.frames.len() - behind..)
-            .take(BURST_FRAMES)
-        {
+        for entry in ring.frames.range(ring.frames.len() - behind..).take(BURST_FRAMES) {
             bytes += entry.text.len();
             if bytes > BURST_BYTES && !self.taken.is_empty() {
                 break;
@@ -327,9 +303,7 @@ impl Subscription {
     /// Takes the newest frame of each key and leaves the rest out.
     fn skip_ahead(&mut self, ring: &Ring) {
         let behind = ring.next - self.cursor;
-        let reachable = usize::try_from(behind)
-            .unwrap_or(usize::MAX)
-            .min(ring.frames.len());
+        let reachable = usize::try_from(behind).unwrap_or(usize::MAX).min(ring.frames.len());
         let mut keys = HashSet::with_capacity(self.queue);
         let mut bytes = 0;
         for entry in ring.frames.range(ring.frames.len() - reachable..).rev() {

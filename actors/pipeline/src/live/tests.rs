@@ -7,17 +7,8 @@ fn text(key: &str, offset: i64) -> ByteString {
 }
 
 fn publish(channel: &LiveChannel, offsets: std::ops::Range<i64>, keys: i64) {
-    let names: Vec<_> = offsets
-        .map(|offset| (offset, format!("k{}", offset % keys)))
-        .collect();
-    channel.publish(
-        0,
-        names.iter().map(|(offset, key)| LiveFrame {
-            offset: *offset,
-            key,
-            text: text(key, *offset),
-        }),
-    );
+    let names: Vec<_> = offsets.map(|offset| (offset, format!("k{}", offset % keys))).collect();
+    channel.publish(0, names.iter().map(|(offset, key)| LiveFrame { offset: *offset, key, text: text(key, *offset) }));
 }
 
 fn drain(subscription: &mut Subscription) -> Vec<LiveEvent> {
@@ -42,9 +33,7 @@ fn a_subscriber_that_keeps_up_gets_every_frame_in_order() {
         publish(&channel, batch * 200..(batch + 1) * 200, 7);
         got.extend(drain(&mut subscription));
     }
-    let expected: Vec<_> = (0..4000)
-        .map(|n| LiveEvent::Frame(text(&format!("k{}", n % 7), n)))
-        .collect();
+    let expected: Vec<_> = (0..4000).map(|n| LiveEvent::Frame(text(&format!("k{}", n % 7), n))).collect();
     assert_eq!(got, expected);
 }
 
@@ -68,11 +57,7 @@ fn with_more_keys_than_the_queue_holds_the_newest_stay() {
     let channel = LiveHub::default().channel("sensors");
     let mut subscription = channel.subscribe(SubscriptionLimits { queue: 2 });
     publish(&channel, 0..9, 9);
-    let expected = [
-        LiveEvent::Gap { dropped: 7 },
-        LiveEvent::Frame(text("k7", 7)),
-        LiveEvent::Frame(text("k8", 8)),
-    ];
+    let expected = [LiveEvent::Gap { dropped: 7 }, LiveEvent::Frame(text("k7", 7)), LiveEvent::Frame(text("k8", 8))];
     assert_eq!(drain(&mut subscription), expected);
 }
 
@@ -94,28 +79,12 @@ fn the_ring_and_a_stuck_subscriber_stay_within_their_bounds() {
     let mut stuck = channel.subscribe(SubscriptionLimits::default());
     let large: ByteString = "x".repeat(10_000).into();
     for offset in 0..10_000 {
-        channel.publish(
-            0,
-            [LiveFrame {
-                offset,
-                key: &offset.to_string(),
-                text: large.clone(),
-            }],
-        );
+        channel.publish(0, [LiveFrame { offset, key: &offset.to_string(), text: large.clone() }]);
     }
     assert!(channel.shared.ring.lock().bytes <= RING_BYTES);
     stuck.try_recv().expect("there is a gap to report");
-    let held: usize = stuck
-        .taken
-        .iter()
-        .map(|event| {
-            if let LiveEvent::Frame(text) = event {
-                text.len()
-            } else {
-                0
-            }
-        })
-        .sum();
+    let held: usize =
+        stuck.taken.iter().map(|event| if let LiveEvent::Frame(text) = event { text.len() } else { 0 }).sum();
     assert!((1..=BURST_BYTES).contains(&held), "{held}");
     drop(stuck);
     assert_eq!(channel.shared.ring.lock().frames.len(), 0);

@@ -14,10 +14,7 @@ fn columns_keep_the_order_of_the_file() {
         panic!("the second step is a window");
     };
     let names: Vec<_> = window.select.iter().map(|(name, _)| name).collect();
-    assert_eq!(
-        names,
-        ["avg_value", "min_value", "max_value", "count", "std_value"]
-    );
+    assert_eq!(names, ["avg_value", "min_value", "max_value", "count", "std_value"]);
 }
 
 /// Paths of all leaves, with `*` for names of streams and pipelines and for list items.
@@ -31,9 +28,7 @@ fn leaves(value: &Value, path: &str, out: &mut BTreeSet<String>) {
             }
         }
         Value::Array(items) if !items.is_empty() => {
-            items
-                .iter()
-                .for_each(|item| leaves(item, &join(path, "*"), out));
+            items.iter().for_each(|item| leaves(item, &join(path, "*"), out));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             out.insert(path.to_owned());
@@ -50,11 +45,7 @@ fn the_built_in_config_states_every_key() {
     let (mut stated, mut known) = (BTreeSet::new(), BTreeSet::new());
     let written: Value = serde_saphyr::from_str(DEFAULT_YAML).unwrap();
     leaves(&written, "", &mut stated);
-    leaves(
-        &serde_json::to_value(&loaded.config).unwrap(),
-        "",
-        &mut known,
-    );
+    leaves(&serde_json::to_value(&loaded.config).unwrap(), "", &mut known);
     let unstated: Vec<_> = known.difference(&stated).collect();
     assert!(unstated.is_empty(), "not in config.yaml: {unstated:?}");
 }
@@ -72,11 +63,8 @@ fn the_built_in_config_states_the_defaults() {
     };
     assert_eq!(sensors, expected);
     let pipeline = config.pipelines.remove("sensors").unwrap();
-    let expected = PipelineConfig {
-        from: "sensors".into(),
-        steps: pipeline.steps.clone(),
-        ..PipelineConfig::default()
-    };
+    let expected =
+        PipelineConfig { from: "sensors".into(), steps: pipeline.steps.clone(), ..PipelineConfig::default() };
     assert_eq!(pipeline, expected);
     config.streams.clear();
     config.pipelines.clear();
@@ -103,12 +91,6 @@ fn the_json_schema_describes_every_section() {
         assert!(schema["properties"][section].is_object(), "{section}");
     }
     assert_eq!(schema["additionalProperties"], json!(false));
-    assert_eq!(
-        schema["$defs"]["StreamConfig"]["required"],
-        json!(["schema", "key"])
-    );
-    assert_eq!(
-        schema["$defs"]["HttpConfig"]["properties"]["listen"]["default"],
-        json!("127.0.0.1:8000")
-    );
+    assert_eq!(schema["$defs"]["StreamConfig"]["required"], json!(["schema", "key"]));
+    assert_eq!(schema["$defs"]["HttpConfig"]["properties"]["listen"]["default"], json!("127.0.0.1:8000"));
 }

@@ -53,10 +53,7 @@ fn a_fault_is_shown_with_its_line_and_a_caret() {
     let given = given("http:\n  workers: 1\n  lisen: x\n");
     let shown = given.faults()[0].to_string();
     let (_, from_line) = shown.split_once("config.yaml:").unwrap();
-    assert_eq!(
-        from_line,
-        "3:3: http.lisen: unknown key 'lisen', did you mean 'listen'?\n 3 |   lisen: x\n   |   ^"
-    );
+    assert_eq!(from_line, "3:3: http.lisen: unknown key 'lisen', did you mean 'listen'?\n 3 |   lisen: x\n   |   ^");
 }
 
 #[test]
@@ -65,10 +62,7 @@ fn faults_serialize_for_scripts() {
     let faults = Config::load(&given.sources).unwrap_err();
     let json = serde_json::to_value(&faults).unwrap();
     assert_eq!(json[0]["path"], "htp");
-    assert_eq!(
-        json[0]["message"],
-        "unknown key 'htp', did you mean 'http'?"
-    );
+    assert_eq!(json[0]["message"], "unknown key 'htp', did you mean 'http'?");
     let origin = json[0]["origin"].as_str().unwrap();
     assert!(origin.ends_with("config.yaml:1:1"), "{origin}");
 }
@@ -90,10 +84,7 @@ fn text_that_is_not_yaml_is_one_fault_at_its_place() {
 
 #[test]
 fn a_missing_file_is_a_fault_that_names_it() {
-    let sources = Sources {
-        file: Some("no/such/file.yaml".into()),
-        ..Sources::default()
-    };
+    let sources = Sources { file: Some("no/such/file.yaml".into()), ..Sources::default() };
     let faults = Config::load(&sources).unwrap_err().to_string();
     assert!(faults.starts_with("no/such/file.yaml: cannot read the file"));
 }
@@ -125,9 +116,7 @@ fn faults_of_overrides_name_the_override() {
 
 #[test]
 fn malformed_variables_and_missing_files_are_faults() {
-    let lines =
-        given("node:\n  id: ${}\n  data_dir: a${b\nkafka:\n  consumer_group: ${file:nope}\n")
-            .lines();
+    let lines = given("node:\n  id: ${}\n  data_dir: a${b\nkafka:\n  consumer_group: ${file:nope}\n").lines();
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert_eq!(lines[0], "2:7 node.id: '${}' names no variable");
     assert_eq!(lines[1], "3:13 node.data_dir: '${' without '}'");
@@ -141,10 +130,7 @@ fn no_fault_and_no_print_shows_a_secret() {
          kafka:\n  client:\n    sasl.password: [hunter2]\n",
     );
     let shown = format!("{}", Config::load(&faulty.sources).unwrap_err());
-    assert!(
-        shown.contains("5 fault") && !shown.contains("hunter2"),
-        "{shown}"
-    );
+    assert!(shown.contains("5 fault") && !shown.contains("hunter2"), "{shown}");
     let good = given(
         "auth: { tokens: [ { name: a, token: hunter2 } ] }\nregistry: { url: \"http://u:hunter2@h\" }\n\
          kafka: { client: { sasl.password: hunter2 } }\n",
@@ -157,9 +143,7 @@ fn no_fault_and_no_print_shows_a_secret() {
 
 #[test]
 fn a_printed_config_does_not_make_its_placeholder_a_token() {
-    let printed = given("auth: { tokens: [ { name: a, token: hunter2 } ] }\n")
-        .config()
-        .effective_yaml();
+    let printed = given("auth: { tokens: [ { name: a, token: hunter2 } ] }\n").config().effective_yaml();
     let faults = given(&printed).faults();
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(faults[0].path, "auth.tokens.0.token");
@@ -169,10 +153,7 @@ fn a_printed_config_does_not_make_its_placeholder_a_token() {
 fn a_line_that_is_not_yaml_is_not_quoted_if_it_may_hold_a_secret() {
     let broken = given("auth:\n  tokens: [ { name: a, token: hunter2 \n");
     let shown = Config::load(&broken.sources).unwrap_err().to_string();
-    assert!(
-        shown.contains("not YAML") && !shown.contains("hunter2"),
-        "{shown}"
-    );
+    assert!(shown.contains("not YAML") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]
@@ -187,18 +168,10 @@ fn open_listeners_need_authentication_or_insecure() {
     let open = "http: { listen: 0.0.0.0:8000 }\nkafka: { embedded: { listen: \"[::]:9092\" } }\nregistry: { embedded: { listen: 10.0.0.1:8081 } }\n";
     let mut without = given(open);
     let paths: Vec<_> = without.faults().into_iter().map(|f| f.path).collect();
-    assert_eq!(
-        paths,
-        [
-            "http.listen",
-            "kafka.embedded.listen",
-            "registry.embedded.listen"
-        ]
-    );
+    assert_eq!(paths, ["http.listen", "kafka.embedded.listen", "registry.embedded.listen"]);
     without.sources.exposure = Exposure::Insecure;
     assert!(without.faults().is_empty());
-    let with_token =
-        given("http: { listen: 0.0.0.0:8000 }\nauth: { tokens: [ { name: a, token: abcdef } ] }\n");
+    let with_token = given("http: { listen: 0.0.0.0:8000 }\nauth: { tokens: [ { name: a, token: abcdef } ] }\n");
     assert!(with_token.faults().is_empty());
     let outside = given("kafka: { bootstrap: \"k:9092\", embedded: { listen: 0.0.0.0:9092 } }\n");
     assert!(outside.faults().is_empty());
@@ -207,12 +180,8 @@ fn open_listeners_need_authentication_or_insecure() {
 #[test]
 fn two_listeners_on_one_port_are_refused_except_port_0() {
     let lines = given("registry: { embedded: { listen: 127.0.0.1:8000 } }\n").lines();
-    assert_eq!(
-        lines,
-        ["1:33 registry.embedded.listen: 127.0.0.1:8000 is the address of http.listen already"]
-    );
-    let free =
-        given("http: { listen: 127.0.0.1:0 }\nkafka: { embedded: { listen: localhost:0 } }\n");
+    assert_eq!(lines, ["1:33 registry.embedded.listen: 127.0.0.1:8000 is the address of http.listen already"]);
+    let free = given("http: { listen: 127.0.0.1:0 }\nkafka: { embedded: { listen: localhost:0 } }\n");
     assert!(free.faults().is_empty());
 }
 
@@ -274,28 +243,14 @@ fn a_faulty_item_does_not_move_the_places_of_later_ones() {
 
 #[test]
 fn later_checks_point_at_the_place_of_a_path() {
-    let loaded = given("")
-        .set("pipelines.series.steps.0.window.tumbling", "2h")
-        .loaded();
-    let fault = loaded.fault_at(
-        "pipelines.sensors.steps.1.window.select.avg_value",
-        "no field 'valu'",
-    );
-    let line = DEFAULT_YAML
-        .lines()
-        .position(|line| line.contains("avg_value: avg(value)"))
-        .unwrap()
-        + 1;
+    let loaded = given("").set("pipelines.series.steps.0.window.tumbling", "2h").loaded();
+    let fault = loaded.fault_at("pipelines.sensors.steps.1.window.select.avg_value", "no field 'valu'");
+    let line = DEFAULT_YAML.lines().position(|line| line.contains("avg_value: avg(value)")).unwrap() + 1;
     assert_eq!(fault.origin, format!("{BUILT_IN_NAME}:{line}:24"));
     let shown = fault.to_string();
-    assert!(
-        shown.contains("            avg_value: avg(value)"),
-        "{shown}"
-    );
+    assert!(shown.contains("            avg_value: avg(value)"), "{shown}");
     assert_eq!(
-        loaded
-            .fault_at("pipelines.series.steps.0.window.tumbling", "x")
-            .origin,
+        loaded.fault_at("pipelines.series.steps.0.window.tumbling", "x").origin,
         "--set pipelines.series.steps.0.window.tumbling"
     );
     let absent = loaded.fault_at("streams.series.event_time", "no such field");

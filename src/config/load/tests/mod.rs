@@ -15,10 +15,7 @@ fn given(yaml: &str) -> Given {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
     fs::write(&file, yaml).unwrap();
-    let sources = Sources {
-        file: Some(file),
-        ..Sources::default()
-    };
+    let sources = Sources { file: Some(file), ..Sources::default() };
     Given { folder, sources }
 }
 
@@ -42,9 +39,7 @@ impl Given {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        Config::load(&self.sources)
-            .err()
-            .map_or_else(Vec::new, |faults| faults.0)
+        Config::load(&self.sources).err().map_or_else(Vec::new, |faults| faults.0)
     }
 
     /// Each fault as `line:column path: message`, or with the override's name in front.
@@ -60,5 +55,4 @@ impl Given {
     }
 }
 
-const STREAM: &str =
-    "streams:\n  a: { topic: a, schema: a.avsc, key: id }\npipelines:\n  a: { from: a }\n";
+const STREAM: &str = "streams:\n  a: { topic: a, schema: a.avsc, key: id }\npipelines:\n  a: { from: a }\n";

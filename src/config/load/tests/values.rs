@@ -64,17 +64,11 @@ fn overrides_reach_built_in_streams_list_items_and_flow_values() {
         .config();
     assert_eq!(config.streams["sensors"].partitions, 8);
     assert_eq!(config.streams["sensors"].indexes, ["sensor_id"]);
-    assert_eq!(
-        config.pipelines["sensors"].steps[0],
-        Step::Filter("value > 5 # all".into())
-    );
+    assert_eq!(config.pipelines["sensors"].steps[0], Step::Filter("value > 5 # all".into()));
     assert_eq!(config.auth.tokens[0].token.expose(), "abc");
     assert_eq!(config.auth.tokens[1].token.expose(), "0123");
     let client: Vec<_> = config.kafka.client.expose().collect();
-    assert_eq!(
-        client,
-        [("fetch.min.bytes", "1"), ("fetch.wait.max.ms", "5")]
-    );
+    assert_eq!(client, [("fetch.min.bytes", "1"), ("fetch.wait.max.ms", "5")]);
 }
 
 #[test]

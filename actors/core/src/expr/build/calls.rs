@@ -125,7 +125,9 @@ impl<'a> Builder<'a> {
                 Node::Constant(_, Scalar::Integer(count)) if (0..=MAX_DECIMALS).contains(&count) => {
                     Ok(Typed::new(Node::Call(function, vec![value, decimals.node]), Type::Double))
                 }
-                _ => Err(self.error(arguments[1], format!("the number of decimals is a constant, 0 to {MAX_DECIMALS}"))),
+                _ => {
+                    Err(self.error(arguments[1], format!("the number of decimals is a constant, 0 to {MAX_DECIMALS}")))
+                }
             };
         }
         let [argument] = self.exactly(at, arguments)?;

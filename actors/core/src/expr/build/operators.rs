@@ -33,7 +33,11 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn binary(
-        &self, at: &Expr, left: &Expr, op: &BinaryOperator, right: &Expr,
+        &self,
+        at: &Expr,
+        left: &Expr,
+        op: &BinaryOperator,
+        right: &Expr,
     ) -> Result<Typed<'a>, ExprError> {
         if let Some(op) = arithmetic(op) {
             return self.arithmetic(left, op, right);
@@ -145,7 +149,10 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn case(
-        &self, operand: Option<&Expr>, conditions: &[CaseWhen], otherwise: Option<&Expr>,
+        &self,
+        operand: Option<&Expr>,
+        conditions: &[CaseWhen],
+        otherwise: Option<&Expr>,
     ) -> Result<Typed<'a>, ExprError> {
         let results = conditions.iter().map(|branch| &branch.result).chain(otherwise);
         let (mut results, ty) = self.unify("combine", self.each(results)?)?;

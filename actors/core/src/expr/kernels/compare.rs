@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{
-    Array, BooleanArray,
-    cast::AsArray,
-    types::Float64Type,
-};
+use arrow_array::{Array, BooleanArray, cast::AsArray, types::Float64Type};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_ord::cmp;
 use arrow_schema::DataType;

@@ -1,0 +1,66 @@
+//! A dashboard for measurements: one WebSocket client that reads every frame.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use awc::ws::{Frame, Message};
+use futures_util::{SinkExt, StreamExt};
+
+use super::latency::Latencies;
+use crate::adapters::sql::commit::now_ms;
+
+/// What clients have seen.
+#[derive(Clone, Default)]
+pub struct Seen {
+    pub latencies: Latencies,
+    pub frames: Arc<AtomicU64>,
+    /// Frames that the server left out because a client was slow.
+    pub dropped: Arc<AtomicU64>,
+}
+
+/// Reads `/ws/sensors` until the server ends it.
+///
+/// # Errors
+/// If the connection cannot be made.
+pub async fn watch(address: std::net::SocketAddr, seen: Seen) -> Result<(), String> {
+    let url = format!("http://{address}/ws/sensors");
+    let connect = awc::Client::new().ws(url).max_frame_size(1 << 20).connect();
+    let (_, mut connection) = connect.await.map_err(|error| format!("open the WebSocket: {error}"))?;
+    while let Some(frame) = connection.next().await {
+        match frame {
+            Ok(Frame::Text(text)) => note(&text, &seen),
+            Ok(Frame::Ping(payload)) => {
+                if connection.send(Message::Pong(payload)).await.is_err() {
+                    break;
+                }
+            }
+            Ok(Frame::Close(_)) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn note(text: &[u8], seen: &Seen) {
+    #[derive(serde::Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        data: Option<Data<'a>>,
+        dropped: Option<u64>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Data<'a> {
+        timestamp: &'a str,
+    }
+    let Ok(message) = serde_json::from_slice::<Message<'_>>(text) else { return };
+    if let Some(dropped) = message.dropped {
+        seen.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+    let sent = message.data.and_then(|data| streamward_core::schema::instant::parse(data.timestamp));
+    if let Some(sent) = sent {
+        seen.frames.fetch_add(1, Ordering::Relaxed);
+        seen.latencies.since(std::iter::once(sent), now_ms());
+    }
+}
