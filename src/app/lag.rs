@@ -11,10 +11,13 @@ use crate::adapters::kafka::{KafkaSettings, admin::LogInspector};
 const EVERY: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Oldest offset and log end by topic and partition.
+type Bounds = HashMap<(Arc<str>, i32), (i64, i64)>;
+
 /// Bounds of every partition's log as last read.
 #[derive(Clone, Default)]
 pub struct LogEnds {
-    bounds: Arc<RwLock<HashMap<(Arc<str>, i32), (i64, i64)>>>,
+    bounds: Arc<RwLock<Bounds>>,
 }
 
 impl LogEnds {

@@ -4,6 +4,7 @@
 //! tree. [`App::run`] waits for a signal or the end of the tree and shuts down in phases. Which actor does what is in
 //! [`tree`]; what the HTTP side may ask is in [`operations`] and [`ingest`].
 
+mod announcer;
 mod broker;
 mod ingest;
 mod lag;

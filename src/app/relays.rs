@@ -1,16 +1,27 @@
 //! Targets of the relays: Kafka topics.
 
 use streamward_pipeline::{
+    live::LiveChannel,
     relay::{Fact, Target, TargetError},
     store::BoxFuture,
 };
 
 use crate::adapters::kafka::producer::{KafkaProducer, Outgoing, ProduceError};
 
-/// One topic.
+/// One topic, and the sessions that watch the same facts.
 pub struct TopicTarget {
     pub producer: KafkaProducer,
     pub topic: String,
+    /// Where facts are shown live once the topic has them.
+    pub live: Option<LiveChannel>,
+}
+
+impl TopicTarget {
+    fn show(&self, fact: &Fact) {
+        let Some(live) = self.live.as_ref().filter(|live| live.has_subscribers()) else { return };
+        let Some(text) = fact.value.clone().and_then(|value| String::from_utf8(value).ok()) else { return };
+        live.announce(&String::from_utf8_lossy(fact.key.as_deref().unwrap_or_default()), text.into());
+    }
 }
 
 impl Target for TopicTarget {
@@ -24,7 +35,10 @@ impl Target for TopicTarget {
                     headers: fact.headers.clone(),
                 };
                 match self.producer.send(record).await {
-                    Ok(_) => Ok(()),
+                    Ok(_) => {
+                        self.show(fact);
+                        Ok(())
+                    }
                     Err(ProduceError::Refused(code)) => Err(TargetError::Refused(code.to_string())),
                     Err(ProduceError::Unavailable(error)) => Err(TargetError::Unavailable(error.to_string())),
                 }

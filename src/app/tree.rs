@@ -27,7 +27,7 @@ use streamward_kit::{
 use streamward_pipeline::{
     assignment::{Assigner, OnGap},
     lane::{self, LaneSettings, LaneShared},
-    live::LiveHub,
+    live::{LiveChannel, LiveHub},
     messages::{Store, Work},
     ports::Clock,
     relay::{self, FactKind, RelayShared},
@@ -39,7 +39,7 @@ use streamward_pipeline::{
 };
 
 use super::{
-    AppError,
+    AppError, announcer,
     broker::Embedded,
     ingest::KafkaIngest,
     lag::{self, LogEnds},
@@ -161,7 +161,7 @@ pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
     let serving = Arc::new(AtomicBool::new(true));
     let operations = builder.operations(&views, &serving);
     let groups =
-        [pipelines, builder.relays()?, builder.edge(Arc::new(operations))?, builder.ops(), builder.simulators()?];
+        [pipelines, builder.relays(), builder.edge(Arc::new(operations))?, builder.ops(), builder.simulators()?];
     for group in groups {
         let child = ChildSpec::supervisor(group).policy(builder.policy());
         handle.start_child(child).await.map_err(|error| AppError::open("the supervision tree", error))?;
@@ -382,20 +382,18 @@ impl<'a> Builder<'a> {
         .policy(self.policy())
     }
 
-    fn relays(&self) -> Result<SupervisorSpec, AppError> {
+    fn relays(&self) -> SupervisorSpec {
         let config = &self.parts.config;
-        let relay = |id: &str, kind, topic: &str| {
-            let target = TopicTarget { producer: self.producer.clone(), topic: topic.to_owned() };
+        let relay = |id: &str, kind, topic: &str, live: Option<LiveChannel>| {
+            let target = TopicTarget { producer: self.producer.clone(), topic: topic.to_owned(), live };
             let shared = Arc::new(RelayShared { kind, outbox: self.parts.store.clone(), target: Arc::new(target) });
             ChildSpec::role(id, "relay", move |scope| relay::run(scope, shared.clone()))
                 .placement(Placement::pool(SINKS))
                 .policy(self.policy())
         };
-        Ok(SupervisorSpec::new("relays").child(relay("alerts", FactKind::Alert, &config.alerts.topic)).child(relay(
-            "dead-letters",
-            FactKind::DeadLetter,
-            &config.dlq.topic,
-        )))
+        let alerts = relay("alerts", FactKind::Alert, &config.alerts.topic, Some(self.live.channel("alerts")));
+        let dead_letters = relay("dead-letters", FactKind::DeadLetter, &config.dlq.topic, None);
+        SupervisorSpec::new("relays").child(alerts).child(dead_letters)
     }
 
     fn operations(&self, views: &[PipelineView], serving: &Arc<AtomicBool>) -> LiveOperations {
@@ -434,8 +432,13 @@ impl<'a> Builder<'a> {
             }
         });
         let sessions = SupervisorSpec::new("sessions").max_children(max);
+        let (runtime, channel) = (self.runtime.clone(), self.live.channel("supervision"));
+        let announcer = ChildSpec::role("announcer", "announcer", move |scope| {
+            announcer::run(scope, runtime.clone(), channel.clone())
+        });
         Ok(SupervisorSpec::new("edge")
             .child(ChildSpec::supervisor(sessions).policy(self.policy()))
+            .child(announcer.policy(self.policy()))
             .child(http.policy(self.policy())))
     }
 

@@ -1,5 +1,7 @@
 //! The command line: one file per command.
 
+#![allow(clippy::print_stdout, reason = "what a command prints is its result")]
+
 mod bench;
 mod check;
 mod client;

@@ -56,7 +56,7 @@ pub struct WebSocketConfig {
 impl Default for WebSocketConfig {
     fn default() -> Self {
         Self {
-            queue: 256,
+            queue: 2048,
             ping_every: HumanDuration::from_secs(15),
             evict_after: HumanDuration::from_secs(60),
             max_sessions: 1000,

@@ -211,7 +211,11 @@ impl ValueDecoder for Registry {
         let id = u32::from_be_bytes(value.get(1..FRAME_BYTES)?.try_into().ok()?);
         let schema = self.stored(id)?;
         let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema.parsed).build().ok()?;
-        reader.read_value(&mut &value[FRAME_BYTES..]).ok()?.try_into().ok()
+        let mut rest = &value[FRAME_BYTES..];
+        let datum = reader.read_value(&mut rest).ok()?;
+        // The reader takes a text that is cut short for a null, so its answer is checked.
+        let is_whole = rest.is_empty() && datum.validate(&schema.parsed);
+        is_whole.then(|| datum.try_into().ok()).flatten()
     }
 }
 

@@ -147,7 +147,7 @@ fn values_are_decoded_by_their_id_or_as_json() {
     let framed = [0, 0, 0, 0, 1, 4, b'h', b'i'];
     assert_eq!(registry.decode(&framed), Some(json!({"a": "hi"})));
     assert_eq!(registry.decode(br#"{"x":1}"#), Some(json!({"x": 1})));
-    for unreadable in [&framed[..7], &framed[..3], &[0, 0, 0, 0, 9, 4, 1, 1], b"", b"{"] {
+    for unreadable in [&framed[..7], &[0, 0, 0, 0, 1, 2, 104, 7], &framed[..3], &[0, 0, 0, 0, 9, 4, 1, 1], b"", b"{"] {
         assert_eq!(registry.decode(unreadable), None, "{unreadable:?}");
     }
 }

@@ -31,7 +31,7 @@ pub struct Output {
     pub late: Vec<LateRecord>,
     /// What the stored rows add to the aggregates per minute of event time, ascending.
     pub minutes: Vec<MinuteDelta>,
-    /// The newest event time of each key among the stored rows, ascending by key.
+    /// The newest event time of each key among the stored rows, each key once.
     pub seen: Vec<(String, i64)>,
     /// Records whose condition held for a key that a full rule could not take on; each is an alert that may be missing.
     pub refused_keys: u64,

@@ -46,8 +46,11 @@ impl StepInput<'_> {
 /// The keys of the rows of a batch as text; a null key is the empty text.
 pub(crate) struct Keys<'a> {
     column: KeyColumn<'a>,
-    hashes: OnceCell<Vec<u64>>,
+    hashes: &'a KeyHashes,
 }
+
+/// Hashes of the keys of a batch, worked out when the first is asked for.
+pub(crate) type KeyHashes = OnceCell<Vec<u64>>;
 
 enum KeyColumn<'a> {
     Text(&'a StringArray),
@@ -66,7 +69,7 @@ pub(crate) fn can_be_key(kind: &Kind) -> bool {
 impl<'a> Keys<'a> {
     /// # Panics
     /// If the column is none that [`can_be_key`].
-    pub(crate) fn of(column: &'a dyn Array) -> Self {
+    pub(crate) fn of(column: &'a dyn Array, hashes: &'a KeyHashes) -> Self {
         let any = column.as_any();
         let column = if let Some(texts) = any.downcast_ref() {
             KeyColumn::Text(texts)
@@ -75,7 +78,7 @@ impl<'a> Keys<'a> {
         } else {
             KeyColumn::Int(any.downcast_ref().expect("the plan checked the key's kind"))
         };
-        Self { column, hashes: OnceCell::new() }
+        Self { column, hashes }
     }
 
     pub(crate) fn text(&self, row: usize) -> Cow<'a, str> {
@@ -91,7 +94,7 @@ impl<'a> Keys<'a> {
         self.text(row) == key
     }
 
-    /// As [`hash_text`] of the row's key; all rows are hashed when the first is asked for.
+    /// As [`hash_text`] of the row's key.
     pub(crate) fn hash(&self, row: usize) -> u64 {
         self.hashes.get_or_init(|| (0..self.len()).map(|row| hash_text(&self.text(row))).collect())[row]
     }

@@ -3,13 +3,14 @@
 //! Pure functions of one batch. They keep no state: the sink adds the deltas to what it stores, in the transaction that
 //! stores the rows, so that the figures can never disagree with them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, hash::Hash};
 
 use arrow_array::{
     Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, cast::AsArray,
     types::TimestampMillisecondType,
 };
-use hashbrown::HashMap;
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, hash_map::Entry};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -66,35 +67,33 @@ pub fn minute_deltas(batch: &RecordBatch, columns: StatColumns) -> Vec<MinuteDel
     minutes.into_values().collect()
 }
 
-/// The newest event time of each key in `batch`, ascending by key. Records without a key are left out.
+/// The newest event time of each key in `batch`, in the order in which the keys come. Records without a key are left
+/// out.
 ///
 /// # Panics
 /// If the event time column is not a timestamp in milliseconds.
 #[must_use]
 pub fn last_seen(batch: &RecordBatch, key: usize, event_time: usize) -> Vec<(String, i64)> {
-    let times = batch.column(event_time).as_primitive::<TimestampMillisecondType>();
+    let times = batch.column(event_time).as_primitive::<TimestampMillisecondType>().values();
     let column = batch.column(key).as_ref();
-    let mut seen: Vec<(String, i64)> = match column.as_any().downcast_ref::<StringArray>() {
-        Some(texts) => newest(texts.iter().zip(times.values().iter().copied()))
-            .into_iter()
-            .map(|(key, at)| (key.to_owned(), at))
-            .collect(),
-        None => newest(integers(column).zip(times.values().iter().copied()))
-            .into_iter()
-            .map(|(key, at)| (key.to_string(), at))
-            .collect(),
-    };
-    seen.sort_unstable();
-    seen
+    match column.as_any().downcast_ref::<StringArray>() {
+        Some(texts) => newest(texts.iter().zip(times.iter().copied())),
+        None => newest(integers(column).zip(times.iter().copied())),
+    }
 }
 
-fn newest<K: std::hash::Hash + Eq>(
-    records: impl Iterator<Item = (Option<K>, i64)>,
-) -> HashMap<K, i64, foldhash::fast::FixedState> {
-    let mut newest = HashMap::default();
+fn newest<K: Hash + Eq + Copy + ToString>(records: impl Iterator<Item = (Option<K>, i64)>) -> Vec<(String, i64)> {
+    let mut places =
+        HashMap::<K, usize, FixedState>::with_capacity_and_hasher(records.size_hint().0, FixedState::default());
+    let mut newest: Vec<(String, i64)> = Vec::new();
     for (key, at) in records {
-        if let Some(key) = key {
-            newest.entry(key).and_modify(|newest: &mut i64| *newest = at.max(*newest)).or_insert(at);
+        let Some(key) = key else { continue };
+        match places.entry(key) {
+            Entry::Occupied(place) => newest[*place.get()].1 = at.max(newest[*place.get()].1),
+            Entry::Vacant(place) => {
+                place.insert(newest.len());
+                newest.push((key.to_string(), at));
+            }
         }
     }
     newest

@@ -139,9 +139,10 @@ impl Lane {
             let input = stage.decode(decoder, &work.batch, work.start..work.end, &[]);
             return Ok((stage.run(&mut working.state, &input, work.slot.emit_from)?, Arc::from([])));
         }
-        let mut poison = Vec::new();
-        let scope = self.scope.clone();
-        find_poison(stage, decoder, work, &working.state, 0..work.batch.len(), &scope, &mut poison);
+        let mut hunt =
+            PoisonHunt { stage, decoder, work, state: &working.state, scope: &self.scope, found: Vec::new() };
+        hunt.search(0..work.batch.len());
+        let poison = hunt.found;
         let input = stage.decode(decoder, &work.batch, work.start..work.end, &poison);
         let output = stage.run(&mut working.state, &input, work.slot.emit_from)?;
         Ok((output, poison.into()))
@@ -268,34 +269,40 @@ fn working<'a>(
     all.get_mut(&partition).ok_or_else(|| Failure::new("the working state was just inserted"))
 }
 
-/// Finds the records of a range that panic, by halving; each ends up alone.
-fn find_poison(
-    stage: &Stage,
-    decoder: &mut Decoder,
-    work: &Work,
-    state: &PartitionState,
-    range: std::ops::Range<usize>,
-    scope: &Scope,
-    poison: &mut Vec<i64>,
-) {
-    if range.is_empty() || scope.is_fenced() {
-        return;
+/// The search for the records of a batch that panic.
+struct PoisonHunt<'a> {
+    stage: &'a Stage,
+    decoder: &'a mut Decoder,
+    work: &'a Work,
+    /// State before the batch.
+    state: &'a PartitionState,
+    scope: &'a Scope,
+    found: Vec<i64>,
+}
+
+impl PoisonHunt<'_> {
+    /// Searches a range of records by halving; each culprit ends up alone.
+    fn search(&mut self, range: std::ops::Range<usize>) {
+        if range.is_empty() || self.scope.is_fenced() || self.passes(range.clone()) {
+            return;
+        }
+        if range.len() == 1 {
+            self.found.push(self.work.batch.get(range.start).offset());
+            return;
+        }
+        let middle = range.start + range.len() / 2;
+        self.search(range.start..middle);
+        self.search(middle..range.end);
     }
-    let attempt = catch_unwind(AssertUnwindSafe(|| {
-        let mut scratch = state.clone();
-        let input = stage.decode_range(decoder, &work.batch, range.clone());
-        stage.run(&mut scratch, &input, i64::MAX).is_ok()
-    }));
-    if attempt.is_ok() {
-        return;
+
+    fn passes(&mut self, range: std::ops::Range<usize>) -> bool {
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let mut scratch = self.state.clone();
+            let input = self.stage.decode_range(self.decoder, &self.work.batch, range);
+            self.stage.run(&mut scratch, &input, i64::MAX).is_ok()
+        }));
+        attempt.is_ok()
     }
-    if range.len() == 1 {
-        poison.push(work.batch.get(range.start).offset());
-        return;
-    }
-    let middle = range.start + range.len() / 2;
-    find_poison(stage, decoder, work, state, range.start..middle, scope, poison);
-    find_poison(stage, decoder, work, state, middle..range.end, scope, poison);
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -70,8 +70,11 @@ pub struct RecordView<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     /// Calls back once per header, in order.
-    pub headers: &'a dyn Fn(&mut dyn FnMut(&str, Option<&[u8]>)),
+    pub headers: &'a dyn Fn(&mut HeaderVisitor<'_>),
 }
+
+/// Called with the name and the value of a header.
+pub type HeaderVisitor<'a> = dyn FnMut(&str, Option<&[u8]>) + 'a;
 
 /// A consumer client: the only thing that knows the protocol.
 pub trait LogClient {

@@ -17,7 +17,7 @@ use rdkafka::{
 };
 use streamward_pipeline::{
     assignment::{Assigner, LogBounds},
-    source::{LogClient, Polled, RecordView, SourceError},
+    source::{HeaderVisitor, LogClient, Polled, RecordView, SourceError},
     store::LogIdentity,
 };
 
@@ -135,7 +135,7 @@ impl LogClient for KafkaSource {
 }
 
 fn visit_message(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(Polled<'_>)) {
-    let headers = |each: &mut dyn FnMut(&str, Option<&[u8]>)| {
+    let headers = |each: &mut HeaderVisitor<'_>| {
         for header in message.headers().iter().flat_map(|headers| headers.iter()) {
             each(header.key, header.value);
         }
@@ -171,6 +171,7 @@ fn is_passing(error: &KafkaError) -> bool {
     )
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 fn client_error(error: KafkaError) -> SourceError {
     SourceError::Client(error.to_string())
 }

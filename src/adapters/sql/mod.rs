@@ -11,6 +11,8 @@ pub mod insert;
 pub mod outbox;
 pub mod read;
 pub mod retention;
+#[cfg(test)]
+mod tests;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -169,6 +171,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 }
 
 /// Sorts a database error into what may pass and what may not.
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 fn store_error(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(fault) if is_protocol_fault(fault.as_ref()) => StoreError::Protocol(error.to_string()),

@@ -111,7 +111,7 @@ fn alert(row: &SqliteRow) -> Fact {
 fn dead_letter(row: &SqliteRow) -> Fact {
     let entry = entry(row);
     let text = |value: String| Some(value.into_bytes());
-    let mut headers = original_headers(row.get(7));
+    let mut headers = original_headers(&row.get::<Vec<u8>, _>(7));
     let id = format!("{}/{}/{}/{}", entry.sink, entry.topic, entry.partition, row.get::<i64, _>(10));
     headers.extend([
         ("x-dlq-id".to_owned(), text(id)),
@@ -128,13 +128,13 @@ fn dead_letter(row: &SqliteRow) -> Fact {
 }
 
 /// The record's own headers, as they were stored.
-fn original_headers(stored: Vec<u8>) -> Vec<(String, Option<Vec<u8>>)> {
+fn original_headers(stored: &[u8]) -> Vec<(String, Option<Vec<u8>>)> {
     #[derive(serde::Deserialize)]
     struct Header {
         name: String,
         value: Option<String>,
     }
-    let headers: Vec<Header> = serde_json::from_slice(&stored).unwrap_or_default();
+    let headers: Vec<Header> = serde_json::from_slice(stored).unwrap_or_default();
     let bytes = |text: &str| STANDARD.decode(text).unwrap_or_default();
     let header = |header: Header| {
         (String::from_utf8_lossy(&bytes(&header.name)).into_owned(), header.value.as_deref().map(bytes))

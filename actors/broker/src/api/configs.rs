@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Call, NODE};
+use super::{Call, Mode, NODE};
 use crate::broker::Inner;
 use crate::config::BrokerConfig;
 use crate::error::{Code, TopicError};
@@ -133,19 +133,6 @@ fn of_node(config: &BrokerConfig) -> Vec<DescribeConfigsResourceResult> {
     values.into_iter().map(entry).collect()
 }
 
-/// Whether a change is made or only checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Apply,
-    Check,
-}
-
-impl Mode {
-    fn new(validate_only: bool) -> Self {
-        if validate_only { Self::Check } else { Self::Apply }
-    }
-}
-
 /// Replaces or edits a topic's entries by a function; the code and words of a refusal.
 async fn change(
     call: &Call<'_>,
@@ -175,7 +162,7 @@ async fn change(
 
 /// Replaces all entries of topics.
 pub(super) async fn alter(call: &Call<'_>, request: AlterConfigsRequest) -> AlterConfigsResponse {
-    let mode = Mode::new(request.validate_only);
+    let mode = Mode::of(request.validate_only);
     let mut responses = Vec::with_capacity(request.resources.len());
     for r in request.resources {
         let entries: BTreeMap<String, String> =
@@ -201,7 +188,7 @@ pub(super) async fn alter_incrementally(
     call: &Call<'_>,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let mode = Mode::new(request.validate_only);
+    let mode = Mode::of(request.validate_only);
     let mut responses = Vec::with_capacity(request.resources.len());
     for r in request.resources {
         let edits = r.configs;

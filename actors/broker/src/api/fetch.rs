@@ -19,7 +19,19 @@ use crate::topic::{Partition, Waiter};
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 /// How long a request may wait, whatever the client allows.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-const READ_COMMITTED: i8 = 1;
+
+/// Which records a reader sees of transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+impl Isolation {
+    fn of(wire: i8) -> Self {
+        if wire == 1 { Self::ReadCommitted } else { Self::ReadUncommitted }
+    }
+}
 
 /// Reads what the request asks for, as soon as there is enough of it or its time is up.
 pub(super) async fn fetch(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
@@ -34,8 +46,8 @@ pub(super) async fn fetch(call: &Call<'_>, request: FetchRequest) -> FetchRespon
     let mut waiter = Waiter::default();
     let mut is_registered = false;
     loop {
-        let is_last = Instant::now() >= deadline;
-        if let Some(response) = query.attempt(is_last) {
+        let look = if Instant::now() < deadline { Look::Early } else { Look::Last };
+        if let Some(response) = query.attempt(look) {
             return response;
         }
         if is_registered {
@@ -55,9 +67,16 @@ struct Target {
 
 struct Query {
     topics: Vec<(TopicName, Vec<Target>)>,
-    is_committed: bool,
+    isolation: Isolation,
     min_bytes: u64,
     max_bytes: usize,
+}
+
+/// Whether a reader that finds too little may look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Early,
+    Last,
 }
 
 /// What one partition has for a reader at one moment.
@@ -70,13 +89,16 @@ struct View {
 }
 
 impl View {
-    fn of(log: &PartitionLog, is_committed: bool) -> Self {
+    fn of(log: &PartitionLog, isolation: Isolation) -> Self {
         let (high_watermark, stable) = (log.high_watermark(), log.last_stable_offset());
         Self {
             high_watermark,
             stable,
             start: log.start_offset(),
-            upto: if is_committed { stable } else { high_watermark },
+            upto: match isolation {
+                Isolation::ReadCommitted => stable,
+                Isolation::ReadUncommitted => high_watermark,
+            },
         }
     }
 
@@ -104,7 +126,7 @@ impl Query {
         let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
         Self {
             topics: request.topics.iter().map(resolve).collect(),
-            is_committed: request.isolation_level == READ_COMMITTED,
+            isolation: Isolation::of(request.isolation_level),
             min_bytes: u64::try_from(request.min_bytes).unwrap_or(0),
             max_bytes: max_bytes.min(MAX_RESPONSE_BYTES),
         }
@@ -119,8 +141,8 @@ impl Query {
     }
 
     /// The response, if there is enough to answer or this is the last look.
-    fn attempt(&self, is_last: bool) -> Option<FetchResponse> {
-        if !is_last && !self.may_have_enough() {
+    fn attempt(&self, look: Look) -> Option<FetchResponse> {
+        if look == Look::Early && !self.may_have_enough() {
             return None;
         }
         let mut bytes = 0;
@@ -137,7 +159,7 @@ impl Query {
                 .with_partitions(targets.iter().map(read).collect())
         };
         let responses = self.topics.iter().map(read).collect();
-        let is_enough = self.min_bytes == 0 || bytes > 0 || failed || is_last;
+        let is_enough = self.min_bytes == 0 || bytes > 0 || failed || look == Look::Last;
         is_enough.then(|| FetchResponse::default().with_responses(responses))
     }
 
@@ -149,7 +171,7 @@ impl Query {
                 return true;
             };
             let log = partition.log.lock();
-            let view = View::of(&log, self.is_committed);
+            let view = View::of(&log, self.isolation);
             let from = target.wanted.fetch_offset;
             if view.check(&log, from).is_err() {
                 return true;
@@ -175,7 +197,7 @@ impl Query {
             Err(code) => return failed(data, *code),
         };
         let log = partition.log.lock();
-        let view = View::of(&log, self.is_committed);
+        let view = View::of(&log, self.isolation);
         let from = target.wanted.fetch_offset;
         if let Err(code) = view.check(&log, from) {
             return failed(data, code);
@@ -194,7 +216,8 @@ impl Query {
                 return failed(data, Code::KafkaStorageError);
             }
         };
-        let aborted = self.is_committed.then(|| log.aborted_in(from, view.upto).iter().map(aborted).collect());
+        let aborted = (self.isolation == Isolation::ReadCommitted)
+            .then(|| log.aborted_in(from, view.upto).iter().map(aborted).collect());
         data.with_high_watermark(view.high_watermark)
             .with_last_stable_offset(view.stable)
             .with_log_start_offset(view.start)

@@ -19,9 +19,18 @@ const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 /// First version in which the client decides about auto-creation.
 const FIRST_VERSION_WITH_CONSENT: i16 = 4;
 
+/// What happens to a topic that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UnknownTopic {
+    Create,
+    Refuse,
+}
+
 /// Describes the cluster and topics.
 pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> MetadataResponse {
-    let consent = call.version < FIRST_VERSION_WITH_CONSENT || request.allow_auto_topic_creation;
+    let consents = call.version < FIRST_VERSION_WITH_CONSENT || request.allow_auto_topic_creation;
+    let unknown =
+        if consents && call.inner().config.auto_create_topics { UnknownTopic::Create } else { UnknownTopic::Refuse };
     // In version 0 an empty list means all topics.
     let named = request.topics.filter(|t| call.version > 0 || !t.is_empty());
     let topics = match named {
@@ -29,7 +38,7 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
         Some(named) => {
             let mut topics = Vec::with_capacity(named.len());
             for wanted in named {
-                topics.push(one(call, wanted, consent).await);
+                topics.push(one(call, wanted, unknown).await);
             }
             topics
         }
@@ -46,7 +55,7 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
         .with_topics(topics)
 }
 
-async fn one(call: &Call<'_>, wanted: MetadataRequestTopic, consent: bool) -> MetadataResponseTopic {
+async fn one(call: &Call<'_>, wanted: MetadataRequestTopic, unknown: UnknownTopic) -> MetadataResponseTopic {
     let Some(name) = wanted.name else {
         return match call.inner().topics.get_by_id(wanted.topic_id) {
             Some(topic) => described(&topic),
@@ -58,7 +67,7 @@ async fn one(call: &Call<'_>, wanted: MetadataRequestTopic, consent: bool) -> Me
     };
     let found = match call.inner().topics.get(&name) {
         Some(topic) => Ok(topic),
-        None if consent && call.inner().config.auto_create_topics => create(call, &name).await,
+        None if unknown == UnknownTopic::Create => create(call, &name).await,
         None => Err(Code::UnknownTopicOrPartition),
     };
     match found {

@@ -74,6 +74,20 @@ const APIS: &[Api] = &[
     api(ApiKey::DescribeCluster, 0, 1),
 ];
 
+/// Whether a change is made or only checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Apply,
+    Check,
+}
+
+impl Mode {
+    /// By the `validate_only` field of a request.
+    fn of(validate_only: bool) -> Self {
+        if validate_only { Self::Check } else { Self::Apply }
+    }
+}
+
 /// Who sends requests over a connection.
 #[derive(Debug)]
 pub(crate) struct Client {

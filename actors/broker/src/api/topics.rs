@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
 };
 
 use super::configs::{Source, effective};
-use super::{Call, NODE};
+use super::{Call, Mode, NODE};
 use crate::broker::Inner;
 use crate::error::{Code, TopicError};
 use crate::wire::text;
@@ -34,11 +34,11 @@ fn explained(error: &TopicError) -> Refused {
 
 /// Creates topics, or only checks whether they could be.
 pub(super) async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopicsResponse {
-    let validate_only = request.validate_only;
+    let mode = Mode::of(request.validate_only);
     let mut results = Vec::with_capacity(request.topics.len().min(MAX_TOPICS_PER_REQUEST));
     for topic in request.topics.into_iter().take(MAX_TOPICS_PER_REQUEST) {
         let name = topic.name.clone();
-        let work = move |broker: &Inner| create_one(broker, &topic, validate_only);
+        let work = move |broker: &Inner| create_one(broker, &topic, mode);
         let outcome = match call.blocking(work).await {
             Ok(outcome) => outcome,
             Err(code) => Err((code, None)),
@@ -77,7 +77,7 @@ fn partitions_of(broker: &Inner, topic: &CreatableTopic) -> Result<i32, Refused>
     }
 }
 
-fn create_one(broker: &Inner, topic: &CreatableTopic, validate_only: bool) -> Result<CreatableTopicResult, Refused> {
+fn create_one(broker: &Inner, topic: &CreatableTopic, mode: Mode) -> Result<CreatableTopicResult, Refused> {
     let count = partitions_of(broker, topic)?;
     let mut configs = BTreeMap::new();
     for entry in &topic.configs {
@@ -96,7 +96,7 @@ fn create_one(broker: &Inner, topic: &CreatableTopic, validate_only: bool) -> Re
         .with_num_partitions(count)
         .with_replication_factor(1)
         .with_configs(Some(entries.collect()));
-    if validate_only {
+    if mode == Mode::Check {
         let check = broker.topics.check_new(&topic.name, count, &configs);
         return check.map(|()| result).map_err(|e| explained(&e));
     }
@@ -142,11 +142,11 @@ async fn delete_one(call: &Call<'_>, wanted: DeleteTopicState) -> DeletableTopic
 
 /// Adds partitions to topics, or only checks whether they could be added.
 pub(super) async fn create_partitions(call: &Call<'_>, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
-    let validate_only = request.validate_only;
+    let mode = Mode::of(request.validate_only);
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = topic.name.clone();
-        let work = move |broker: &Inner| grow(broker, &topic, validate_only);
+        let work = move |broker: &Inner| grow(broker, &topic, mode);
         let outcome = call.blocking(work).await;
         let refused = match outcome {
             Ok(Ok(())) => None,
@@ -162,8 +162,8 @@ pub(super) async fn create_partitions(call: &Call<'_>, request: CreatePartitions
     CreatePartitionsResponse::default().with_results(results)
 }
 
-fn grow(broker: &Inner, wanted: &CreatePartitionsTopic, validate_only: bool) -> Result<(), TopicError> {
-    if !validate_only {
+fn grow(broker: &Inner, wanted: &CreatePartitionsTopic, mode: Mode) -> Result<(), TopicError> {
+    if mode == Mode::Apply {
         return broker.topics.grow(&wanted.name, wanted.count);
     }
     let topic = broker.topics.get(&wanted.name);

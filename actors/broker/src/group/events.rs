@@ -29,8 +29,12 @@ impl Group {
             };
         }
         let known = request.instance_id.as_ref();
-        if let Some(old_id) = known.and_then(|i| self.instances.get(i)).cloned() {
-            self.replace(&old_id, fresh_id, request, (token, now_ms));
+        if let Some(old_id) = known.and_then(|i| self.instances.get(i)).cloned()
+            && let Some(old) = self.members.remove(&old_id)
+        {
+            self.refuse(&old, &old_id, Code::FencedInstanceId);
+            let member = old.renewed(request, now_ms);
+            self.replace(&old_id, &fresh_id, member, (token, now_ms));
             return Ok(());
         }
         if self.members.len() >= MAX_MEMBERS || self.pending.len() >= MAX_MEMBERS {
@@ -91,8 +95,9 @@ impl Group {
             Phase::Completing { .. } => is_unchanged,
             Phase::Stable => is_unchanged && !is_leader,
         };
-        let repeated = member.joining.take();
-        member.update(request, now_ms);
+        let (repeated, syncing) = (member.joining, member.syncing);
+        *member = member.renewed(request, now_ms);
+        member.syncing = syncing;
         if !is_answered {
             member.joining = Some(token);
         }
@@ -110,29 +115,22 @@ impl Group {
     }
 
     /// A static member came back under a new id; the old one is fenced (KIP-345).
-    fn replace(&mut self, old_id: &str, id: String, request: JoinRequest, at: (Token, u64)) {
+    fn replace(&mut self, old_id: &str, id: &str, member: Member, at: (Token, u64)) {
         let (token, now_ms) = at;
-        let Some(mut member) = self.members.remove(old_id) else {
-            return;
-        };
-        self.refuse(&member, old_id, Code::FencedInstanceId);
-        member.joining = None;
-        member.syncing = None;
-        if let Some(instance_id) = &request.instance_id {
-            self.instances.insert(instance_id.clone(), id.clone());
+        if let Some(instance_id) = &member.instance_id {
+            self.instances.insert(instance_id.clone(), id.to_owned());
         }
-        member.update(request, now_ms);
-        self.members.insert(id.clone(), member);
+        self.members.insert(id.to_owned(), member);
         let former_leader = self.leader.clone();
         if former_leader.as_deref() == Some(old_id) {
-            self.leader = Some(id.clone());
+            self.leader = Some(id.to_owned());
         }
         if self.phase == Phase::Stable && self.select_protocol() == self.protocol {
-            let reply = self.returned(&id, former_leader);
+            let reply = self.returned(id, former_leader);
             self.effects.push(Effect::AnswerJoin(token, reply));
             return;
         }
-        if let Some(member) = self.members.get_mut(&id) {
+        if let Some(member) = self.members.get_mut(id) {
             member.joining = Some(token);
         }
         self.prepare(now_ms);

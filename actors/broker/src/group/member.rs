@@ -151,14 +151,9 @@ impl Member {
         }
     }
 
-    /// Takes over what a returning member says, keeping its assignment.
-    pub fn update(&mut self, request: JoinRequest, now_ms: u64) {
-        let assignment = std::mem::take(&mut self.assignment);
-        let (joining, syncing) = (self.joining, self.syncing);
-        *self = Self::new(request, now_ms);
-        self.assignment = assignment;
-        self.joining = joining;
-        self.syncing = syncing;
+    /// The member as it comes back: with its assignment, waiting for nothing.
+    pub fn renewed(&self, request: JoinRequest, now_ms: u64) -> Self {
+        Self { assignment: self.assignment.clone(), ..Self::new(request, now_ms) }
     }
 
     pub fn supports(&self, protocol: &str) -> bool {

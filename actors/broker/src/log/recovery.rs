@@ -61,10 +61,10 @@ pub(crate) fn recover(dir: &Path, trust: Trust) -> io::Result<Recovered> {
     let (snapshot_base, producers) = newest_snapshot(dir, found[first_unread])?;
     let mut recovered = Recovered { segments, producers, torn_bytes: 0, unsealed: Vec::new() };
     let start = found.partition_point(|&b| b < snapshot_base);
-    for i in start..=last {
+    for (i, &base) in found.iter().enumerate().skip(start) {
         rescan(&mut recovered, i)?;
         if i != last {
-            recovered.unsealed.push(found[i]);
+            recovered.unsealed.push(base);
         }
     }
     Ok(recovered)
@@ -126,7 +126,8 @@ fn rescan(recovered: &mut Recovered, at: usize) -> io::Result<()> {
     let file_bytes = segment.file.metadata()?.len();
     let mut window = Window::default();
     while let Some((header, marker)) = window.batch(segment, file_bytes)? {
-        if header.base_offset < segment.next_offset {
+        // The checksum does not cover the offset; segments that are appended to have no gaps.
+        if header.base_offset != segment.next_offset {
             break;
         }
         segment.note(&header);

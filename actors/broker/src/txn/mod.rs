@@ -42,7 +42,7 @@ impl Txns {
     }
 }
 
-fn storage(error: std::io::Error) -> Code {
+fn storage(error: impl std::fmt::Display) -> Code {
     tracing::error!(%error, "transaction state cannot be written");
     Code::KafkaStorageError
 }

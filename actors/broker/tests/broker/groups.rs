@@ -162,7 +162,7 @@ fn many_groups_start_at_a_time() {
     };
     let consumers: Vec<_> = (0..GROUPS).map(start).collect();
     for consumer in &consumers {
-        next(&consumer);
+        next(consumer);
     }
     println!("{GROUPS} new groups had a record after {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(10));

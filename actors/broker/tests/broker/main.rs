@@ -1,4 +1,5 @@
 //! The broker driven by librdkafka over loopback, as any client would.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod admin;
 mod groups;

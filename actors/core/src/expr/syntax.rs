@@ -18,8 +18,8 @@ pub const MAX_EXPRESSION_BYTES: usize = 8 * 1_024;
 /// Deepest nesting of an expression: what the parser needs for it stays within the 2 MiB stack of a thread.
 pub const MAX_EXPRESSION_DEPTH: usize = 20;
 
-/// Levels of the parser: an expression of that depth takes some more of them.
-const PARSER_LEVELS: usize = MAX_EXPRESSION_DEPTH + 8;
+/// Levels of the syntax tree: an expression of that depth takes some more of them.
+pub(super) const PARSER_LEVELS: usize = MAX_EXPRESSION_DEPTH + 8;
 
 /// Parses one expression that takes up the whole text.
 pub(super) fn parse(text: &str) -> Result<Expr, ExprError> {

@@ -8,7 +8,7 @@ use arrow_select::filter::filter_record_batch;
 use super::plan::{PipelinePlan, Step};
 use crate::{
     output::{DeadLetter, Output},
-    record::{Keys, StepInput},
+    record::{KeyHashes, Keys, StepInput},
     rule::{Alerts, RuleInput, RuleState},
     stats::{last_seen, minute_deltas},
     watermark::{Progress, Watermark},
@@ -60,6 +60,7 @@ struct Rows {
     batch: RecordBatch,
     /// Place of each row among the decoded records; none while all of them are there.
     origins: Option<Vec<usize>>,
+    key_hashes: KeyHashes,
 }
 
 /// What the steps of a batch have done so far.
@@ -141,7 +142,7 @@ impl PartitionState {
     ) -> Result<(Rows, Effects), StateLimit> {
         let times = event_times(plan, &input.batch);
         let progress = self.watermark.observe_all(plan.watermark, times, &input.log_timestamps);
-        let mut rows = Rows { batch: input.batch.clone(), origins: None };
+        let mut rows = Rows { batch: input.batch.clone(), origins: None, key_hashes: KeyHashes::new() };
         let mut effects = Effects::default();
         for step in &plan.steps {
             match step {
@@ -158,7 +159,7 @@ impl PartitionState {
                         topic: &self.topic,
                         partition: self.partition,
                         schema: &plan.schema,
-                        keys: &Keys::of(rows.batch.column(plan.key).as_ref()),
+                        keys: &Keys::of(rows.batch.column(plan.key).as_ref(), &rows.key_hashes),
                         step: rows.step(plan, &input.offsets, &progress, emit_from),
                     };
                     self.rules[*place].process(rule, &input, &mut effects.alerts);
@@ -248,6 +249,7 @@ impl Rows {
         removed.extend(dropped.into_iter().map(|row| offsets[self.origin(row)]));
         self.origins = Some(kept.into_iter().map(|row| self.origin(row)).collect());
         self.batch = filter_record_batch(&self.batch, keep).expect("the mask is as long as the batch");
+        self.key_hashes.take();
     }
 }
 

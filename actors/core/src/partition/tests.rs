@@ -267,7 +267,8 @@ fn a_batch_that_straddles_the_stored_position_emits_the_part_from_it_on() {
     let plan = full_plan();
     let records = log([at("a", 0, 9.0), at("a", 10, -9.0), at("a", 200, 9.0), at("a", 210, -9.0)]);
     let output = state(&plan).process(&plan, &input(&records, 0, 4), 2).unwrap();
-    assert_eq!((output.start, output.end, output.offsets, output.filtered), (2, 4, vec![2], vec![3..4]));
+    assert_eq!((output.start, output.end, output.offsets), (2, 4, vec![2]));
+    assert_eq!(output.filtered.into_iter().flatten().collect::<Vec<_>>(), [3]);
     assert_eq!(output.minutes.iter().map(|minute| minute.count).sum::<i64>(), 1);
     let replayed = state(&plan).process(&plan, &input(&records, 0, 4), 9).unwrap();
     assert_eq!((replayed.start, replayed.end, replayed.offsets.len(), replayed.windows.len()), (4, 4, 0, 0));

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, sync::Arc};
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table::Entry};
 use serde::{Deserialize, Serialize};
 
 use super::RulePlan;
@@ -100,7 +100,7 @@ impl RuleState {
     pub(crate) fn process(&mut self, plan: &RulePlan, input: &RuleInput<'_>, out: &mut Alerts) {
         let condition = plan.condition.eval_filter(input.step.batch);
         let holds = condition.values();
-        let mut next_hit = holds.set_indices().peekable();
+        let mut next_hit = holds.set_indices();
         let mut row = 0;
         while row < input.step.times.len() {
             if self.keys.is_empty() {
@@ -130,15 +130,14 @@ impl RuleState {
             return;
         }
         self.changed = true;
-        let table = Arc::make_mut(&mut self.keys);
-        if !found {
-            let key: Arc<str> = input.keys.text(row).into();
-            table.insert_unique(hash, Tracked { key, state: KeyState::default() }, |tracked| hash_text(&tracked.key));
-        }
-        let mut entry = table
-            .find_entry(hash, |tracked| input.keys.is(row, &tracked.key))
-            .ok()
-            .expect("the key was found or has been inserted");
+        let same = |tracked: &Tracked| input.keys.is(row, &tracked.key);
+        let mut entry = match Arc::make_mut(&mut self.keys).entry(hash, same, |tracked| hash_text(&tracked.key)) {
+            Entry::Occupied(entry) => entry,
+            Entry::Vacant(free) => {
+                let key = input.keys.text(row).into();
+                free.insert(Tracked { key, state: KeyState::default() })
+            }
+        };
         let Tracked { key, state } = entry.get_mut();
         let change = state.observe(plan, input, key, moment);
         if let Some((alert_id, n, alert_state)) = change

@@ -206,7 +206,7 @@ fn check_name(key: &str, name: &str, faults: &mut Vec<PlanFault>) {
 pub(crate) fn milliseconds(key: &str, duration: Duration, faults: &mut Vec<PlanFault>) -> i64 {
     const LONGEST_MS: i64 = 366 * 24 * 3_600_000;
     match i64::try_from(duration.as_millis()) {
-        Ok(ms) if ms <= LONGEST_MS && duration.subsec_nanos() % 1_000_000 == 0 => ms,
+        Ok(ms) if ms <= LONGEST_MS && duration.subsec_nanos().is_multiple_of(1_000_000) => ms,
         Ok(_) | Err(_) => {
             faults.push(PlanFault::new(key, "a duration is a whole number of milliseconds, at most 366 days"));
             0

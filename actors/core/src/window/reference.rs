@@ -89,7 +89,7 @@ pub fn aggregate(function: AggregateFunction, values: &[(i64, &Scalar)]) -> Scal
         AggregateFunction::Avg => some_number(mean),
         AggregateFunction::Variance => some_number(variance),
         AggregateFunction::StdDev => some_number(variance.sqrt()),
-        AggregateFunction::Min => best(values, |new, old| less(new, old)),
+        AggregateFunction::Min => best(values, less),
         AggregateFunction::Max => best(values, |new, old| less(old, new)),
         AggregateFunction::First => stamped(values, |new, old| new < old),
         AggregateFunction::Last => stamped(values, |new, old| new >= old),

@@ -4,7 +4,7 @@ use sqlparser::ast::{
     CeilFloorKind, DateTimeField, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
 
-use super::{Builder, Typed, double, retyped};
+use super::{Builder, Typed, double, null};
 use crate::{
     expr::{
         aggregate::AggregateFunction,
@@ -109,7 +109,7 @@ impl<'a> Builder<'a> {
         let typed = self.scalar(argument)?;
         match typed.ty {
             Type::Timestamp => Ok(typed.node),
-            Type::Null => Ok(retyped(typed, Type::Timestamp).node),
+            Type::Null => Ok(null(Type::Timestamp)),
             Type::Boolean | Type::Integer | Type::Double | Type::Text => {
                 Err(self.error(argument, format!("a timestamp is expected here, but this is {}", typed.ty.noun())))
             }

@@ -9,7 +9,7 @@ use sqlparser::ast::{Expr, Ident, Spanned};
 use super::{
     error::{ExprError, suggestion},
     plan::{Node, Type, to_double},
-    syntax::{MAX_EXPRESSION_DEPTH, bytes_of, too_deep},
+    syntax::{PARSER_LEVELS, bytes_of, too_deep},
 };
 use crate::schema::{Field, Kind, Scalar, StreamSchema};
 
@@ -37,7 +37,7 @@ impl<'a> Builder<'a> {
     /// Plans an expression with one value per record.
     pub(super) fn scalar(&self, expr: &Expr) -> Result<Typed<'a>, ExprError> {
         self.depth.set(self.depth.get() + 1);
-        if self.depth.get() > MAX_EXPRESSION_DEPTH {
+        if self.depth.get() > PARSER_LEVELS {
             return Err(ExprError::new(self.text, 0..0, too_deep()));
         }
         let typed = self.any(expr);
@@ -79,7 +79,7 @@ impl<'a> Builder<'a> {
         let typed = self.scalar(expr)?;
         match typed.ty {
             Type::Boolean => Ok(typed.node),
-            Type::Null => Ok(retyped(typed, Type::Boolean).node),
+            Type::Null => Ok(null(Type::Boolean)),
             Type::Integer | Type::Double | Type::Text | Type::Timestamp => {
                 Err(self.error(expr, format!("a condition is true or false, but this is {}", typed.ty.noun())))
             }
@@ -139,7 +139,7 @@ impl<'a> Builder<'a> {
 
     fn coerce(&self, at: &Expr, typed: Typed<'a>, to: Type) -> Result<Node, ExprError> {
         match (typed.ty, to) {
-            (Type::Null, ty) => Ok(retyped(typed, ty).node),
+            (Type::Null, ty) => Ok(null(ty)),
             (Type::Integer, Type::Double) => Ok(double(typed).node),
             (Type::Text, Type::Timestamp) if is_constant(&typed) => Ok(self.as_timestamp(at, typed)?.node),
             (Type::Text, Type::Timestamp) => Err(self.error(at, "a timestamp is expected here, but this is a text")),
@@ -182,8 +182,8 @@ fn is_constant(typed: &Typed<'_>) -> bool {
 }
 
 /// A bare null with the type that its surroundings ask for.
-fn retyped(typed: Typed<'_>, ty: Type) -> Typed<'_> {
-    Typed { node: Node::Constant(ty, Scalar::Null), ty, symbols: typed.symbols }
+fn null(ty: Type) -> Node {
+    Node::Constant(ty, Scalar::Null)
 }
 
 fn double(typed: Typed<'_>) -> Typed<'_> {

@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{BinaryOperator, CaseWhen, Expr, UnaryOperator};
 
-use super::{Builder, Typed, negate_if, not, retyped};
+use super::{Builder, Typed, negate_if, not, null};
 use crate::{
     expr::{
         error::ExprError,
@@ -79,7 +79,7 @@ impl<'a> Builder<'a> {
         let typed = self.scalar(expr)?;
         match typed.ty {
             Type::Integer | Type::Double => Ok(typed),
-            Type::Null => Ok(retyped(typed, Type::Integer)),
+            Type::Null => Ok(Typed::new(null(Type::Integer), Type::Integer)),
             Type::Boolean | Type::Text | Type::Timestamp => {
                 Err(self.error(expr, format!("a number is expected here, but this is {}", typed.ty.noun())))
             }
@@ -95,7 +95,7 @@ impl<'a> Builder<'a> {
 
     pub(super) fn is_null(&self, operand: &Expr) -> Result<Typed<'a>, ExprError> {
         let typed = self.scalar(operand)?;
-        let node = if typed.ty == Type::Null { retyped(typed, Type::Boolean).node } else { typed.node };
+        let node = if typed.ty == Type::Null { null(Type::Boolean) } else { typed.node };
         Ok(Typed::new(Node::IsNull(Box::new(node)), Type::Boolean))
     }
 
@@ -141,7 +141,7 @@ impl<'a> Builder<'a> {
         let typed = self.scalar(expr)?;
         match typed.ty {
             Type::Text => Ok(typed.node),
-            Type::Null => Ok(retyped(typed, Type::Text).node),
+            Type::Null => Ok(null(Type::Text)),
             Type::Boolean | Type::Integer | Type::Double | Type::Timestamp => {
                 Err(self.error(expr, format!("a text is expected here, but this is {}", typed.ty.noun())))
             }
@@ -156,7 +156,7 @@ impl<'a> Builder<'a> {
     ) -> Result<Typed<'a>, ExprError> {
         let results = conditions.iter().map(|branch| &branch.result).chain(otherwise);
         let (mut results, ty) = self.unify("combine", self.each(results)?)?;
-        let otherwise_node = otherwise.and_then(|_| results.pop()).unwrap_or(Node::Constant(ty, Scalar::Null));
+        let otherwise_node = otherwise.and_then(|_| results.pop()).unwrap_or(null(ty));
         let wheres = conditions.iter().map(|branch| &branch.condition);
         let (operand, conditions) = match operand {
             None => (None, wheres.map(|condition| self.boolean(condition)).collect::<Result<Vec<_>, _>>()?),

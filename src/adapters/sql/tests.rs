@@ -1,0 +1,262 @@
+//! The position protocol, on a real SQLite file.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use arrow_array::RecordBatch;
+use sqlx::{Row, SqliteConnection};
+use streamward_core::{
+    batch::RawBatch,
+    decode::Decoder,
+    output::{AlertState, AlertTransition, DeadLetter, ErrorClass, Output, StateChunk},
+};
+use streamward_pipeline::{
+    relay::{FactKind, Outbox},
+    store::{Assignment, LogIdentity, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError},
+};
+
+use super::{SqlStore, SqliteSettings, retention::RetentionPolicy};
+use crate::{
+    config::{Config, Sources},
+    plan::{self, Plan},
+};
+
+fn plan() -> Plan {
+    plan::compile(&Config::load(&Sources::default()).unwrap()).unwrap()
+}
+
+async fn open(folder: &Path) -> SqlStore {
+    SqlStore::open(&folder.join("test.db"), &SqliteSettings::default(), plan().layout()).await.unwrap()
+}
+
+fn key(partition: i32) -> PartitionKey {
+    PartitionKey { sink: "sensors".into(), topic: "sensor-readings".into(), partition }
+}
+
+fn log(topic_id: &str) -> LogIdentity {
+    LogIdentity { cluster_id: "cluster".to_owned(), topic_id: topic_id.to_owned() }
+}
+
+/// Takes the partition over and begins at 0 if it is new.
+async fn assign(store: &SqlStore, partition: i32) -> Assignment {
+    let assignment = store.assign(&key(partition), &log("first")).await.unwrap();
+    if assignment.position.is_none() {
+        let start = Start { epoch: assignment.epoch, log: assignment.log, position: 0, gap: None };
+        store.start_at(&key(partition), start).await.unwrap();
+    }
+    assignment
+}
+
+fn rows(offsets: &[i64]) -> RecordBatch {
+    let plan = plan();
+    let stream = plan.stream("sensors").unwrap();
+    let mut batch = RawBatch::with_capacity(stream.topic.clone(), 0, 4096);
+    for offset in offsets {
+        let value = format!(
+            r#"{{"sensor_id":"s{offset}","sensor_type":"humidity","value":{offset}.5,"timestamp":{},"location":"zone_1","anomaly":false,"metadata":{{"battery_level":50,"signal_strength":-40}}}}"#,
+            1_700_000_000_000_i64 + offset
+        );
+        batch.push(*offset, 0, None, Some(value.as_bytes()));
+    }
+    let decoded = Decoder::new(stream.schema.clone(), stream.limits).decode(&batch, 0..batch.len());
+    assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+    decoded.batch
+}
+
+fn output(partition: i32, start: i64, end: i64) -> Output {
+    let offsets: Vec<i64> = (start..end).collect();
+    Output {
+        topic: "sensor-readings".into(),
+        partition,
+        start,
+        end,
+        rows: rows(&offsets),
+        offsets,
+        filtered: Vec::new(),
+        dead: Vec::new(),
+        windows: Vec::new(),
+        alerts: Vec::new(),
+        late: Vec::new(),
+        minutes: Vec::new(),
+        seen: Vec::new(),
+        refused_keys: 0,
+        checkpoint: Vec::new(),
+    }
+}
+
+fn pending(assignment: &Assignment, output: Output) -> Arc<Pending> {
+    let key = key(output.partition);
+    Arc::new(Pending { key, epoch: assignment.epoch, log: assignment.log, output })
+}
+
+async fn count(folder: &Path, sql: &'static str) -> i64 {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("test.db"));
+    let mut connection = <SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
+    sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get(0)
+}
+
+#[actix::test]
+async fn rows_and_position_move_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let outputs = [pending(&owner, output(0, 0, 3)), pending(&owner, output(0, 3, 5))];
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 5);
+    assert_eq!(assign(&store, 0).await.position, Some(5));
+}
+
+#[actix::test]
+async fn an_older_owner_writes_nothing_and_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (zombie, other) = (assign(&store, 0).await, assign(&store, 1).await);
+    let _owner = assign(&store, 0).await;
+    let outputs = [pending(&zombie, output(0, 0, 3)), pending(&other, output(1, 0, 2))];
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Stale, Outcome::Committed]);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 2);
+}
+
+#[actix::test]
+async fn an_output_that_was_committed_before_is_recognised() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    store.commit(&[pending(&owner, output(0, 0, 3))]).await.unwrap();
+    let again = [pending(&owner, output(0, 0, 3)), pending(&owner, output(0, 3, 4))];
+    assert_eq!(store.commit(&again).await.unwrap(), [Outcome::AlreadyCommitted, Outcome::Committed]);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 4);
+}
+
+#[actix::test]
+async fn an_output_behind_a_hole_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    assert_eq!(store.commit(&[pending(&owner, output(0, 2, 4))]).await.unwrap(), [Outcome::Stale]);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 0);
+}
+
+#[actix::test]
+async fn a_row_that_exists_already_is_a_protocol_fault_and_nothing_of_the_transaction_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let mut twice = output(0, 0, 2);
+    twice.offsets = vec![0, 0];
+    let refused = store.commit(&[pending(&owner, twice)]).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Protocol(_)), "{refused}");
+    assert_eq!(store.commit(&[pending(&owner, output(0, 0, 2))]).await.unwrap(), [Outcome::Committed]);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 2);
+}
+
+#[actix::test]
+async fn a_topic_created_again_starts_at_its_beginning_beside_the_old_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    store.commit(&[pending(&owner, output(0, 0, 3))]).await.unwrap();
+    let again = store.assign(&key(0), &log("second")).await.unwrap();
+    assert_eq!((again.position, again.log), (None, owner.log + 1));
+    let start = Start { epoch: again.epoch, log: again.log, position: 0, gap: None };
+    store.start_at(&key(0), start).await.unwrap();
+    assert_eq!(store.commit(&[pending(&again, output(0, 0, 3))]).await.unwrap(), [Outcome::Committed]);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 6);
+}
+
+#[actix::test]
+async fn the_newest_checkpoint_comes_back_with_its_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let with_state = |start, end, chunks: &[(&str, u8)]| {
+        let mut output = output(0, start, end);
+        let chunk = |(name, byte): &(&str, u8)| StateChunk { name: (*name).into(), bytes: vec![*byte] };
+        output.checkpoint = chunks.iter().map(chunk).collect();
+        pending(&owner, output)
+    };
+    store.commit(&[with_state(0, 2, &[("a", 1), ("b", 1)]), with_state(2, 3, &[("b", 2)])]).await.unwrap();
+    store.commit(&[pending(&owner, output(0, 3, 4))]).await.unwrap();
+    let checkpoint = assign(&store, 0).await.checkpoint.unwrap();
+    assert_eq!(checkpoint.next_offset, 3);
+    let chunks: Vec<_> = checkpoint.chunks.iter().map(|chunk| (&*chunk.name, chunk.bytes[0])).collect();
+    assert_eq!(chunks, [("a", 1), ("b", 2)]);
+}
+
+#[actix::test]
+async fn facts_wait_in_the_outbox_in_commit_order_until_they_are_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let letter = |offset| DeadLetter {
+        offset,
+        log_timestamp_ms: 7,
+        class: ErrorClass::Decode,
+        reason: "not JSON".to_owned(),
+        stage: "decode".to_owned(),
+        key: Some(vec![0, 255]),
+        value: Some(b"{".to_vec()),
+        headers: vec![(b"trace".to_vec(), None)],
+    };
+    let mut first = output(0, 0, 0);
+    (first.end, first.dead) = (2, vec![letter(0), letter(1)]);
+    let mut second = output(0, 2, 2);
+    (second.end, second.dead) = (3, vec![letter(2)]);
+    store.commit(&[pending(&owner, first), pending(&owner, second)]).await.unwrap();
+    let facts = store.facts(FactKind::DeadLetter).await.unwrap();
+    assert_eq!(facts.iter().map(|fact| fact.entry.seq).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!((facts[0].key.as_deref(), facts[0].value.as_deref()), (Some(&[0, 255][..]), Some(&b"{"[..])));
+    assert_eq!(facts[0].headers[0], ("trace".to_owned(), None));
+    store.sent(&[facts[0].entry.clone(), facts[1].entry.clone()]).await.unwrap();
+    assert_eq!(store.facts(FactKind::DeadLetter).await.unwrap().len(), 1);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM dead_letters").await, 3);
+}
+
+#[actix::test]
+async fn only_the_newest_transition_of_an_alert_is_its_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let transition = |n, state| AlertTransition {
+        alert_id: "a".to_owned(),
+        n,
+        rule: "hot".into(),
+        severity: "critical".into(),
+        state,
+        key: "s1".to_owned(),
+        record: serde_json::json!({"value": 81.0}),
+        message: "hot".to_owned(),
+        event_time_ms: 5,
+        offset: n,
+    };
+    let mut output = output(0, 0, 2);
+    output.alerts = vec![transition(0, AlertState::Firing), transition(1, AlertState::Resolved)];
+    store.commit(&[pending(&owner, output)]).await.unwrap();
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM alerts").await, 2);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM alerts WHERE latest = 1 AND state = 'resolved'").await, 1);
+}
+
+#[actix::test]
+async fn a_commit_that_was_dropped_half_way_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let outputs = [pending(&owner, output(0, 0, 500))];
+    let dropped = tokio::time::timeout(Duration::ZERO, store.commit(&outputs)).await;
+    assert!(dropped.is_err(), "the first poll does not finish a commit");
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed]);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 500);
+}
+
+#[actix::test]
+async fn retention_by_size_removes_the_oldest_rows_of_each_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    store.commit(&[pending(&owner, output(0, 0, 1500))]).await.unwrap();
+    let nothing = RetentionPolicy { age: Some(Duration::from_secs(3600)), size_bytes: None };
+    assert_eq!(store.retain_chunk(&nothing).await.unwrap(), 0);
+    let tiny = RetentionPolicy { age: None, size_bytes: Some(1) };
+    assert_eq!(store.retain_chunk(&tiny).await.unwrap(), 1000);
+    assert_eq!(count(folder.path(), "SELECT min(\"offset\") FROM sensor_readings").await, 1000);
+    assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 1000);
+}

@@ -1,0 +1,91 @@
+//! A panic in any actor: it comes back by itself, the tree and the metrics say so, and nothing else is touched.
+
+use crate::support::{
+    kafka::Producer,
+    readings::{Readings, stored},
+    server::{Node, Server},
+    wait::{self, at_least, is},
+};
+
+/// Every role of a running server.
+const ACTORS: [&str; 12] = [
+    "platform/broker",
+    "platform/registry",
+    "pipelines/sensors/sink",
+    "pipelines/sensors/lane",
+    "pipelines/sensors/source",
+    "relays/alerts",
+    "relays/dead-letters",
+    "edge/http",
+    "ops/retention",
+    "ops/lag",
+    "simulators/sensors",
+    "pipelines/series/source",
+];
+
+async fn panics(server: &Server, actor: &str) -> Result<f64, String> {
+    server.http.metric(&format!("streamward_actor_panics_total{{actor=\"{actor}\"}}")).await
+}
+
+async fn wait_for_recovery(server: &Server, actor: &str) {
+    wait::until(&format!("{actor} has panicked and runs again"), async || {
+        let node = server.http.actor(actor).await?;
+        is(panics(server, actor).await?, &1.0)?;
+        is(node["state"].as_str().unwrap_or_default(), &"running").map_err(|error| format!("{error}: {node}"))?;
+        at_least(node["restarts"].as_u64().unwrap_or_default(), &1)?;
+        is(node["last_exit"]["reason"].as_str().unwrap_or_default(), &"panic").map(drop)
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn a_panic_in_any_actor_heals_by_itself_under_load() {
+    let node = Node::new().with_simulators().with_drills().set("simulators.sensors.speed", "20");
+    let server = node.set("storage.retention.check_every", "1s").set("supervision.root.max_restarts", "50").start().await;
+    for actor in ACTORS {
+        server.http.inject_panics(actor, 1).await;
+        wait_for_recovery(&server, actor).await;
+    }
+    let database = server.database();
+    let before = database.count("sensor_readings").await;
+    wait::until("rows rise", async || at_least(database.count("sensor_readings").await, &(before + 500))).await;
+    let (status, node) = server.terminate().await;
+    assert_eq!(status.code(), Some(0));
+    node.verify();
+}
+
+#[actix_rt::test]
+async fn injection_is_refused_unless_drills_are_on() {
+    let server = Node::new().start().await;
+    let fault = serde_json::json!({ "fault": "panic" });
+    let (status, _) = server.http.post("/api/v1/supervision/pipelines/sensors/lane/inject", &fault).await;
+    assert_eq!(status, 403);
+    assert_eq!(panics(&server, "pipelines/sensors/lane").await, Ok(0.0));
+}
+
+#[actix_rt::test]
+async fn ten_panics_in_a_row_escalate_and_the_other_pipeline_keeps_running() {
+    let server = Node::new().with_drills().start().await;
+    let (producer, mut readings) = (Producer::connect(server.kafka()), Readings::new());
+    server.http.inject_panics("pipelines/series/source", 10).await;
+    let restarts = async || {
+        let pipeline = server.http.actor("pipelines/series").await?;
+        at_least(pipeline["restarts"].as_u64().unwrap_or_default(), &1).map_err(|error| format!("{error}: {pipeline}"))
+    };
+    readings.send(&producer, 1_000);
+    wait::until("pipelines/series is restarted as a whole", restarts).await;
+    readings.send(&producer, 1_000);
+    let acked = producer.finish();
+    server.database().wait_for_all("sensors", &acked).await;
+    assert_eq!(stored(&server.database()).await.len(), 2_000);
+    for actor in ["sink", "lane", "source"] {
+        let node = server.http.actor(&format!("pipelines/sensors/{actor}")).await.unwrap();
+        assert_eq!((&node["restarts"], &node["generation"]), (&0.into(), &1.into()), "{node}");
+    }
+    wait::until("pipelines/series reads again", async || {
+        let node = server.http.actor("pipelines/series/source").await?;
+        is(node["state"].as_str().unwrap_or_default(), &"running").map_err(|error| format!("{error}: {node}"))?;
+        is(panics(&server, "pipelines/series/source").await?, &10.0)
+    })
+    .await;
+}

@@ -1,0 +1,203 @@
+//! The real binary as a process of its own.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{database::Database, http::Http, wait};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_streamward");
+/// Log lines shown when a test fails.
+const LINES_SHOWN: usize = 60;
+
+/// A data folder and settings; between two starts of its server it stays the same node.
+pub struct Node {
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+    flags: Vec<&'static str>,
+    /// Address of Kafka: a free port at first, then the same at every start, so that clients find the server again.
+    kafka: String,
+}
+
+impl Node {
+    /// A new folder with the built-in configuration, free ports and no simulators.
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            settings: Vec::new(),
+            flags: vec!["--no-simulators"],
+            kafka: "127.0.0.1:0".to_owned(),
+        }
+    }
+
+    /// Runs the simulators, too.
+    pub fn with_simulators(mut self) -> Self {
+        self.flags.clear();
+        self
+    }
+
+    /// Allows faults to be injected.
+    pub fn with_drills(self) -> Self {
+        self.set("drills.enabled", "true")
+    }
+
+    /// Overrides one key of the configuration.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file in the working folder of the server and of [`Self::command`].
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Where everything is stored.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// The database.
+    pub fn database(&self) -> Database {
+        Database::at(self.data().join("streamward.db"))
+    }
+
+    /// Starts the server and waits until everything answers.
+    pub async fn start(mut self) -> Server {
+        let ready_file = self.path("ready.json");
+        if ready_file.exists() {
+            fs::remove_file(&ready_file).unwrap();
+        }
+        let mut child = self.server_command(&ready_file).spawn().unwrap();
+        let log = self.path("log");
+        let ready = wait::until("the server is ready", async || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", tail(&log));
+            }
+            fs::read(&ready_file).map_err(|error| error.to_string())
+        });
+        let ready: Value = serde_json::from_slice(&ready.await).unwrap();
+        let address = |name: &str| ready[name].as_str().unwrap().to_owned();
+        assert_eq!(ready["pid"], child.id());
+        self.kafka = address("kafka");
+        Server { http: Http::new(&address("http")), registry: address("registry"), child, node: Some(self) }
+    }
+
+    fn server_command(&self, ready_file: &Path) -> Command {
+        let mut command = self.command(&["run"]);
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        command.args(&self.flags).arg("--ready-file").arg(ready_file);
+        for listener in ["http.listen", "registry.embedded.listen"] {
+            command.args(["--set", &format!("{listener}=127.0.0.1:0")]);
+        }
+        command.args(["--set", &format!("kafka.embedded.listen={}", self.kafka)]);
+        for (key, value) in &self.settings {
+            command.args(["--set", &format!("{key}={value}")]);
+        }
+        command.stdout(File::create(self.path("stdout")).unwrap()).stderr(log);
+        command
+    }
+
+    /// A command of the binary on this node's folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STREAMWARD")) {
+            command.env_remove(name);
+        }
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).args(arguments);
+        if arguments.first().is_some_and(|command| *command != "tree") {
+            command.arg("--data-dir").arg(self.data());
+        }
+        command
+    }
+
+    /// Recounts the log of a stopped server against its database; asserts that nothing differs.
+    pub fn verify(&self) -> Value {
+        exact(&self.command(&["verify", "--json"]).output().unwrap())
+    }
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    pub http: Http,
+    /// Address of the embedded registry.
+    pub registry: String,
+    child: Child,
+    node: Option<Node>,
+}
+
+impl Server {
+    /// Folder and settings.
+    pub fn node(&self) -> &Node {
+        self.node.as_ref().expect("only the end of the server takes it")
+    }
+
+    /// Address of the embedded broker.
+    pub fn kafka(&self) -> &str {
+        &self.node().kafka
+    }
+
+    /// The database, read beside the server.
+    pub fn database(&self) -> Database {
+        self.node().database()
+    }
+
+    /// What the server printed.
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.node().path("stdout")).unwrap()
+    }
+
+    /// Ends the process as a power cut would: nothing in it gets to run again.
+    pub fn kill(mut self) -> Node {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.node.take().expect("only the end of the server takes it")
+    }
+
+    /// Asks the process to end and waits for it.
+    pub async fn terminate(mut self) -> (ExitStatus, Node) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = wait::until("the server has ended", async || {
+            self.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
+        });
+        let status = status.await;
+        (status, self.node.take().expect("only the end of the server takes it"))
+    }
+
+    /// Recounts the log against the database beside the server; asserts that nothing differs.
+    pub fn verify(&self) -> Value {
+        exact(&self.node().command(&["verify", "--json", "--bootstrap", self.kafka()]).output().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(node) = &self.node else { return };
+        let _already_ended = self.child.kill();
+        let _already_waited_for = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log ends with:\n{}", tail(&node.path("log")));
+        }
+    }
+}
+
+fn exact(output: &Output) -> Value {
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "verify: {}\n{printed}\n{complaint}", output.status);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ok"], true, "{report:#}");
+    report
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+}
