@@ -5,7 +5,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -55,6 +55,8 @@ pub struct Sessions {
     supervisor: SupervisorHandle,
     max: usize,
     open: Arc<AtomicUsize>,
+    /// Sessions so far: makes their names unique.
+    started: AtomicU64,
 }
 
 /// Both ends of a session's life, as its child holds them.
@@ -66,7 +68,7 @@ struct Life {
 impl Sessions {
     /// At most `max` sessions under a supervisor.
     pub fn new(supervisor: SupervisorHandle, max: usize) -> Self {
-        Self { supervisor, max, open: Arc::default() }
+        Self { supervisor, max, open: Arc::default(), started: AtomicU64::new(0) }
     }
 }
 
@@ -79,7 +81,8 @@ impl SessionHost for Sessions {
         let (ended, end) = oneshot::channel();
         let (cancel, cancelled) = oneshot::channel::<()>();
         let life = Arc::new(Mutex::new(Some(Life { end, cancel })));
-        let child = ChildSpec::role(name, "session", move |scope| child(scope, life.lock().take()))
+        let id = format!("{name}-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1);
+        let child = ChildSpec::role(id, "session", move |scope| child(scope, life.lock().take()))
             .policy(ChildPolicy::temporary());
         let (supervisor, open) = (self.supervisor.clone(), self.open.clone());
         let task = async move {

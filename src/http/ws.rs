@@ -81,8 +81,7 @@ pub async fn open(
         messages,
         last_heard: Instant::now(),
     };
-    let name = format!("ws/{stream}");
-    let started = state.sessions.start(name, Box::pin(session.run()));
+    let started = state.sessions.start(stream.into_inner(), Box::pin(session.run()));
     started.map_err(|full| Problem::unavailable(full.to_string()))?;
     Ok(response)
 }

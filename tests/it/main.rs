@@ -3,7 +3,17 @@
 //! Suites that need more time or other programs are cargo features (`crash-tests`, `browser-tests`); `.ci/run` turns
 //! them on. Start at [`support`].
 
+mod bad_records;
+#[cfg(feature = "browser-tests")]
+mod browser;
+mod command_line;
 mod exactness;
+#[cfg(feature = "crash-tests")]
+mod kills;
+mod live;
 mod quickstart;
 mod recovery;
+mod replay;
+mod retention;
 mod support;
+mod tidy;

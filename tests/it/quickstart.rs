@@ -45,5 +45,8 @@ async fn sigterm_under_load_ends_with_success_and_leaves_an_exact_folder() {
     assert!(report["stored"].as_u64().unwrap() >= 3_000, "{report:#}");
     let again = node.start().await;
     let before = report["stored"].as_i64().unwrap();
-    wait::until("the next start goes on", async || at_least(again.database().count("sensor_readings").await, &(before + 500))).await;
+    wait::until("the next start goes on", async || {
+        at_least(again.database().count("sensor_readings").await, &(before + 500))
+    })
+    .await;
 }

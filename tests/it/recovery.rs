@@ -41,7 +41,8 @@ async fn wait_for_recovery(server: &Server, actor: &str) {
 #[actix_rt::test]
 async fn a_panic_in_any_actor_heals_by_itself_under_load() {
     let node = Node::new().with_simulators().with_drills().set("simulators.sensors.speed", "20");
-    let server = node.set("storage.retention.check_every", "1s").set("supervision.root.max_restarts", "50").start().await;
+    let server =
+        node.set("storage.retention.check_every", "1s").set("supervision.root.max_restarts", "50").start().await;
     for actor in ACTORS {
         server.http.inject_panics(actor, 1).await;
         wait_for_recovery(&server, actor).await;

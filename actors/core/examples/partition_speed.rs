@@ -77,7 +77,7 @@ fn input(schema: &StreamSchema, index: usize) -> DecodedInput {
     let numbers = || start..start + BATCH;
     let sensor = |number: usize| (number * 7_919) % SENSORS;
     let time = |number: usize| 1_700_000_000_000 + i64::try_from(number).expect("small") * 2;
-    let value = |number: usize| if number % 503 == 0 { 95.0 } else { 20.0 + (number % 97) as f64 / 10.0 };
+    let value = |number: usize| if number.is_multiple_of(503) { 95.0 } else { 20.0 + (number % 97) as f64 / 10.0 };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(numbers().map(|number| Some(format!("sensor-{:04}", sensor(number)))).collect::<StringArray>()),
         Arc::new(numbers().map(|number| Some(TYPES[sensor(number) % 3])).collect::<StringArray>()),
@@ -86,7 +86,7 @@ fn input(schema: &StreamSchema, index: usize) -> DecodedInput {
             numbers().map(|number| Some(time(number))).collect::<TimestampMillisecondArray>().with_timezone("UTC"),
         ),
         Arc::new(numbers().map(|_| Some("hall 1")).collect::<StringArray>()),
-        Arc::new(numbers().map(|number| Some(number % 503 == 0)).collect::<BooleanArray>()),
+        Arc::new(numbers().map(|number| Some(number.is_multiple_of(503))).collect::<BooleanArray>()),
         Arc::new(numbers().map(|_| 80).collect::<Int32Array>()),
         Arc::new(numbers().map(|_| -60).collect::<Int32Array>()),
     ];

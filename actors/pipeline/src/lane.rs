@@ -5,7 +5,7 @@
 //! alone becomes a dead letter of class poison, and the others go on.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -15,7 +15,7 @@ use streamward_core::{
     batch::RawBatch,
     decode::Decoder,
     output::Output,
-    partition::{CheckpointScope, PartitionState},
+    partition::{CheckpointScope, PartitionState, ProcessError},
 };
 use streamward_kit::{Culprit, Delivery, Failure, Inbox, Outlet, Scope};
 
@@ -100,6 +100,11 @@ impl Lane {
             delivery.commit();
             return Ok(());
         }
+        if work.slot.processed() >= work.end {
+            // The lost incarnation had issued it and ended before it could say so.
+            delivery.commit();
+            return Ok(());
+        }
         let culprit =
             Culprit { topic: work.slot.key.topic.clone(), partition: work.slot.key.partition, offset: work.start };
         let _in_hand = self.scope.in_hand_record(format!("{} records", work.batch.len()), culprit);
@@ -107,7 +112,7 @@ impl Lane {
         self.scope.fault_point("process").await?;
         self.learn_schemas(&work.batch).await?;
         let suspect = delivery.attempt() > 0;
-        let (output, poison) = self.process(work, suspect)?;
+        let Some((output, poison)) = self.process_within_limits(work, suspect).await? else { return Ok(()) };
         if self.issue(work, output, poison).await? {
             self.scope.progress(work.batch.len() as u64);
         }
@@ -129,8 +134,32 @@ impl Lane {
         Ok(())
     }
 
+    /// Processes a batch, or waits while the state has no room for it; none if the lane is to stop first.
+    async fn process_within_limits(
+        &mut self,
+        work: &Work,
+        suspect: bool,
+    ) -> Result<Option<(Output, Arc<[i64]>)>, Failure> {
+        loop {
+            match self.process(work, suspect) {
+                Ok(processed) => {
+                    self.scope.clear_state_note();
+                    return Ok(Some(processed));
+                }
+                Err(limit @ ProcessError::Limit(_)) => {
+                    self.scope.set_state_note(&format!("{limit}: the partition waits"));
+                    let _waiting = self.scope.waiting_on("memory");
+                    if self.scope.sleep(TICK).await {
+                        return Ok(None);
+                    }
+                }
+                Err(rewound @ ProcessError::Rewound { .. }) => return Err(rewound.into()),
+            }
+        }
+    }
+
     /// Runs the steps over a batch; returns its output and the offsets set aside as poison.
-    fn process(&mut self, work: &Work, suspect: bool) -> Result<(Output, Arc<[i64]>), Failure> {
+    fn process(&mut self, work: &Work, suspect: bool) -> Result<(Output, Arc<[i64]>), ProcessError> {
         let now_ms = self.shared.clock.now_ms();
         let generation = self.scope.generation();
         let (stage, decoder) = (&self.shared.stage, &mut self.decoder);
@@ -253,20 +282,22 @@ fn working<'a>(
     work: &Work,
     (stage, decoder): (&Stage, &mut Decoder),
     (generation, now_ms): (u64, i64),
-) -> Result<&'a mut Working, Failure> {
+) -> Result<&'a mut Working, ProcessError> {
     let partition = work.slot.key.partition;
-    if all.get(&partition).is_none_or(|working| !Arc::ptr_eq(&working.slot, &work.slot)) {
-        let rebuild = work.slot.take_over(generation);
-        let mut state = rebuild.snapshot;
-        for since in &rebuild.since {
-            let input = stage.decode(decoder, &since.batch, since.start..since.end, &since.poison);
-            stage.run(&mut state, &input, i64::MAX)?;
+    match all.entry(partition) {
+        Entry::Occupied(known) if Arc::ptr_eq(&known.get().slot, &work.slot) => Ok(known.into_mut()),
+        other => {
+            let rebuild = work.slot.take_over(generation);
+            let mut state = rebuild.snapshot;
+            for since in &rebuild.since {
+                let input = stage.decode(decoder, &since.batch, since.start..since.end, &since.poison);
+                stage.run(&mut state, &input, i64::MAX)?;
+            }
+            let slot = work.slot.clone();
+            let working = Working { slot, state, checkpoint_at_ms: now_ms, checkpointed: 0, idle_since_ms: None };
+            Ok(other.insert_entry(working).into_mut())
         }
-        let working =
-            Working { slot: work.slot.clone(), state, checkpoint_at_ms: now_ms, checkpointed: 0, idle_since_ms: None };
-        all.insert(partition, working);
     }
-    all.get_mut(&partition).ok_or_else(|| Failure::new("the working state was just inserted"))
 }
 
 /// The search for the records of a batch that panic.

@@ -258,6 +258,11 @@ impl Slots {
         self.by_partition.lock().get(&partition).cloned()
     }
 
+    /// A partition whose assignment ended without the group's doing: storage refused what this process issued.
+    pub fn lost(&self) -> Option<i32> {
+        self.all().iter().find(|slot| slot.is_revoked()).map(|slot| slot.key.partition)
+    }
+
     /// All assigned partitions, ascending.
     pub fn all(&self) -> Vec<Arc<PartitionSlot>> {
         let mut slots: Vec<_> = self.by_partition.lock().values().cloned().collect();

@@ -119,6 +119,11 @@ pub fn run(scope: &Scope, shared: &SourceShared, client: &mut dyn LogClient) -> 
         gather.hand_over(scope, client);
         if committed_at.elapsed() >= COMMIT_EVERY {
             committed_at = Instant::now();
+            if let Some(partition) = shared.slots.lost() {
+                return Err(Failure::new(format_args!(
+                    "storage refused outputs of partition {partition}: assign again"
+                )));
+            }
             client.commit(&shared.slots.committed_positions());
         }
     }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::{SqliteConnectOptions, SqliteRow}};
+use sqlx::{
+    AssertSqlSafe, Connection, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteRow},
+};
 
 use super::{
     kafka::Acked,
@@ -46,11 +49,15 @@ impl Database {
 
     /// Waits until a pipeline's positions are behind the last acknowledged record of each partition, exactly.
     pub async fn wait_for_all(&self, pipeline: &str, acked: &[Acked]) {
-        let mut ends = self.positions(pipeline).await;
-        ends.fill(0);
-        for record in acked {
-            let end = &mut ends[usize::try_from(record.partition).unwrap()];
-            *end = (*end).max(record.offset + 1);
+        self.wait_for_places(pipeline, acked.iter().map(|record| (record.partition, record.offset))).await;
+    }
+
+    /// The same for partitions and offsets.
+    pub async fn wait_for_places(&self, pipeline: &str, places: impl Iterator<Item = (i32, i64)>) {
+        let mut ends = vec![0; self.positions(pipeline).await.len()];
+        for (partition, offset) in places {
+            let end = &mut ends[usize::try_from(partition).unwrap()];
+            *end = (*end).max(offset + 1);
         }
         wait::until("every acknowledged record is processed", async || is(self.positions(pipeline).await, &ends)).await;
     }

@@ -85,9 +85,10 @@ impl Producer {
         let mut outgoing = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, id);
         outgoing.key = record.key;
         outgoing.payload = record.value;
-        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: value.as_deref() })
-        });
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
         if let Err((error, _)) = self.producer.send(outgoing.headers(headers)) {
             panic!("record {id}: {error}");
         }

@@ -12,7 +12,7 @@ use super::{
 
 pub const TOPIC: &str = "sensor-readings";
 /// First event time, in milliseconds since 1970.
-pub const FIRST_EVENT_MS: i64 = 1_767_225_600_000;
+pub const FIRST_EVENT_MS: i64 = 1_735_689_600_000;
 /// Keys that the readings are spread over.
 const KEYS: u32 = 50;
 

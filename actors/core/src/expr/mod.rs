@@ -22,6 +22,7 @@ mod eval;
 mod functions;
 mod kernels;
 mod plan;
+mod scope;
 mod syntax;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 pub use aggregate::{Aggregate, AggregateFunction};
 pub use error::{ExprError, PlanFault};
 pub use functions::FUNCTIONS;
+pub use scope::scope_of;
 pub use syntax::{MAX_EXPRESSION_BYTES, MAX_EXPRESSION_DEPTH};
 
 pub(crate) use error::suggestion;

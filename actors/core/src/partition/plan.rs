@@ -67,7 +67,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct PlanError {
-    /// The setting within the pipeline, such as `steps[1].window.select.avg_value`.
+    /// The setting within the pipeline, such as `steps.1.window.select.avg_value`.
     pub path: String,
     /// The step it belongs to.
     pub step: Option<usize>,
@@ -133,7 +133,7 @@ impl PipelinePlan {
 impl PlanError {
     fn of(step: Option<usize>, section: &str, fault: PlanFault) -> Self {
         let within = [section, &fault.key].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
-        let path = step.map_or_else(|| within.clone(), |step| format!("steps[{step}].{within}"));
+        let path = step.map_or_else(|| within.clone(), |step| format!("steps.{step}.{within}"));
         Self { path, step, message: fault.message, place: fault.place }
     }
 }

@@ -332,14 +332,14 @@ fn all_faults_of_a_pipeline_are_told_at_once_with_their_paths() {
     let expected = [
         ("event_time", None),
         ("key", None),
-        ("steps[0].filter", Some(0)),
-        ("steps[1].window.select.avg_value", Some(1)),
-        ("steps[2].rule.when", Some(2)),
-        ("steps[3].rule.name", Some(3)),
+        ("steps.0.filter", Some(0)),
+        ("steps.1.window.select.avg_value", Some(1)),
+        ("steps.2.rule.when", Some(2)),
+        ("steps.3.rule.name", Some(3)),
     ];
     assert_eq!(told, expected);
     assert_eq!(errors[2].place.as_ref().map(|place| place.span.clone()), Some(0..4));
-    assert!(errors[2].to_string().starts_with("steps[0].filter: unknown field 'valu', did you mean 'value'?"));
+    assert!(errors[2].to_string().starts_with("steps.0.filter: unknown field 'valu', did you mean 'value'?"));
 }
 
 #[test]

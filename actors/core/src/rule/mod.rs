@@ -7,6 +7,9 @@
 //!   `Resolved`) if the condition has not held for `resolve_after`, counted from the first such record;
 //! - for `cooldown` after firing, no other alert of that key fires; spans go on being measured.
 //!
+//! Conjuncts that compare a field with a text (`sensor_type = 'temperature' AND value > 80`) say which records the rule is
+//! about: a humidity reading of the same key neither holds nor ends a span (see [`crate::expr::scope_of`]).
+//!
 //! A null condition does not hold. A record older than the one that opened the current span or fired the alert says
 //! nothing about it and is passed over. A cooldown has passed when a record of the key or the watermark has passed it.
 //!

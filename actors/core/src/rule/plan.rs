@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::RuleSpec;
 use crate::{
-    expr::{PlanFault, ScalarExpr},
+    expr::{PlanFault, ScalarExpr, scope_of},
     schema::StreamSchema,
     window::milliseconds,
 };
@@ -18,6 +18,8 @@ pub struct RulePlan {
     pub(super) name: Arc<str>,
     pub(super) severity: Arc<str>,
     pub(super) condition: ScalarExpr,
+    /// Which records the rule is about; none means all of them.
+    pub(super) scope: Option<ScalarExpr>,
     pub(super) hold_ms: i64,
     pub(super) cooldown_ms: i64,
     pub(super) resolve_after_ms: i64,
@@ -38,11 +40,13 @@ impl RulePlan {
         let hold_ms = milliseconds("for", spec.hold_for, &mut faults);
         let cooldown_ms = milliseconds("cooldown", spec.cooldown, &mut faults);
         let resolve_after_ms = milliseconds("resolve_after", spec.resolve_after.unwrap_or_default(), &mut faults);
+        let scope = scope_of(&spec.when).and_then(|scope| ScalarExpr::parse_condition(&scope, schema).ok());
         match ScalarExpr::parse_condition(&spec.when, schema) {
             Ok(condition) if faults.is_empty() => Ok(Self {
                 name: spec.name.as_str().into(),
                 severity: spec.severity.as_str().into(),
                 condition,
+                scope,
                 hold_ms,
                 cooldown_ms,
                 resolve_after_ms,

@@ -100,6 +100,7 @@ impl RuleState {
     pub(crate) fn process(&mut self, plan: &RulePlan, input: &RuleInput<'_>, out: &mut Alerts) {
         let condition = plan.condition.eval_filter(input.step.batch);
         let holds = condition.values();
+        let scope = plan.scope.as_ref().map(|scope| scope.eval_filter(input.step.batch));
         let mut next_hit = holds.set_indices();
         let mut row = 0;
         while row < input.step.times.len() {
@@ -109,7 +110,9 @@ impl RuleState {
                     None => return,
                 }
             }
-            self.record(plan, input, (row, holds.value(row)), out);
+            if scope.as_ref().is_none_or(|scope| scope.value(row)) {
+                self.record(plan, input, (row, holds.value(row)), out);
+            }
             row += 1;
         }
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{RulePlan, RuleSpec};
 use crate::{
-    expr::fixtures::schema,
+    expr::fixtures::{Reading, schema},
     output::{AlertState, AlertTransition},
     partition::{
         PipelinePlan, StepSpec,
@@ -153,4 +153,14 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn records_that_the_rule_is_not_about_neither_hold_nor_resolve() {
+    let plan = with(|rule| rule.when = "sensor_type = 'temperature' AND value > 80".to_owned());
+    let of = |sensor_type, time, value| Reading { sensor_type, ..at("a", time, value) };
+    let records = [of("temperature", 0, 90.0), of("humidity", 1, 40.0), of("temperature", 2, 70.0)];
+    let alerts = run_once(&plan, &log(records)).alerts;
+    let seen: Vec<_> = alerts.iter().map(|alert| (alert.offset, alert.state)).collect();
+    assert_eq!(seen, [(0, FIRING), (2, RESOLVED)]);
 }

@@ -1,0 +1,95 @@
+//! The commands beside `run`, and how `run` refuses to start.
+
+use std::{fs, process::Output};
+
+use serde_json::Value;
+
+use crate::support::server::Node;
+
+fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = node.command(arguments).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// Runs `check` in a folder with this `config.yaml`.
+fn check(yaml: &str) -> (Option<i32>, String) {
+    let node = Node::new();
+    fs::write(node.path("config.yaml"), yaml).unwrap();
+    let (code, _, complaint) = run(&node, &["check"]);
+    (code, complaint)
+}
+
+#[test]
+fn the_built_in_configuration_is_fine() {
+    assert_eq!(run(&Node::new(), &["check"]), (Some(0), "the configuration is fine\n".to_owned(), String::new()));
+}
+
+#[test]
+fn check_reports_every_fault_at_its_line() {
+    let (code, complaint) = check(
+        "http:\n  lisen: 127.0.0.1:0\nstorage:\n  checkpoint_every: soon\nstreams:\n  sensors:\n    \
+         schema: schemas/sensor_reading.avsc\n    key: sensor_id\n    partitions: 0\n",
+    );
+    assert_eq!(code, Some(2));
+    for (line, key) in [(2, "http.lisen"), (4, "storage.checkpoint_every"), (9, "streams.sensors.partitions")] {
+        let place = format!("config.yaml:{line}:");
+        let reported = complaint.lines().any(|text| text.contains(&place) && text.contains(key));
+        assert!(reported, "{place} {key} is not in\n{complaint}");
+    }
+}
+
+#[test]
+fn check_reports_every_wrong_expression_at_its_line() {
+    let (code, complaint) = check(
+        "pipelines:\n  sensors:\n    from: sensors\n    steps:\n      - filter: valeu > 3\n      - rule:\n          \
+         name: hot\n          when: sensor_type + 1\n",
+    );
+    assert_eq!(code, Some(2));
+    for (line, word) in [(5, "valeu"), (8, "pipelines.sensors.steps.1.rule.when")] {
+        let place = format!("config.yaml:{line}:");
+        let reported = complaint.lines().any(|text| text.contains(&place) && text.contains(word));
+        assert!(reported, "{place} {word} is not in\n{complaint}");
+    }
+}
+
+#[test]
+fn an_address_that_others_reach_is_refused_without_tokens_unless_insecure() {
+    let node = Node::new();
+    let open = ["check", "--set", "http.listen=0.0.0.0:0"];
+    let (code, _, complaint) = run(&node, &open);
+    assert_eq!(code, Some(2));
+    assert!(complaint.contains("--insecure"), "{complaint}");
+    assert_eq!(run(&node, &[&open[..], &["--insecure"]].concat()).0, Some(0));
+}
+
+#[test]
+fn the_effective_configuration_is_one_that_check_accepts() {
+    let node = Node::new();
+    let (code, yaml, _) = run(&node, &["config", "--effective", "--set", "http.workers=3"]);
+    assert_eq!(code, Some(0));
+    assert!(yaml.contains("workers: 3"), "{yaml}");
+    assert_eq!(check(&yaml), (Some(0), String::new()));
+    let (code, schema, _) = run(&node, &["config", "--schema"]);
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!((code, schema["type"].as_str()), (Some(0), Some("object")));
+}
+
+#[actix_rt::test]
+async fn a_second_server_on_a_data_folder_ends_with_2_and_names_it() {
+    let server = Node::new().start().await;
+    let (code, _, complaint) = run(server.node(), &["run"]);
+    assert_eq!(code, Some(2));
+    assert!(complaint.contains(&*server.node().data().to_string_lossy()), "{complaint}");
+    assert_eq!(server.http.get("/health/ready").await["ready"], true);
+}
+
+#[actix_rt::test]
+async fn tree_shows_each_actor_of_a_running_server() {
+    let server = Node::new().start().await;
+    let url = format!("http://{}", server.http.address());
+    let (code, tree, complaint) = run(server.node(), &["tree", "--url", &url]);
+    assert_eq!(code, Some(0), "{complaint}");
+    for actor in ["platform", "broker", "pipelines", "lane", "sink", "source", "dead-letters", "retention"] {
+        assert!(tree.contains(actor), "{actor} is not in\n{tree}");
+    }
+}

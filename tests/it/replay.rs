@@ -1,0 +1,52 @@
+//! `streamward replay` of a recorded series beside the simulators.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::{
+    server::Node,
+    wait::{self, at_least, is},
+};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ambient_temperature.csv");
+const RECORDS: i64 = 7_267;
+/// The first labelled window of the series' anomalies (`examples/README.md`).
+const FAILURE: (&str, &str) = ("2013-12-15T07", "2013-12-30T09");
+
+/// Hours of event time that the file has records in.
+fn hours() -> usize {
+    let text = std::fs::read_to_string(FILE).unwrap();
+    text.lines().skip(1).map(|line| line[..13].to_owned()).collect::<BTreeSet<String>>().len()
+}
+
+#[actix_rt::test]
+async fn a_replayed_series_is_stored_whole_its_windows_close_and_its_rule_fires() {
+    let server = Node::new().with_simulators().set("streams.series.idle_after", "1s").start().await;
+    let arguments = ["replay", FILE, "--speed", "max", "--json", "--bootstrap", server.kafka()];
+    let output = server.node().command(&arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let sent: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&sent["acknowledged"], &sent["skipped"]), (&RECORDS.into(), &0.into()));
+
+    let database = server.database();
+    wait::until("all are stored", async || is(database.count("series_readings").await, &RECORDS)).await;
+    wait::until("all windows are closed", async || {
+        is(database.number("SELECT coalesce(sum(count), 0) FROM series_hours").await, &RECORDS)
+    })
+    .await;
+    let windows = database.number("SELECT count(DISTINCT window_start) FROM series_hours").await;
+    assert_eq!(usize::try_from(windows), Ok(hours()));
+    let sensors = async || database.count("sensor_readings").await;
+    let before = sensors().await;
+    wait::until("the simulators go on", async || at_least(sensors().await, &(before + 20))).await;
+    server.verify();
+
+    let alerts = server.http.get("/api/v1/alerts?rule=ambient_temperature_max").await;
+    let alerts = alerts["alerts"].as_array().unwrap();
+    assert!(!alerts.is_empty(), "the rule did not fire");
+    for alert in alerts {
+        let at = alert["event_time"].as_str().unwrap();
+        assert!((FAILURE.0..FAILURE.1).contains(&&at[..13]), "{alert}");
+    }
+}
