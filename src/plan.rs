@@ -244,10 +244,15 @@ fn pipeline(
     };
     PipelinePlan::compile(&spec, stream.schema.clone()).map_err(|faults| {
         let fault = |fault: &streamward_core::partition::PlanError| {
-            loaded.fault_at(&format!("pipelines.{name}.{}", fault.path), fault.message.clone())
+            loaded.fault_at(&format!("pipelines.{name}.{}", dotted(&fault.path)), fault.message.clone())
         };
         faults.iter().map(fault).collect()
     })
+}
+
+/// `steps[1].window` → `steps.1.window`, as configuration paths are written.
+fn dotted(path: &str) -> String {
+    path.replace('[', ".").replace(']', "")
 }
 
 fn step(step: &Step) -> StepSpec {

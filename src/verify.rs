@@ -200,6 +200,7 @@ fn compare(log: &[i64], fates: &Fates, range: Range<i64>, report: &mut Partition
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one range of offsets is meant")]
 mod tests {
     use super::*;
 

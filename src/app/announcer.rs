@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use streamward_kit::{Failure, Runtime, Scope};
-use streamward_pipeline::live::LiveChannel;
+use streamward_pipeline::live::{self, LiveChannel};
 use tokio::sync::broadcast::error::RecvError;
+
+use crate::adapters::sql::{commit::now_ms, outbox::rfc3339};
 
 /// How often an idle announcer looks for injected faults.
 const FAULT_CHECK: Duration = Duration::from_millis(100);
@@ -24,7 +26,8 @@ pub async fn run(scope: Scope, runtime: Runtime, channel: LiveChannel) -> Result
         drop(waiting);
         match event {
             Ok(event) => {
-                channel.announce(event.path.as_str(), serde_json::to_string(&event)?.into());
+                let frame = live::frame("supervision_event", &serde_json::to_string(&event)?, &rfc3339(now_ms()));
+                channel.announce(event.path.as_str(), frame);
                 scope.progress(1);
             }
             // The numbers of the events show the gap.

@@ -3,7 +3,7 @@
 //! Names follow Prometheus' rules: prefix `streamward_`, base units, `_total` for counters. Labels are actor paths, topics
 //! and partitions, never keys of records.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use prometheus::{
     Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
@@ -34,6 +34,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ("streamward_consumer_lag_records", "Records between the stored position and the end of the log."),
     ("streamward_consumer_lag_seconds", "Age of the newest stored record while there are newer ones."),
     ("streamward_position", "Stored position of a partition."),
+    ("streamward_records_total", "Records of a pipeline by what became of them: stored, dead or filtered."),
+    ("streamward_late_records_total", "Records that missed a window."),
+    ("streamward_alert_transitions_total", "Alerts that fired or resolved."),
+    ("streamward_refused_keys_total", "Records that a full rule could not judge."),
     ("streamward_live_subscribers", "WebSocket sessions of a stream."),
     ("streamward_live_frames_total", "Frames published to a stream's sessions."),
     ("streamward_live_dropped_total", "Frames left out for slow sessions."),
@@ -121,7 +125,19 @@ fn partitions(page: &Page, lags: &[LagSample], pipelines: &[PipelineView]) -> Op
         seconds.with_label_values(&[&*lag.topic, &partition]).set(lag.seconds);
     }
     let position = page.gauges("streamward_position", &["pipeline", "topic", "partition"])?;
+    let records = page.counters("streamward_records_total", &["pipeline", "outcome"])?;
+    let late = page.counters("streamward_late_records_total", &["pipeline"])?;
+    let alerts = page.counters("streamward_alert_transitions_total", &["pipeline"])?;
+    let refused = page.counters("streamward_refused_keys_total", &["pipeline"])?;
     for pipeline in pipelines {
+        let totals = pipeline.slots.totals();
+        let outcomes = [("stored", &totals.stored), ("dead", &totals.dead), ("filtered", &totals.filtered)];
+        for (outcome, total) in outcomes {
+            records.with_label_values(&[&*pipeline.name, outcome]).inc_by(total.load(Ordering::Relaxed));
+        }
+        late.with_label_values(&[&*pipeline.name]).inc_by(totals.late.load(Ordering::Relaxed));
+        alerts.with_label_values(&[&*pipeline.name]).inc_by(totals.alerts.load(Ordering::Relaxed));
+        refused.with_label_values(&[&*pipeline.name]).inc_by(totals.refused_keys.load(Ordering::Relaxed));
         for slot in pipeline.slots.all() {
             let partition = slot.key.partition.to_string();
             position.with_label_values(&[&*pipeline.name, &*pipeline.topic, &partition]).set(slot.committed());

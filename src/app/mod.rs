@@ -253,6 +253,15 @@ fn sqlite_settings(config: &Config) -> SqliteSettings {
     }
 }
 
+/// `https://host:8000` or `host:8000` → `host`.
+fn host_name(text: &str) -> &str {
+    let authority = text.split_once("://").map_or(text, |(_, authority)| authority).trim_end_matches('/');
+    match authority.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
+    }
+}
+
 fn read_settings(config: &Config) -> ReadSettings {
     ReadSettings { connections: config.storage.sqlite.read_connections, ..ReadSettings::default() }
 }
@@ -269,7 +278,7 @@ fn http_settings(config: &Config) -> HttpSettings {
         },
         secret: token.token.expose().to_owned(),
     });
-    let names = http.allowed_hosts.iter().chain(&http.allowed_origins).cloned();
+    let names = http.allowed_hosts.iter().chain(&http.allowed_origins).map(|name| host_name(name).to_owned());
     let defaults = HttpSettings::default();
     HttpSettings {
         workers: usize::try_from(http.workers).unwrap_or(1),

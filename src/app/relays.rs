@@ -1,12 +1,15 @@
 //! Targets of the relays: Kafka topics.
 
 use streamward_pipeline::{
-    live::LiveChannel,
+    live::{self, LiveChannel},
     relay::{Fact, Target, TargetError},
     store::BoxFuture,
 };
 
-use crate::adapters::kafka::producer::{KafkaProducer, Outgoing, ProduceError};
+use crate::adapters::{
+    kafka::producer::{KafkaProducer, Outgoing, ProduceError},
+    sql::{commit::now_ms, outbox::rfc3339},
+};
 
 /// One topic, and the sessions that watch the same facts.
 pub struct TopicTarget {
@@ -20,7 +23,8 @@ impl TopicTarget {
     fn show(&self, fact: &Fact) {
         let Some(live) = self.live.as_ref().filter(|live| live.has_subscribers()) else { return };
         let Some(text) = fact.value.clone().and_then(|value| String::from_utf8(value).ok()) else { return };
-        live.announce(&String::from_utf8_lossy(fact.key.as_deref().unwrap_or_default()), text.into());
+        let frame = live::frame("alert", &text, &rfc3339(now_ms()));
+        live.announce(&String::from_utf8_lossy(fact.key.as_deref().unwrap_or_default()), frame);
     }
 }
 

@@ -107,27 +107,38 @@ fn bench_pipeline(args: &PipelineArgs) -> Result<ExitCode, String> {
 fn print_pipeline(report: &PipelineReport) {
     let row = &report.event_to_row_ms;
     let socket = &report.event_to_websocket_ms;
-    println!(
+    super::say_line(format_args!(
         "sent {} stored {} lost {} duplicated {}",
         report.records_sent, report.records_stored, report.records_lost, report.records_duplicated
-    );
-    println!(
+    ));
+    super::say_line(format_args!(
         "throughput {:.0}/s = {:.2} of the floor of {:.0}/s",
         report.throughput_per_s,
         report.throughput_per_s / report.floor_per_s,
         report.floor_per_s
-    );
-    println!("event → row        p50 {} p95 {} p99 {} max {} ms", row.p50, row.p95, row.p99, row.max);
-    println!("event → WebSocket  p50 {} p95 {} p99 {} max {} ms", socket.p50, socket.p95, socket.p99, socket.max);
-    println!(
+    ));
+    super::say_line(format_args!(
+        "event → row        p50 {} p95 {} p99 {} max {} ms",
+        row.p50, row.p95, row.p99, row.max
+    ));
+    super::say_line(format_args!(
+        "event → WebSocket  p50 {} p95 {} p99 {} max {} ms",
+        socket.p50, socket.p95, socket.p99, socket.max
+    ));
+    super::say_line(format_args!(
         "CPU {:.2} µs per record, peak memory {:.0} MB, load average before {:.2}",
         report.cpu_us_per_record, report.rss_peak_mb, report.load_average
-    );
+    ));
 }
 
 fn bench_seed(args: &SeedArgs) -> Result<ExitCode, String> {
     let sent = actix::System::new().block_on(seed::run(&args.data_dir, args.rows, args.keys))?;
-    println!("{} rows are in {} after {:.0} s", sent.acknowledged, args.data_dir.display(), sent.seconds);
+    super::say_line(format_args!(
+        "{} rows are in {} after {:.0} s",
+        sent.acknowledged,
+        args.data_dir.display(),
+        sent.seconds
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,15 +154,18 @@ fn bench_api(args: &ApiArgs) -> Result<ExitCode, String> {
 
 fn print_api(report: &ApiReport) {
     for route in &report.routes {
-        println!(
+        super::say_line(format_args!(
             "{:<60} p50 {:>7.1}  p95 {:>7.1}  max {:>7.1} ms  {} failed",
             route.route, route.p50, route.p95, route.max, route.failed
-        );
+        ));
     }
-    println!("slowest p95 {:.1} ms, load average before {:.2}", report.slowest_p95_ms, report.load_average);
+    super::say_line(format_args!(
+        "slowest p95 {:.1} ms, load average before {:.2}",
+        report.slowest_p95_ms, report.load_average
+    ));
 }
 
 fn print_json(report: &impl Serialize) -> Result<(), String> {
-    println!("{}", serde_json::to_string_pretty(report).map_err(|error| error.to_string())?);
+    super::say_line(format_args!("{}", serde_json::to_string_pretty(report).map_err(|error| error.to_string())?));
     Ok(())
 }

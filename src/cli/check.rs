@@ -47,7 +47,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
         Err(faults) => faults,
     };
     if args.json {
-        println!("{}", serde_json::json!({ "ok": false, "faults": faults.0 }));
+        super::say_line(format_args!("{}", serde_json::json!({ "ok": false, "faults": faults.0 })));
     } else {
         eprintln!("{faults}");
     }
@@ -61,19 +61,19 @@ pub fn exposure(insecure: bool) -> Exposure {
 
 fn report_ok(json: bool) -> ExitCode {
     if json {
-        println!("{}", serde_json::json!({ "ok": true, "faults": [] }));
+        super::say_line(format_args!("{}", serde_json::json!({ "ok": true, "faults": [] })));
     } else {
-        println!("the configuration is fine");
+        super::say_line(format_args!("the configuration is fine"));
     }
     ExitCode::SUCCESS
 }
 
 pub fn config(args: &ConfigArgs) -> Result<ExitCode, String> {
     if args.schema {
-        println!("{}", Config::schema_json());
+        super::say_line(format_args!("{}", Config::schema_json()));
         return Ok(ExitCode::SUCCESS);
     }
     let loaded = args.source.load(Exposure::Insecure).map_err(|faults| faults.to_string())?;
-    print!("{}", loaded.config.effective_yaml());
+    super::say(format_args!("{}", loaded.config.effective_yaml()));
     Ok(ExitCode::SUCCESS)
 }

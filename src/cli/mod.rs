@@ -1,7 +1,5 @@
 //! The command line: one file per command.
 
-#![allow(clippy::print_stdout, reason = "what a command prints is its result")]
-
 mod bench;
 mod check;
 mod client;
@@ -10,7 +8,7 @@ mod run;
 mod tree;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -94,6 +92,17 @@ impl ConfigSource {
         let plan = crate::plan::compile(&loaded).map_err(|faults| faults.to_string())?;
         Ok((loaded, plan))
     }
+}
+
+/// Prints a command's result. A reader that has gone (`| head`) ends the output, not the command.
+fn say(text: fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    let _reader_is_gone = out.write_fmt(text).and_then(|()| out.flush());
+}
+
+/// Prints one line of a command's result.
+fn say_line(text: fmt::Arguments<'_>) {
+    say(format_args!("{text}\n"));
 }
 
 /// Runs the command line; returns the process's exit code.

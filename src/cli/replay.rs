@@ -53,6 +53,9 @@ pub struct ReplayArgs {
     /// Column separator of a CSV file; guessed if not given.
     #[arg(long)]
     delimiter: Option<char>,
+    /// Format of the file, where its name does not tell it: csv, jsonl, json or avro.
+    #[arg(long)]
+    format: Option<replay::Format>,
     /// Leave out records that cannot be read, and say how many, instead of stopping at the first.
     #[arg(long)]
     skip_bad: bool,
@@ -88,6 +91,7 @@ fn options(args: &ReplayArgs, stream: &StreamSetup) -> Result<ReplayOptions, Str
     if &*stream.name == "series" {
         options = options.with_series_named_after(&args.file);
     }
+    options.format = args.format;
     options.mapping = ColumnMapping::parse(&args.maps, &args.constants).map_err(|error| error.to_string())?;
     options.delimiter = match args.delimiter {
         Some(delimiter) => Some(u8::try_from(delimiter).map_err(|_| format!("{delimiter:?} is no ASCII character"))?),
@@ -113,10 +117,17 @@ impl Report {
     fn print(&self, args: &ReplayArgs) -> ExitCode {
         let Self { acknowledged, skipped } = self;
         if args.json {
-            println!("{}", serde_json::json!({ "acknowledged": acknowledged, "skipped": skipped }));
+            super::say_line(format_args!(
+                "{}",
+                serde_json::json!({ "acknowledged": acknowledged, "skipped": skipped })
+            ));
         } else {
             let skipped = if *skipped > 0 { format!(", {skipped} left out") } else { String::new() };
-            println!("{acknowledged} records of {} are in stream {}{skipped}", args.file.display(), args.stream);
+            super::say_line(format_args!(
+                "{acknowledged} records of {} are in stream {}{skipped}",
+                args.file.display(),
+                args.stream
+            ));
         }
         ExitCode::SUCCESS
     }

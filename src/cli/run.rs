@@ -41,17 +41,17 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     let outcome = actix::System::new().block_on(async {
         let app = App::start(&loaded, plan, options).await.map_err(|error| error.to_string())?;
         let addresses = app.addresses();
-        println!("Streamward {} is starting", env!("CARGO_PKG_VERSION"));
-        println!("  console   http://{}/", addresses.http);
-        println!("  API docs  http://{}/docs/", addresses.http);
-        println!("  registry  http://{}/", addresses.registry);
-        println!("  Kafka     {}", addresses.kafka);
-        println!("  data      {}", loaded.config.node.data_dir.display());
+        super::say_line(format_args!("Streamward {} is starting", env!("CARGO_PKG_VERSION")));
+        super::say_line(format_args!("  console   http://{}/", addresses.http));
+        super::say_line(format_args!("  API docs  http://{}/docs/", addresses.http));
+        super::say_line(format_args!("  registry  http://{}/", addresses.registry));
+        super::say_line(format_args!("  Kafka     {}", addresses.kafka));
+        super::say_line(format_args!("  data      {}", loaded.config.node.data_dir.display()));
         let stop = stop_signal();
         tokio::pin!(stop);
         tokio::select! {
             ready = app.ready() => match ready {
-                Ok(()) => println!("ready"),
+                Ok(()) => super::say_line(format_args!("ready")),
                 Err(error) => tracing::error!(%error, "not ready yet, going on"),
             },
             () = &mut stop => return Ok(app.run(std::future::ready(())).await),

@@ -27,21 +27,14 @@ pub fn tree(args: &TreeArgs) -> Result<ExitCode, String> {
             let tree = args.server.get("/api/v1/supervision/tree").await?;
             let text = if args.json { format!("{tree:#}\n") } else { render(&tree) };
             if args.watch {
-                print_text(&format!("\x1b[2J\x1b[H{text}"));
+                super::say(format_args!("\x1b[2J\x1b[H{text}"));
                 tokio::time::sleep(Duration::from_secs(1)).await;
             } else {
-                print_text(&text);
+                super::say(format_args!("{text}"));
                 return Ok(ExitCode::SUCCESS);
             }
         }
     })
-}
-
-fn print_text(text: &str) {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    // A closed pipe ends the output, not the command.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// One line per actor: branch, name, state, restarts, queue, what it does.

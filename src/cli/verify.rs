@@ -39,7 +39,7 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
     let database = config.storage.sqlite.file(&config.node.data_dir);
     let report = actix::System::new().block_on(crate::verify::verify(&database, &settings, &plan.tables()))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?);
+        super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?));
     } else {
         print(&report);
     }
@@ -48,7 +48,7 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
 
 fn print(report: &Report) {
     for partition in &report.partitions {
-        println!(
+        super::say_line(format_args!(
             "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}",
             partition.sink,
             partition.topic,
@@ -61,12 +61,12 @@ fn print(report: &Report) {
             partition.filtered,
             if partition.in_gaps > 0 { format!(" + {} in declared gaps", partition.in_gaps) } else { String::new() },
             if partition.pending > 0 { format!(", {} not processed yet", partition.pending) } else { String::new() },
-        );
+        ));
         print_difference("missing", &partition.missing);
         print_difference("counted twice", &partition.twice);
         print_difference("stored but not in the log", &partition.unknown);
     }
-    println!(
+    super::say_line(format_args!(
         "{}: {} records = {} stored + {} dead + {} filtered, {} not processed yet",
         if report.ok { "exact" } else { "DIFFERENT" },
         report.records,
@@ -74,12 +74,12 @@ fn print(report: &Report) {
         report.dead,
         report.filtered,
         report.pending
-    );
+    ));
 }
 
 fn print_difference(what: &str, difference: &Difference) {
     if difference.count > 0 {
         let more = if difference.count > difference.offsets.len() as u64 { ", …" } else { "" };
-        println!("    {} {what}: offsets {:?}{more}", difference.count, difference.offsets);
+        super::say_line(format_args!("    {} {what}: offsets {:?}{more}", difference.count, difference.offsets));
     }
 }

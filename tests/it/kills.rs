@@ -44,15 +44,20 @@ async fn load(producer: &Producer, done: &Cell<bool>) {
     }
 }
 
-/// Kills and starts the server again and again, each time after a random number of further acknowledgements.
+/// Kills and starts the server again and again, each time after a random number of further acknowledgements; every
+/// third time or so it is killed once more while it starts.
 async fn kills(mut server: Server, producer: &Producer, done: &Cell<bool>) -> Server {
     let (kills, seed) = (number("STREAMWARD_KILLS", 3), number("STREAMWARD_SEED", u64::from(std::process::id())));
-    println!("seed {seed}, {kills} kills");
+    eprintln!("seed {seed}, {kills} kills");
     let mut random = SplitMix64::new(seed);
     for _ in 0..kills {
         let wanted = producer.acked().len() + random.below(MAX_UNTIL_KILL);
         wait::until("more is acknowledged", async || at_least(producer.acked().len(), &wanted)).await;
-        server = server.kill().start().await;
+        let mut node = server.kill();
+        if random.below(3) == 0 {
+            node = node.crash_while_starting().await;
+        }
+        server = node.start().await;
     }
     let wanted = producer.acked().len() + MAX_UNTIL_KILL;
     wait::until("it goes on after the last kill", async || at_least(producer.acked().len(), &wanted)).await;
@@ -142,6 +147,7 @@ fn assert_same(stored: &BTreeMap<WindowKey, WindowValues>, wanted: &BTreeMap<Win
         let same = near(found.0, wanted.0) && near(found.1, wanted.1) && near(found.2, wanted.2);
         assert!(same && found.3 == wanted.3 && same_deviation, "window {key:?} is {found:?}, not {wanted:?}");
     }
+    assert!(!wanted.is_empty(), "no windows to compare");
     assert_eq!(stored.len(), wanted.len(), "windows that no record made");
 }
 

@@ -3,11 +3,14 @@
 //! Suites that need more time or other programs are cargo features (`crash-tests`, `browser-tests`); `.ci/run` turns
 //! them on. Start at [`support`].
 
+#![expect(clippy::unwrap_used, reason = "a test fails where something is not as expected")]
+
 mod bad_records;
 #[cfg(feature = "browser-tests")]
 mod browser;
 mod command_line;
 mod exactness;
+mod facts;
 #[cfg(feature = "crash-tests")]
 mod kills;
 mod live;
@@ -17,3 +20,4 @@ mod replay;
 mod retention;
 mod support;
 mod tidy;
+mod verify;

@@ -45,14 +45,21 @@ pub struct Assigner {
 }
 
 impl Assigner {
-    /// Takes the partition over and returns the offset to fetch from.
+    /// Takes the partition over and returns the offset to fetch from; none where the log has a gap and `on_gap` is
+    /// `fail`: that partition stands still, loudly, and the others go on.
     ///
     /// # Errors
-    /// If storage does not answer, or the log has a gap and `on_gap` is `fail`.
-    pub fn assigned(&self, partition: i32, log: &LogIdentity, bounds: LogBounds) -> Result<i64, SourceError> {
+    /// If storage does not answer, or its state is damaged.
+    pub fn assigned(&self, partition: i32, log: &LogIdentity, bounds: LogBounds) -> Result<Option<i64>, SourceError> {
         let key = PartitionKey { sink: self.sink.clone(), topic: self.topic.clone(), partition };
         let assignment = self.runtime.block_on(self.store.assign(&key, log))?;
-        let (emit_from, gap) = self.position(&key, &assignment, bounds)?;
+        let (emit_from, gap) = match self.position(&key, &assignment, bounds) {
+            Ok(position) => position,
+            Err(gap) => {
+                self.slots.stop(partition, gap.to_string());
+                return Ok(None);
+            }
+        };
         let fresh = || PartitionState::new(&self.plan, self.topic.clone(), partition);
         let mut start = SlotStart {
             key,
@@ -77,7 +84,7 @@ impl Assigner {
         }
         let fetch_from = start.fetch_from;
         self.slots.assign(start);
-        Ok(fetch_from)
+        Ok(Some(fetch_from))
     }
 
     /// Ends the assignment, after a bounded wait for what was issued.

@@ -121,15 +121,15 @@ async fn commit(scope: &Scope, shared: &SinkShared, pending: &[Arc<Pending>]) ->
 
 fn settle(scope: &Scope, group: Vec<Delivery<Arc<Store>>>, outcomes: &[Outcome]) {
     for (delivery, outcome) in group.into_iter().zip(outcomes) {
-        let (slot, end) = (delivery.slot.clone(), delivery.pending.output.end);
+        let slot = delivery.slot.clone();
         let rows = delivery.pending.output.offsets.len();
         match outcome {
             Outcome::Committed | Outcome::AlreadyCommitted => {
-                slot.commit(end);
+                slot.commit(&delivery.pending.output);
                 scope.progress(rows as u64);
             }
             Outcome::Stale => {
-                tracing::warn!(key = ?slot.key, epoch = slot.epoch, end, "another owner has this partition: output dropped");
+                tracing::warn!(key = ?slot.key, epoch = slot.epoch, end = delivery.pending.output.end, "another owner has this partition: output dropped");
                 slot.revoke();
             }
         }

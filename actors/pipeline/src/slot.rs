@@ -8,15 +8,15 @@
 //! batch from there to `processed`; an output is issued exactly when `processed` passes its batch, under the lock.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
 use parking_lot::Mutex;
-use streamward_core::{batch::RawBatch, partition::PartitionState};
+use streamward_core::{batch::RawBatch, output::Output, partition::PartitionState};
 
 use crate::store::PartitionKey;
 
@@ -40,6 +40,7 @@ pub struct PartitionSlot {
     newest_log_timestamp_ms: AtomicI64,
     at_end: AtomicBool,
     revoked: AtomicBool,
+    totals: Arc<Totals>,
     work: Mutex<WorkState>,
 }
 
@@ -82,7 +83,7 @@ pub struct SlotStart {
 }
 
 impl PartitionSlot {
-    fn new(start: SlotStart) -> Self {
+    fn new(start: SlotStart, totals: Arc<Totals>) -> Self {
         let work = WorkState {
             snapshot: start.state,
             since: Vec::new(),
@@ -100,6 +101,7 @@ impl PartitionSlot {
             newest_log_timestamp_ms: AtomicI64::new(0),
             at_end: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
+            totals,
             work: Mutex::new(work),
         }
     }
@@ -146,9 +148,10 @@ impl PartitionSlot {
         self.committed.load(Ordering::Acquire)
     }
 
-    /// Notes a commit up to `end`.
-    pub fn commit(&self, end: i64) {
-        self.committed.fetch_max(end, Ordering::AcqRel);
+    /// Notes the commit of an output.
+    pub fn commit(&self, output: &Output) {
+        self.totals.add(output);
+        self.committed.fetch_max(output.end, Ordering::AcqRel);
     }
 
     /// Broker's timestamp of the newest record processed, in milliseconds.
@@ -206,6 +209,30 @@ impl PartitionSlot {
     }
 }
 
+/// Records of a pipeline by what became of them, since the start of the process: read = stored + dead + filtered + in
+/// flight.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub stored: AtomicU64,
+    pub dead: AtomicU64,
+    pub filtered: AtomicU64,
+    pub late: AtomicU64,
+    pub alerts: AtomicU64,
+    pub refused_keys: AtomicU64,
+}
+
+impl Totals {
+    fn add(&self, output: &Output) {
+        let filtered: i64 = output.filtered.iter().map(|range| range.end - range.start).sum();
+        self.stored.fetch_add(output.offsets.len() as u64, Ordering::Relaxed);
+        self.dead.fetch_add(output.dead.len() as u64, Ordering::Relaxed);
+        self.filtered.fetch_add(filtered.unsigned_abs(), Ordering::Relaxed);
+        self.late.fetch_add(output.late.len() as u64, Ordering::Relaxed);
+        self.alerts.fetch_add(output.alerts.len() as u64, Ordering::Relaxed);
+        self.refused_keys.fetch_add(output.refused_keys, Ordering::Relaxed);
+    }
+}
+
 /// What became of an attempt to issue an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issued {
@@ -220,6 +247,9 @@ pub enum Issued {
 #[derive(Default)]
 pub struct Slots {
     was_assigned: AtomicBool,
+    /// Partitions that stand still, and why.
+    stopped: Mutex<BTreeMap<i32, String>>,
+    totals: Arc<Totals>,
     by_partition: Mutex<HashMap<i32, Arc<PartitionSlot>>>,
 }
 
@@ -237,7 +267,8 @@ impl Slots {
     /// Replaces the slot of a partition; the one before is revoked.
     pub fn assign(&self, start: SlotStart) -> Arc<PartitionSlot> {
         let partition = start.key.partition;
-        let slot = Arc::new(PartitionSlot::new(start));
+        self.stopped.lock().remove(&partition);
+        let slot = Arc::new(PartitionSlot::new(start, self.totals.clone()));
         if let Some(before) = self.by_partition.lock().insert(partition, slot.clone()) {
             before.revoke();
         }
@@ -256,6 +287,21 @@ impl Slots {
     /// The slot of an assigned partition.
     pub fn get(&self, partition: i32) -> Option<Arc<PartitionSlot>> {
         self.by_partition.lock().get(&partition).cloned()
+    }
+
+    /// Notes that a partition is assigned but not read.
+    pub fn stop(&self, partition: i32, why: String) {
+        self.stopped.lock().insert(partition, why);
+    }
+
+    /// Why a partition stands still, if one does.
+    pub fn stopped(&self) -> Option<String> {
+        self.stopped.lock().values().next().cloned()
+    }
+
+    /// What became of the records since the start of the process.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// A partition whose assignment ended without the group's doing: storage refused what this process issued.

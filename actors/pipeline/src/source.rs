@@ -119,6 +119,10 @@ pub fn run(scope: &Scope, shared: &SourceShared, client: &mut dyn LogClient) -> 
         gather.hand_over(scope, client);
         if committed_at.elapsed() >= COMMIT_EVERY {
             committed_at = Instant::now();
+            match shared.slots.stopped() {
+                Some(why) => scope.set_state_note(&why),
+                None => scope.clear_state_note(),
+            }
             if let Some(partition) = shared.slots.lost() {
                 return Err(Failure::new(format_args!(
                     "storage refused outputs of partition {partition}: assign again"

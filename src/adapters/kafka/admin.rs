@@ -77,6 +77,8 @@ impl LogInspector {
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         let mut config = settings.client("streamward-inspector");
         config.set("group.id", "streamward-inspector").set("enable.auto.commit", "false");
+        // A scan ends where the log does, also where its last offsets hold no record.
+        config.set("enable.partition.eof", "true");
         Ok(Self { consumer: config.create_with_context(QuietConsumer)? })
     }
 

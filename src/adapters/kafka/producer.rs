@@ -163,8 +163,8 @@ impl BulkProducer {
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
-            .set("queue.buffering.max.messages", "100000")
-            .set("queue.buffering.max.kbytes", "32768")
+            .set("queue.buffering.max.messages", "20000")
+            .set("queue.buffering.max.kbytes", "8192")
             .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
         Ok(Self { producer: config.create_with_context(Counting::default())? })
     }

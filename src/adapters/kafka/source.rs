@@ -211,7 +211,7 @@ impl Context {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             let (low, high) = consumer.fetch_watermarks(topic, *partition, METADATA_TIMEOUT).map_err(client_error)?;
-            let from = self.assigner.assigned(*partition, &self.log, LogBounds { low, high })?;
+            let Some(from) = self.assigner.assigned(*partition, &self.log, LogBounds { low, high })? else { continue };
             tracing::info!(%topic, partition, from, low, high, "partition assigned");
             list.add_partition_offset(topic, *partition, Offset::Offset(from)).map_err(client_error)?;
         }

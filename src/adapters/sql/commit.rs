@@ -15,8 +15,9 @@ use streamward_core::output::{DeadLetter, WindowRow};
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending, StoreError};
 
 use super::{
-    SqlStore,
-    insert::{Rows, Statement},
+    SqlStore, Writer,
+    insert::{Inserts, Rows},
+    seen::SeenKeys,
     store_error,
 };
 
@@ -47,7 +48,7 @@ impl SqlStore {
             if accepted.is_empty() {
                 continue;
             }
-            outbox_grew |= self.write(&mut writer.connection, &run, &accepted).await?;
+            outbox_grew |= self.write(&mut writer, &run, &accepted).await?;
             for (index, _) in &accepted {
                 outcomes[*index] = Outcome::Committed;
             }
@@ -65,13 +66,14 @@ impl SqlStore {
     /// Writes the accepted outputs of a run; says whether the outbox grew.
     async fn write(
         &self,
-        connection: &mut SqliteConnection,
+        writer: &mut Writer,
         run: &Run<'_>,
         accepted: &[(usize, &Pending)],
     ) -> Result<bool, StoreError> {
         let now = now_ms();
         let stream = self.stream_of(&run.key.sink)?;
         let mut totals = Totals::default();
+        let Writer { connection, seen, .. } = writer;
         let mut facts = Facts { connection, key: run.key, log: run.log, now, outbox: Vec::new() };
         for (_, pending) in accepted {
             let output = &pending.output;
@@ -92,7 +94,7 @@ impl SqlStore {
             facts.late(&output.late).await?;
             facts.filtered(&output.filtered).await?;
         }
-        facts.summaries(&stream, accepted).await?;
+        facts.summaries(&self.inserts, (&stream, seen), accepted).await?;
         facts.checkpoints(accepted).await?;
         let outbox_grew = !facts.outbox.is_empty();
         facts.advance(run, accepted, &totals).await?;
@@ -307,7 +309,12 @@ impl Facts<'_> {
     }
 
     /// Adds the minute aggregates and the keys' newest event times of all outputs.
-    async fn summaries(&mut self, stream: &Arc<str>, accepted: &[(usize, &Pending)]) -> Result<(), StoreError> {
+    async fn summaries(
+        &mut self,
+        inserts: &Inserts,
+        (stream, stored): (&Arc<str>, &mut SeenKeys),
+        accepted: &[(usize, &Pending)],
+    ) -> Result<(), StoreError> {
         let mut minutes: HashMap<i64, (i64, f64, i64)> = HashMap::new();
         let mut seen: HashMap<&str, i64> = HashMap::new();
         for (_, pending) in accepted {
@@ -322,7 +329,8 @@ impl Facts<'_> {
         }
         let minutes: Vec<_> = minutes.into_iter().collect();
         let partition = self.key.partition;
-        minute_upsert()
+        inserts
+            .minutes
             .run(self.connection, minutes.len(), |row, bound| {
                 let (minute, (count, sum, anomalies)) = minutes[row];
                 bound.add(stream.clone());
@@ -333,8 +341,10 @@ impl Facts<'_> {
                 bound.add(anomalies);
             })
             .await?;
-        let seen: Vec<_> = seen.into_iter().collect();
-        key_upsert()
+        let moved = |(key, last_seen)| stored.advance(stream, key, last_seen).map(|minute| (key, minute));
+        let seen: Vec<(&str, i64)> = seen.into_iter().filter_map(moved).collect();
+        inserts
+            .keys
             .run(self.connection, seen.len(), |row, bound| {
                 bound.add(stream.clone());
                 bound.add(Arc::<str>::from(seen[row].0));
@@ -416,23 +426,6 @@ impl Facts<'_> {
         }
         Ok(())
     }
-}
-
-fn minute_upsert() -> Statement {
-    Statement::new(
-        "INSERT INTO sw_minutes",
-        6,
-        " ON CONFLICT DO UPDATE SET count = count + excluded.count, sum = sum + excluded.sum, \
-         anomalies = anomalies + excluded.anomalies",
-    )
-}
-
-fn key_upsert() -> Statement {
-    Statement::new(
-        "INSERT INTO sw_keys",
-        3,
-        " ON CONFLICT DO UPDATE SET last_seen = max(last_seen, excluded.last_seen)",
-    )
 }
 
 /// Headers as a JSON array of `{name, value}`, names and values in base64 so that no byte is lost.

@@ -22,10 +22,14 @@ const CHUNKS: [usize; 4] = [256, 32, 4, 1];
 const MAX_BOUND: usize = 32_766;
 
 /// Prepared texts of every table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inserts {
     streams: HashMap<Arc<str>, Statement>,
     windows: HashMap<Arc<str>, Statement>,
+    /// Adds to the minute aggregates.
+    pub minutes: Statement,
+    /// Moves keys' newest minutes.
+    pub keys: Statement,
 }
 
 /// The texts of one table, one per chunk size.
@@ -114,7 +118,21 @@ impl Bound {
 impl Inserts {
     /// Statements for the tables of `layout`.
     pub fn new(layout: &Layout) -> Self {
-        let mut inserts = Self::default();
+        let mut inserts = Self {
+            streams: HashMap::new(),
+            windows: HashMap::new(),
+            minutes: Statement::new(
+                "INSERT INTO sw_minutes",
+                6,
+                " ON CONFLICT DO UPDATE SET count = count + excluded.count, sum = sum + excluded.sum, \
+                 anomalies = anomalies + excluded.anomalies",
+            ),
+            keys: Statement::new(
+                "INSERT INTO sw_keys",
+                3,
+                " ON CONFLICT DO UPDATE SET last_seen = max(last_seen, excluded.last_seen)",
+            ),
+        };
         for table in &layout.streams {
             let columns: String = table.columns.iter().map(|column| format!("{}, ", quoted(&column.name))).collect();
             let head = format!("INSERT INTO {} (id, {columns}stored_at)", quoted(&table.table));

@@ -11,6 +11,7 @@ pub mod insert;
 pub mod outbox;
 pub mod read;
 pub mod retention;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,7 @@ use streamward_core::table::StreamTable;
 use streamward_pipeline::store::StoreError;
 use tokio::sync::{Mutex, MutexGuard};
 
-use self::{ddl::WindowTable, insert::Inserts};
+use self::{ddl::WindowTable, insert::Inserts, seen::SeenKeys};
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,6 +74,8 @@ pub struct SqlStore {
 
 struct Writer {
     connection: SqliteConnection,
+    /// Newest minute stored of each key, so that a key is written once a minute.
+    seen: SeenKeys,
     /// Set while a transaction is open: a future that was dropped in between leaves it set.
     open: bool,
 }
@@ -110,7 +113,7 @@ impl SqlStore {
             ddl::create_window_table(&mut connection, table).await?;
         }
         let inserts = Inserts::new(&layout);
-        let writer = Mutex::new(Writer { connection, open: false });
+        let writer = Mutex::new(Writer { connection, seen: SeenKeys::default(), open: false });
         Ok(Self { writer, layout, inserts, changed: Default::default() })
     }
 
@@ -126,6 +129,7 @@ impl SqlStore {
         if writer.open {
             writer.connection.execute("ROLLBACK").await.map_err(store_error)?;
             writer.open = false;
+            writer.seen.forget();
         }
         Ok(writer)
     }
@@ -154,6 +158,7 @@ impl Writer {
     async fn end(&mut self) -> Result<(), StoreError> {
         self.connection.execute("COMMIT").await.map_err(store_error)?;
         self.open = false;
+        self.seen.keep();
         Ok(())
     }
 }

@@ -83,7 +83,8 @@ fn entry(row: &SqliteRow) -> EntryId {
     EntryId { sink: row.get(0), topic: row.get(1), partition: row.get(2), seq: row.get(3) }
 }
 
-fn rfc3339(ms: i64) -> String {
+/// Milliseconds since 1970 (UTC) as RFC 3339 text.
+pub fn rfc3339(ms: i64) -> String {
     let mut text = Vec::with_capacity(24);
     instant::write(ms, &mut text);
     String::from_utf8_lossy(&text).into_owned()

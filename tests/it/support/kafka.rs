@@ -80,7 +80,7 @@ impl Producer {
     }
 
     /// Hands a record to the client; the broker's answer comes later.
-    pub fn send(&self, topic: &str, record: Outgoing<'_>) {
+    pub fn send(&self, topic: &str, record: &Outgoing<'_>) {
         let id = usize::try_from(record.id).unwrap();
         let mut outgoing = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, id);
         outgoing.key = record.key;

@@ -43,7 +43,7 @@ impl Readings {
             self.generator.fill_key(&mut self.key, id);
             self.generator.fill(&mut self.value, id, FIRST_EVENT_MS + i64::try_from(id).unwrap() * 10);
             let (key, value) = (Some(&self.key[..]), Some(&self.value[..]));
-            producer.send(TOPIC, Outgoing { id, key, value, ..Outgoing::default() });
+            producer.send(TOPIC, &Outgoing { id, key, value, ..Outgoing::default() });
         }
     }
 
@@ -53,7 +53,7 @@ impl Readings {
         self.next += 1;
         let value = format!("{{\"sensor_id\": \"bad_{id}\", ").into_bytes();
         let key = format!("bad_{id}").into_bytes();
-        producer.send(TOPIC, Outgoing { id, key: Some(&key), value: Some(&value), ..Outgoing::default() });
+        producer.send(TOPIC, &Outgoing { id, key: Some(&key), value: Some(&value), ..Outgoing::default() });
         value
     }
 }

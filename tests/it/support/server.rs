@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
@@ -86,6 +87,18 @@ impl Node {
         assert_eq!(ready["pid"], child.id());
         self.kafka = address("kafka");
         Server { http: Http::new(&address("http")), registry: address("registry"), child, node: Some(self) }
+    }
+
+    /// Starts the server and ends it as [`Server::kill`] does once its broker takes connections, in mid-recovery.
+    pub async fn crash_while_starting(self) -> Self {
+        let mut child = self.server_command(&self.path("never-ready.json")).spawn().unwrap();
+        wait::until("the broker takes connections", async || {
+            TcpStream::connect(&self.kafka).map_err(|error| error.to_string())
+        })
+        .await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self
     }
 
     fn server_command(&self, ready_file: &Path) -> Command {

@@ -136,7 +136,7 @@ CREATE TABLE sw_minutes (
   PRIMARY KEY (stream, minute, partition)
 ) STRICT, WITHOUT ROWID;
 
--- The newest event time of each key of a stream.
+-- The minute of the newest event time of each key of a stream.
 CREATE TABLE sw_keys (
   stream    TEXT    NOT NULL,
   "key"     TEXT    NOT NULL,
