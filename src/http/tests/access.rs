@@ -9,7 +9,7 @@ use super::{
 };
 
 const RECORDS: &str = "/api/v1/streams/sensors/records";
-const INJECT: &str = "/api/v1/supervision/root/lane/inject";
+const INJECT: &str = "/api/v1/supervision/pipelines/lane/inject";
 
 fn with_tokens() -> Running {
     let token = |name: &str, role| AccessToken { name: name.to_owned(), role, secret: format!("{name}-secret") };
@@ -87,7 +87,7 @@ fn each_role_may_do_what_it_should() {
         let inject = as_user(&server, user, "POST", INJECT, r#"{"fault": "panic"}"#).status;
         assert_eq!([read, append, inject], expected, "{user}");
     }
-    assert!(server.fake.asked().starts_with("ada: root/lane"), "the audit gets the name");
+    assert!(server.fake.asked().starts_with("ada: pipelines/lane"), "the audit gets the name");
 }
 
 #[test]
