@@ -70,11 +70,11 @@ use crate::{
 /// Batches that wait for a lane.
 const LANE_INBOX_BATCHES: usize = 64;
 /// Bytes of batches that wait for a lane.
-const LANE_INBOX_BYTES: usize = 8 << 20;
+const LANE_INBOX_BYTES: usize = 4 << 20;
 /// Outputs that wait for a sink.
 const SINK_INBOX_OUTPUTS: usize = 64;
 /// Rows of outputs that wait for a sink.
-const SINK_INBOX_ROWS: usize = 32_768;
+const SINK_INBOX_ROWS: usize = 16_384;
 /// Arbiter that lanes share.
 const LANES: &str = "lanes";
 /// Arbiter that sinks and relays share.

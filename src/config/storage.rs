@@ -62,7 +62,7 @@ impl SqliteConfig {
 
 impl Default for SqliteConfig {
     fn default() -> Self {
-        Self { path: None, synchronous: Synchronous::Normal, cache_size: ByteSize::mib(64), read_connections: 2 }
+        Self { path: None, synchronous: Synchronous::Normal, cache_size: ByteSize::mib(32), read_connections: 2 }
     }
 }
 

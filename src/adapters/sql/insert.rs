@@ -3,7 +3,11 @@
 //! A statement's text depends only on the table and the number of rows, so SQLite prepares each once: rows go in chunks
 //! of the sizes in [`CHUNKS`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use arrow_array::{
     Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
@@ -165,12 +169,12 @@ impl Inserts {
     ) -> Result<(), StoreError> {
         let statement =
             self.streams.get(stream).ok_or_else(|| StoreError::Protocol(format!("no table for stream {stream}")))?;
-        let columns: Vec<Binder<'_>> =
+        let mut columns: Vec<Binder<'_>> =
             rows.batch.columns().iter().map(|column| Binder::new(column.as_ref())).collect::<Result<_, _>>()?;
         statement
             .run(connection, rows.batch.num_rows(), |row, bound| {
                 bound.add(row_id(rows.log, rows.partition, rows.offsets[row]));
-                for column in &columns {
+                for column in &mut columns {
                     column.bind(row, bound);
                 }
                 bound.add(rows.stored_at_ms);
@@ -186,8 +190,33 @@ enum Binder<'a> {
     Int64(&'a Int64Array),
     Float32(&'a Float32Array),
     Float64(&'a Float64Array),
-    Text(&'a StringArray),
+    Text(&'a StringArray, Recent<'a>),
     Timestamp(&'a TimestampMillisecondArray),
+}
+
+/// Texts of a column bound lately: keys and enum symbols come again, and a shared one costs no allocation.
+struct Recent<'a> {
+    slots: Vec<Option<(&'a str, Arc<str>)>>,
+    hasher: RandomState,
+}
+
+/// Texts remembered per column; a power of two.
+const RECENT: usize = 256;
+
+impl Default for Recent<'_> {
+    fn default() -> Self {
+        Self { slots: vec![None; RECENT], hasher: RandomState::new() }
+    }
+}
+
+impl<'a> Recent<'a> {
+    fn shared(&mut self, text: &'a str) -> Arc<str> {
+        let place = usize::try_from(self.hasher.hash_one(text) & (RECENT as u64 - 1)).unwrap_or(0);
+        match &mut self.slots[place] {
+            Some((known, shared)) if *known == text => shared.clone(),
+            slot => slot.insert((text, Arc::from(text))).1.clone(),
+        }
+    }
 }
 
 impl<'a> Binder<'a> {
@@ -199,7 +228,7 @@ impl<'a> Binder<'a> {
             DataType::Int64 => Self::Int64(array.as_primitive::<Int64Type>()),
             DataType::Float32 => Self::Float32(array.as_primitive::<Float32Type>()),
             DataType::Float64 => Self::Float64(array.as_primitive::<Float64Type>()),
-            DataType::Utf8 => Self::Text(array.as_string::<i32>()),
+            DataType::Utf8 => Self::Text(array.as_string::<i32>(), Recent::default()),
             DataType::Timestamp(_, _) => Self::Timestamp(array.as_primitive::<Millis>()),
             other => return Err(StoreError::Protocol(format!("no SQL type for a column of {other}"))),
         })
@@ -212,12 +241,12 @@ impl<'a> Binder<'a> {
             Self::Int64(array) => *array,
             Self::Float32(array) => *array,
             Self::Float64(array) => *array,
-            Self::Text(array) => *array,
+            Self::Text(array, _) => *array,
             Self::Timestamp(array) => *array,
         }
     }
 
-    fn bind(&self, row: usize, bound: &mut Bound) {
+    fn bind(&mut self, row: usize, bound: &mut Bound) {
         if self.array().is_null(row) {
             return bound.null();
         }
@@ -227,7 +256,7 @@ impl<'a> Binder<'a> {
             Self::Int64(array) => bound.add(array.value(row)),
             Self::Float32(array) => bound.add(f64::from(array.value(row))),
             Self::Float64(array) => bound.add(array.value(row)),
-            Self::Text(array) => bound.add(Arc::<str>::from(array.value(row))),
+            Self::Text(array, recent) => bound.add(recent.shared(array.value(row))),
             Self::Timestamp(array) => bound.add(array.value(row)),
         }
     }

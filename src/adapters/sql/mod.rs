@@ -50,7 +50,7 @@ pub struct SqliteSettings {
 
 impl Default for SqliteSettings {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Normal, cache_bytes: 64 << 20 }
+        Self { synchronous: Synchronous::Normal, cache_bytes: 32 << 20 }
     }
 }
 

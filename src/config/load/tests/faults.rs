@@ -127,12 +127,12 @@ fn malformed_variables_and_missing_files_are_faults() {
 fn no_fault_and_no_print_shows_a_secret() {
     let faulty = given(
         "auth:\n  tokens:\n    - { name: a, tken: hunter2, token: 5, role: hunter2 }\n    - { name: b, token: [hunter2] }\n\
-         kafka:\n  client:\n    sasl.password: [hunter2]\n",
+         kafka:\n  client:\n    sasl.password: [hunter2]\nregistry: { url: \"http://u:hunter2@h\" }\n",
     );
     let shown = format!("{}", Config::load(&faulty.sources).unwrap_err());
-    assert!(shown.contains("5 fault") && !shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("6 fault") && !shown.contains("hunter2"), "{shown}");
     let good = given(
-        "auth: { tokens: [ { name: a, token: hunter2 } ] }\nregistry: { url: \"http://u:hunter2@h\" }\n\
+        "auth: { tokens: [ { name: a, token: hunter2 } ] }\n\
          kafka: { client: { sasl.password: hunter2 } }\n",
     )
     .config();
