@@ -23,6 +23,9 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// How long the floor is measured.
 const FLOOR: Duration = Duration::from_secs(5);
 
+/// Column of the event time in the stream `sensors`.
+pub const EVENT_TIME: usize = 3;
+
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct PipelineBench {
@@ -63,23 +66,13 @@ pub struct PipelineReport {
 pub async fn run(folder: &Path, bench: &PipelineBench) -> Result<PipelineReport, String> {
     let load_average = process::load_average();
     let (rows, seen) = (Latencies::default(), Seen::default());
-    let watch = Arc::new(RowWatch { latencies: rows.clone(), event_time: 3 });
+    let watch = Arc::new(RowWatch { latencies: rows.clone(), event_time: EVENT_TIME });
     let server = BenchServer::start(folder, &[], Some(watch)).await?;
-    let dashboard = actix_rt::Arbiter::new();
-    let (address, watcher) = (server.app.addresses().http, seen.clone());
-    dashboard.spawn_fn(move || {
-        let task = async move {
-            if let Err(error) = websocket::watch(address, watcher).await {
-                eprintln!("dashboard: {error}");
-            }
-        };
-        #[expect(clippy::disallowed_methods, reason = "a client of the measurement, outside the measured server")]
-        actix_rt::spawn(task);
-    });
+    let dashboard = websocket::watch_many(server.app.addresses().http, &seen, 1);
     let warm = send(&server, bench, WARM_UP, 0).await?;
     server.caught_up(warm.acknowledged).await?;
     rows.reset();
-    seen.latencies.reset();
+    seen.reset();
     let (cpu, started) = (process::cpu_time(), Instant::now());
     let sent = send(&server, bench, bench.duration, warm.records).await?;
     server.caught_up(warm.acknowledged + sent.acknowledged).await?;

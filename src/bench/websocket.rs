@@ -20,6 +20,35 @@ pub struct Seen {
     pub dropped: Arc<AtomicU64>,
 }
 
+impl Seen {
+    /// Forgets what was seen so far.
+    pub fn reset(&self) {
+        self.latencies.reset();
+        self.frames.store(0, Ordering::Relaxed);
+        self.dropped.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Runs `count` clients on a thread of their own; they end with it.
+#[must_use]
+pub fn watch_many(address: std::net::SocketAddr, seen: &Seen, count: usize) -> actix_rt::Arbiter {
+    let clients = actix_rt::Arbiter::new();
+    let seen = seen.clone();
+    clients.spawn_fn(move || {
+        for _ in 0..count {
+            let seen = seen.clone();
+            let task = async move {
+                if let Err(error) = watch(address, seen).await {
+                    eprintln!("dashboard: {error}");
+                }
+            };
+            #[expect(clippy::disallowed_methods, reason = "a client of the measurement, outside the measured server")]
+            actix_rt::spawn(task);
+        }
+    });
+    clients
+}
+
 /// Reads `/ws/sensors` until the server ends it.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::client::Server;
 use crate::bench::{
     api::{self, ApiReport},
+    dashboards::{self, DashboardBench},
     pipeline::{self, PipelineBench, PipelineReport},
     seed,
 };
@@ -25,6 +26,8 @@ enum What {
     Pipeline(PipelineArgs),
     /// Fill a data folder with rows.
     Seed(SeedArgs),
+    /// Many dashboards, some of which never read.
+    Websocket(WebsocketArgs),
     /// Ask every route of a running server.
     Api(ApiArgs),
 }
@@ -64,6 +67,23 @@ struct SeedArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward bench websocket --readers 20 --stuck 200 --rate 2000")]
+struct WebsocketArgs {
+    /// Clients that read every frame.
+    #[arg(long, default_value_t = 20)]
+    readers: usize,
+    /// Clients that never read.
+    #[arg(long, default_value_t = 200)]
+    stuck: usize,
+    /// Records per second.
+    #[arg(long, default_value_t = 2000.0)]
+    rate: f64,
+    /// Length of each of the two measurements: without and with the stuck clients.
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:\n  streamward bench api --url http://127.0.0.1:8000 --requests 100 --concurrency 10")]
 struct ApiArgs {
     #[command(flatten)]
@@ -83,6 +103,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
     match &args.what {
         What::Pipeline(args) => bench_pipeline(args),
         What::Seed(args) => bench_seed(args),
+        What::Websocket(args) => bench_websocket(args),
         What::Api(args) => bench_api(args),
     }
 }
@@ -139,6 +160,19 @@ fn bench_seed(args: &SeedArgs) -> Result<ExitCode, String> {
         args.data_dir.display(),
         sent.seconds
     ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bench_websocket(args: &WebsocketArgs) -> Result<ExitCode, String> {
+    let bench = DashboardBench {
+        readers: args.readers,
+        stuck: args.stuck,
+        rate: args.rate,
+        duration: Duration::from_secs(args.seconds),
+    };
+    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
+    let report = actix::System::new().block_on(dashboards::run(folder.path(), &bench))?;
+    print_json(&report)?;
     Ok(ExitCode::SUCCESS)
 }
 
