@@ -6,7 +6,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext,
+    ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
@@ -69,16 +69,12 @@ impl KafkaProducer {
     /// # Errors
     /// If a setting is refused.
     pub fn create(settings: &KafkaSettings, client_id: &str) -> Result<Self, KafkaError> {
-        let mut config = settings.client(client_id);
+        let mut config = idempotent(settings, client_id);
         config
-            .set("enable.idempotence", "true")
-            .set("partitioner", "murmur2_random")
-            .set("linger.ms", "5")
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "200000")
             .set("queue.buffering.max.kbytes", "65536")
-            .set("message.max.bytes", "10000000")
-            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
+            .set("message.max.bytes", "10000000");
         Ok(Self { producer: config.create_with_context(Quiet)? })
     }
 
@@ -111,6 +107,17 @@ impl KafkaProducer {
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         self.producer.flush(timeout)
     }
+}
+
+/// What every producer here has in common: no duplicates by retries, Java's partitions, little waiting.
+fn idempotent(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
+    let mut config = settings.client(client_id);
+    config
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        .set("linger.ms", "5")
+        .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
+    config
 }
 
 fn classify(error: KafkaError) -> ProduceError {
@@ -158,14 +165,8 @@ impl BulkProducer {
     /// # Errors
     /// If a setting is refused.
     pub fn create(settings: &KafkaSettings, client_id: &str) -> Result<Self, KafkaError> {
-        let mut config = settings.client(client_id);
-        config
-            .set("enable.idempotence", "true")
-            .set("partitioner", "murmur2_random")
-            .set("linger.ms", "5")
-            .set("queue.buffering.max.messages", "20000")
-            .set("queue.buffering.max.kbytes", "8192")
-            .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
+        let mut config = idempotent(settings, client_id);
+        config.set("queue.buffering.max.messages", "20000").set("queue.buffering.max.kbytes", "8192");
         Ok(Self { producer: config.create_with_context(Counting::default())? })
     }
 
