@@ -39,6 +39,14 @@ pub struct Output {
     pub checkpoint: Vec<StateChunk>,
 }
 
+impl Output {
+    /// Records that filter steps removed.
+    #[must_use]
+    pub fn filtered_records(&self) -> i64 {
+        self.filtered.iter().map(|range| range.end - range.start).sum()
+    }
+}
+
 /// A record that left the stream, with its bytes exactly as they were.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {

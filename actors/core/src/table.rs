@@ -70,6 +70,12 @@ pub fn row_id(log: i64, partition: i32, offset: i64) -> i64 {
     (log << (OFFSET_BITS + PARTITION_BITS)) | (i64::from(partition) << OFFSET_BITS) | offset
 }
 
+/// The offset that a row id carries.
+#[must_use]
+pub fn offset_of(id: i64) -> i64 {
+    id & ((1 << OFFSET_BITS) - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +85,11 @@ mod tests {
         assert!(row_id(0, 0, 5) < row_id(0, 0, 6));
         assert!(row_id(0, 0, (1 << OFFSET_BITS) - 1) < row_id(0, 1, 0));
         assert!(row_id(0, MAX_PARTITIONS - 1, (1 << OFFSET_BITS) - 1) < row_id(1, 0, 0));
+    }
+
+    #[test]
+    fn a_row_id_gives_its_offset_back() {
+        assert_eq!(offset_of(row_id(3, 7, 12_345)), 12_345);
     }
 
     #[test]

@@ -223,10 +223,9 @@ pub struct Totals {
 
 impl Totals {
     fn add(&self, output: &Output) {
-        let filtered: i64 = output.filtered.iter().map(|range| range.end - range.start).sum();
         self.stored.fetch_add(output.offsets.len() as u64, Ordering::Relaxed);
         self.dead.fetch_add(output.dead.len() as u64, Ordering::Relaxed);
-        self.filtered.fetch_add(filtered.unsigned_abs(), Ordering::Relaxed);
+        self.filtered.fetch_add(output.filtered_records().unsigned_abs(), Ordering::Relaxed);
         self.late.fetch_add(output.late.len() as u64, Ordering::Relaxed);
         self.alerts.fetch_add(output.alerts.len() as u64, Ordering::Relaxed);
         self.refused_keys.fetch_add(output.refused_keys, Ordering::Relaxed);

@@ -27,7 +27,7 @@ pub struct Stage {
     /// `type` of the stream's live frames.
     pub frame_kind: String,
     /// Schema ids that any incarnation has looked up.
-    learned: Mutex<HashMap<u32, Option<Arc<str>>>>,
+    learned: Mutex<HashMap<u32, Arc<str>>>,
 }
 
 /// What a [`Stage`] is made of.
@@ -52,7 +52,7 @@ impl Stage {
     pub fn decoder(&self) -> Decoder {
         let mut decoder = Decoder::new(self.schema.clone(), self.limits).with_format(self.format);
         for (id, schema) in self.learned.lock().iter() {
-            learn(&mut decoder, *id, schema.as_deref());
+            learn(&mut decoder, *id, Some(schema));
         }
         decoder
     }
@@ -60,7 +60,7 @@ impl Stage {
     /// Notes what the registry answered for an id.
     pub fn learn(&self, decoder: &mut Decoder, id: u32, schema: Option<Arc<str>>) {
         learn(decoder, id, schema.as_deref());
-        if schema.is_some() {
+        if let Some(schema) = schema {
             self.learned.lock().insert(id, schema);
         }
     }

@@ -3,7 +3,7 @@
 use std::{ops::Range, path::Path, time::Duration};
 
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
-use streamward_core::table::{OFFSET_BITS, row_id};
+use streamward_core::table::{offset_of, row_id};
 use streamward_pipeline::store::StoreError;
 
 use super::{ddl::quoted, store_error};
@@ -82,7 +82,7 @@ impl Audit {
             .fetch_all(&mut self.connection)
             .await
             .map_err(store_error)?;
-        Ok(rows.iter().map(|row| row.get::<i64, _>(0) & ((1 << OFFSET_BITS) - 1)).collect())
+        Ok(rows.iter().map(|row| offset_of(row.get(0))).collect())
     }
 
     /// Rows of a table, and distinct values of one of its columns.

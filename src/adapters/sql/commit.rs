@@ -79,7 +79,7 @@ impl SqlStore {
             let output = &pending.output;
             totals.stored += i64::try_from(output.offsets.len()).unwrap_or(i64::MAX);
             totals.dead += i64::try_from(output.dead.len()).unwrap_or(i64::MAX);
-            totals.filtered += output.filtered.iter().map(|range| range.end - range.start).sum::<i64>();
+            totals.filtered += output.filtered_records();
             let rows = Rows {
                 batch: &output.rows,
                 offsets: &output.offsets,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Row};
-use streamward_core::table::row_id;
+use streamward_core::table::{OFFSET_BITS, offset_of, row_id};
 use streamward_pipeline::store::StoreError;
 
 use super::{SqlStore, commit::now_ms, ddl::quoted, store_error};
@@ -104,7 +104,7 @@ impl SqlStore {
     async fn remove_oldest(&self, shelf: &Shelf, limit_ms: i64) -> Result<u64, StoreError> {
         let table = quoted(&self.layout.streams[shelf.stream].table);
         let from = row_id(shelf.log, shelf.partition, shelf.retained_from);
-        let to = row_id(shelf.log, shelf.partition, 0) | ((1 << streamward_core::table::OFFSET_BITS) - 1);
+        let to = row_id(shelf.log, shelf.partition, (1 << OFFSET_BITS) - 1);
         let mut writer = self.writer().await?;
         writer.begin().await?;
         let last = sqlx::query(AssertSqlSafe(format!(
@@ -128,7 +128,7 @@ impl SqlStore {
                 .await
                 .map_err(store_error)?
                 .rows_affected();
-            let retained_from = (last & ((1 << streamward_core::table::OFFSET_BITS) - 1)) + 1;
+            let retained_from = offset_of(last) + 1;
             sqlx::query("UPDATE sw_positions SET retained_from = ? WHERE sink = ? AND topic = ? AND \"partition\" = ?")
                 .bind(retained_from)
                 .bind(shelf.sink.as_str())
