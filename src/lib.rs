@@ -9,6 +9,7 @@ pub mod adapters;
 pub mod app;
 pub mod bench;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod http;
 pub mod node;

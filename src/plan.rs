@@ -13,7 +13,9 @@ use streamward_core::{
 
 use crate::{
     adapters::sql::{Layout, ddl::WindowTable, read::WindowReads},
-    config::{Fault, Faults, Loaded, PipelineConfig, RecordFormat, Severity, Step, StreamConfig},
+    config::{
+        Config, Fault, Faults, Loaded, MAX_FAULTS, PipelineConfig, RecordFormat, Severity, Sources, Step, StreamConfig,
+    },
 };
 
 /// Column that labels anomalies, where a stream has it.
@@ -113,11 +115,27 @@ fn window_table(window: &WindowPlan, stream: Arc<str>) -> WindowTable {
     }
 }
 
+/// Reads a configuration and compiles its streams and pipelines.
+///
+/// # Errors
+/// Every fault of keys, values, schemas and expressions that does not follow from another one.
+pub fn load(sources: &Sources) -> Result<(Loaded, Plan), Faults> {
+    let loaded = Config::load_sound_parts(sources)?;
+    let mut faults = loaded.faults.clone();
+    match compile(&loaded) {
+        Ok(plan) if faults.is_empty() => return Ok((loaded, plan)),
+        Ok(_) => {}
+        Err(more) => faults.extend(more.0.into_iter().filter(|fault| !loaded.follows_from_known(fault))),
+    }
+    faults.truncate(MAX_FAULTS);
+    Err(Faults(faults))
+}
+
 /// Compiles every stream and pipeline.
 ///
 /// # Errors
 /// Every fault of every schema and expression.
-pub fn compile(loaded: &Loaded) -> Result<Plan, Faults> {
+fn compile(loaded: &Loaded) -> Result<Plan, Faults> {
     let mut faults = Vec::new();
     let mut streams = Vec::new();
     for (name, config) in &loaded.config.streams {

@@ -6,7 +6,7 @@ use streamward_kit::{Failure, Runtime, Scope};
 use streamward_pipeline::live::{self, LiveChannel};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::adapters::sql::{commit::now_ms, outbox::rfc3339};
+use crate::clock::{now_ms, rfc3339};
 
 /// How often an idle announcer looks for injected faults.
 const FAULT_CHECK: Duration = Duration::from_millis(100);

@@ -11,10 +11,7 @@ use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultK
 use streamward_pipeline::{live::LiveHub, slot::Slots};
 
 use super::{lag::LogEnds, metrics};
-use crate::{
-    adapters::sql::{SqlStore, commit::now_ms},
-    plan::Plan,
-};
+use crate::{adapters::sql::SqlStore, clock::now_ms, plan::Plan};
 
 /// A pipeline as the operations see it.
 #[derive(Clone)]

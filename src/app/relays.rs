@@ -6,9 +6,9 @@ use streamward_pipeline::{
     store::BoxFuture,
 };
 
-use crate::adapters::{
-    kafka::producer::{KafkaProducer, Outgoing, ProduceError},
-    sql::{commit::now_ms, outbox::rfc3339},
+use crate::{
+    adapters::kafka::producer::{KafkaProducer, Outgoing, ProduceError},
+    clock::{now_ms, rfc3339},
 };
 
 /// One topic, and the sessions that watch the same facts.

@@ -5,10 +5,8 @@ use std::{sync::Arc, time::Duration};
 use streamward_kit::{Failure, Scope};
 
 use crate::{
-    adapters::{
-        kafka::producer::{KafkaProducer, Outgoing},
-        sql::commit::now_ms,
-    },
+    adapters::kafka::producer::{KafkaProducer, Outgoing},
+    clock::now_ms,
     config::{self, SimulatorFormat},
     registry::Registry,
     simulators::sensors::{SensorSettings, SensorSimulator, SensorType},

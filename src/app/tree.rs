@@ -29,7 +29,6 @@ use streamward_pipeline::{
     lane::{self, LaneSettings, LaneShared},
     live::{LiveChannel, LiveHub},
     messages::{Store, Work},
-    ports::Clock,
     relay::{self, FactKind, RelayShared},
     sink::{self, CommitLimits, CommitObserver, SinkShared},
     slot::Slots,
@@ -58,8 +57,9 @@ use crate::{
             producer::KafkaProducer,
             source::{KafkaSource, SourceSettings},
         },
-        sql::{SqlStore, commit::now_ms, read::SqliteReads, retention::RetentionPolicy},
+        sql::{SqlStore, read::SqliteReads, retention::RetentionPolicy},
     },
+    clock::SystemClock,
     config::{self, Config},
     http,
     node::NodeFolder,
@@ -132,14 +132,6 @@ impl Running {
         {
             tracing::error!(%error, "flush the broker's log");
         }
-    }
-}
-
-struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now_ms(&self) -> i64 {
-        now_ms()
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 use streamward_core::{batch::RawBatch, decode::Decoder};
 
 use crate::{
-    adapters::sql::{SqlStore, SqliteSettings, commit::now_ms},
+    adapters::sql::{SqlStore, SqliteSettings},
+    clock::now_ms,
     plan::Plan,
     simulators::load::LoadGenerator,
 };
@@ -39,7 +40,7 @@ pub async fn measure(folder: &Path, plan: &Plan, keys: u32, duration: Duration) 
         let decoded = decoder.decode(&batch, 0..ROWS);
         let offsets: Vec<i64> = batch.iter().map(|record| record.offset()).collect();
         let began = Instant::now();
-        store.insert_bare(&stream.name, &decoded.batch, &offsets).await.map_err(|error| error.to_string())?;
+        store.insert_bare(stream.name.clone(), decoded.batch, offsets).await.map_err(|error| error.to_string())?;
         inserting += began.elapsed();
         rows += ROWS as u64;
     }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use streamward_pipeline::{sink::CommitObserver, store::Pending};
 
-use crate::adapters::sql::commit::now_ms;
+use crate::clock::now_ms;
 
 /// Longest latency told apart, in milliseconds.
 const MAX_MS: u64 = 600_000;

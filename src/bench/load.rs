@@ -9,10 +9,8 @@ use std::{
 };
 
 use crate::{
-    adapters::{
-        kafka::{KafkaSettings, producer::BulkProducer},
-        sql::commit::now_ms,
-    },
+    adapters::kafka::{KafkaSettings, producer::BulkProducer},
+    clock::now_ms,
     simulators::load::{LoadGenerator, SeqField},
 };
 

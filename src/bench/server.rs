@@ -42,8 +42,7 @@ impl BenchServer {
         let mut all: Vec<(String, String)> = own.map(|(key, value)| (key.to_owned(), value)).to_vec();
         all.extend_from_slice(sets);
         let sources = Sources { sets: all, ..Sources::default() };
-        let loaded = Config::load(&sources).map_err(|faults| faults.to_string())?;
-        let plan = plan::compile(&loaded).map_err(|faults| faults.to_string())?;
+        let (loaded, plan) = plan::load(&sources).map_err(|faults| faults.to_string())?;
         let options = Options { ready_file: None, observer };
         let app = App::start(&loaded, plan.clone(), options).await.map_err(|error| error.to_string())?;
         app.ready().await.map_err(|error| error.to_string())?;

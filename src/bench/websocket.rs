@@ -9,7 +9,7 @@ use awc::ws::{Frame, Message};
 use futures_util::{SinkExt, StreamExt};
 
 use super::latency::Latencies;
-use crate::adapters::sql::commit::now_ms;
+use crate::clock::now_ms;
 
 /// What clients have seen.
 #[derive(Clone, Default)]

@@ -39,12 +39,8 @@ pub struct ConfigArgs {
 }
 
 pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
-    let faults = match args.source.load(exposure(args.insecure)) {
-        Ok(loaded) => match plan::compile(&loaded) {
-            Ok(_) => return Ok(report_ok(args.json)),
-            Err(faults) => faults,
-        },
-        Err(faults) => faults,
+    let Err(faults) = plan::load(&args.source.sources(exposure(args.insecure))) else {
+        return Ok(report_ok(args.json));
     };
     if args.json {
         super::say_line(format_args!("{}", serde_json::json!({ "ok": false, "faults": faults.0 })));
@@ -73,7 +69,7 @@ pub fn config(args: &ConfigArgs) -> Result<ExitCode, String> {
         super::say_line(format_args!("{}", Config::schema_json()));
         return Ok(ExitCode::SUCCESS);
     }
-    let loaded = args.source.load(Exposure::Insecure).map_err(|faults| faults.to_string())?;
+    let loaded = Config::load(&args.source.sources(Exposure::Insecure)).map_err(|faults| faults.to_string())?;
     super::say(format_args!("{}", loaded.config.effective_yaml()));
     Ok(ExitCode::SUCCESS)
 }

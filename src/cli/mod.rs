@@ -13,8 +13,8 @@ use std::{fmt, io::Write, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    config::{Config, Exposure, Faults, Loaded, Sources, parse_set},
-    plan::Plan,
+    config::{Exposure, Loaded, Sources, parse_set},
+    plan::{self, Plan},
 };
 
 /// Usage, config or data folder: the caller must change something before trying again.
@@ -73,8 +73,8 @@ pub struct ConfigSource {
 }
 
 impl ConfigSource {
-    /// Reads the configuration with all overrides.
-    fn load(&self, exposure: Exposure) -> Result<Loaded, Faults> {
+    /// The file, if there is one, and all overrides.
+    fn sources(&self, exposure: Exposure) -> Sources {
         let default = PathBuf::from("config.yaml");
         let file = self.config.clone().or_else(|| default.is_file().then_some(default));
         let mut sets = self.sets.clone();
@@ -83,14 +83,12 @@ impl ConfigSource {
         }
         let mut sources = Sources::from_process(file, sets);
         sources.exposure = exposure;
-        Config::load(&sources)
+        sources
     }
 
     /// Reads the configuration and compiles its streams and pipelines; the message lists every fault.
     fn compile(&self, exposure: Exposure) -> Result<(Loaded, Plan), String> {
-        let loaded = self.load(exposure).map_err(|faults| faults.to_string())?;
-        let plan = crate::plan::compile(&loaded).map_err(|faults| faults.to_string())?;
-        Ok((loaded, plan))
+        plan::load(&self.sources(exposure)).map_err(|faults| faults.to_string())
     }
 }
 

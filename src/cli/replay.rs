@@ -9,11 +9,9 @@ use serde_json::Value;
 
 use super::ConfigSource;
 use crate::{
-    adapters::{
-        kafka::producer::{KafkaProducer, Outgoing, Placed, ProduceError},
-        sql::commit::now_ms,
-    },
+    adapters::kafka::producer::{KafkaProducer, Outgoing, Placed, ProduceError},
     app::kafka_settings,
+    clock::now_ms,
     config::Exposure,
     plan::StreamSetup,
     replay::{self, ColumnMapping, Pacer, ReplayOptions, ShiftTo, Speed, TargetField},

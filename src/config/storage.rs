@@ -62,7 +62,7 @@ impl SqliteConfig {
 
 impl Default for SqliteConfig {
     fn default() -> Self {
-        Self { path: None, synchronous: Synchronous::Normal, cache_size: ByteSize::mib(32), read_connections: 2 }
+        Self { path: None, synchronous: Synchronous::Normal, cache_size: ByteSize::mib(16), read_connections: 2 }
     }
 }
 
@@ -94,7 +94,7 @@ pub struct CommitConfig {
 
 impl Default for CommitConfig {
     fn default() -> Self {
-        Self { max_rows: 1000, max_delay: HumanDuration::from_millis(20), max_rows_busy: 8192 }
+        Self { max_rows: 1000, max_delay: HumanDuration::from_millis(20), max_rows_busy: 16384 }
     }
 }
 

@@ -53,7 +53,7 @@ pub use self::{openapi::document as openapi_document, ws::SocketSettings};
 pub type Answer = Result<HttpResponse, Problem>;
 
 /// Bytes that the server buffers for a client that does not read, beside the kernel's.
-const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// Bytes that the kernel buffers for such a client (it doubles the number).
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 const BACKLOG: u32 = 1024;

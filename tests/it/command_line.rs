@@ -53,6 +53,29 @@ fn check_reports_every_wrong_expression_at_its_line() {
 }
 
 #[test]
+fn check_reports_wrong_expressions_beside_wrong_keys() {
+    let (code, complaint) = check(
+        "http:\n  lisen: x\npipelines:\n  sensors:\n    from: sensors\n    steps:\n      - filtr: value > 3\n      \
+         - rule: { name: hot, severity: warn, when: valeu > 3 }\n      - filter: valeu > 4\n      - filter: ''\n",
+    );
+    assert_eq!(code, Some(2));
+    let wanted = [
+        (2, "http.lisen: unknown key"),
+        (7, "pipelines.sensors.steps.0.filtr: unknown key"),
+        (8, "pipelines.sensors.steps.1.rule.severity: unknown value"),
+        (8, "pipelines.sensors.steps.1.rule.when: unknown field 'valeu'"),
+        (9, "pipelines.sensors.steps.2.filter: unknown field 'valeu'"),
+        (10, "pipelines.sensors.steps.3.filter: an expression is missing"),
+    ];
+    for (line, fault) in wanted {
+        let place = format!("config.yaml:{line}:");
+        let reported = complaint.lines().any(|text| text.starts_with(&place) && text.contains(fault));
+        assert!(reported, "{place} {fault} is not in\n{complaint}");
+    }
+    assert!(complaint.ends_with(&format!("{} faults in the configuration\n", wanted.len())), "{complaint}");
+}
+
+#[test]
 fn an_address_that_others_reach_is_refused_without_tokens_unless_insecure() {
     let node = Node::new();
     let open = ["check", "--set", "http.listen=0.0.0.0:0"];

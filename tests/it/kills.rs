@@ -6,10 +6,7 @@ use std::{cell::Cell, collections::BTreeMap, env, time::Duration};
 
 use futures_util::future::join;
 use sqlx::Row;
-use streamward::{
-    config::{Config, Sources},
-    plan,
-};
+use streamward::{config::Sources, plan};
 use streamward_core::{
     corpus::SplitMix64,
     schema::Scalar,
@@ -89,8 +86,7 @@ async fn stored_windows(database: &Database) -> BTreeMap<WindowKey, WindowValues
 
 /// The windows worked out from the stored rows, in the plainest way.
 async fn recomputed_windows(database: &Database) -> BTreeMap<WindowKey, WindowValues> {
-    let loaded = Config::load(&Sources::default()).unwrap();
-    let plan = plan::compile(&loaded).unwrap();
+    let (_, plan) = plan::load(&Sources::default()).unwrap();
     let pipeline = plan.pipelines.iter().find(|pipeline| &*pipeline.name == "sensors").unwrap();
     let window = pipeline.plan.windows().next().unwrap();
     let rules = WatermarkRules { out_of_orderness_ms: 5_000, max_ahead_ms: 600_000 };

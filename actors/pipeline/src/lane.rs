@@ -185,7 +185,7 @@ impl Lane {
         let emits = output.end > slot.emit_from;
         if emits && now_ms - working.checkpoint_at_ms >= millis(self.shared.settings.checkpoint_every) {
             working.checkpoint_at_ms = now_ms;
-            output.checkpoint = working.state.checkpoint(&self.shared.stage.plan, CheckpointScope::Changed);
+            output.checkpoint = working.state.checkpoint(&self.shared.stage.spec.plan, CheckpointScope::Changed);
             working.checkpointed = output.end;
         }
         working.idle_since_ms = None;
@@ -261,13 +261,13 @@ impl Working {
         if self.slot.is_caught_up() {
             let since = *self.idle_since_ms.get_or_insert(now_ms);
             if now_ms - since >= millis(shared.settings.idle_after) {
-                output = self.state.tick(&shared.stage.plan, now_ms);
+                output = self.state.tick(&shared.stage.spec.plan, now_ms);
             }
         }
         let due = last || now_ms - self.checkpoint_at_ms >= millis(shared.settings.checkpoint_every);
         let position = self.slot.processed();
         if output.is_none() && due && self.checkpointed < position {
-            output = self.state.checkpoint_output(&shared.stage.plan);
+            output = self.state.checkpoint_output(&shared.stage.spec.plan);
         }
         if output.is_some() {
             (self.checkpoint_at_ms, self.checkpointed) = (now_ms, position);

@@ -18,14 +18,7 @@ use crate::live::{LiveChannel, LiveFrame};
 
 /// The compiled pipeline and how its records are decoded.
 pub struct Stage {
-    pub schema: Arc<StreamSchema>,
-    pub plan: Arc<PipelinePlan>,
-    pub format: Format,
-    pub limits: DecodeLimits,
-    /// Column of the stream's key.
-    pub key_column: usize,
-    /// `type` of the stream's live frames.
-    pub frame_kind: String,
+    pub spec: StageSpec,
     /// Schema ids that any incarnation has looked up.
     learned: Mutex<HashMap<u32, Arc<str>>>,
 }
@@ -36,7 +29,9 @@ pub struct StageSpec {
     pub plan: Arc<PipelinePlan>,
     pub format: Format,
     pub limits: DecodeLimits,
+    /// Column of the stream's key.
     pub key_column: usize,
+    /// `type` of the stream's live frames.
     pub frame_kind: String,
 }
 
@@ -44,13 +39,12 @@ impl Stage {
     /// A stage that has looked up no schema id yet.
     #[must_use]
     pub fn new(spec: StageSpec) -> Self {
-        let StageSpec { schema, plan, format, limits, key_column, frame_kind } = spec;
-        Self { schema, plan, format, limits, key_column, frame_kind, learned: Mutex::default() }
+        Self { spec, learned: Mutex::default() }
     }
 
     /// A decoder that knows every schema looked up so far.
     pub fn decoder(&self) -> Decoder {
-        let mut decoder = Decoder::new(self.schema.clone(), self.limits).with_format(self.format);
+        let mut decoder = Decoder::new(self.spec.schema.clone(), self.spec.limits).with_format(self.spec.format);
         for (id, schema) in self.learned.lock().iter() {
             learn(&mut decoder, *id, Some(schema));
         }
@@ -139,7 +133,7 @@ impl Stage {
         input: &DecodedInput,
         emit_from: i64,
     ) -> Result<Output, ProcessError> {
-        state.process(&self.plan, input, emit_from)
+        state.process(&self.spec.plan, input, emit_from)
     }
 }
 
@@ -165,13 +159,13 @@ pub fn publish(channel: &LiveChannel, stage: &Stage, output: &Output, now_ms: i6
     let mut received_at = Vec::with_capacity(24);
     streamward_core::schema::instant::write(now_ms, &mut received_at);
     let mut head = b"{\"type\":\"".to_vec();
-    head.extend_from_slice(stage.frame_kind.as_bytes());
+    head.extend_from_slice(stage.spec.frame_kind.as_bytes());
     head.extend_from_slice(b"\",\"data\":");
-    let keys = output.rows.column(stage.key_column).as_string_opt::<i32>();
+    let keys = output.rows.column(stage.spec.key_column).as_string_opt::<i32>();
     let frames = output.offsets.iter().enumerate().map(|(row, offset)| {
         let mut text = Vec::with_capacity(head.len() + 320);
         text.extend_from_slice(&head);
-        encode::encode_json(&output.rows, row, &stage.schema, JsonShape::Flat, &mut text);
+        encode::encode_json(&output.rows, row, &stage.spec.schema, JsonShape::Flat, &mut text);
         text.extend_from_slice(b",\"received_at\":\"");
         text.extend_from_slice(&received_at);
         text.extend_from_slice(b"\"}");

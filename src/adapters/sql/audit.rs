@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteConne
 use streamward_core::table::{offset_of, row_id};
 use streamward_pipeline::store::StoreError;
 
-use super::{ddl::quoted, store_error};
+use super::{SqlStore, ddl::quoted};
+use crate::clock::now_ms;
 
 /// One partition's position as stored.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ impl Audit {
             .read_only(true)
             .busy_timeout(Duration::from_secs(5))
             .pragma("query_only", "ON");
-        let connection = SqliteConnection::connect_with(&options).await.map_err(store_error)?;
+        let connection = SqliteConnection::connect_with(&options).await.map_err(unavailable)?;
         Ok(Self { connection })
     }
 
@@ -51,7 +52,7 @@ impl Audit {
         )
         .fetch_all(&mut self.connection)
         .await
-        .map_err(store_error)?;
+        .map_err(unavailable)?;
         let position = |row: &sqlx::sqlite::SqliteRow| StoredPosition {
             sink: row.get(0),
             topic: row.get(1),
@@ -81,7 +82,7 @@ impl Audit {
             .bind(id(range.end))
             .fetch_all(&mut self.connection)
             .await
-            .map_err(store_error)?;
+            .map_err(unavailable)?;
         Ok(rows.iter().map(|row| offset_of(row.get(0))).collect())
     }
 
@@ -91,7 +92,7 @@ impl Audit {
     /// If the database is busy or gone.
     pub async fn count_distinct(&mut self, table: &str, column: &str) -> Result<(u64, u64), StoreError> {
         let sql = format!("SELECT count(*), count(DISTINCT {}) FROM {}", quoted(column), quoted(table));
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.map_err(store_error)?;
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.map_err(unavailable)?;
         let count = |index| u64::try_from(row.get::<i64, _>(index)).unwrap_or(0);
         Ok((count(0), count(1)))
     }
@@ -113,7 +114,7 @@ impl Audit {
         .bind(range.end)
         .fetch_all(&mut self.connection)
         .await
-        .map_err(store_error)?;
+        .map_err(unavailable)?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
@@ -140,7 +141,28 @@ impl Audit {
         .bind(range.end)
         .fetch_all(&mut self.connection)
         .await
-        .map_err(store_error)?;
+        .map_err(unavailable)?;
         Ok(rows.iter().map(|row| row.get(0)..row.get(1)).collect())
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+impl SqlStore {
+    /// Notes who did what to which actor.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn audit(&self, who: &str, action: &str, target: &str) -> Result<(), StoreError> {
+        let [who, action, target] = [who, action, target].map(str::to_owned);
+        self.write(move |_, writer| {
+            let sql = "INSERT INTO sw_audit (at, who, action, target, detail) VALUES (?, ?, ?, ?, '')";
+            writer.connection.execute(sql, rusqlite::params![now_ms(), who, action, target])?;
+            Ok(())
+        })
+        .await
     }
 }

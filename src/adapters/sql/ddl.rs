@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, Executor, Row, SqliteConnection};
+use rusqlite::Connection;
 use streamward_core::{
     schema::Kind,
     table::{Column, StreamTable},
 };
-use streamward_pipeline::store::StoreError;
 
-use super::store_error;
+use super::WriteError;
 
 /// The table of one window.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +41,7 @@ fn definition(column: &Column) -> String {
 }
 
 /// Creates a stream's table and indexes, or adds the columns that the schema gained.
-pub async fn create_stream_table(connection: &mut SqliteConnection, table: &StreamTable) -> Result<(), StoreError> {
+pub(super) fn create_stream_table(connection: &Connection, table: &StreamTable) -> Result<(), WriteError> {
     let name = quoted(&table.table);
     let columns: Vec<String> = table.columns.iter().map(definition).collect();
     let sql = format!(
@@ -52,28 +51,28 @@ pub async fn create_stream_table(connection: &mut SqliteConnection, table: &Stre
          \"offset\" INTEGER GENERATED ALWAYS AS (id & 4398046511103) VIRTUAL) STRICT",
         columns.join(", ")
     );
-    execute(connection, sql).await?;
-    add_missing_columns(connection, &table.table, &table.columns).await?;
+    connection.execute_batch(&sql)?;
+    add_missing_columns(connection, &table.table, &table.columns)?;
     let event_time = quoted(&table.columns[table.event_time].name);
     let index = |suffix: &str, columns: &str, filter: &str| {
         let index = quoted(&format!("{}_{suffix}", table.table));
         format!("CREATE INDEX IF NOT EXISTS {index} ON {name} ({columns}){filter}")
     };
-    execute(connection, index(&table.columns[table.event_time].name, &event_time, "")).await?;
+    connection.execute_batch(&index(&table.columns[table.event_time].name, &event_time, ""))?;
     for &column in &table.indexes {
         let column = &table.columns[column].name;
-        execute(connection, index(column, &format!("{}, {event_time}", quoted(column)), "")).await?;
+        connection.execute_batch(&index(column, &format!("{}, {event_time}", quoted(column)), ""))?;
     }
     if let Some(anomaly) = table.anomaly {
         let anomaly = &table.columns[anomaly].name;
         let filter = format!(" WHERE {}", quoted(anomaly));
-        execute(connection, index(anomaly, &event_time, &filter)).await?;
+        connection.execute_batch(&index(anomaly, &event_time, &filter))?;
     }
     Ok(())
 }
 
 /// Creates a window's table, or adds the columns that its configuration gained.
-pub async fn create_window_table(connection: &mut SqliteConnection, table: &WindowTable) -> Result<(), StoreError> {
+pub(super) fn create_window_table(connection: &Connection, table: &WindowTable) -> Result<(), WriteError> {
     let name = quoted(&table.window);
     let group: Vec<String> = table.group.iter().map(definition).collect();
     let values: Vec<String> =
@@ -86,28 +85,24 @@ pub async fn create_window_table(connection: &mut SqliteConnection, table: &Wind
         group.iter().chain(&values).map(|column| format!("{column}, ")).collect::<String>(),
         key.iter().map(|column| format!("{column}, ")).collect::<String>(),
     );
-    execute(connection, sql).await?;
+    connection.execute_batch(&sql)?;
     let index = quoted(&format!("{}_created_at", table.window));
-    execute(connection, format!("CREATE INDEX IF NOT EXISTS {index} ON {name} (created_at)")).await?;
+    connection.execute_batch(&format!("CREATE INDEX IF NOT EXISTS {index} ON {name} (created_at)"))?;
     let mut columns = table.group.clone();
     columns.extend(table.values.iter().map(|column| Column { nullable: true, ..column.clone() }));
-    add_missing_columns(connection, &table.window, &columns).await
+    add_missing_columns(connection, &table.window, &columns)
 }
 
 /// Adds columns that the table lacks and refuses those whose type changed.
-async fn add_missing_columns(
-    connection: &mut SqliteConnection,
-    table: &str,
-    columns: &[Column],
-) -> Result<(), StoreError> {
-    let rows = sqlx::query("SELECT name, type FROM pragma_table_info(?)").bind(table).fetch_all(&mut *connection).await;
+fn add_missing_columns(connection: &Connection, table: &str, columns: &[Column]) -> Result<(), WriteError> {
+    let mut select = connection.prepare("SELECT name, type FROM pragma_table_info(?)")?;
     let existing: Vec<(String, String)> =
-        rows.map_err(store_error)?.iter().map(|row| (row.get(0), row.get(1))).collect();
+        select.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     for column in columns {
         match existing.iter().find(|(name, _)| *name == column.name) {
             Some((_, kind)) if kind == sql_type(&column.kind) => {}
             Some((_, kind)) => {
-                return Err(StoreError::Protocol(format!(
+                return Err(WriteError::Protocol(format!(
                     "table {table} has column {} as {kind}, the schema wants {}: rename the table or the field",
                     column.name,
                     sql_type(&column.kind)
@@ -116,14 +111,13 @@ async fn add_missing_columns(
             None => {
                 let mut added = column.clone();
                 added.nullable = true;
-                let sql = format!("ALTER TABLE {} ADD COLUMN {}", quoted(table), definition(&added));
-                execute(connection, sql).await?;
+                connection.execute_batch(&format!(
+                    "ALTER TABLE {} ADD COLUMN {}",
+                    quoted(table),
+                    definition(&added)
+                ))?;
             }
         }
     }
     Ok(())
-}
-
-async fn execute(connection: &mut SqliteConnection, sql: String) -> Result<(), StoreError> {
-    connection.execute(AssertSqlSafe(sql)).await.map(|_| ()).map_err(store_error)
 }

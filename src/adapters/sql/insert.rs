@@ -1,186 +1,122 @@
-//! Multi-row inserts, straight from Arrow columns to bound values.
+//! Inserts, straight from Arrow columns to bound values.
 //!
-//! A statement's text depends only on the table and the number of rows, so SQLite prepares each once: rows go in chunks
-//! of the sizes in [`CHUNKS`].
+//! One row a statement: SQLite keeps a prepared statement's memory from one row to the next, so that a row costs no
+//! allocation.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use arrow_array::{
     Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMillisecondArray, cast::AsArray,
 };
 use arrow_schema::DataType;
-use sqlx::{Arguments, AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
-use streamward_core::{schema::Scalar, table::row_id};
-use streamward_pipeline::store::StoreError;
+use rusqlite::{CachedStatement, Connection, types::Null};
+use streamward_core::{output::WindowRow, schema::Scalar, table::row_id};
 
-use super::{Layout, ddl::quoted, store_error};
+use super::{Layout, SqlStore, WriteError, begin, ddl::quoted};
+use crate::clock::now_ms;
 
-/// Rows per statement, largest first. 256 rows of 100 columns stay below SQLite's 32,766 bound values.
-const CHUNKS: [usize; 4] = [256, 32, 4, 1];
-/// Bound values per statement that SQLite accepts.
-const MAX_BOUND: usize = 32_766;
-
-/// Prepared texts of every table.
+/// Texts of the inserts into every table.
 #[derive(Debug)]
-pub struct Inserts {
-    streams: HashMap<Arc<str>, Statement>,
-    windows: HashMap<Arc<str>, Statement>,
-    /// Adds to the minute aggregates.
-    pub minutes: Statement,
-    /// Moves keys' newest minutes.
-    pub keys: Statement,
+pub(super) struct Inserts {
+    streams: HashMap<Arc<str>, String>,
+    windows: HashMap<Arc<str>, String>,
 }
 
-/// The texts of one table, one per chunk size.
-#[derive(Debug, Clone)]
-pub struct Statement {
-    width: usize,
-    texts: Vec<(usize, Arc<str>)>,
-}
-
-/// Rows of one batch and where they come from.
-pub struct Rows<'a> {
-    pub batch: &'a RecordBatch,
-    pub offsets: &'a [i64],
+/// Where rows come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
     pub log: i64,
     pub partition: i32,
     pub stored_at_ms: i64,
 }
 
-impl Statement {
-    /// `head` is the text up to `VALUES`, `tail` what follows the rows.
-    pub fn new(head: &str, width: usize, tail: &str) -> Self {
-        let row = format!("({})", vec!["?"; width].join(","));
-        let text = |rows: usize| format!("{head} VALUES {}{tail}", vec![row.as_str(); rows].join(",")).into();
-        let fits = CHUNKS.iter().filter(|rows| *rows * width <= MAX_BOUND);
-        Self { width, texts: fits.map(|rows| (*rows, text(*rows))).collect() }
+impl Inserts {
+    /// Texts for the tables of `layout`.
+    pub fn new(layout: &Layout) -> Self {
+        let list = |names: &mut dyn Iterator<Item = &String>| names.map(|name| quoted(name) + ", ").collect::<String>();
+        let values = |width: usize| vec!["?"; width].join(", ");
+        let stream = |table: &streamward_core::table::StreamTable| {
+            let columns = list(&mut table.columns.iter().map(|column| &column.name));
+            let (table_name, values) = (quoted(&table.table), values(table.columns.len() + 2));
+            (table.stream.clone(), format!("INSERT INTO {table_name} (id, {columns}stored_at) VALUES ({values})"))
+        };
+        let window = |table: &super::WindowTable| {
+            let columns = list(&mut table.group.iter().chain(&table.values).map(|column| &column.name));
+            let (table_name, values) = (quoted(&table.window), values(table.group.len() + table.values.len() + 6));
+            let text = format!(
+                "INSERT OR REPLACE INTO {table_name} (window_start, window_end, {columns}revision, log, \
+                 \"partition\", created_at) VALUES ({values})"
+            );
+            (table.window.clone(), text)
+        };
+        Self {
+            streams: layout.streams.iter().map(stream).collect(),
+            windows: layout.windows.iter().map(window).collect(),
+        }
     }
 
-    /// Runs the statement over `rows` rows; `bind` adds one row's values.
-    pub async fn run(
+    /// Inserts the rows of one batch, one offset each, into the table of `stream`.
+    pub fn rows(
         &self,
-        connection: &mut SqliteConnection,
-        rows: usize,
-        mut bind: impl FnMut(usize, &mut Bound),
-    ) -> Result<(), StoreError> {
-        let mut next = 0;
-        while next < rows {
-            let fitting = self.texts.iter().find(|(chunk, _)| *chunk <= rows - next);
-            let (chunk, text) = fitting.expect("the smallest chunk is one row");
-            let mut bound = Bound::with_capacity(chunk * self.width);
-            for row in next..next + chunk {
-                bind(row, &mut bound);
+        connection: &Connection,
+        stream: &str,
+        (batch, offsets): (&RecordBatch, &[i64]),
+        origin: Origin,
+    ) -> Result<(), WriteError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let text = self.streams.get(stream);
+        let text = text.ok_or_else(|| WriteError::Protocol(format!("no table for stream {stream}")))?;
+        let columns: Vec<Binder<'_>> =
+            batch.columns().iter().map(|column| Binder::new(column.as_ref())).collect::<Result<_, _>>()?;
+        let mut statement = connection.prepare_cached(text)?;
+        for (row, offset) in offsets.iter().enumerate() {
+            statement.raw_bind_parameter(1, row_id(origin.log, origin.partition, *offset))?;
+            for (place, column) in (2..).zip(&columns) {
+                column.bind(&mut statement, place, row)?;
             }
-            debug_assert_eq!(bound.0.len(), chunk * self.width, "{text}");
-            sqlx::query_with(AssertSqlSafe(text.clone()), bound.0)
-                .execute(&mut *connection)
-                .await
-                .map_err(store_error)?;
-            next += chunk;
+            statement.raw_bind_parameter(columns.len() + 2, origin.stored_at_ms)?;
+            statement.raw_execute()?;
+        }
+        Ok(())
+    }
+
+    /// Inserts window rows, or replaces their earlier revisions.
+    pub fn windows(&self, connection: &Connection, rows: &[WindowRow], origin: Origin) -> Result<(), WriteError> {
+        for rows in rows.chunk_by(|left, right| left.window == right.window) {
+            let window = &rows[0].window;
+            let text = self.windows.get(window);
+            let text = text.ok_or_else(|| WriteError::Protocol(format!("no table for window {window}")))?;
+            let mut statement = connection.prepare_cached(text)?;
+            for row in rows {
+                window_row(&mut statement, row, origin)?;
+            }
         }
         Ok(())
     }
 }
 
-/// Values bound to one statement.
-pub struct Bound(SqliteArguments);
-
-impl Bound {
-    fn with_capacity(values: usize) -> Self {
-        let mut arguments = SqliteArguments::default();
-        arguments.reserve(values, 0);
-        Self(arguments)
-    }
-
-    /// Binds one value.
-    pub fn add<'t, T: sqlx::Encode<'t, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(&mut self, value: T) {
-        self.0.add(value).expect("encoding a plain value for SQLite cannot fail");
-    }
-
-    /// Binds NULL.
-    pub fn null(&mut self) {
-        self.add(Option::<i64>::None);
-    }
-
-    /// Binds a scalar.
-    pub fn scalar(&mut self, value: &Scalar) {
+fn window_row(statement: &mut CachedStatement<'_>, row: &WindowRow, origin: Origin) -> Result<(), rusqlite::Error> {
+    statement.raw_bind_parameter(1, row.start_ms)?;
+    statement.raw_bind_parameter(2, row.end_ms)?;
+    let mut place = 3;
+    for value in row.group.iter().chain(&row.values) {
         match value {
-            Scalar::Null => self.null(),
-            Scalar::Boolean(value) => self.add(i64::from(*value)),
-            Scalar::Integer(value) => self.add(*value),
-            Scalar::Number(value) => self.add(*value),
-            Scalar::Text(value) => self.add(Arc::<str>::from(value.as_str())),
+            Scalar::Null => statement.raw_bind_parameter(place, Null)?,
+            Scalar::Boolean(value) => statement.raw_bind_parameter(place, value)?,
+            Scalar::Integer(value) => statement.raw_bind_parameter(place, value)?,
+            Scalar::Number(value) => statement.raw_bind_parameter(place, value)?,
+            Scalar::Text(value) => statement.raw_bind_parameter(place, value.as_str())?,
         }
+        place += 1;
     }
-}
-
-impl Inserts {
-    /// Statements for the tables of `layout`.
-    pub fn new(layout: &Layout) -> Self {
-        let mut inserts = Self {
-            streams: HashMap::new(),
-            windows: HashMap::new(),
-            minutes: Statement::new(
-                "INSERT INTO sw_minutes",
-                6,
-                " ON CONFLICT DO UPDATE SET count = count + excluded.count, sum = sum + excluded.sum, \
-                 anomalies = anomalies + excluded.anomalies",
-            ),
-            keys: Statement::new(
-                "INSERT INTO sw_keys",
-                3,
-                " ON CONFLICT DO UPDATE SET last_seen = max(last_seen, excluded.last_seen)",
-            ),
-        };
-        for table in &layout.streams {
-            let columns: String = table.columns.iter().map(|column| format!("{}, ", quoted(&column.name))).collect();
-            let head = format!("INSERT INTO {} (id, {columns}stored_at)", quoted(&table.table));
-            inserts.streams.insert(table.stream.clone(), Statement::new(&head, table.columns.len() + 2, ""));
-        }
-        for table in &layout.windows {
-            let columns: String =
-                table.group.iter().chain(&table.values).map(|column| format!("{}, ", quoted(&column.name))).collect();
-            let head = format!(
-                "INSERT OR REPLACE INTO {} (window_start, window_end, {columns}revision, log, \"partition\", created_at)",
-                quoted(&table.window)
-            );
-            let width = table.group.len() + table.values.len() + 6;
-            inserts.windows.insert(table.window.clone(), Statement::new(&head, width, ""));
-        }
-        inserts
-    }
-
-    /// The statement of a window's table.
-    pub fn window(&self, window: &str) -> Result<&Statement, StoreError> {
-        self.windows.get(window).ok_or_else(|| StoreError::Protocol(format!("no table for window {window}")))
-    }
-
-    /// Inserts the rows of one batch into the table of `stream`.
-    pub async fn rows(
-        &self,
-        connection: &mut SqliteConnection,
-        stream: &str,
-        rows: Rows<'_>,
-    ) -> Result<(), StoreError> {
-        let statement =
-            self.streams.get(stream).ok_or_else(|| StoreError::Protocol(format!("no table for stream {stream}")))?;
-        let mut columns: Vec<Binder<'_>> =
-            rows.batch.columns().iter().map(|column| Binder::new(column.as_ref())).collect::<Result<_, _>>()?;
-        statement
-            .run(connection, rows.batch.num_rows(), |row, bound| {
-                bound.add(row_id(rows.log, rows.partition, rows.offsets[row]));
-                for column in &mut columns {
-                    column.bind(row, bound);
-                }
-                bound.add(rows.stored_at_ms);
-            })
-            .await
-    }
+    statement.raw_bind_parameter(place, row.revision)?;
+    statement.raw_bind_parameter(place + 1, origin.log)?;
+    statement.raw_bind_parameter(place + 2, origin.partition)?;
+    statement.raw_bind_parameter(place + 3, origin.stored_at_ms)?;
+    statement.raw_execute().map(|_| ())
 }
 
 /// One Arrow column, downcast once.
@@ -190,37 +126,12 @@ enum Binder<'a> {
     Int64(&'a Int64Array),
     Float32(&'a Float32Array),
     Float64(&'a Float64Array),
-    Text(&'a StringArray, Recent<'a>),
+    Text(&'a StringArray),
     Timestamp(&'a TimestampMillisecondArray),
 }
 
-/// Texts of a column bound lately: keys and enum symbols come again, and a shared one costs no allocation.
-struct Recent<'a> {
-    slots: Vec<Option<(&'a str, Arc<str>)>>,
-    hasher: RandomState,
-}
-
-/// Texts remembered per column; a power of two.
-const RECENT: usize = 256;
-
-impl Default for Recent<'_> {
-    fn default() -> Self {
-        Self { slots: vec![None; RECENT], hasher: RandomState::new() }
-    }
-}
-
-impl<'a> Recent<'a> {
-    fn shared(&mut self, text: &'a str) -> Arc<str> {
-        let place = usize::try_from(self.hasher.hash_one(text) & (RECENT as u64 - 1)).unwrap_or(0);
-        match &mut self.slots[place] {
-            Some((known, shared)) if *known == text => shared.clone(),
-            slot => slot.insert((text, Arc::from(text))).1.clone(),
-        }
-    }
-}
-
 impl<'a> Binder<'a> {
-    fn new(array: &'a dyn Array) -> Result<Self, StoreError> {
+    fn new(array: &'a dyn Array) -> Result<Self, WriteError> {
         use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType as Millis};
         Ok(match array.data_type() {
             DataType::Boolean => Self::Boolean(array.as_boolean()),
@@ -228,9 +139,9 @@ impl<'a> Binder<'a> {
             DataType::Int64 => Self::Int64(array.as_primitive::<Int64Type>()),
             DataType::Float32 => Self::Float32(array.as_primitive::<Float32Type>()),
             DataType::Float64 => Self::Float64(array.as_primitive::<Float64Type>()),
-            DataType::Utf8 => Self::Text(array.as_string::<i32>(), Recent::default()),
+            DataType::Utf8 => Self::Text(array.as_string::<i32>()),
             DataType::Timestamp(_, _) => Self::Timestamp(array.as_primitive::<Millis>()),
-            other => return Err(StoreError::Protocol(format!("no SQL type for a column of {other}"))),
+            other => return Err(WriteError::Protocol(format!("no SQL type for a column of {other}"))),
         })
     }
 
@@ -241,37 +152,44 @@ impl<'a> Binder<'a> {
             Self::Int64(array) => *array,
             Self::Float32(array) => *array,
             Self::Float64(array) => *array,
-            Self::Text(array, _) => *array,
+            Self::Text(array) => *array,
             Self::Timestamp(array) => *array,
         }
     }
 
-    fn bind(&mut self, row: usize, bound: &mut Bound) {
+    fn bind(&self, statement: &mut CachedStatement<'_>, place: usize, row: usize) -> Result<(), rusqlite::Error> {
         if self.array().is_null(row) {
-            return bound.null();
+            return statement.raw_bind_parameter(place, Null);
         }
         match self {
-            Self::Boolean(array) => bound.add(i64::from(array.value(row))),
-            Self::Int32(array) => bound.add(array.value(row)),
-            Self::Int64(array) => bound.add(array.value(row)),
-            Self::Float32(array) => bound.add(f64::from(array.value(row))),
-            Self::Float64(array) => bound.add(array.value(row)),
-            Self::Text(array, recent) => bound.add(recent.shared(array.value(row))),
-            Self::Timestamp(array) => bound.add(array.value(row)),
+            Self::Boolean(array) => statement.raw_bind_parameter(place, array.value(row)),
+            Self::Int32(array) => statement.raw_bind_parameter(place, array.value(row)),
+            Self::Int64(array) => statement.raw_bind_parameter(place, array.value(row)),
+            Self::Float32(array) => statement.raw_bind_parameter(place, array.value(row)),
+            Self::Float64(array) => statement.raw_bind_parameter(place, array.value(row)),
+            Self::Text(array) => statement.raw_bind_parameter(place, array.value(row)),
+            Self::Timestamp(array) => statement.raw_bind_parameter(place, array.value(row)),
         }
     }
 }
 
-impl super::SqlStore {
+impl SqlStore {
     /// Inserts rows of partition 0 in a transaction of their own and nothing else: the floor of measurements.
     ///
     /// # Errors
     /// If the database is busy or gone.
-    pub async fn insert_bare(&self, stream: &str, batch: &RecordBatch, offsets: &[i64]) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        writer.begin().await?;
-        let rows = Rows { batch, offsets, log: 0, partition: 0, stored_at_ms: super::commit::now_ms() };
-        self.inserts.rows(&mut writer.connection, stream, rows).await?;
-        writer.end().await
+    pub async fn insert_bare(
+        &self,
+        stream: Arc<str>,
+        batch: RecordBatch,
+        offsets: Vec<i64>,
+    ) -> Result<(), streamward_pipeline::store::StoreError> {
+        self.write(move |shared, writer| {
+            let transaction = begin(&mut writer.connection)?;
+            let origin = Origin { log: 0, partition: 0, stored_at_ms: now_ms() };
+            shared.inserts.rows(&transaction, &stream, (&batch, &offsets), origin)?;
+            Ok(transaction.commit()?)
+        })
+        .await
     }
 }

@@ -1,12 +1,14 @@
 //! SQLite storage: one writer connection, a separate pool of read-only connections.
 //!
-//! [`SqlStore`] owns the writer; [`read`] answers the HTTP side from its own connections (WAL lets both work at once).
-//! Start reading at [`commit`]: the position protocol.
+//! [`SqlStore`] owns the writer. Its jobs are synchronous code on a blocking thread: a transaction of thousands of
+//! statements then costs one change of threads, not one per statement. [`read`] answers the HTTP side from connections
+//! of its own (WAL lets both work at once). Start reading at [`commit`]: the position protocol.
 
 pub mod assign;
 pub mod audit;
 pub mod commit;
 pub mod ddl;
+mod facts;
 pub mod insert;
 pub mod outbox;
 pub mod read;
@@ -15,16 +17,17 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{panic::resume_unwind, path::Path, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
+use rusqlite::{Transaction, TransactionBehavior};
 use sqlx::{
-    Connection, Executor, SqlSafeStr, SqliteConnection,
+    Connection, SqlSafeStr, SqliteConnection,
     migrate::{Migration, MigrationType, Migrator},
-    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode},
 };
 use streamward_core::table::StreamTable;
 use streamward_pipeline::store::StoreError;
-use tokio::sync::{Mutex, MutexGuard};
 
 use self::{ddl::WindowTable, insert::Inserts, seen::SeenKeys};
 
@@ -32,6 +35,10 @@ use self::{ddl::WindowTable, insert::Inserts, seen::SeenKeys};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages in the write-ahead log before a checkpoint moves them into the database (4 KiB each).
 const WAL_CHECKPOINT_PAGES: u32 = 4000;
+/// Size to which the write-ahead log is cut after a checkpoint.
+const WAL_BYTES: u64 = 64 << 20;
+/// Statements kept prepared.
+const STATEMENTS: usize = 256;
 
 /// How durable a commit is (SQLite's `synchronous`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +57,7 @@ pub struct SqliteSettings {
 
 impl Default for SqliteSettings {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Normal, cache_bytes: 32 << 20 }
+        Self { synchronous: Synchronous::Normal, cache_bytes: 16 << 20 }
     }
 }
 
@@ -65,19 +72,58 @@ pub struct Layout {
 
 /// The writer side of the database.
 pub struct SqlStore {
-    writer: Mutex<Writer>,
-    layout: Layout,
-    inserts: Inserts,
+    shared: Arc<Shared>,
     /// One notice per kind of fact that follows SQL.
     changed: [tokio::sync::Notify; 2],
 }
 
+/// What a job on the writer works with.
+struct Shared {
+    writer: Mutex<Writer>,
+    layout: Layout,
+    inserts: Inserts,
+}
+
 struct Writer {
-    connection: SqliteConnection,
+    connection: rusqlite::Connection,
     /// Newest minute stored of each key, so that a key is written once a minute.
     seen: SeenKeys,
-    /// Set while a transaction is open: a future that was dropped in between leaves it set.
-    open: bool,
+}
+
+/// Why a job on the writer failed.
+#[derive(Debug)]
+enum WriteError {
+    Sql(rusqlite::Error),
+    /// A broken promise of the position protocol or the layout.
+    Protocol(String),
+}
+
+impl From<rusqlite::Error> for WriteError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<WriteError> for StoreError {
+    /// Sorts an error into what may pass and what may not.
+    fn from(error: WriteError) -> Self {
+        use rusqlite::ffi::ErrorCode;
+        match error {
+            WriteError::Protocol(why) => Self::Protocol(why),
+            WriteError::Sql(error) => match error.sqlite_error_code() {
+                // The data or our SQL is at fault, not the moment.
+                None
+                | Some(
+                    ErrorCode::ConstraintViolation
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::ApiMisuse
+                    | ErrorCode::ParameterOutOfRange
+                    | ErrorCode::Unknown,
+                ) => Self::Protocol(error.to_string()),
+                Some(_) => Self::Unavailable(error.to_string()),
+            },
+        }
+    }
 }
 
 impl SqlStore {
@@ -86,52 +132,39 @@ impl SqlStore {
     /// # Errors
     /// If the file cannot be opened, or holds a table whose columns contradict the layout.
     pub async fn open(path: &Path, settings: &SqliteSettings, layout: Layout) -> Result<Self, StoreError> {
-        let cache_kib = settings.cache_bytes >> 10;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(match settings.synchronous {
-                Synchronous::Off => SqliteSynchronous::Off,
-                Synchronous::Normal => SqliteSynchronous::Normal,
-                Synchronous::Full => SqliteSynchronous::Full,
-            })
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(false)
-            .pragma("cache_size", format!("-{cache_kib}"))
-            .pragma("temp_store", "MEMORY")
-            .pragma("wal_autocheckpoint", WAL_CHECKPOINT_PAGES.to_string())
-            .pragma("journal_size_limit", (64 << 20).to_string())
-            .statement_cache_capacity(256);
-        let mut connection = SqliteConnection::connect_with(&options).await.map_err(store_error)?;
-        migrate(&mut connection).await?;
+        migrate(path).await?;
+        let connection = connect(path, settings).map_err(WriteError::from)?;
         for table in &layout.streams {
-            ddl::create_stream_table(&mut connection, table).await?;
+            ddl::create_stream_table(&connection, table)?;
         }
         for table in &layout.windows {
-            ddl::create_window_table(&mut connection, table).await?;
+            ddl::create_window_table(&connection, table)?;
         }
         let inserts = Inserts::new(&layout);
-        let writer = Mutex::new(Writer { connection, seen: SeenKeys::default(), open: false });
-        Ok(Self { writer, layout, inserts, changed: Default::default() })
+        let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
+        Ok(Self { shared: Arc::new(Shared { writer, layout, inserts }), changed: Default::default() })
     }
 
     /// The layout that this store was opened with.
     #[must_use]
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        &self.shared.layout
     }
 
-    /// Locks the writer and clears away a transaction that a dropped future left open.
-    async fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        let mut writer = self.writer.lock().await;
-        if writer.open {
-            writer.connection.execute("ROLLBACK").await.map_err(store_error)?;
-            writer.open = false;
-            writer.seen.forget();
+    /// Runs a job on the writer, on a blocking thread. A caller that goes away does not stop a job that has begun; the
+    /// position protocol tells the next caller what became of it. A panic of the job is the caller's.
+    async fn write<T, F>(&self, job: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Shared, &mut Writer) -> Result<T, WriteError> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let done = tokio::task::spawn_blocking(move || job(&shared, &mut shared.writer.lock())).await;
+        match done.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(result) => result.map_err(StoreError::from),
+            Err(Ok(panic)) => resume_unwind(panic),
+            Err(Err(_)) => Err(StoreError::Unavailable("the process is ending".to_owned())),
         }
-        Ok(writer)
     }
 
     /// Writes the log into the database file and shrinks the log; called at shutdown.
@@ -139,53 +172,56 @@ impl SqlStore {
     /// # Errors
     /// If the database is busy or gone.
     pub async fn checkpoint_wal(&self) -> Result<(), StoreError> {
-        let mut writer = self.writer().await?;
-        writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.map_err(store_error)?;
-        Ok(())
+        self.write(|_, writer| Ok(writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
+            .await
     }
 }
 
-impl Writer {
-    async fn begin(&mut self) -> Result<(), StoreError> {
-        self.open = true;
-        let begun = self.connection.execute("BEGIN IMMEDIATE").await;
-        if begun.is_err() {
-            self.open = false;
-        }
-        begun.map(|_| ()).map_err(store_error)
-    }
-
-    async fn end(&mut self) -> Result<(), StoreError> {
-        self.connection.execute("COMMIT").await.map_err(store_error)?;
-        self.open = false;
-        self.seen.keep();
-        Ok(())
-    }
+/// A transaction that holds the write lock from its beginning; dropped without a commit it is rolled back.
+fn begin(connection: &mut rusqlite::Connection) -> Result<Transaction<'_>, rusqlite::Error> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let migrations = vec![Migration::new(
-        1,
-        "streamward".into(),
-        MigrationType::Simple,
-        include_str!("migrations/sqlite/0001_streamward.sql").into_sql_str(),
-        false,
-    )];
-    let migrator = Migrator::with_migrations(migrations);
-    migrator.run(connection).await.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))
+/// Creates the file if it is missing, in the layout that cannot be changed later, and brings our own tables up to date.
+async fn migrate(path: &Path) -> Result<(), StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(BUSY_TIMEOUT);
+    let unavailable = |error: sqlx::Error| StoreError::Unavailable(error.to_string());
+    let mut connection = SqliteConnection::connect_with(&options).await.map_err(unavailable)?;
+    let migration = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    let migrator = Migrator::with_migrations(vec![
+        migration(1, "streamward", include_str!("migrations/sqlite/0001_streamward.sql")),
+        migration(2, "late by age", include_str!("migrations/sqlite/0002_late_by_age.sql")),
+    ]);
+    let migrated = migrator.run(&mut connection).await;
+    migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;
+    connection.close().await.map_err(unavailable)
 }
 
-/// Sorts a database error into what may pass and what may not.
-#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
-fn store_error(error: sqlx::Error) -> StoreError {
-    match &error {
-        sqlx::Error::Database(fault) if is_protocol_fault(fault.as_ref()) => StoreError::Protocol(error.to_string()),
-        _ => StoreError::Unavailable(error.to_string()),
-    }
-}
-
-/// Constraint violations (SQLite code 19) and misuse: the data or our SQL is at fault, not the moment.
-fn is_protocol_fault(fault: &dyn sqlx::error::DatabaseError) -> bool {
-    let code: Option<i64> = fault.code().and_then(|code| code.parse().ok());
-    matches!(code.map(|code| code & 0xff), Some(1 | 19 | 20 | 21 | 25))
+fn connect(path: &Path, settings: &SqliteSettings) -> Result<rusqlite::Connection, rusqlite::Error> {
+    use rusqlite::OpenFlags;
+    let connection = rusqlite::Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let synchronous = match settings.synchronous {
+        Synchronous::Off => "OFF",
+        Synchronous::Normal => "NORMAL",
+        Synchronous::Full => "FULL",
+    };
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -{}; PRAGMA temp_store = MEMORY; \
+         PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}; \
+         PRAGMA journal_size_limit = {WAL_BYTES};",
+        settings.cache_bytes >> 10
+    ))?;
+    Ok(connection)
 }

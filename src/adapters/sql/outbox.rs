@@ -1,14 +1,14 @@
 //! Facts on their way out of SQL: alerts and dead letters in commit order, removed once their target has them.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use sqlx::{Row, sqlite::SqliteRow};
-use streamward_core::schema::instant;
+use rusqlite::{Row, params};
 use streamward_pipeline::{
     relay::{EntryId, Fact, FactKind, Outbox},
     store::{BoxFuture, StoreError},
 };
 
-use super::{SqlStore, store_error};
+use super::{SqlStore, begin};
+use crate::clock::rfc3339;
 
 /// Entries that one read returns.
 const MAX_ENTRIES: i64 = 500;
@@ -23,51 +23,50 @@ const DEAD_LETTERS: &str = "SELECT o.sink, o.topic, o.\"partition\", o.seq, d.id
      FROM sw_outbox o JOIN dead_letters d ON d.id = o.fact WHERE o.kind = 'dead_letter' \
      ORDER BY o.sink, o.topic, o.\"partition\", o.seq LIMIT ?";
 
+type ReadFact = fn(&Row<'_>) -> Result<Fact, rusqlite::Error>;
+
 impl Outbox for SqlStore {
     fn changed(&self, kind: FactKind) -> BoxFuture<'_, ()> {
         Box::pin(self.changed[index(kind)].notified())
     }
 
     fn facts(&self, kind: FactKind) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>> {
-        Box::pin(async move {
-            let (sql, fact): (_, fn(&SqliteRow) -> Fact) = match kind {
+        Box::pin(self.write(move |_, writer| {
+            let (sql, fact): (_, ReadFact) = match kind {
                 FactKind::Alert => (ALERTS, alert),
                 FactKind::DeadLetter => (DEAD_LETTERS, dead_letter),
             };
-            let mut writer = self.writer().await?;
-            let rows = sqlx::query(sql).bind(MAX_ENTRIES).fetch_all(&mut writer.connection).await;
-            Ok(rows.map_err(store_error)?.iter().map(fact).collect())
-        })
+            let mut select = writer.connection.prepare_cached(sql)?;
+            let facts = select.query_map([MAX_ENTRIES], fact)?;
+            Ok(facts.collect::<Result<_, _>>()?)
+        }))
     }
 
     fn sent<'a>(&'a self, entries: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let mut writer = self.writer().await?;
-            writer.begin().await?;
-            for entry in entries {
-                sqlx::query("DELETE FROM sw_outbox WHERE sink = ? AND topic = ? AND \"partition\" = ? AND seq = ?")
-                    .bind(entry.sink.as_str())
-                    .bind(entry.topic.as_str())
-                    .bind(entry.partition)
-                    .bind(entry.seq)
-                    .execute(&mut writer.connection)
-                    .await
-                    .map_err(store_error)?;
+        let entries = entries.to_vec();
+        Box::pin(self.write(move |_, writer| {
+            let transaction = begin(&mut writer.connection)?;
+            let mut delete = transaction.prepare_cached(
+                "DELETE FROM sw_outbox WHERE sink = ? AND topic = ? AND \"partition\" = ? AND seq = ?",
+            )?;
+            for entry in &entries {
+                delete.execute(params![entry.sink, entry.topic, entry.partition, entry.seq])?;
             }
-            writer.end().await
-        })
+            drop(delete);
+            Ok(transaction.commit()?)
+        }))
     }
 
     fn undeliverable<'a>(&'a self, kind: FactKind, id: i64, why: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
+        let why = why.to_owned();
+        Box::pin(self.write(move |_, writer| {
             let sql = match kind {
                 FactKind::Alert => "UPDATE alerts SET undeliverable = ? WHERE id = ?",
                 FactKind::DeadLetter => "UPDATE dead_letters SET undeliverable = ? WHERE id = ?",
             };
-            let mut writer = self.writer().await?;
-            let done = sqlx::query(sql).bind(why).bind(id).execute(&mut writer.connection).await;
-            done.map(|_| ()).map_err(store_error)
-        })
+            writer.connection.execute(sql, params![why, id])?;
+            Ok(())
+        }))
     }
 }
 
@@ -79,53 +78,48 @@ pub(super) fn index(kind: FactKind) -> usize {
     }
 }
 
-fn entry(row: &SqliteRow) -> EntryId {
-    EntryId { sink: row.get(0), topic: row.get(1), partition: row.get(2), seq: row.get(3) }
+fn entry(row: &Row<'_>) -> Result<EntryId, rusqlite::Error> {
+    Ok(EntryId { sink: row.get(0)?, topic: row.get(1)?, partition: row.get(2)?, seq: row.get(3)? })
 }
 
-/// Milliseconds since 1970 (UTC) as RFC 3339 text.
-pub fn rfc3339(ms: i64) -> String {
-    let mut text = Vec::with_capacity(24);
-    instant::write(ms, &mut text);
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-fn alert(row: &SqliteRow) -> Fact {
-    let record: serde_json::Value = serde_json::from_str(row.get(13)).unwrap_or_default();
-    let key: String = row.get(9);
+fn alert(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
+    let record: serde_json::Value = serde_json::from_str(row.get_ref(13)?.as_str()?).unwrap_or_default();
+    let entry = entry(row)?;
+    let key: String = row.get(9)?;
+    let text = |column: usize| row.get::<_, String>(column);
     let json = serde_json::json!({
-        "alert_id": row.get::<String, _>(5), "n": row.get::<i64, _>(6), "rule": row.get::<String, _>(7),
-        "stream": row.get::<String, _>(8), "key": key, "severity": row.get::<String, _>(10),
-        "state": row.get::<String, _>(11), "message": row.get::<String, _>(12), "record": record,
-        "event_time": rfc3339(row.get(14)), "topic": row.get::<String, _>(1), "partition": row.get::<i32, _>(2),
-        "offset": row.get::<i64, _>(15), "created_at": rfc3339(row.get(16)),
+        "alert_id": text(5)?, "n": row.get::<_, i64>(6)?, "rule": text(7)?, "stream": text(8)?, "key": key,
+        "severity": text(10)?, "state": text(11)?, "message": text(12)?, "record": record,
+        "event_time": rfc3339(row.get(14)?), "topic": entry.topic, "partition": entry.partition,
+        "offset": row.get::<_, i64>(15)?, "created_at": rfc3339(row.get(16)?),
     });
-    Fact {
-        entry: entry(row),
-        id: row.get(4),
+    Ok(Fact {
+        entry,
+        id: row.get(4)?,
         key: Some(key.into_bytes()),
         value: Some(json.to_string().into_bytes()),
         headers: Vec::new(),
-    }
+    })
 }
 
-fn dead_letter(row: &SqliteRow) -> Fact {
-    let entry = entry(row);
+fn dead_letter(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
+    let entry = entry(row)?;
     let text = |value: String| Some(value.into_bytes());
-    let mut headers = original_headers(&row.get::<Vec<u8>, _>(7));
-    let id = format!("{}/{}/{}/{}", entry.sink, entry.topic, entry.partition, row.get::<i64, _>(10));
+    let offset: i64 = row.get(10)?;
+    let mut headers = original_headers(row.get_ref(7)?.as_blob()?);
+    let id = format!("{}/{}/{}/{offset}", entry.sink, entry.topic, entry.partition);
     headers.extend([
         ("x-dlq-id".to_owned(), text(id)),
         ("x-dlq-original-topic".to_owned(), text(entry.topic.clone())),
         ("x-dlq-original-partition".to_owned(), text(entry.partition.to_string())),
-        ("x-dlq-original-offset".to_owned(), text(row.get::<i64, _>(10).to_string())),
-        ("x-dlq-original-timestamp".to_owned(), text(row.get::<i64, _>(8).to_string())),
-        ("x-dlq-failed-at".to_owned(), text(rfc3339(row.get(9)))),
-        ("x-dlq-class".to_owned(), text(row.get(11))),
-        ("x-dlq-reason".to_owned(), text(row.get(12))),
-        ("x-dlq-stage".to_owned(), text(row.get(13))),
+        ("x-dlq-original-offset".to_owned(), text(offset.to_string())),
+        ("x-dlq-original-timestamp".to_owned(), text(row.get::<_, i64>(8)?.to_string())),
+        ("x-dlq-failed-at".to_owned(), text(rfc3339(row.get(9)?))),
+        ("x-dlq-class".to_owned(), text(row.get(11)?)),
+        ("x-dlq-reason".to_owned(), text(row.get(12)?)),
+        ("x-dlq-stage".to_owned(), text(row.get(13)?)),
     ]);
-    Fact { entry, id: row.get(4), key: row.get(5), value: row.get(6), headers }
+    Ok(Fact { entry, id: row.get(4)?, key: row.get(5)?, value: row.get(6)?, headers })
 }
 
 /// The record's own headers, as they were stored.

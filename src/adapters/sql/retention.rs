@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Row};
+use rusqlite::{Connection, params};
 use streamward_core::table::{OFFSET_BITS, offset_of, row_id};
 use streamward_pipeline::store::StoreError;
 
-use super::{SqlStore, commit::now_ms, ddl::quoted, store_error};
+use super::{Layout, SqlStore, begin, ddl::quoted};
+use crate::clock::now_ms;
 
 /// Rows removed per transaction: few enough that a commit waits a few milliseconds at most.
 const CHUNK_ROWS: i64 = 1_000;
@@ -40,16 +41,7 @@ impl SqlStore {
     /// # Errors
     /// If the database is busy or gone.
     pub async fn used_bytes(&self) -> Result<u64, StoreError> {
-        let mut writer = self.writer().await?;
-        let row = sqlx::query(
-            "SELECT (SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count()), \
-             (SELECT page_size FROM pragma_page_size())",
-        )
-        .fetch_one(&mut writer.connection)
-        .await
-        .map_err(store_error)?;
-        let (pages, size): (i64, i64) = (row.get(0), row.get(1));
-        Ok(u64::try_from(pages * size).unwrap_or(0))
+        self.write(|_, writer| Ok(used_bytes(&writer.connection)?)).await
     }
 
     /// Removes one chunk of rows that the policy no longer keeps; returns how many rows went.
@@ -67,105 +59,112 @@ impl SqlStore {
             Some(age) => now_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX),
             None => i64::MIN,
         };
-        let shelves = self.shelves().await?;
+        let shelves = self.write(|shared, writer| Ok(shelves(&writer.connection, &shared.layout)?)).await?;
         let mut removed = 0;
-        for shelf in &shelves {
+        for shelf in shelves {
             let limit_ms = if over_size { i64::MAX } else { before_ms };
-            removed += self.remove_oldest(shelf, limit_ms).await?;
+            removed += self
+                .write(move |shared, writer| {
+                    let transaction = begin(&mut writer.connection)?;
+                    let table = quoted(&shared.layout.streams[shelf.stream].table);
+                    let removed = remove_oldest(&transaction, &table, &shelf, limit_ms)?;
+                    transaction.commit()?;
+                    Ok(removed)
+                })
+                .await?;
         }
-        removed += self.remove_old_facts(before_ms).await?;
+        for statement in old_facts(self.layout()) {
+            removed += self
+                .write(move |_, writer| {
+                    let removed = writer.connection.prepare_cached(&statement)?.execute([before_ms])?;
+                    Ok(removed as u64)
+                })
+                .await?;
+        }
         if removed > 0 {
-            let mut writer = self.writer().await?;
-            sqlx::query(AssertSqlSafe(format!("PRAGMA incremental_vacuum({VACUUM_PAGES})")))
-                .execute(&mut writer.connection)
-                .await
-                .map_err(store_error)?;
+            let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
+            self.write(move |_, writer| Ok(writer.connection.execute_batch(&vacuum)?)).await?;
         }
         Ok(removed)
     }
+}
 
-    async fn shelves(&self) -> Result<Vec<Shelf>, StoreError> {
-        let mut writer = self.writer().await?;
-        let rows = sqlx::query("SELECT sink, topic, \"partition\", log, retained_from FROM sw_positions")
-            .fetch_all(&mut writer.connection)
-            .await
-            .map_err(store_error)?;
-        let shelf = |row: &sqlx::sqlite::SqliteRow| {
-            let sink: String = row.get(0);
-            let stream = self.layout.sinks.iter().find(|(name, _)| **name == *sink).map(|(_, stream)| stream)?;
-            let stream = self.layout.streams.iter().position(|table| table.stream == *stream)?;
-            let (topic, partition) = (row.get(1), row.get(2));
-            Some(Shelf { stream, sink, topic, partition, log: row.get(3), retained_from: row.get(4) })
-        };
-        Ok(rows.iter().filter_map(shelf).collect())
+fn used_bytes(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    let pages = connection.query_row(
+        "SELECT ((SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count())) \
+         * (SELECT page_size FROM pragma_page_size())",
+        [],
+        |row| row.get::<_, i64>(0),
+    )?;
+    Ok(u64::try_from(pages).unwrap_or(0))
+}
+
+fn shelves(connection: &Connection, layout: &Layout) -> Result<Vec<Shelf>, rusqlite::Error> {
+    let mut select =
+        connection.prepare_cached("SELECT sink, topic, \"partition\", log, retained_from FROM sw_positions")?;
+    let mut rows = select.query([])?;
+    let mut shelves = Vec::new();
+    while let Some(row) = rows.next()? {
+        let sink: String = row.get(0)?;
+        let stream = layout.sinks.iter().find(|(name, _)| **name == *sink).map(|(_, stream)| stream);
+        // A pipeline that is no longer configured keeps its rows.
+        let Some(stream) = layout.streams.iter().position(|table| Some(&table.stream) == stream) else { continue };
+        let (topic, partition) = (row.get(1)?, row.get(2)?);
+        shelves.push(Shelf { stream, sink, topic, partition, log: row.get(3)?, retained_from: row.get(4)? });
     }
+    Ok(shelves)
+}
 
-    /// Removes the oldest rows of one partition that were stored before `limit_ms`.
-    async fn remove_oldest(&self, shelf: &Shelf, limit_ms: i64) -> Result<u64, StoreError> {
-        let table = quoted(&self.layout.streams[shelf.stream].table);
-        let from = row_id(shelf.log, shelf.partition, shelf.retained_from);
-        let to = row_id(shelf.log, shelf.partition, (1 << OFFSET_BITS) - 1);
-        let mut writer = self.writer().await?;
-        writer.begin().await?;
-        let last = sqlx::query(AssertSqlSafe(format!(
+/// Removes the oldest rows of one partition that were stored before `limit_ms`, and what was noted about records
+/// before them.
+fn remove_oldest(connection: &Connection, table: &str, shelf: &Shelf, limit_ms: i64) -> Result<u64, rusqlite::Error> {
+    let from = row_id(shelf.log, shelf.partition, shelf.retained_from);
+    let to = row_id(shelf.log, shelf.partition, (1 << OFFSET_BITS) - 1);
+    let last: Option<i64> = connection
+        .prepare_cached(&format!(
             "SELECT max(id) FROM (SELECT id, stored_at FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?) \
              WHERE stored_at < ?"
-        )))
-        .bind(from)
-        .bind(to)
-        .bind(CHUNK_ROWS)
-        .bind(limit_ms)
-        .fetch_one(&mut writer.connection)
-        .await
-        .map_err(store_error)?
-        .get::<Option<i64>, _>(0);
-        let mut removed = 0;
-        if let Some(last) = last {
-            removed = sqlx::query(AssertSqlSafe(format!("DELETE FROM {table} WHERE id BETWEEN ? AND ?")))
-                .bind(from)
-                .bind(last)
-                .execute(&mut writer.connection)
-                .await
-                .map_err(store_error)?
-                .rows_affected();
-            let retained_from = offset_of(last) + 1;
-            sqlx::query("UPDATE sw_positions SET retained_from = ? WHERE sink = ? AND topic = ? AND \"partition\" = ?")
-                .bind(retained_from)
-                .bind(shelf.sink.as_str())
-                .bind(shelf.topic.as_str())
-                .bind(shelf.partition)
-                .execute(&mut writer.connection)
-                .await
-                .map_err(store_error)?;
-        }
-        writer.end().await?;
-        Ok(removed)
-    }
+        ))?
+        .query_row(params![from, to, CHUNK_ROWS, limit_ms], |row| row.get(0))?;
+    let Some(last) = last else { return Ok(0) };
+    let removed = connection
+        .prepare_cached(&format!("DELETE FROM {table} WHERE id BETWEEN ? AND ?"))?
+        .execute(params![from, last])?;
+    let retained_from = offset_of(last) + 1;
+    let place = params![retained_from, shelf.sink, shelf.topic, shelf.partition];
+    connection
+        .prepare_cached("UPDATE sw_positions SET retained_from = ? WHERE sink = ? AND topic = ? AND \"partition\" = ?")?
+        .execute(place)?;
+    connection
+        .prepare_cached(
+            "DELETE FROM sw_ranges WHERE next_offset <= ?1 AND sink = ?2 AND topic = ?3 AND \"partition\" = ?4 \
+             AND log = ?5 AND kind = 'filtered' AND first_offset < ?1",
+        )?
+        .execute(params![retained_from, shelf.sink, shelf.topic, shelf.partition, shelf.log])?;
+    Ok(removed as u64)
+}
 
-    /// Removes windows, minutes, alerts, dead letters and late notes by age. What still waits in the outbox stays.
-    async fn remove_old_facts(&self, before_ms: i64) -> Result<u64, StoreError> {
-        let mut statements = vec![
-            "DELETE FROM sw_minutes WHERE minute < ?1".to_owned(),
-            "DELETE FROM sw_keys WHERE last_seen < ?1".to_owned(),
-            "DELETE FROM sw_late WHERE created_at < ?1".to_owned(),
-            format!(
-                "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE created_at < ?1 AND id NOT IN \
-                 (SELECT fact FROM sw_outbox WHERE kind = 'dead_letter') ORDER BY id LIMIT {CHUNK_ROWS})"
-            ),
-            format!(
-                "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE created_at < ?1 AND id NOT IN \
-                 (SELECT fact FROM sw_outbox WHERE kind = 'alert') ORDER BY id LIMIT {CHUNK_ROWS})"
-            ),
-        ];
-        for window in &self.layout.windows {
-            statements.push(format!("DELETE FROM {} WHERE created_at < ?1", quoted(&window.window)));
-        }
-        let mut removed = 0;
-        for statement in statements {
-            let mut writer = self.writer().await?;
-            let done = sqlx::query(AssertSqlSafe(statement)).bind(before_ms).execute(&mut writer.connection).await;
-            removed += done.map_err(store_error)?.rows_affected();
-        }
-        Ok(removed)
+/// Statements that remove windows, minutes, keys, alerts, dead letters and late notes from before a time, each a chunk
+/// at most. What still waits in the outbox stays.
+fn old_facts(layout: &Layout) -> Vec<String> {
+    let mut statements = Vec::new();
+    for stream in &layout.streams {
+        let name = stream.stream.replace('\'', "''");
+        statements.push(format!("DELETE FROM sw_minutes WHERE stream = '{name}' AND minute < ?1"));
+        statements.push(format!("DELETE FROM sw_keys WHERE stream = '{name}' AND last_seen < ?1"));
     }
+    for (table, kind) in [("dead_letters", "dead_letter"), ("alerts", "alert")] {
+        statements.push(format!(
+            "DELETE FROM {table} WHERE id IN (SELECT id FROM (SELECT id, created_at FROM {table} ORDER BY id \
+             LIMIT {CHUNK_ROWS}) WHERE created_at < ?1 AND id NOT IN (SELECT fact FROM sw_outbox WHERE kind = '{kind}'))"
+        ));
+    }
+    let windows = layout.windows.iter().map(|window| quoted(&window.window));
+    for table in windows.chain(["sw_late".to_owned()]) {
+        statements.push(format!(
+            "DELETE FROM {table} WHERE created_at < ?1 AND created_at <= coalesce((SELECT created_at FROM {table} \
+             ORDER BY created_at LIMIT 1 OFFSET {CHUNK_ROWS}), ?1)"
+        ));
+    }
+    statements
 }

@@ -38,7 +38,7 @@ impl SeenKeys {
         }
     }
 
-    /// The transaction has been rolled back.
+    /// The transaction was rolled back, or has just begun.
     pub fn forget(&mut self) {
         self.added.clear();
     }

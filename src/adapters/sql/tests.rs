@@ -16,12 +16,12 @@ use streamward_pipeline::{
 
 use super::{SqlStore, SqliteSettings, retention::RetentionPolicy};
 use crate::{
-    config::{Config, Sources},
+    config::Sources,
     plan::{self, Plan},
 };
 
 fn plan() -> Plan {
-    plan::compile(&Config::load(&Sources::default()).unwrap()).unwrap()
+    plan::load(&Sources::default()).unwrap().1
 }
 
 async fn open(folder: &Path) -> SqlStore {
@@ -236,14 +236,15 @@ async fn only_the_newest_transition_of_an_alert_is_its_state() {
 }
 
 #[actix::test]
-async fn a_commit_that_was_dropped_half_way_leaves_no_trace() {
+async fn a_commit_whose_caller_went_away_is_done_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let owner = assign(&store, 0).await;
     let outputs = [pending(&owner, output(0, 0, 500))];
     let dropped = tokio::time::timeout(Duration::ZERO, store.commit(&outputs)).await;
     assert!(dropped.is_err(), "the first poll does not finish a commit");
-    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed]);
+    let again = store.commit(&outputs).await.unwrap();
+    assert!(matches!(again[..], [Outcome::Committed | Outcome::AlreadyCommitted]), "{again:?}");
     assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 500);
 }
 
@@ -259,4 +260,57 @@ async fn retention_by_size_removes_the_oldest_rows_of_each_partition() {
     assert_eq!(store.retain_chunk(&tiny).await.unwrap(), 1000);
     assert_eq!(count(folder.path(), "SELECT min(\"offset\") FROM sensor_readings").await, 1000);
     assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 1000);
+}
+
+#[actix::test]
+async fn retention_takes_along_what_was_filtered_before_the_rows_it_removes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let mut output = output(0, 0, 1002);
+    output.offsets = (2..1002).collect();
+    output.rows = rows(&output.offsets);
+    (output.end, output.filtered) = (1005, vec![0..2, 1002..1005]);
+    store.commit(&[pending(&owner, output)]).await.unwrap();
+    store.retain_chunk(&RetentionPolicy { age: None, size_bytes: Some(1) }).await.unwrap();
+    assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 1002);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sw_ranges WHERE first_offset = 1002").await, 1);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sw_ranges").await, 1);
+}
+
+#[actix::test]
+async fn retention_by_age_removes_facts_in_chunks_and_keeps_what_waits_in_the_outbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let letter = |offset| DeadLetter {
+        offset,
+        log_timestamp_ms: 7,
+        class: ErrorClass::Decode,
+        reason: "not JSON".to_owned(),
+        stage: "decode".to_owned(),
+        key: None,
+        value: None,
+        headers: Vec::new(),
+    };
+    let mut output = output(0, 0, 0);
+    (output.end, output.dead) = (1_500, (0..1_500).map(letter).collect());
+    store.commit(&[pending(&owner, output)]).await.unwrap();
+    let everything = RetentionPolicy { age: Some(Duration::ZERO), size_bytes: None };
+    let begun = crate::clock::now_ms();
+    while crate::clock::now_ms() == begun {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 0);
+    loop {
+        let waiting: Vec<_> =
+            store.facts(FactKind::DeadLetter).await.unwrap().into_iter().map(|fact| fact.entry).collect();
+        if waiting.is_empty() {
+            break;
+        }
+        store.sent(&waiting).await.unwrap();
+    }
+    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 1_000);
+    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 500);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM dead_letters").await, 0);
 }

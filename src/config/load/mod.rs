@@ -31,7 +31,7 @@ use expand::Scope;
 use fault::Texts;
 pub use fault::{BUILT_IN_NAME, Fault, Faults, MAX_FAULTS};
 use node::{Entry, Kind};
-pub(super) use node::{Node, Place, join, related};
+pub(super) use node::{Node, Place, related};
 use overrides::Override;
 
 /// Largest config file, in bytes.
@@ -87,16 +87,19 @@ pub fn parse_set(argument: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A config without faults, and what is needed to point at its places later.
+/// A config, and what is needed to point at its places later.
 #[derive(Clone)]
 pub struct Loaded {
-    /// The typed config.
+    /// The typed config; where something is at fault, its default stands in.
     pub config: Config,
     /// Name of the file it was read from.
     pub origin: String,
+    /// What is at fault; none in what [`Config::load`] gives out.
+    pub faults: Vec<Fault>,
     tree: Node,
     texts: Texts,
     folder: Option<PathBuf>,
+    failed: Vec<String>,
 }
 
 impl fmt::Debug for Loaded {
@@ -109,7 +112,12 @@ impl Loaded {
     /// A fault of the value at a dotted path, for checks that need more than the config itself.
     pub fn fault_at(&self, path: &str, message: impl Into<String>) -> Fault {
         let found = self.tree.find(path);
-        self.texts.fault(found.place, path, message)
+        self.texts.fault(found.place, &found.written_at(), message)
+    }
+
+    /// Whether a fault found later follows from one that is known.
+    pub fn follows_from_known(&self, fault: &Fault) -> bool {
+        self.failed.iter().any(|known| related(known, &fault.path))
     }
 
     /// Reads the schema files that streams name.
@@ -124,6 +132,15 @@ impl Config {
     /// # Errors
     /// Every fault that was found, at most [`MAX_FAULTS`].
     pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
+        let loaded = Self::load_sound_parts(sources)?;
+        if loaded.faults.is_empty() { Ok(loaded) } else { Err(Faults(loaded.faults)) }
+    }
+
+    /// The same for checks that go on where parts are at fault: what is sound, and the faults of the rest.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn load_sound_parts(sources: &Sources) -> Result<Loaded, Faults> {
         let (texts, folder) = read(sources.file.as_deref()).map_err(|fault| Faults(vec![fault]))?;
         let mut load = Load { texts, faults: Vec::new(), failed: Vec::new() };
         let tree = load.tree(sources, folder.as_deref());
@@ -134,11 +151,9 @@ impl Config {
         for (place, path, message) in check.found {
             load.report(&place, &path, message, None);
         }
-        if !load.faults.is_empty() {
-            load.faults.truncate(MAX_FAULTS);
-            return Err(Faults(load.faults));
-        }
-        Ok(Loaded { config, origin: load.texts.file_name.clone(), tree, texts: load.texts, folder })
+        load.faults.truncate(MAX_FAULTS);
+        let Load { texts, faults, failed } = load;
+        Ok(Loaded { config, origin: texts.file_name.clone(), faults, tree: pruned, texts, folder, failed })
     }
 }
 

@@ -66,6 +66,13 @@ pub struct Found<'a, 'p> {
     pub rest: &'p str,
 }
 
+impl Found<'_, '_> {
+    /// The path as it stands in the file, where the tree no longer holds everything that was written.
+    pub fn written_at(&self) -> String {
+        if self.rest.is_empty() { self.node.path.clone() } else { join(&self.node.path, self.rest) }
+    }
+}
+
 impl Node {
     pub const fn new(kind: Kind, place: Place) -> Self {
         Self { kind, place, path: String::new(), given: None, hidden: false }

@@ -3,7 +3,7 @@
 mod flow;
 mod limits;
 
-use super::load::{Exposure, Node, Place, join, related};
+use super::load::{Exposure, Node, Place, related};
 use super::{Config, HIDDEN, ListenAddr};
 
 /// Longest name of a stream, pipeline, window or rule; PostgreSQL's limit for a table.
@@ -25,7 +25,7 @@ impl Check<'_> {
     /// Notes a fault, unless it follows from one that is known.
     fn fault(&mut self, path: &str, message: impl Into<String>) {
         let at = self.tree.find(path);
-        let written = if at.rest.is_empty() { at.node.path.clone() } else { join(&at.node.path, at.rest) };
+        let written = at.written_at();
         if !self.failed.iter().any(|known| related(known, &written)) {
             self.found.push((at.place.clone(), written, message.into()));
         }

@@ -33,9 +33,9 @@ pub const RING_BYTES: usize = 2 * 1024 * 1024;
 /// A larger frame is not shown live; it counts as dropped.
 pub const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// Most frames that a subscriber takes out of the ring at once.
-pub const BURST_FRAMES: usize = 64;
+pub const BURST_FRAMES: usize = 32;
 /// Most bytes of frames that a subscriber holds (one frame is always allowed).
-pub const BURST_BYTES: usize = 48 * 1024;
+pub const BURST_BYTES: usize = 16 * 1024;
 
 /// All channels of the process. Clones are the same hub.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{super::node::join, *};
 use crate::config::{Fsync, PipelineConfig, RecordFormat, Step, StreamConfig};
 
 #[test]

@@ -1,6 +1,6 @@
 //! A SQLite file with 20,000 sensor readings and a few of everything else.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
 use streamward_core::{
@@ -10,7 +10,8 @@ use streamward_core::{
 use tempfile::TempDir;
 
 use crate::adapters::sql::{
-    ddl,
+    Layout, SqlStore, SqliteSettings,
+    ddl::WindowTable,
     read::{ReadSettings, SqliteReads, WindowReads},
 };
 
@@ -84,21 +85,12 @@ impl Fixture {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temp folder");
         let file = folder.path().join("streamward.db");
-        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true).pragma("journal_mode", "WAL");
-        let mut writer = options.connect().await.expect("a new file");
-        let own = include_str!("../../migrations/sqlite/0001_streamward.sql");
-        writer.execute(own).await.expect("our own tables");
-        for table in [sensors(), series()] {
-            ddl::create_stream_table(&mut writer, &table).await.expect("a stream table");
-        }
         let window = window();
-        let layout = ddl::WindowTable {
-            window: Arc::clone(&window.window),
-            stream: Arc::clone(&window.stream),
-            group: window.group,
-            values: window.columns,
-        };
-        ddl::create_window_table(&mut writer, &layout).await.expect("a window table");
+        let window =
+            WindowTable { window: window.window, stream: window.stream, group: window.group, values: window.columns };
+        let layout = Layout { streams: vec![sensors(), series()], windows: vec![window], sinks: Vec::new() };
+        SqlStore::open(&file, &SqliteSettings::default(), layout).await.expect("a new file");
+        let writer = SqliteConnectOptions::new().filename(&file).connect().await.expect("the file is there");
         let mut fixture =
             Self { reads: Self::open(&file, ReadSettings::default()).await, writer, file, _folder: folder };
         for sql in [READINGS_SQL, WINDOWS_SQL, ALERTS_SQL, DEAD_LETTERS_SQL, SUMMARIES_SQL] {
