@@ -1,12 +1,15 @@
 //! The retention role: removes old rows in small chunks, at a pace that leaves the writer to the sinks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use streamward_kit::{Failure, Scope};
 
 use crate::adapters::sql::{SqlStore, retention::RetentionPolicy};
 
-/// Pause between two chunks: about as long as a chunk takes, so that commits get half of the writer at least.
+/// Shortest pause between two chunks.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs one incarnation.
@@ -19,14 +22,15 @@ pub async fn run(
     loop {
         scope.pause_point().await;
         scope.fault_point("retain").await?;
-        let in_hand = scope.in_hand("chunk");
+        let (in_hand, began) = (scope.in_hand("chunk"), Instant::now());
         let removed = store.retain_chunk(&policy).await;
         drop(in_hand);
         let wait = match removed {
             Ok(0) => check_every,
             Ok(removed) => {
                 scope.progress(removed);
-                PAUSE
+                // As long as the chunk took, so that commits get half of the writer at least.
+                began.elapsed().max(PAUSE)
             }
             Err(error) => {
                 scope.set_state_note(&error.to_string());

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -19,6 +20,8 @@ use tokio::sync::oneshot;
 use super::{AppError, listen};
 use crate::{config::Config, node::NodeFolder, plan::Plan, registry::Registry};
 
+/// How often a session looks for injected faults.
+const FAULTS_EVERY: Duration = Duration::from_secs(1);
 /// Folder of the registry inside the data folder.
 const FOLDER: &str = "registry";
 
@@ -111,9 +114,20 @@ async fn child(scope: Scope, life: Option<Life>) -> Result<(), Failure> {
             Ok(Err(panic)) => Err(Failure::new(format_args!("the session panicked: {panic}"))),
             Ok(Ok(())) | Err(_) => Ok(()),
         },
+        failure = faults(&scope) => Err(failure),
         () = scope.stopping() => {
             let _session_is_gone = cancel.send(());
             Ok(())
+        }
+    }
+}
+
+/// Ends where a drill injects an error; an injected panic ends the child here. The session goes with its child.
+async fn faults(scope: &Scope) -> Failure {
+    loop {
+        tokio::time::sleep(FAULTS_EVERY).await;
+        if let Err(failure) = scope.fault_point("session").await {
+            return failure;
         }
     }
 }

@@ -1,9 +1,6 @@
 //! The floor: how fast a bare loop inserts the same rows into the same table on this machine.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use streamward_core::{batch::RawBatch, decode::Decoder};
 
@@ -21,9 +18,10 @@ pub const ROWS: usize = 1_000;
 ///
 /// # Errors
 /// If the database cannot be written.
-pub async fn measure(folder: &Path, plan: &Plan, keys: u32, duration: Duration) -> Result<f64, String> {
+pub async fn measure(plan: &Plan, keys: u32, duration: Duration) -> Result<f64, String> {
     let stream = plan.stream("sensors").ok_or("the configuration has no stream sensors")?;
-    let store = SqlStore::open(&folder.join("floor.db"), &SqliteSettings::default(), plan.layout())
+    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
+    let store = SqlStore::open(&folder.path().join("floor.db"), &SqliteSettings::default(), plan.layout())
         .await
         .map_err(|error| error.to_string())?;
     let mut generator = LoadGenerator::new(7, keys);

@@ -16,7 +16,7 @@ use super::{
     server::BenchServer,
     websocket::{self, Seen},
 };
-use crate::{adapters::sql::audit::Audit, process};
+use crate::{adapters::sql::audit::Audit, clock::now_ms, process};
 
 /// Time before the measurement, at the same rate: connections, caches and first allocations.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -34,6 +34,8 @@ pub struct PipelineBench {
     pub duration: Duration,
     pub keys: u32,
     pub seed: u64,
+    /// Overrides of the built-in configuration.
+    pub sets: Vec<(String, String)>,
 }
 
 /// The report.
@@ -59,30 +61,31 @@ pub struct PipelineReport {
     pub load_average: f64,
 }
 
-/// Runs the measurement in `folder`.
+/// Runs the measurement in `folder`, beside what is stored there.
 ///
 /// # Errors
 /// If a part of it fails; a loss or a duplicate is a figure of the report, not an error.
 pub async fn run(folder: &Path, bench: &PipelineBench) -> Result<PipelineReport, String> {
-    let load_average = process::load_average();
+    let (load_average, since_ms) = (process::load_average(), now_ms());
     let (rows, seen) = (Latencies::default(), Seen::default());
     let watch = Arc::new(RowWatch { latencies: rows.clone(), event_time: EVENT_TIME });
-    let server = BenchServer::start(folder, &[], Some(watch)).await?;
+    let server = BenchServer::start(folder, &bench.sets, Some(watch)).await?;
+    let before = server.app.committed("sensors");
     let dashboard = websocket::watch_many(server.app.addresses().http, &seen, 1);
     let warm = send(&server, bench, WARM_UP, 0).await?;
-    server.caught_up(warm.acknowledged).await?;
+    server.caught_up(before + warm.acknowledged).await?;
     rows.reset();
     seen.reset();
     let (cpu, started) = (process::cpu_time(), Instant::now());
     let sent = send(&server, bench, bench.duration, warm.records).await?;
-    server.caught_up(warm.acknowledged + sent.acknowledged).await?;
+    server.caught_up(before + warm.acknowledged + sent.acknowledged).await?;
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), process::cpu_time() - cpu);
     let rss_peak_mb = process::peak_resident_bytes() as f64 / 1e6;
     let (plan, database) = (server.plan.clone(), server.config.storage.sqlite.file(folder));
     server.stop().await;
     dashboard.stop();
-    let floor_per_s = floor::measure(folder, &plan, bench.keys, FLOOR).await?;
-    let (stored, distinct) = recount(&database).await?;
+    let floor_per_s = floor::measure(&plan, bench.keys, FLOOR).await?;
+    let (stored, distinct) = recount(&database, since_ms).await?;
     let (all_sent, all_acknowledged) = (warm.records + sent.records, warm.acknowledged + sent.acknowledged);
     Ok(PipelineReport {
         records_sent: all_sent,
@@ -140,8 +143,8 @@ pub async fn load_in_thread(
     sent.await.map_err(|_| "the load generator panicked".to_owned())?
 }
 
-/// Rows, and rows with an id of their own.
-async fn recount(database: &Path) -> Result<(u64, u64), String> {
+/// Rows stored since then, and rows with an id of their own.
+async fn recount(database: &Path, since_ms: i64) -> Result<(u64, u64), String> {
     let mut audit = Audit::open(database).await.map_err(|error| error.to_string())?;
-    audit.count_distinct("sensor_readings", "location").await.map_err(|error| error.to_string())
+    audit.count_distinct(("sensor_readings", "location"), since_ms).await.map_err(|error| error.to_string())
 }

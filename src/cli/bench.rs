@@ -47,6 +47,12 @@ struct PipelineArgs {
     /// Seed of the load.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Measure on this data folder, beside what is stored there; without it on a temporary one.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Override one key of the built-in configuration; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = crate::config::parse_set)]
+    sets: Vec<(String, String)>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -113,9 +119,16 @@ fn bench_pipeline(args: &PipelineArgs) -> Result<ExitCode, String> {
         "max" => None,
         rate => Some(rate.parse().ok().filter(|rate| *rate > 0.0).ok_or("--rate is a number above 0, or max")?),
     };
-    let bench = PipelineBench { rate, duration: Duration::from_secs(args.seconds), keys: args.keys, seed: args.seed };
-    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
-    let report = actix::System::new().block_on(pipeline::run(folder.path(), &bench))?;
+    let bench = PipelineBench {
+        rate,
+        duration: Duration::from_secs(args.seconds),
+        keys: args.keys,
+        seed: args.seed,
+        sets: args.sets.clone(),
+    };
+    let temporary = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
+    let folder = args.data_dir.as_deref().unwrap_or(temporary.path());
+    let report = actix::System::new().block_on(pipeline::run(folder, &bench))?;
     if args.json {
         print_json(&report)?;
     } else {

@@ -56,6 +56,24 @@ async fn a_panic_in_any_actor_heals_by_itself_under_load() {
 }
 
 #[actix_rt::test]
+async fn a_panic_in_a_websocket_session_ends_that_session_alone_and_its_client_may_come_back() {
+    let server = Node::new().with_simulators().with_drills().start().await;
+    let (mut struck, mut other) = (server.http.socket("/ws/sensors").await, server.http.socket("/ws/sensors").await);
+    struck.next_record().await;
+    server.http.inject_panics("edge/sessions/sensors-1", 1).await;
+    struck.closed().await;
+    other.next_record().await;
+    wait::until("the tree has forgotten the session", async || {
+        let sessions = server.http.actor("edge/sessions").await?;
+        assert_eq!(sessions["restarts"], 0, "{sessions}");
+        is(sessions["children"].as_array().map_or(0, Vec::len), &1).map_err(|error| format!("{error}: {sessions}"))
+    })
+    .await;
+    server.http.socket("/ws/sensors").await.next_record().await;
+    other.next_record().await;
+}
+
+#[actix_rt::test]
 async fn injection_is_refused_unless_drills_are_on() {
     let server = Node::new().start().await;
     let fault = serde_json::json!({ "fault": "panic" });

@@ -86,13 +86,22 @@ impl Audit {
         Ok(rows.iter().map(|row| offset_of(row.get(0))).collect())
     }
 
-    /// Rows of a table, and distinct values of one of its columns.
+    /// Rows of a table that were stored since a time, and distinct values of one of its columns.
     ///
     /// # Errors
     /// If the database is busy or gone.
-    pub async fn count_distinct(&mut self, table: &str, column: &str) -> Result<(u64, u64), StoreError> {
-        let sql = format!("SELECT count(*), count(DISTINCT {}) FROM {}", quoted(column), quoted(table));
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.map_err(unavailable)?;
+    pub async fn count_distinct(
+        &mut self,
+        (table, column): (&str, &str),
+        since_ms: i64,
+    ) -> Result<(u64, u64), StoreError> {
+        let (table, column) = (quoted(table), quoted(column));
+        let sql = format!("SELECT count(*), count(DISTINCT {column}) FROM {table} WHERE stored_at >= ?");
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(since_ms)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(unavailable)?;
         let count = |index| u64::try_from(row.get::<i64, _>(index)).unwrap_or(0);
         Ok((count(0), count(1)))
     }

@@ -13,9 +13,9 @@ use super::{Layout, SqlStore, begin, ddl::quoted};
 use crate::clock::now_ms;
 
 /// Rows removed per transaction: few enough that a commit waits a few milliseconds at most.
-const CHUNK_ROWS: i64 = 1_000;
+const CHUNK_ROWS: i64 = 250;
 /// Pages handed back to the file system per chunk.
-const VACUUM_PAGES: u32 = 200;
+const VACUUM_PAGES: u32 = 40;
 
 /// What to keep.
 #[derive(Debug, Clone)]

@@ -257,9 +257,9 @@ async fn retention_by_size_removes_the_oldest_rows_of_each_partition() {
     let nothing = RetentionPolicy { age: Some(Duration::from_secs(3600)), size_bytes: None };
     assert_eq!(store.retain_chunk(&nothing).await.unwrap(), 0);
     let tiny = RetentionPolicy { age: None, size_bytes: Some(1) };
-    assert_eq!(store.retain_chunk(&tiny).await.unwrap(), 1000);
-    assert_eq!(count(folder.path(), "SELECT min(\"offset\") FROM sensor_readings").await, 1000);
-    assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 1000);
+    assert_eq!(store.retain_chunk(&tiny).await.unwrap(), 250);
+    assert_eq!(count(folder.path(), "SELECT min(\"offset\") FROM sensor_readings").await, 250);
+    assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 250);
 }
 
 #[actix::test]
@@ -267,14 +267,14 @@ async fn retention_takes_along_what_was_filtered_before_the_rows_it_removes() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let owner = assign(&store, 0).await;
-    let mut output = output(0, 0, 1002);
-    output.offsets = (2..1002).collect();
+    let mut output = output(0, 0, 252);
+    output.offsets = (2..252).collect();
     output.rows = rows(&output.offsets);
-    (output.end, output.filtered) = (1005, vec![0..2, 1002..1005]);
+    (output.end, output.filtered) = (255, vec![0..2, 252..255]);
     store.commit(&[pending(&owner, output)]).await.unwrap();
     store.retain_chunk(&RetentionPolicy { age: None, size_bytes: Some(1) }).await.unwrap();
-    assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 1002);
-    assert_eq!(count(folder.path(), "SELECT count(*) FROM sw_ranges WHERE first_offset = 1002").await, 1);
+    assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 252);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sw_ranges WHERE first_offset = 252").await, 1);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM sw_ranges").await, 1);
 }
 
@@ -294,7 +294,7 @@ async fn retention_by_age_removes_facts_in_chunks_and_keeps_what_waits_in_the_ou
         headers: Vec::new(),
     };
     let mut output = output(0, 0, 0);
-    (output.end, output.dead) = (1_500, (0..1_500).map(letter).collect());
+    (output.end, output.dead) = (450, (0..450).map(letter).collect());
     store.commit(&[pending(&owner, output)]).await.unwrap();
     let everything = RetentionPolicy { age: Some(Duration::ZERO), size_bytes: None };
     let begun = crate::clock::now_ms();
@@ -310,7 +310,7 @@ async fn retention_by_age_removes_facts_in_chunks_and_keeps_what_waits_in_the_ou
         }
         store.sent(&waiting).await.unwrap();
     }
-    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 1_000);
-    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 500);
+    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 250);
+    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 200);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM dead_letters").await, 0);
 }

@@ -104,6 +104,16 @@ impl Http {
 }
 
 impl Socket {
+    /// Waits until the server has ended the connection.
+    pub async fn closed(&mut self) {
+        loop {
+            match tokio::time::timeout(PATIENCE, self.0.next()).await.expect("the connection ends") {
+                None | Some(Err(_) | Ok(Frame::Close(_))) => return,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
     /// The next frame that carries a record.
     pub async fn next_record(&mut self) -> Value {
         loop {

@@ -12,7 +12,11 @@ use tempfile::TempDir;
 
 use super::{database::Database, http::Http, wait};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_streamward");
+/// The binary under test; `STREAMWARD_BINARY` names another one, such as that of the release profile.
+fn binary() -> String {
+    std::env::var("STREAMWARD_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_streamward").to_owned())
+}
+
 /// Log lines shown when a test fails.
 const LINES_SHOWN: usize = 60;
 
@@ -118,7 +122,7 @@ impl Node {
 
     /// A command of the binary on this node's folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STREAMWARD")) {
             command.env_remove(name);
         }

@@ -14,7 +14,7 @@ use super::{
 /// Most rows that one page looks at where a condition is not served by the index.
 pub(super) const SCAN_LIMIT: u32 = 5_000;
 /// Totals are counted up to here.
-pub(super) const COUNT_LIMIT: u32 = 10_000;
+pub(super) const COUNT_LIMIT: u32 = 5_000;
 
 /// A condition on one column.
 #[derive(Debug, Clone, PartialEq)]
