@@ -53,8 +53,10 @@ impl LiveOperations {
         for pipeline in &self.pipelines {
             for slot in pipeline.slots.all() {
                 let position = slot.committed();
-                let end = self.ends.get(&pipeline.topic, slot.key.partition).map_or(position, |(_, end)| end);
-                let records = (end - position).max(0);
+                // The ends are asked for now and then: what is stored already is in the log for sure.
+                let known = self.ends.get(&pipeline.topic, slot.key.partition).map_or(position, |(_, end)| end);
+                let end = known.max(position);
+                let records = end - position;
                 let behind_ms = match slot.newest_log_timestamp_ms() {
                     0 => 0,
                     newest => (now - newest).max(0),

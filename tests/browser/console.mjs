@@ -256,6 +256,11 @@ await test("a lost live feed is said", async (page) => {
   await until(page, () => document.querySelector("#pill").dataset.state === "offline");
 }, { prepare: (page) => page.routeWebSocket("**/ws/sensors", (socket) => socket.close()) });
 
+await test("the charts begin with what is stored, more than one page of it", async (page) => {
+  await until(page, () => globalThis.streamward.counts.accepted > 300);
+  assert(!(await page.evaluate(() => globalThis.streamward.counts.frames)), "there is no feed that could have brought them");
+}, { prepare: (page) => page.routeWebSocket("**/ws/sensors", (socket) => socket.close()) });
+
 await test("a refused request asks for an access token and uses it", async (page) => {
   await page.locator(".banner input").fill("secret-token");
   await page.locator(".banner button").click();

@@ -1,5 +1,6 @@
 // Start here: the page's frame. It routes by the address's hash, keeps the live feed and the navigation's counts,
 // and mounts one view at a time. A view is `{title, mount(slot, context) → unmount}`.
+import { get } from "./api.js";
 import { showBanner } from "./banner.js";
 import { h, icon, setText } from "./dom.js";
 import { whole, zone } from "./format.js";
@@ -16,6 +17,8 @@ import * as supervision from "./views/supervision.js";
 
 const VIEWS = { overview, sensors, alerts, "dead-letters": deadLetters, supervision };
 const REDRAW_MS = 1000;
+/** Pages of 500 stored readings with which the charts begin. */
+const MAX_SEED_PAGES = 20;
 const byId = (id) => document.getElementById(id);
 
 const readings = new Readings();
@@ -148,7 +151,22 @@ function seed() {
     for (const reading of [...(data.readings ?? [])].reverse()) readings.add(reading);
     queueMicrotask(() => stop());
     redraw();
+    backfill(data.next);
   });
+}
+
+/** Older readings, page by page, until the charts are full. What fails here is missing in the charts and nowhere else. */
+async function backfill(cursor) {
+  try {
+    for (let page = 0; cursor && page < MAX_SEED_PAGES; page += 1) {
+      const { records, next } = await get(`/api/v1/streams/sensors/latest?limit=500&cursor=${encodeURIComponent(cursor)}`);
+      const drawn = records.reverse().filter((reading) => readings.add(reading)).length;
+      redraw();
+      cursor = drawn === records.length ? next : null;
+    }
+  } catch (error) {
+    console.warn("older readings are not drawn", error);
+  }
 }
 
 function start() {
