@@ -7,7 +7,10 @@ use std::{
 
 use streamward_kit::{Failure, Scope};
 
-use crate::adapters::sql::{SqlStore, retention::RetentionPolicy};
+use crate::adapters::sql::{
+    SqlStore,
+    retention::{Retained, RetentionPolicy},
+};
 
 /// Shortest pause between two chunks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -23,12 +26,12 @@ pub async fn run(
         scope.pause_point().await;
         scope.fault_point("retain").await?;
         let (in_hand, began) = (scope.in_hand("chunk"), Instant::now());
-        let removed = store.retain_chunk(&policy).await;
+        let done = store.retain_chunk(&policy).await;
         drop(in_hand);
-        let wait = match removed {
-            Ok(0) => check_every,
-            Ok(removed) => {
-                scope.progress(removed);
+        let wait = match done {
+            Ok(done) if done == Retained::default() => check_every,
+            Ok(done) => {
+                scope.progress(done.rows);
                 // As long as the chunk took, so that commits get half of the writer at least.
                 began.elapsed().max(PAUSE)
             }

@@ -24,6 +24,15 @@ pub struct RetentionPolicy {
     pub size_bytes: Option<u64>,
 }
 
+/// What one step of retention did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retained {
+    /// Rows that went.
+    pub rows: u64,
+    /// Pages that the file is shorter.
+    pub pages: u64,
+}
+
 /// One partition's rows.
 #[derive(Debug, Clone)]
 struct Shelf {
@@ -44,13 +53,14 @@ impl SqlStore {
         self.write(|_, writer| Ok(used_bytes(&writer.connection)?)).await
     }
 
-    /// Removes one chunk of rows that the policy no longer keeps; returns how many rows went.
+    /// Removes one chunk of rows that the policy no longer keeps or, where there are none, hands some free pages back
+    /// to the file system: beside the load one of them is work enough.
     ///
-    /// Callers repeat it, with a pause between, until it returns 0.
+    /// Callers repeat it, with a pause between, until it finds nothing to do.
     ///
     /// # Errors
     /// If the database is busy or gone.
-    pub async fn retain_chunk(&self, policy: &RetentionPolicy) -> Result<u64, StoreError> {
+    pub async fn retain_chunk(&self, policy: &RetentionPolicy) -> Result<Retained, StoreError> {
         let over_size = match policy.size_bytes {
             Some(limit) => self.used_bytes().await? > limit,
             None => false,
@@ -60,10 +70,10 @@ impl SqlStore {
             None => i64::MIN,
         };
         let shelves = self.write(|shared, writer| Ok(shelves(&writer.connection, &shared.layout)?)).await?;
-        let mut removed = 0;
+        let mut rows = 0;
         for shelf in shelves {
             let limit_ms = if over_size { i64::MAX } else { before_ms };
-            removed += self
+            rows += self
                 .write(move |shared, writer| {
                     let transaction = begin(&mut writer.connection)?;
                     let table = quoted(&shared.layout.streams[shelf.stream].table);
@@ -74,19 +84,31 @@ impl SqlStore {
                 .await?;
         }
         for statement in old_facts(self.layout()) {
-            removed += self
+            rows += self
                 .write(move |_, writer| {
                     let removed = writer.connection.prepare_cached(&statement)?.execute([before_ms])?;
                     Ok(removed as u64)
                 })
                 .await?;
         }
-        if removed > 0 {
-            let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
-            self.write(move |_, writer| Ok(writer.connection.execute_batch(&vacuum)?)).await?;
-        }
-        Ok(removed)
+        let pages = match rows {
+            0 => self.write(|_, writer| Ok(vacuum(&writer.connection)?)).await?,
+            _ => 0,
+        };
+        Ok(Retained { rows, pages })
     }
+}
+
+/// Hands some free pages back to the file system; returns how many.
+fn vacuum(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    let free = |connection: &Connection| connection.query_row("PRAGMA freelist_count", [], |row| row.get::<_, i64>(0));
+    let before = free(connection)?;
+    // The statement goes one page further with each row that it returns.
+    let mut statement = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+    let mut pages = statement.query([])?;
+    while pages.next()?.is_some() {}
+    drop(pages);
+    Ok(u64::try_from(before - free(connection)?).unwrap_or(0))
 }
 
 fn used_bytes(connection: &Connection) -> Result<u64, rusqlite::Error> {

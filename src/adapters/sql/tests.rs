@@ -14,7 +14,10 @@ use streamward_pipeline::{
     store::{Assignment, LogIdentity, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError},
 };
 
-use super::{SqlStore, SqliteSettings, retention::RetentionPolicy};
+use super::{
+    SqlStore, SqliteSettings,
+    retention::{Retained, RetentionPolicy},
+};
 use crate::{
     config::Sources,
     plan::{self, Plan},
@@ -255,9 +258,9 @@ async fn retention_by_size_removes_the_oldest_rows_of_each_partition() {
     let owner = assign(&store, 0).await;
     store.commit(&[pending(&owner, output(0, 0, 1500))]).await.unwrap();
     let nothing = RetentionPolicy { age: Some(Duration::from_secs(3600)), size_bytes: None };
-    assert_eq!(store.retain_chunk(&nothing).await.unwrap(), 0);
+    assert_eq!(store.retain_chunk(&nothing).await.unwrap().rows, 0);
     let tiny = RetentionPolicy { age: None, size_bytes: Some(1) };
-    assert_eq!(store.retain_chunk(&tiny).await.unwrap(), 250);
+    assert_eq!(store.retain_chunk(&tiny).await.unwrap().rows, 250);
     assert_eq!(count(folder.path(), "SELECT min(\"offset\") FROM sensor_readings").await, 250);
     assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 250);
 }
@@ -301,7 +304,7 @@ async fn retention_by_age_removes_facts_in_chunks_and_keeps_what_waits_in_the_ou
     while crate::clock::now_ms() == begun {
         tokio::task::yield_now().await;
     }
-    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 0);
+    assert_eq!(store.retain_chunk(&everything).await.unwrap().rows, 0);
     loop {
         let waiting: Vec<_> =
             store.facts(FactKind::DeadLetter).await.unwrap().into_iter().map(|fact| fact.entry).collect();
@@ -310,7 +313,21 @@ async fn retention_by_age_removes_facts_in_chunks_and_keeps_what_waits_in_the_ou
         }
         store.sent(&waiting).await.unwrap();
     }
-    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 250);
-    assert_eq!(store.retain_chunk(&everything).await.unwrap(), 200);
+    assert_eq!(store.retain_chunk(&everything).await.unwrap().rows, 250);
+    assert_eq!(store.retain_chunk(&everything).await.unwrap().rows, 200);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM dead_letters").await, 0);
+}
+
+#[actix::test]
+async fn retention_hands_free_pages_back_to_the_file_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    store.commit(&[pending(&owner, output(0, 0, 4_000))]).await.unwrap();
+    let pages = async || count(folder.path(), "PRAGMA page_count").await;
+    let before = pages().await;
+    while store.retain_chunk(&RetentionPolicy { age: None, size_bytes: Some(1) }).await.unwrap() != Retained::default()
+    {
+    }
+    assert!(pages().await < before / 2, "{before} pages became {}", pages().await);
 }
