@@ -112,13 +112,13 @@ fn vacuum(connection: &Connection) -> Result<u64, rusqlite::Error> {
 }
 
 fn used_bytes(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let pages = connection.query_row(
+    let bytes = connection.query_row(
         "SELECT ((SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count())) \
          * (SELECT page_size FROM pragma_page_size())",
         [],
         |row| row.get::<_, i64>(0),
     )?;
-    Ok(u64::try_from(pages).unwrap_or(0))
+    Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
 fn shelves(connection: &Connection, layout: &Layout) -> Result<Vec<Shelf>, rusqlite::Error> {

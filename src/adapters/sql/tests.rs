@@ -86,6 +86,19 @@ fn output(partition: i32, start: i64, end: i64) -> Output {
     }
 }
 
+fn letter(offset: i64) -> DeadLetter {
+    DeadLetter {
+        offset,
+        log_timestamp_ms: 7,
+        class: ErrorClass::Decode,
+        reason: "not JSON".to_owned(),
+        stage: "decode".to_owned(),
+        key: Some(vec![0, 255]),
+        value: Some(b"{".to_vec()),
+        headers: vec![(b"trace".to_vec(), None)],
+    }
+}
+
 fn pending(assignment: &Assignment, output: Output) -> Arc<Pending> {
     let key = key(output.partition);
     Arc::new(Pending { key, epoch: assignment.epoch, log: assignment.log, output })
@@ -190,16 +203,6 @@ async fn facts_wait_in_the_outbox_in_commit_order_until_they_are_sent() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let owner = assign(&store, 0).await;
-    let letter = |offset| DeadLetter {
-        offset,
-        log_timestamp_ms: 7,
-        class: ErrorClass::Decode,
-        reason: "not JSON".to_owned(),
-        stage: "decode".to_owned(),
-        key: Some(vec![0, 255]),
-        value: Some(b"{".to_vec()),
-        headers: vec![(b"trace".to_vec(), None)],
-    };
     let mut first = output(0, 0, 0);
     (first.end, first.dead) = (2, vec![letter(0), letter(1)]);
     let mut second = output(0, 2, 2);
@@ -286,16 +289,6 @@ async fn retention_by_age_removes_facts_in_chunks_and_keeps_what_waits_in_the_ou
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let owner = assign(&store, 0).await;
-    let letter = |offset| DeadLetter {
-        offset,
-        log_timestamp_ms: 7,
-        class: ErrorClass::Decode,
-        reason: "not JSON".to_owned(),
-        stage: "decode".to_owned(),
-        key: None,
-        value: None,
-        headers: Vec::new(),
-    };
     let mut output = output(0, 0, 0);
     (output.end, output.dead) = (450, (0..450).map(letter).collect());
     store.commit(&[pending(&owner, output)]).await.unwrap();
