@@ -87,7 +87,6 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     settings.max_connections = usize::try_from(embedded.max_connections).unwrap_or(usize::MAX);
     settings.default_retention_ms = embedded.retention.age.map(|age| i64::try_from(age.as_millis()).unwrap_or(-1));
     settings.default_retention_bytes = embedded.retention.size.map(|size| i64::try_from(size.get()).unwrap_or(-1));
-    settings.default_log_append_time = true;
     let broker = Broker::open(settings).map_err(|error| AppError::open("the broker", error))?;
     Ok(Some(Arc::new(Embedded { broker, listener, address })))
 }

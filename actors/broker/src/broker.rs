@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::config::BrokerConfig;
 use crate::error::{Code, KResult, OpenError, TopicError};
 use crate::group::Groups;
-use crate::log::BootId;
+use crate::log::{BootId, Compacted, compact};
 use crate::meta::{Change, Durability, MetaStore};
 use crate::topic::Topics;
 use crate::txn::Txns;
@@ -206,6 +206,25 @@ impl Inner {
         self.expire_txns(now_ms);
         if let Err(error) = self.meta.lock().compact_if_due() {
             tracing::warn!(%error, "metadata cannot be rewritten");
+        }
+    }
+
+    /// Compacts the logs of topics that ask for it, until `stop` says so; blocks.
+    pub fn compact(&self, now_ms: i64, stop: &AtomicBool) {
+        for topic in self.topics.all() {
+            let Some(rules) = topic.settings().compaction else { continue };
+            for (index, partition) in topic.partitions().iter().enumerate() {
+                match compact(&partition.log, &rules, now_ms, stop) {
+                    Ok(None) => {}
+                    Ok(Some(Compacted { bytes_before, bytes_after })) => {
+                        tracing::debug!(topic = topic.name, index, bytes_before, bytes_after, "compacted");
+                    }
+                    Err(error) => {
+                        let topic = &topic.name;
+                        tracing::error!(topic, index, %error, "cannot be compacted; not tried again before a restart");
+                    }
+                }
+            }
         }
     }
 

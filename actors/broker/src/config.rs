@@ -40,8 +40,6 @@ pub struct BrokerConfig {
     pub default_retention_ms: Option<i64>,
     /// Size per partition above which the oldest segments of topics without `retention.bytes` go.
     pub default_retention_bytes: Option<i64>,
-    /// Whether topics without `message.timestamp.type` stamp records with the time of append.
-    pub default_log_append_time: bool,
 }
 
 impl BrokerConfig {
@@ -58,7 +56,6 @@ impl BrokerConfig {
             max_connections: 1_024,
             default_retention_ms: Some(7 * 24 * 3_600 * 1_000),
             default_retention_bytes: None,
-            default_log_append_time: false,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -15,6 +17,8 @@ use crate::{Fsync, connection};
 const TICK: Duration = Duration::from_millis(50);
 /// How often files are synced that `fsync` leaves alone, retention runs and the metadata shrinks.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause between two looks for logs to compact.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, for example at the limit of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -24,6 +28,7 @@ pub(crate) async fn serve(broker: &Broker, listener: TcpListener, stop: impl Fut
     let mut upkeep = JoinSet::new();
     upkeep.spawn(ticks(broker.clone()));
     upkeep.spawn(upkeeps(broker.clone()));
+    upkeep.spawn(compactions(broker.clone()));
     tokio::pin!(stop);
     loop {
         tokio::select! {
@@ -89,5 +94,29 @@ async fn upkeeps(broker: Broker) {
         if let Err(error) = work.await {
             tracing::error!(%error, "upkeep failed");
         }
+    }
+}
+
+/// Compaction may take long, so it waits for nothing else and nothing waits for it.
+async fn compactions(broker: Broker) {
+    let stop = StopOnDrop(Arc::default());
+    let mut interval = tokio::time::interval(COMPACTION_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let (broker, stop) = (broker.clone(), stop.0.clone());
+        let work = tokio::task::spawn_blocking(move || broker.inner().compact(crate::now_ms(), &stop));
+        if let Err(error) = work.await {
+            tracing::error!(%error, "compaction failed");
+        }
+    }
+}
+
+/// Tells work on another thread that its owner is gone.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@
 //! transaction is known by its first offset. State is rebuilt from the log and its snapshots, it is
 //! never the only copy. Rules: KIP-98 and Kafka's `ProducerAppendInfo`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,8 @@ struct Producer {
     recent: VecDeque<Remembered>,
     last_used_ms: i64,
     open_since_offset: Option<i64>,
+    #[serde(default)]
+    last_marker_offset: Option<i64>,
 }
 
 /// A transaction whose records a reader of committed data must skip.
@@ -120,6 +122,7 @@ impl Producers {
             producer.recent.clear();
         }
         producer.last_used_ms = producer.last_used_ms.max(now_ms);
+        producer.last_marker_offset = Some(header.base_offset);
         let first_offset = producer.open_since_offset.take()?;
         match kind {
             Marker::Commit => None,
@@ -127,6 +130,12 @@ impl Producers {
                 Some(AbortedTxn { producer_id: header.producer_id, first_offset, last_offset: header.base_offset })
             }
         }
+    }
+
+    /// Offsets of the batches that tell each producer's last sequence and epoch.
+    pub fn newest_batches(&self) -> HashSet<i64> {
+        let newest = |p: &Producer| [p.recent.back().map(|r| r.base_offset), p.last_marker_offset];
+        self.by_id.values().flat_map(newest).flatten().collect()
     }
 
     /// Whether a producer has an open transaction here.
