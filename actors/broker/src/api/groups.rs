@@ -15,18 +15,23 @@ use crate::wire::text;
 
 /// State of a group that does not exist.
 const DEAD: &str = "Dead";
+/// Protocol of all groups (KIP-848 calls it so).
+const TYPE: &str = "classic";
 /// Set where authorised operations are not told (KIP-430).
 const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 
 /// All groups, or those in some states.
 pub(super) fn list(call: &Call<'_>, request: &ListGroupsRequest) -> ListGroupsResponse {
-    let states = &request.states_filter;
-    let is_wanted = |g: &GroupView| states.is_empty() || states.iter().any(|s| s.eq_ignore_ascii_case(g.state));
+    let (states, types) = (&request.states_filter, &request.types_filter);
+    let has_type = types.is_empty() || types.iter().any(|t| t.eq_ignore_ascii_case(TYPE));
+    let has_state = |g: &GroupView| states.is_empty() || states.iter().any(|s| s.eq_ignore_ascii_case(g.state));
+    let is_wanted = |g: &GroupView| has_type && has_state(g);
     let listed = |g: GroupView| {
         ListedGroup::default()
             .with_group_id(GroupId(text(g.id)))
             .with_protocol_type(text(g.protocol_type))
             .with_group_state(text(g.state))
+            .with_group_type(text(TYPE))
     };
     let groups = call.inner().groups.views();
     let groups = groups.into_iter().filter(is_wanted).map(listed).collect();

@@ -7,6 +7,7 @@ mod cluster;
 mod configs;
 mod fetch;
 mod groups;
+mod inspect;
 mod list_offsets;
 mod members;
 mod metadata;
@@ -55,23 +56,28 @@ const APIS: &[Api] = &[
     api(ApiKey::LeaveGroup, 0, 5),
     api(ApiKey::SyncGroup, 0, 5),
     api(ApiKey::DescribeGroups, 0, 5),
-    api(ApiKey::ListGroups, 0, 4),
+    api(ApiKey::ListGroups, 0, 5),
     api(ApiKey::ApiVersions, 0, 3),
     api(ApiKey::CreateTopics, 2, 7),
     api(ApiKey::DeleteTopics, 1, 6),
     api(ApiKey::DeleteRecords, 0, 2),
     api(ApiKey::InitProducerId, 0, 4),
+    api(ApiKey::OffsetForLeaderEpoch, 2, 4),
     api(ApiKey::AddPartitionsToTxn, 0, 3),
     api(ApiKey::AddOffsetsToTxn, 0, 3),
     api(ApiKey::EndTxn, 0, 3),
     api(ApiKey::TxnOffsetCommit, 0, 3),
     api(ApiKey::DescribeConfigs, 1, 4),
     api(ApiKey::AlterConfigs, 0, 2),
+    api(ApiKey::DescribeLogDirs, 1, 4),
     api(ApiKey::CreatePartitions, 0, 3),
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::IncrementalAlterConfigs, 0, 1),
     api(ApiKey::OffsetDelete, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
+    api(ApiKey::DescribeProducers, 0, 0),
+    api(ApiKey::DescribeTransactions, 0, 0),
+    api(ApiKey::ListTransactions, 0, 1),
 ];
 
 /// Whether a change is made or only checked.
@@ -192,6 +198,11 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
         ApiKey::AlterConfigs => later!(frame, call, configs::alter),
         ApiKey::IncrementalAlterConfigs => later!(frame, call, configs::alter_incrementally),
         ApiKey::DescribeCluster => now!(frame, call, cluster::describe),
+        ApiKey::DescribeProducers => now!(frame, call, inspect::describe_producers),
+        ApiKey::DescribeTransactions => now!(frame, call, inspect::describe_transactions),
+        ApiKey::ListTransactions => now!(frame, call, inspect::list_transactions),
+        ApiKey::DescribeLogDirs => now!(frame, call, inspect::describe_log_dirs),
+        ApiKey::OffsetForLeaderEpoch => now!(frame, call, inspect::offset_for_leader_epoch),
         other => Err(Malformed::new(format!("{other:?} is not served"))),
     }
 }

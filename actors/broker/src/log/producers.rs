@@ -35,6 +35,18 @@ struct Producer {
     last_marker_offset: Option<i64>,
 }
 
+/// A producer as administrators see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ActiveProducer {
+    pub id: i64,
+    pub epoch: i16,
+    pub last_sequence: Option<i32>,
+    pub last_used_ms: i64,
+    pub open_since_offset: Option<i64>,
+    /// Whether a transaction of it has ended here.
+    pub has_marker: bool,
+}
+
 /// A transaction whose records a reader of committed data must skip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AbortedTxn {
@@ -130,6 +142,19 @@ impl Producers {
                 Some(AbortedTxn { producer_id: header.producer_id, first_offset, last_offset: header.base_offset })
             }
         }
+    }
+
+    /// All producers that are remembered.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let view = |(&id, p): (&i64, &Producer)| ActiveProducer {
+            id,
+            epoch: p.epoch,
+            last_sequence: p.recent.back().map(|r| r.last_sequence),
+            last_used_ms: p.last_used_ms,
+            open_since_offset: p.open_since_offset,
+            has_marker: p.last_marker_offset.is_some(),
+        };
+        self.by_id.iter().map(view).collect()
     }
 
     /// Offsets of the batches that tell each producer's last sequence and epoch.

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod admin;
+mod compaction;
 mod groups;
+mod inspect;
+mod raw;
 mod records;
 mod recovery;
 mod support;

@@ -1,56 +1,14 @@
 //! Bytes that no client sends: duplicates of idempotent batches, broken and oversized requests.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    ApiKey, FetchRequest, JoinGroupRequest, ProduceRequest, ProduceResponse, RequestHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::messages::{ApiKey, FetchRequest, JoinGroupRequest, ProduceRequest, ProduceResponse, TopicName};
+use kafka_protocol::protocol::{Decodable, StrBytes};
 
-use crate::support::{PATIENCE, Server, next};
-
-struct Raw(TcpStream);
-
-impl Raw {
-    fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(&server.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(stream)
-    }
-
-    fn send<T: Encodable>(&mut self, key: ApiKey, version: i16, request: &T) {
-        let mut bytes = BytesMut::new();
-        bytes.put_i32(0);
-        RequestHeader::default()
-            .with_request_api_key(key as i16)
-            .with_request_api_version(version)
-            .with_correlation_id(1)
-            .encode(&mut bytes, key.request_header_version(version))
-            .unwrap();
-        request.encode(&mut bytes, version).unwrap();
-        let length = i32::try_from(bytes.len() - 4).unwrap();
-        bytes[..4].copy_from_slice(&length.to_be_bytes());
-        self.0.write_all(&bytes).unwrap();
-    }
-
-    /// The body of a response whose header has only a correlation id.
-    fn receive(&mut self) -> Bytes {
-        let mut length = [0; 4];
-        self.0.read_exact(&mut length).unwrap();
-        let mut bytes = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
-        self.0.read_exact(&mut bytes).unwrap();
-        let mut bytes = Bytes::from(bytes);
-        bytes.advance(4);
-        bytes
-    }
-
-    fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0; 1]), Ok(0) | Err(_))
-    }
-}
+use crate::raw::Raw;
+use crate::support::{Server, next};
 
 /// An uncompressed batch of one record from an idempotent producer.
 fn batch(epoch: i16, sequence: i32) -> Bytes {
