@@ -67,6 +67,9 @@ pub(crate) struct TxnOffset {
 pub(crate) struct TxnMeta {
     pub producer_id: i64,
     pub epoch: i16,
+    /// Epoch that the present producer had before it asked for this one; -1 if it is another producer.
+    #[serde(default = "no_epoch")]
+    pub last_epoch: i16,
     pub timeout_ms: i32,
     pub status: TxnStatus,
     pub begun_ms: i64,
@@ -74,6 +77,10 @@ pub(crate) struct TxnMeta {
     pub partitions: BTreeSet<(String, i32)>,
     pub groups: BTreeSet<String>,
     pub offsets: Vec<TxnOffset>,
+}
+
+fn no_epoch() -> i16 {
+    -1
 }
 
 /// Everything that survives a restart, except records.

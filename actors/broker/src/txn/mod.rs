@@ -27,6 +27,9 @@ const MAX_TIMEOUT_MS: i32 = 900_000;
 /// Transactional ids that nobody used for this long are forgotten.
 const ID_EXPIRY_MS: i64 = 7 * 24 * 3_600 * 1_000;
 
+/// Epoch of nobody.
+const NO_EPOCH: i16 = -1;
+
 /// A transactional producer's id and epoch.
 pub(crate) type ProducerEpoch = (i64, i16);
 
@@ -52,6 +55,7 @@ impl TxnMeta {
         Self {
             producer_id,
             epoch: 0,
+            last_epoch: NO_EPOCH,
             timeout_ms,
             status: TxnStatus::Empty,
             begun_ms: 0,
