@@ -160,9 +160,9 @@ fn sessions(page: &Page, live: &LiveHub) -> Option<()> {
 
 fn process(page: &Page) -> Option<()> {
     let memory = page.add(IntGauge::with_opts(Page::opts("streamward_process_resident_memory_bytes")))?;
-    memory.set(to_i64(crate::process::resident_bytes()));
+    memory.set(to_i64(crate::process::Process::this().resident_bytes()));
     let cpu = page.add(prometheus::Counter::with_opts(Page::opts("streamward_process_cpu_seconds_total")))?;
-    cpu.inc_by(crate::process::cpu_time().as_secs_f64());
+    cpu.inc_by(crate::process::Process::this().cpu_time().as_secs_f64());
     Some(())
 }
 

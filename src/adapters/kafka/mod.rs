@@ -1,9 +1,10 @@
 //! Kafka through librdkafka: the only importer of rdkafka.
 //!
-//! [`source`] consumes for a pipeline, [`producer`] writes, [`admin`] makes topics and reads log bounds. All of them
-//! speak to the embedded broker and to Apache Kafka alike.
+//! [`source`] consumes for a pipeline, [`producer`] writes, [`admin`] makes topics and reads log bounds, [`measure`] is for
+//! benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
 
 pub mod admin;
+pub mod measure;
 pub mod producer;
 pub mod source;
 
@@ -52,6 +53,8 @@ impl ClientContext for QuietContext {
         tracing::debug!(%error, reason, "kafka client");
     }
 }
+
+impl rdkafka::consumer::ConsumerContext for QuietContext {}
 
 fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {

@@ -1,9 +1,11 @@
-//! DescribeCluster and FindCoordinator: there is one node, and it coordinates everything.
+//! DescribeCluster, FindCoordinator and ListPartitionReassignments: there is one node, it coordinates
+//! everything, and no partition ever moves.
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{
     DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -40,4 +42,12 @@ pub(super) fn describe(call: &Call<'_>, _request: &DescribeClusterRequest) -> De
         .with_controller_id(NODE)
         .with_brokers(vec![node])
         .with_cluster_authorized_operations(OPERATIONS_NOT_TOLD)
+}
+
+/// Partitions that move between nodes.
+pub(super) fn list_reassignments(
+    _call: &Call<'_>,
+    _request: &ListPartitionReassignmentsRequest,
+) -> ListPartitionReassignmentsResponse {
+    ListPartitionReassignmentsResponse::default()
 }

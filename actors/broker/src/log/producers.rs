@@ -163,6 +163,11 @@ impl Producers {
         self.by_id.values().flat_map(newest).flatten().collect()
     }
 
+    /// The newest epoch of a producer.
+    pub fn epoch(&self, producer_id: i64) -> Option<i16> {
+        self.by_id.get(&producer_id).map(|p| p.epoch)
+    }
+
     /// Whether a producer has an open transaction here.
     pub fn is_open(&self, producer_id: i64) -> bool {
         self.by_id.get(&producer_id).is_some_and(|p| p.open_since_offset.is_some())

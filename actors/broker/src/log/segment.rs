@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::batch::{BatchHeader, CRC_START, HEADER_BYTES};
 use super::files;
@@ -182,8 +184,16 @@ impl Segment {
     fn chunk(&self, position: u64, wanted: u64) -> io::Result<Bytes> {
         let length = wanted.min(self.size.saturating_sub(position));
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let mut buffer = vec![0; length];
-        self.file.read_exact_at(&mut buffer, position)?;
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let at = position + buffer.len() as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut buffer), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        buffer.truncate(length);
         Ok(Bytes::from(buffer))
     }
 }

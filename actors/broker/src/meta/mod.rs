@@ -26,6 +26,13 @@ pub(crate) struct CommittedOffset {
     pub offset: i64,
     pub metadata: String,
     pub committed_ms: i64,
+    /// Epoch of the leader that the offset was read from; -1 where the client gave none.
+    #[serde(default = "no_leader_epoch")]
+    pub leader_epoch: i32,
+}
+
+fn no_leader_epoch() -> i32 {
+    -1
 }
 
 /// A topic as created.
@@ -267,7 +274,7 @@ mod tests {
     use super::*;
 
     fn offset(offset: i64) -> CommittedOffset {
-        CommittedOffset { offset, metadata: String::new(), committed_ms: 5 }
+        CommittedOffset { offset, metadata: String::new(), committed_ms: 5, leader_epoch: 0 }
     }
 
     fn topic(name: &str) -> Change {

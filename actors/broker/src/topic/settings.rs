@@ -92,6 +92,11 @@ pub(crate) fn key(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| k.name == name)
 }
 
+/// What a topic that does not name the key gets.
+pub(crate) fn default_of(name: &str, config: &BrokerConfig) -> String {
+    key(name).map_or_else(String::new, |k| k.effective_default(config))
+}
+
 impl Key {
     fn check(&self, value: &str) -> Result<(), String> {
         match self.kind {
@@ -166,7 +171,7 @@ impl TopicSettings {
     pub fn new(configs: &BTreeMap<String, String>, config: &BrokerConfig) -> Self {
         let text = |name: &str| match configs.get(name) {
             Some(value) => value.clone(),
-            None => key(name).map_or_else(String::new, |k| k.effective_default(config)),
+            None => default_of(name, config),
         };
         let number = |name: &str| text(name).parse::<i64>().unwrap_or(-1);
         let limit = |name: &str| Some(number(name)).filter(|v| *v >= 0);
