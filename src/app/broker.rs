@@ -72,10 +72,6 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     let listener = listen("Kafka", embedded.listen.get())?;
     let address = listener.local_addr().map_err(|error| AppError::open("the broker", error))?;
     let mut settings = BrokerConfig::new(folder.join(FOLDER));
-    settings.advertised_host = match address.ip() {
-        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
-        ip => ip.to_string(),
-    };
     settings.fsync = match embedded.fsync {
         config::Fsync::Interval => Fsync::Interval(embedded.fsync_interval.into()),
         config::Fsync::EveryBatch => Fsync::EveryBatch,

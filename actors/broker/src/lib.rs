@@ -10,13 +10,15 @@
 //! - `group/`: consumer groups as a state machine without clock or sockets;
 //! - `txn/`: transactions over partitions and committed offsets;
 //! - `meta/`: what must survive a restart beside records;
+//! - `auth/`: who a client is: SASL;
 //! - `api/`: one function per request of the protocol, and the table of what is supported;
-//! - `connection.rs`, `wire.rs`: frames, bounds, decoding.
+//! - `serve.rs`, `connection.rs`, `wire.rs`: listeners, frames, bounds, decoding.
 //!
 //! Invariants: an acknowledged record survives the end of the process; an offset is never given
 //! twice; what a client sends can end its own connection, nothing else.
 
 mod api;
+mod auth;
 mod broker;
 mod config;
 mod connection;
@@ -30,8 +32,9 @@ mod txn;
 mod wire;
 
 pub use broker::{Broker, BrokerStats};
-pub use config::{BrokerConfig, Fsync};
+pub use config::{AuthConfig, BrokerConfig, Fsync, Mechanism, User};
 pub use error::{OpenError, TopicError};
+pub use serve::Internal;
 
 /// Partitions that one topic may have.
 pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;

@@ -2,14 +2,16 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::auth::Authenticator;
 use crate::broker::Broker;
-use crate::{Fsync, connection};
+use crate::{Fsync, User, connection};
 
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -18,24 +20,58 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, for example at the limit of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A socket for clients of the embedder's own process: they come over loopback, prove that they are
+/// one user by PLAIN, and are told the address of this socket as the broker's.
+#[derive(Debug)]
+pub struct Internal {
+    /// The socket, bound to a loopback address.
+    pub socket: TcpListener,
+    /// The only user.
+    pub user: User,
+}
+
+/// What is asked of the clients of a listener, and what they are told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Access {
+    pub auth: Option<Arc<Authenticator>>,
+    /// Host of the broker, where it is not the address that the client came by.
+    pub host: Option<String>,
+}
+
 /// Serves until `stop` completes; every task that it starts ends with it.
-pub(crate) async fn serve(broker: &Broker, listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
+pub(crate) async fn serve(
+    broker: &Broker,
+    public: TcpListener,
+    internal: Option<Internal>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut work = JoinSet::new();
+    work.spawn(ticks(broker.clone()));
+    work.spawn(upkeeps(broker.clone()));
+    work.spawn(accept(broker.clone(), public, broker.inner().access.clone()));
+    if let Some(Internal { socket, user }) = internal {
+        let auth = Authenticator::of_one(&user).map_err(io::Error::other)?;
+        work.spawn(accept(broker.clone(), socket, Access { auth: Some(Arc::new(auth)), host: None }));
+    }
+    tokio::select! {
+        () = stop => Ok(()),
+        Some(ended) = work.join_next() => Err(io::Error::other(format!("a task of the broker ended: {ended:?}"))),
+    }
+}
+
+/// Accepts connections of one listener and serves them.
+async fn accept(broker: Broker, listener: TcpListener, access: Access) {
     let mut connections = JoinSet::new();
-    let mut upkeep = JoinSet::new();
-    upkeep.spawn(ticks(broker.clone()));
-    upkeep.spawn(upkeeps(broker.clone()));
-    tokio::pin!(stop);
     loop {
         tokio::select! {
-            () = &mut stop => return Ok(()),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     if connections.len() < broker.inner().config.max_connections {
                         let held = broker.inner().counters.connection();
-                        let broker = broker.clone();
+                        let (broker, access) = (broker.clone(), access.clone());
                         connections.spawn(async move {
                             let _held = held;
-                            connection::run(broker, stream, peer).await;
+                            connection::run(broker, access, stream, peer).await;
                         });
                     }
                 }
@@ -48,9 +84,6 @@ pub(crate) async fn serve(broker: &Broker, listener: TcpListener, stop: impl Fut
                 if let Err(error) = ended {
                     tracing::error!(%error, "connection task failed");
                 }
-            }
-            Some(ended) = upkeep.join_next() => {
-                return Err(io::Error::other(format!("upkeep ended: {ended:?}")));
             }
         }
     }

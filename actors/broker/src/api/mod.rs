@@ -14,6 +14,7 @@ mod offsets;
 mod produce;
 mod producers;
 mod records;
+mod sasl;
 mod topics;
 mod txns;
 
@@ -25,6 +26,7 @@ use kafka_protocol::messages::{
 use crate::broker::{Broker, Inner};
 use crate::error::Code;
 use crate::wire::{Frame, Malformed};
+pub(crate) use sasl::prove;
 
 /// The only node's id.
 pub(crate) const NODE: BrokerId = BrokerId(1);
@@ -56,6 +58,7 @@ const APIS: &[Api] = &[
     api(ApiKey::SyncGroup, 0, 5),
     api(ApiKey::DescribeGroups, 0, 5),
     api(ApiKey::ListGroups, 0, 4),
+    api(ApiKey::SaslHandshake, 0, 1),
     api(ApiKey::ApiVersions, 0, 3),
     api(ApiKey::CreateTopics, 2, 7),
     api(ApiKey::DeleteTopics, 1, 6),
@@ -67,6 +70,7 @@ const APIS: &[Api] = &[
     api(ApiKey::TxnOffsetCommit, 0, 3),
     api(ApiKey::DescribeConfigs, 1, 4),
     api(ApiKey::AlterConfigs, 0, 2),
+    api(ApiKey::SaslAuthenticate, 0, 2),
     api(ApiKey::CreatePartitions, 0, 3),
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::IncrementalAlterConfigs, 0, 1),
@@ -92,8 +96,9 @@ impl Mode {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub host: String,
-    /// Port that the client reached the broker by.
-    pub port: i32,
+    /// Host and port that the client is told to reach the broker by.
+    pub broker_host: String,
+    pub broker_port: i32,
 }
 
 /// One request in its surroundings.
@@ -126,9 +131,7 @@ impl Call<'_> {
 /// # Errors
 /// A request that does not follow the protocol, or an API or version that is not served.
 pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Result<Option<BytesMut>, Malformed> {
-    let known = APIS.iter().find(|a| a.key == frame.key);
-    let is_served = known.is_some_and(|a| (a.min..=a.max).contains(&frame.version));
-    if !is_served {
+    if !is_served(&frame) {
         if frame.key == ApiKey::ApiVersions {
             let refused = versions().with_error_code(Code::UnsupportedVersion.code());
             return frame.encode_as(&refused, 0).map(Some);
@@ -138,6 +141,12 @@ pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Re
     }
     let call = Call { broker, client, client_id: &frame.client_id, version: frame.version };
     dispatch(&call, &frame).await
+}
+
+/// Whether the API is in the table, and in this version.
+fn is_served(frame: &Frame) -> bool {
+    let known = APIS.iter().find(|a| a.key == frame.key);
+    known.is_some_and(|a| (a.min..=a.max).contains(&frame.version))
 }
 
 /// Answers with a function that needs no waiting.
@@ -179,6 +188,8 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
             let _: ApiVersionsRequest = frame.decode()?;
             frame.encode(&versions()).map(Some)
         }
+        ApiKey::SaslHandshake => now!(frame, call, sasl::handshake),
+        ApiKey::SaslAuthenticate => now!(frame, call, sasl::authenticate),
         ApiKey::CreateTopics => later!(frame, call, topics::create),
         ApiKey::DeleteTopics => later!(frame, call, topics::delete),
         ApiKey::CreatePartitions => later!(frame, call, topics::create_partitions),

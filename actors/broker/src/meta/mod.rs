@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::auth::{Hash, ScramKeys};
 use crate::error::OpenError;
 pub(crate) use crate::log::files::Durability;
 use file::MetaFile;
@@ -84,6 +85,8 @@ pub(crate) struct MetaState {
     pub groups: BTreeMap<String, GroupOffsets>,
     pub next_producer_id: i64,
     pub txns: BTreeMap<String, TxnMeta>,
+    /// SCRAM keys that administrators stored, by user (KIP-554).
+    pub scram: BTreeMap<String, BTreeMap<Hash, ScramKeys>>,
 }
 
 /// One alteration of the state, as it is written to the file.
@@ -105,6 +108,11 @@ pub(crate) enum Change {
 }
 
 impl MetaState {
+    /// The stored SCRAM keys of a user.
+    pub fn scram_keys(&self, hash: Hash, user: &str) -> Option<&ScramKeys> {
+        self.scram.get(user)?.get(&hash)
+    }
+
     /// Applies a change; one about something unknown has no effect.
     pub fn apply(&mut self, change: Change) {
         match change {

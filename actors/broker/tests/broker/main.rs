@@ -3,8 +3,10 @@
 
 mod admin;
 mod groups;
+mod raw;
 mod records;
 mod recovery;
+mod security;
 mod support;
 mod transactions;
 mod wire;
