@@ -19,6 +19,7 @@ use crate::group::Groups;
 use crate::log::BootId;
 use crate::meta::{Change, Durability, MetaStore};
 use crate::serve::{self, Access, Internal};
+use crate::tls::TlsConfig;
 use crate::topic::Topics;
 use crate::txn::Txns;
 
@@ -86,7 +87,8 @@ impl Broker {
         let config = Arc::new(config);
         let meta = Arc::new(Mutex::new(store));
         let auth = config.auth.as_ref().map(|auth| Authenticator::new(auth, meta.clone())).transpose()?;
-        let access = Access { auth: auth.map(Arc::new), host: config.advertised_host.clone() };
+        let tls = config.tls.as_ref().map(TlsConfig::server).transpose()?;
+        let access = Access { auth: auth.map(Arc::new), tls, host: config.advertised_host.clone() };
         let inner = Inner {
             topics: Topics::open(config.clone(), boot, meta.clone())?,
             groups: Groups::new(meta.clone()),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::TlsConfig;
+
 /// When appended records are forced to the disk.
 ///
 /// In every mode records are handed to the operating system before they are acknowledged, so that
@@ -86,7 +88,9 @@ pub struct BrokerConfig {
     pub advertised_host: Option<String>,
     /// How clients prove who they are; without it everybody is served.
     pub auth: Option<AuthConfig>,
-    /// Time from the acceptance of a connection until its client has proven who it is.
+    /// Certificate of the listeners; without it they do not speak TLS.
+    pub tls: Option<TlsConfig>,
+    /// Time from the acceptance of a connection to the end of its TLS handshake and authentication.
     pub handshake_timeout: Duration,
     /// When appended records are forced to the disk.
     pub fsync: Fsync,
@@ -115,6 +119,7 @@ impl BrokerConfig {
             data_dir: data_dir.into(),
             advertised_host: None,
             auth: None,
+            tls: None,
             handshake_timeout: Duration::from_secs(10),
             fsync: Fsync::Interval(Duration::from_secs(1)),
             auto_create_topics: true,

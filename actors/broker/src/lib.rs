@@ -10,7 +10,7 @@
 //! - `group/`: consumer groups as a state machine without clock or sockets;
 //! - `txn/`: transactions over partitions and committed offsets;
 //! - `meta/`: what must survive a restart beside records;
-//! - `auth/`: who a client is: SASL;
+//! - `auth/`, `tls.rs`: who a client is (SASL), and that nobody listens;
 //! - `api/`: one function per request of the protocol, and the table of what is supported;
 //! - `serve.rs`, `connection.rs`, `wire.rs`: listeners, frames, bounds, decoding.
 //!
@@ -27,6 +27,7 @@ mod group;
 mod log;
 mod meta;
 mod serve;
+mod tls;
 mod topic;
 mod txn;
 mod wire;
@@ -35,6 +36,7 @@ pub use broker::{Broker, BrokerStats};
 pub use config::{AuthConfig, BrokerConfig, Fsync, Mechanism, User};
 pub use error::{OpenError, TopicError};
 pub use serve::Internal;
+pub use tls::TlsConfig;
 
 /// Partitions that one topic may have.
 pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;

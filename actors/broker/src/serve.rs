@@ -34,6 +34,7 @@ pub struct Internal {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Access {
     pub auth: Option<Arc<Authenticator>>,
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Host of the broker, where it is not the address that the client came by.
     pub host: Option<String>,
 }
@@ -51,7 +52,7 @@ pub(crate) async fn serve(
     work.spawn(accept(broker.clone(), public, broker.inner().access.clone()));
     if let Some(Internal { socket, user }) = internal {
         let auth = Authenticator::of_one(&user).map_err(io::Error::other)?;
-        work.spawn(accept(broker.clone(), socket, Access { auth: Some(Arc::new(auth)), host: None }));
+        work.spawn(accept(broker.clone(), socket, Access { auth: Some(Arc::new(auth)), ..Access::default() }));
     }
     tokio::select! {
         () = stop => Ok(()),

@@ -15,11 +15,13 @@ use kafka_protocol::messages::ApiKey;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use crate::api::{self, Client};
 use crate::auth::{Outcome, Session};
 use crate::broker::Broker;
 use crate::serve::Access;
+use crate::tls;
 use crate::wire::{Frame, Malformed};
 
 /// Bytes read of later requests while one waits for its answer.
@@ -53,6 +55,12 @@ enum Ended {
     Malformed(#[from] Malformed),
     #[error("the client speaks TLS, this listener does not")]
     UnexpectedTls,
+    #[error("the client does not speak TLS, this listener does")]
+    NoTls,
+    #[error("TLS handshake: {0}")]
+    Tls(rustls::Error),
+    #[error("no TLS handshake after {0:?}")]
+    NoTlsInTime(Duration),
     #[error("{0:?} before authentication")]
     Unauthenticated(ApiKey),
     #[error("authentication failed: {0}")]
@@ -73,14 +81,36 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
         broker_host: access.host.clone().unwrap_or_else(|| local.ip().to_canonical().to_string()),
         broker_port: i32::from(local.port()),
     };
+    let Some(config) = &access.tls else {
+        return converse(broker, access, &client, (stream, deadline)).await;
+    };
+    let shaking_hands = timeout_at(deadline, Box::pin(TlsAcceptor::from(config.clone()).accept(stream)));
+    match shaking_hands.await {
+        Err(_) => Err(Ended::NoTlsInTime(limit)),
+        Ok(Err(error)) => Err(match tls::fault(&error) {
+            None => Ended::Io(error),
+            Some(rustls::Error::InvalidMessage(_)) => Ended::NoTls,
+            Some(fault) => Ended::Tls(fault.clone()),
+        }),
+        Ok(Ok(stream)) => Box::pin(converse(broker, access, &client, (stream, deadline))).await,
+    }
+}
+
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    broker: &Broker,
+    access: &Access,
+    client: &Client,
+    (stream, deadline): (S, Instant),
+) -> Result<(), Ended> {
     let mut connection = Connection::new(stream);
-    let ended = converse(broker, access, &client, (&mut connection, deadline)).await;
+    let ended = signed_in(broker, access, client, (&mut connection, deadline)).await;
     // A client that does not take its last bytes has to do without them.
     let _ = timeout(FAREWELL, connection.stream.shutdown()).await;
     ended
 }
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+/// Serves a client, after its authentication where that is asked for.
+async fn signed_in<S: AsyncRead + AsyncWrite + Unpin>(
     broker: &Broker,
     access: &Access,
     client: &Client,

@@ -20,10 +20,8 @@ fn answer_to(bytes: &[u8]) -> (Result<(), Ended>, Vec<u8>) {
         let (mut back, mut forth) = tokio::io::split(theirs);
         forth.write_all(bytes).await.unwrap();
         forth.shutdown().await.unwrap();
-        let mut connection = Connection::new(ours);
         let deadline = Instant::now() + broker.inner().config.handshake_timeout;
-        let ended = converse(&broker, &broker.inner().access.clone(), &client, (&mut connection, deadline)).await;
-        drop(connection);
+        let ended = converse(&broker, &broker.inner().access.clone(), &client, (ours, deadline)).await;
         let mut answers = Vec::new();
         back.read_to_end(&mut answers).await.unwrap();
         (ended, answers)

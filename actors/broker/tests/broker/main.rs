@@ -8,5 +8,6 @@ mod records;
 mod recovery;
 mod security;
 mod support;
+mod tls;
 mod transactions;
 mod wire;
