@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kafka_access::{KafkaAuth, KafkaTls};
 use super::secret::{ClientSettings, SecretUrl};
 use super::units::{ByteSize, HumanDuration, ListenAddr};
 
@@ -55,6 +56,15 @@ impl Default for KafkaConfig {
 pub struct EmbeddedKafka {
     /// Address of the Kafka protocol; port 0 takes a free one.
     pub listen: ListenAddr,
+    /// Host name that clients are told to come by, such as one in the certificate; null: the address they came by.
+    pub advertised_host: Option<String>,
+    /// How clients prove who they are.
+    pub auth: KafkaAuth,
+    /// Certificate of the listener.
+    pub tls: KafkaTls,
+    /// Loopback address for this process and for commands on this machine, where `auth` or `tls` guard the other one;
+    /// its users are the same, by PLAIN and without TLS.
+    pub local_listen: ListenAddr,
     /// When the log is forced to disk.
     pub fsync: Fsync,
     /// Time between two forced writes with `fsync: interval`.
@@ -76,6 +86,10 @@ impl Default for EmbeddedKafka {
     fn default() -> Self {
         Self {
             listen: ListenAddr::loopback(9092),
+            advertised_host: None,
+            auth: KafkaAuth::default(),
+            tls: KafkaTls::default(),
+            local_listen: ListenAddr::loopback(0),
             fsync: Fsync::Interval,
             fsync_interval: HumanDuration::from_secs(1),
             segment_size: ByteSize::mib(64),
@@ -84,6 +98,18 @@ impl Default for EmbeddedKafka {
             auto_create_topics: true,
             default_partitions: 1,
         }
+    }
+}
+
+impl EmbeddedKafka {
+    /// Whether not everyone who reaches the listener is served, so that own clients come by `local_listen`.
+    pub fn is_guarded(&self) -> bool {
+        !self.auth.users.is_empty() || self.tls.certificate.is_some()
+    }
+
+    /// Whether clients of the listener prove who they are, by password or by certificate.
+    pub fn is_authenticated(&self) -> bool {
+        !self.auth.users.is_empty() || self.tls.client_ca.is_some()
     }
 }
 

@@ -114,7 +114,7 @@ impl Broker {
         serve::serve(self, listener, None, stop).await
     }
 
-    /// As [`Self::serve`], with a second listener for the embedder's own clients.
+    /// As [`Self::serve`], with a second listener for clients on the same machine.
     ///
     /// # Errors
     /// As [`Self::serve`], and a user without name or password.

@@ -20,13 +20,13 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, for example at the limit of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A socket for clients of the embedder's own process: they come over loopback, prove that they are
-/// one user by PLAIN, and are told the address of this socket as the broker's.
+/// A socket for clients on the same machine: they come over loopback, prove by PLAIN and without TLS
+/// that they are one of the users, and are told the address of this socket as the broker's.
 #[derive(Debug)]
 pub struct Internal {
     /// The socket, bound to a loopback address.
     pub socket: TcpListener,
-    /// The only user.
+    /// The embedder's own user, beside those of the configuration; unknown to the other listener.
     pub user: User,
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn serve(
     work.spawn(upkeeps(broker.clone()));
     work.spawn(accept(broker.clone(), public, broker.inner().access.clone()));
     if let Some(Internal { socket, user }) = internal {
-        let auth = Authenticator::of_one(&user).map_err(io::Error::other)?;
+        let auth = Authenticator::internal(&user, broker.inner().config.auth.as_ref()).map_err(io::Error::other)?;
         work.spawn(accept(broker.clone(), socket, Access { auth: Some(Arc::new(auth)), ..Access::default() }));
     }
     tokio::select! {

@@ -57,13 +57,15 @@ impl Authenticator {
         Ok(Self { mechanisms: config.mechanisms.clone(), users, max_session: config.max_session })
     }
 
-    /// For one user by PLAIN, whatever else is configured.
+    /// By PLAIN for a user of the embedder's own beside those of the configuration.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn of_one(user: &User) -> Result<Self, OpenError> {
+    pub fn internal(own: &User, config: Option<&AuthConfig>) -> Result<Self, OpenError> {
         let mechanisms = vec![Mechanism::Plain];
-        let users = Users::new(std::slice::from_ref(user), &mechanisms)?;
+        let mut users = config.map_or_else(Vec::new, |config| config.users.clone());
+        users.push(own.clone());
+        let users = Users::new(&users, &mechanisms)?;
         Ok(Self { mechanisms, users, max_session: None })
     }
 }

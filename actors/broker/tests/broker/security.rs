@@ -246,8 +246,10 @@ fn own_clients_come_by_a_door_of_their_own() {
     assert_eq!(own.plain("own", "secret").error_code, 0);
     let broker = &own.metadata().brokers[0];
     assert_eq!((broker.host.as_str(), broker.port), ("127.0.0.1", i32::from(address.port())));
+    let mut neighbour = Raw::connect_to(&address.to_string());
+    assert_eq!(neighbour.plain("ann", "pencil").error_code, 0);
     let mut stranger = Raw::connect_to(&address.to_string());
-    assert_eq!(stranger.plain("ann", "pencil").error_code, SASL_AUTHENTICATION_FAILED);
+    assert_eq!(stranger.plain("own", "pencil").error_code, SASL_AUTHENTICATION_FAILED);
     let mut outside = Raw::connect_to(&public_address.to_string());
     assert_eq!(outside.plain("own", "secret").error_code, SASL_AUTHENTICATION_FAILED);
 }

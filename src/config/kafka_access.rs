@@ -1,0 +1,63 @@
+//! Sections `kafka.embedded.auth` and `kafka.embedded.tls`: who may use the embedded broker, and who may listen.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use super::units::HumanDuration;
+
+/// How clients of the embedded broker prove who they are.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaAuth {
+    /// SASL mechanisms that clients may choose from.
+    pub mechanisms: Vec<SaslMechanism>,
+    /// Who may use the broker; with none, everyone who reaches it.
+    pub users: Vec<KafkaUser>,
+    /// Time after which a connection has to prove its user again; null: never.
+    pub reauthenticate_after: Option<HumanDuration>,
+}
+
+impl Default for KafkaAuth {
+    fn default() -> Self {
+        let mechanisms = vec![SaslMechanism::ScramSha512, SaslMechanism::ScramSha256];
+        Self { mechanisms, users: Vec::new(), reauthenticate_after: None }
+    }
+}
+
+/// A SASL mechanism by the name that Kafka's clients have for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum SaslMechanism {
+    /// The password itself goes to the broker.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// Proof of the password with SHA-256.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// Proof of the password with SHA-512.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+/// Somebody who may use the embedded broker.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["name", "password"]))]
+pub struct KafkaUser {
+    /// Name that clients give. Required.
+    pub name: String,
+    /// The password. Required.
+    pub password: Secret,
+}
+
+/// TLS of the embedded broker's listener; every text is PEM, best given as `${file:tls/broker.pem}`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaTls {
+    /// The certificate, followed by those that lead to its root; null: no TLS.
+    pub certificate: Option<String>,
+    /// The certificate's private key.
+    pub key: Option<Secret>,
+    /// Roots of the certificates that clients have to show; null: they show none.
+    pub client_ca: Option<String>,
+}
