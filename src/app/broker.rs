@@ -135,6 +135,8 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     settings.default_partitions = i32::try_from(embedded.default_partitions).unwrap_or(1);
     settings.segment_bytes = embedded.segment_size.get();
     settings.max_connections = usize::try_from(embedded.max_connections).unwrap_or(usize::MAX);
+    settings.max_connections_per_ip =
+        embedded.max_connections_per_ip.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     settings.default_retention_ms = embedded.retention.age.map(|age| i64::try_from(age.as_millis()).unwrap_or(-1));
     settings.default_retention_bytes = embedded.retention.size.map(|size| i64::try_from(size.get()).unwrap_or(-1));
     settings.default_log_append_time = true;

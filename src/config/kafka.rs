@@ -75,6 +75,8 @@ pub struct EmbeddedKafka {
     pub retention: LogRetention,
     /// Client connections at a time; more are closed at once.
     pub max_connections: u32,
+    /// Connections of one address among them; null: no limit of its own.
+    pub max_connections_per_ip: Option<u32>,
     /// Whether a client's first use of a topic creates it.
     pub auto_create_topics: bool,
     /// Partitions of a topic created without a number.
@@ -95,6 +97,7 @@ impl Default for EmbeddedKafka {
             segment_size: ByteSize::mib(64),
             retention: LogRetention::default(),
             max_connections: 1000,
+            max_connections_per_ip: None,
             auto_create_topics: true,
             default_partitions: 1,
         }

@@ -41,6 +41,8 @@ pub struct BrokerStats {
     pub bytes_out: u64,
     /// Connections that are open.
     pub connections: usize,
+    /// Connections that were closed at once, above a limit.
+    pub refused_connections: u64,
     /// Authentications that failed.
     pub failed_authentications: u64,
     /// Partitions of all topics.
@@ -88,7 +90,13 @@ impl Broker {
         let meta = Arc::new(Mutex::new(store));
         let auth = config.auth.as_ref().map(|auth| Authenticator::new(auth, meta.clone())).transpose()?;
         let tls = config.tls.as_ref().map(TlsConfig::server).transpose()?;
-        let access = Access { auth: auth.map(Arc::new), tls, host: config.advertised_host.clone() };
+        let access = Access {
+            auth: auth.map(Arc::new),
+            tls,
+            host: config.advertised_host.clone(),
+            max_per_ip: config.max_connections_per_ip,
+            ..Access::default()
+        };
         let inner = Inner {
             topics: Topics::open(config.clone(), boot, meta.clone())?,
             groups: Groups::new(meta.clone()),
@@ -173,6 +181,7 @@ impl Broker {
             bytes_in: counters.bytes_in.load(Ordering::Relaxed),
             bytes_out: counters.bytes_out.load(Ordering::Relaxed),
             connections: counters.connections.load(Ordering::Relaxed),
+            refused_connections: counters.refused_connections.load(Ordering::Relaxed),
             failed_authentications: counters.failed_authentications.load(Ordering::Relaxed),
             ..BrokerStats::default()
         };
@@ -257,6 +266,7 @@ fn check(config: &BrokerConfig) -> Result<(), OpenError> {
     let is_valid = [
         (config.default_partitions >= 1, "default_partitions < 1"),
         (config.max_connections >= 1, "max_connections < 1"),
+        (config.max_connections_per_ip >= 1, "max_connections_per_ip < 1"),
         (config.max_request_bytes >= 1_024, "max_request_bytes < 1024"),
         (config.segment_bytes >= 1_024, "segment_bytes < 1024"),
         (config.segment_bytes <= 1 << 30, "segment_bytes > 1 GiB"),
@@ -291,6 +301,7 @@ pub(crate) struct Counters {
     bytes_out: AtomicU64,
     connections: Arc<AtomicUsize>,
     failed_authentications: AtomicU64,
+    refused_connections: AtomicU64,
 }
 
 /// Counts a connection until it is dropped.
@@ -314,6 +325,10 @@ impl Counters {
 
     pub fn failed_authentication(&self) {
         self.failed_authentications.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn refused_connection(&self) {
+        self.refused_connections.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn connection(&self) -> Held {

@@ -104,6 +104,8 @@ pub struct BrokerConfig {
     pub max_request_bytes: usize,
     /// Connections served at a time; more are closed at once.
     pub max_connections: usize,
+    /// Connections of one address among them.
+    pub max_connections_per_ip: usize,
     /// Age at which records of topics without `retention.ms` are removed.
     pub default_retention_ms: Option<i64>,
     /// Size per partition above which the oldest segments of topics without `retention.bytes` go.
@@ -127,6 +129,7 @@ impl BrokerConfig {
             segment_bytes: 128 << 20,
             max_request_bytes: 32 << 20,
             max_connections: 1_024,
+            max_connections_per_ip: usize::MAX,
             default_retention_ms: Some(7 * 24 * 3_600 * 1_000),
             default_retention_bytes: None,
             default_log_append_time: false,

@@ -12,7 +12,7 @@
 //! - `meta/`: what must survive a restart beside records;
 //! - `auth/`, `tls.rs`: who a client is (SASL), and that nobody listens;
 //! - `api/`: one function per request of the protocol, and the table of what is supported;
-//! - `serve.rs`, `connection.rs`, `wire.rs`: listeners, frames, bounds, decoding.
+//! - `serve.rs`, `limits.rs`, `connection/`, `wire.rs`: listeners, bounds, frames, decoding.
 //!
 //! Invariants: an acknowledged record survives the end of the process; an offset is never given
 //! twice; what a client sends can end its own connection, nothing else.
@@ -24,6 +24,7 @@ mod config;
 mod connection;
 mod error;
 mod group;
+mod limits;
 mod log;
 mod meta;
 mod serve;

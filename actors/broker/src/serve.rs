@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::auth::Authenticator;
 use crate::broker::Broker;
+use crate::limits::{Complaints, PerAddress};
 use crate::{Fsync, User, connection};
 
 /// How often time-outs are looked at.
@@ -31,12 +33,21 @@ pub struct Internal {
 }
 
 /// What is asked of the clients of a listener, and what they are told.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub auth: Option<Arc<Authenticator>>,
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Host of the broker, where it is not the address that the client came by.
     pub host: Option<String>,
+    /// Connections of one address.
+    pub max_per_ip: usize,
+    pub complaints: Complaints,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { auth: None, tls: None, host: None, max_per_ip: usize::MAX, complaints: Complaints::default() }
+    }
 }
 
 /// Serves until `stop` completes; every task that it starts ends with it.
@@ -63,18 +74,22 @@ pub(crate) async fn serve(
 /// Accepts connections of one listener and serves them.
 async fn accept(broker: Broker, listener: TcpListener, access: Access) {
     let mut connections = JoinSet::new();
+    let addresses = PerAddress::new(access.max_per_ip);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if connections.len() < broker.inner().config.max_connections {
-                        let held = broker.inner().counters.connection();
-                        let (broker, access) = (broker.clone(), access.clone());
-                        connections.spawn(async move {
-                            let _held = held;
-                            connection::run(broker, access, stream, peer).await;
-                        });
-                    }
+                    let has_room = connections.len() < broker.inner().config.max_connections;
+                    let Some(admitted) = addresses.admit(peer.ip()).filter(|_| has_room) else {
+                        refuse(&broker, &access, peer);
+                        continue;
+                    };
+                    let held = (admitted, broker.inner().counters.connection());
+                    let (broker, access) = (broker.clone(), access.clone());
+                    connections.spawn(async move {
+                        let _held = held;
+                        connection::run(broker, access, stream, peer).await;
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -87,6 +102,13 @@ async fn accept(broker: Broker, listener: TcpListener, access: Access) {
                 }
             }
         }
+    }
+}
+
+fn refuse(broker: &Broker, access: &Access, peer: SocketAddr) {
+    broker.inner().counters.refused_connection();
+    if let Some(unsaid) = access.complaints.say(std::time::Instant::now()) {
+        tracing::warn!(%peer, unsaid, "connection refused: its address or the listener has as many as it may");
     }
 }
 

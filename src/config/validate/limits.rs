@@ -112,6 +112,9 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
     let embedded = &kafka.embedded;
     partitions("kafka.embedded.default_partitions", embedded.default_partitions, check);
     check.range("kafka.embedded.max_connections", embedded.max_connections, 1..=MAX_CONNECTIONS);
+    if let Some(limit) = embedded.max_connections_per_ip {
+        check.range("kafka.embedded.max_connections_per_ip", limit, 1..=MAX_CONNECTIONS);
+    }
     check.require(
         (4 << 10..=1 << 30).contains(&embedded.segment_size.get()),
         "kafka.embedded.segment_size",

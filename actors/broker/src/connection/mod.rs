@@ -43,7 +43,10 @@ pub(crate) async fn run(broker: Broker, access: Access, stream: TcpStream, peer:
     match begin(&broker, &access, stream, peer).await {
         Ok(()) => {}
         Err(Ended::Io(error)) => tracing::debug!(%peer, %error, "connection lost"),
-        Err(error) => tracing::warn!(%peer, %error, "connection closed"),
+        Err(error) => match access.complaints.say(std::time::Instant::now()) {
+            Some(unsaid) => tracing::warn!(%peer, %error, unsaid, "connection closed"),
+            None => tracing::debug!(%peer, %error, "connection closed"),
+        },
     }
 }
 

@@ -231,6 +231,21 @@ fn a_client_that_never_authenticates_is_cut_off() {
 }
 
 #[test]
+fn an_address_with_as_many_connections_as_it_may_have_gets_no_more() {
+    let server = Server::start_with(|config| config.max_connections_per_ip = 2);
+    let mut two = [Raw::connect(&server), Raw::connect(&server)];
+    assert!(two.iter_mut().all(|raw| raw.metadata().brokers.len() == 1));
+    assert!(Raw::connect(&server).is_closed());
+    assert_eq!(server.broker.stats().refused_connections, 1);
+    drop(two);
+    eventually("there is room again", || {
+        let mut raw = Raw::connect(&server);
+        raw.send(ApiKey::Metadata, 1, &MetadataRequest::default());
+        raw.0.read(&mut [0; 4]).ok().filter(|read| *read == 4)
+    });
+}
+
+#[test]
 fn own_clients_come_by_a_door_of_their_own() {
     let server = guarded(None);
     let (public, socket) = server.runtime.block_on(async {
