@@ -3,6 +3,7 @@
 //! Functions take a decoded request and return the response; they hold no state of their own.
 //! [`APIS`] is the list that clients are told; [`answer`] is the way in.
 
+mod acls;
 mod cluster;
 mod configs;
 mod fetch;
@@ -15,6 +16,7 @@ mod produce;
 mod producers;
 mod records;
 mod sasl;
+mod scram;
 mod topics;
 mod txns;
 
@@ -68,6 +70,9 @@ const APIS: &[Api] = &[
     api(ApiKey::AddOffsetsToTxn, 0, 3),
     api(ApiKey::EndTxn, 0, 3),
     api(ApiKey::TxnOffsetCommit, 0, 3),
+    api(ApiKey::DescribeAcls, 1, 3),
+    api(ApiKey::CreateAcls, 1, 3),
+    api(ApiKey::DeleteAcls, 1, 3),
     api(ApiKey::DescribeConfigs, 1, 4),
     api(ApiKey::AlterConfigs, 0, 2),
     api(ApiKey::SaslAuthenticate, 0, 2),
@@ -75,6 +80,8 @@ const APIS: &[Api] = &[
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::IncrementalAlterConfigs, 0, 1),
     api(ApiKey::OffsetDelete, 0, 0),
+    api(ApiKey::DescribeUserScramCredentials, 0, 0),
+    api(ApiKey::AlterUserScramCredentials, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
 ];
 
@@ -202,6 +209,11 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
         ApiKey::DescribeConfigs => now!(frame, call, configs::describe),
         ApiKey::AlterConfigs => later!(frame, call, configs::alter),
         ApiKey::IncrementalAlterConfigs => later!(frame, call, configs::alter_incrementally),
+        ApiKey::DescribeAcls => now!(frame, call, acls::describe),
+        ApiKey::CreateAcls => now!(frame, call, acls::create),
+        ApiKey::DeleteAcls => now!(frame, call, acls::delete),
+        ApiKey::DescribeUserScramCredentials => now!(frame, call, scram::describe),
+        ApiKey::AlterUserScramCredentials => later!(frame, call, scram::alter),
         ApiKey::DescribeCluster => now!(frame, call, cluster::describe),
         other => Err(Malformed::new(format!("{other:?} is not served"))),
     }

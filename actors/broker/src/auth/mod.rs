@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub(crate) use scram::{Hash, ScramKeys};
+pub(crate) use scram::{Hash, MIN_ITERATIONS, ScramKeys};
 pub(crate) use session::{Outcome, Session};
+pub(crate) use users::MAX_NAME_BYTES;
 use users::Users;
 
 use crate::config::{AuthConfig, Mechanism, User};
@@ -110,7 +111,8 @@ impl Exchange {
 }
 
 impl Mechanism {
-    fn hash(self) -> Option<Hash> {
+    /// The hash of its proof; none where the password itself is sent.
+    pub(crate) fn hash(self) -> Option<Hash> {
         match self {
             Self::Plain => None,
             Self::ScramSha256 => Some(Hash::Sha256),

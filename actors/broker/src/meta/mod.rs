@@ -105,6 +105,7 @@ pub(crate) enum Change {
     ProducerIds { next: i64 },
     Txn { id: String, meta: TxnMeta },
     TxnDeleted { id: String },
+    Scram { user: String, keys: BTreeMap<Hash, ScramKeys> },
 }
 
 impl MetaState {
@@ -157,6 +158,12 @@ impl MetaState {
             Change::TxnDeleted { id } => {
                 self.txns.remove(&id);
             }
+            Change::Scram { user, keys } if keys.is_empty() => {
+                self.scram.remove(&user);
+            }
+            Change::Scram { user, keys } => {
+                self.scram.insert(user, keys);
+            }
         }
     }
 
@@ -199,7 +206,8 @@ impl MetaState {
                 .collect(),
         });
         let txns = self.txns.iter().map(|(id, meta)| Change::Txn { id: id.clone(), meta: meta.clone() });
-        cluster.chain(ids).chain(topics).chain(groups).chain(txns)
+        let scram = self.scram.iter().map(|(user, keys)| Change::Scram { user: user.clone(), keys: keys.clone() });
+        cluster.chain(ids).chain(topics).chain(groups).chain(txns).chain(scram)
     }
 }
 
@@ -283,6 +291,11 @@ mod tests {
         }
     }
 
+    fn scram() -> BTreeMap<Hash, ScramKeys> {
+        let keys = ScramKeys { salt: vec![1], iterations: 4_096, stored_key: vec![2; 32], server_key: vec![3; 32] };
+        BTreeMap::from([(Hash::Sha256, keys)])
+    }
+
     fn commits(store: &mut MetaStore, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             store.commit(change, Durability::Cached).unwrap();
@@ -306,10 +319,14 @@ mod tests {
                 Change::LogStart { topic: "a".to_owned(), partition: 2, offset: 40 },
                 Change::TopicDeleted { topic: "b".to_owned() },
                 Change::ProducerIds { next: 1_000 },
+                Change::Scram { user: "u".to_owned(), keys: scram() },
+                Change::Scram { user: "v".to_owned(), keys: scram() },
+                Change::Scram { user: "v".to_owned(), keys: BTreeMap::new() },
             ],
         );
         let before = store.state().clone();
         assert_eq!(before.groups["g"].len(), 1);
+        assert_eq!(before.scram.keys().collect::<Vec<_>>(), ["u"]);
         drop(store);
         for _ in 0..2 {
             assert_eq!(MetaStore::open(&path).unwrap().state(), &before);

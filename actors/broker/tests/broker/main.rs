@@ -6,6 +6,7 @@ mod groups;
 mod raw;
 mod records;
 mod recovery;
+mod scram_admin;
 mod security;
 mod support;
 mod tls;

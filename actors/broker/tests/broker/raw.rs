@@ -52,6 +52,13 @@ impl<S: Read + Write> Raw<S> {
         bytes
     }
 
+    /// The body of a response whose header may have tagged fields, and has none.
+    pub fn receive_flexible(&mut self) -> Bytes {
+        let mut bytes = self.receive();
+        assert_eq!(bytes.get_u8(), 0);
+        bytes
+    }
+
     pub fn is_closed(&mut self) -> bool {
         match self.0.read(&mut [0; 1]) {
             Ok(read) => read == 0,

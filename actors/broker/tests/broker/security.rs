@@ -153,7 +153,7 @@ fn tokens_without_header_are_understood_after_the_oldest_handshake() {
 }
 
 /// The client's side of SCRAM: proves the password and demands the server's proof.
-fn scram<S: Read + Write>(raw: &mut Raw<S>, mechanism: Mechanism, password: &str) -> i16 {
+pub fn scram<S: Read + Write>(raw: &mut Raw<S>, (user, password): (&str, &str), mechanism: Mechanism) -> i16 {
     let (mac, pbkdf2, hash) = match mechanism {
         Mechanism::ScramSha256 => (hmac::HMAC_SHA256, pbkdf2::PBKDF2_HMAC_SHA256, &digest::SHA256),
         Mechanism::ScramSha512 => (hmac::HMAC_SHA512, pbkdf2::PBKDF2_HMAC_SHA512, &digest::SHA512),
@@ -161,7 +161,7 @@ fn scram<S: Read + Write>(raw: &mut Raw<S>, mechanism: Mechanism, password: &str
     };
     let sign = |key: &[u8], data: &str| hmac::sign(&hmac::Key::new(mac, key), data.as_bytes()).as_ref().to_vec();
     assert_eq!(raw.handshake(mechanism.name(), 1).error_code, 0);
-    let challenge = raw.token(b"n,,n=ann,r=fyko").auth_bytes;
+    let challenge = raw.token(format!("n,,n={user},r=fyko").as_bytes()).auth_bytes;
     let challenge = str::from_utf8(&challenge).unwrap();
     let parts: Vec<&str> = challenge.split(',').map(|part| &part[2..]).collect();
     assert!(parts[0].starts_with("fyko") && parts[0].len() > 20);
@@ -170,7 +170,7 @@ fn scram<S: Read + Write>(raw: &mut Raw<S>, mechanism: Mechanism, password: &str
     pbkdf2::derive(pbkdf2, parts[2].parse().unwrap(), &salt, password.as_bytes(), &mut salted);
     let key = sign(&salted, "Client Key");
     let last = format!("c=biws,r={}", parts[0]);
-    let said = format!("n=ann,r=fyko,{challenge},{last}");
+    let said = format!("n={user},r=fyko,{challenge},{last}");
     let signature = sign(digest::digest(hash, &key).as_ref(), &said);
     let proof: Vec<u8> = key.iter().zip(signature).map(|(k, s)| k ^ s).collect();
     let answer = raw.token(format!("{last},p={}", STANDARD.encode(proof)).as_bytes());
@@ -186,10 +186,10 @@ fn scram_proves_the_password_to_both_sides() {
     let server = guarded(None);
     for mechanism in [Mechanism::ScramSha256, Mechanism::ScramSha512] {
         let mut raw = Raw::connect(&server);
-        assert_eq!(scram(&mut raw, mechanism, "pencil"), 0);
+        assert_eq!(scram(&mut raw, ("ann", "pencil"), mechanism), 0);
         assert_eq!(raw.metadata().brokers.len(), 1);
         let mut raw = Raw::connect(&server);
-        assert_eq!(scram(&mut raw, mechanism, "pen"), SASL_AUTHENTICATION_FAILED);
+        assert_eq!(scram(&mut raw, ("ann", "pen"), mechanism), SASL_AUTHENTICATION_FAILED);
         assert!(raw.is_closed());
     }
 }
