@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use streamward_broker::{AuthConfig, Broker, BrokerConfig, Fsync, Internal, Mechanism, TlsConfig, User};
+use streamward_broker::{AuthConfig, Broker, BrokerConfig, ClientRates, Fsync, Internal, Mechanism, TlsConfig, User};
 use streamward_kit::{Failure, Scope};
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ pub struct Embedded {
     local: Option<Local>,
 }
 
-/// The way in for the server's own clients where the listener is guarded.
+/// The way in for the server's own clients where the listener is not for them.
 struct Local {
     listener: TcpListener,
     address: SocketAddr,
@@ -137,11 +137,14 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     settings.max_connections = usize::try_from(embedded.max_connections).unwrap_or(usize::MAX);
     settings.max_connections_per_ip =
         embedded.max_connections_per_ip.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let rate = |rate: Option<config::ByteSize>| rate.map(config::ByteSize::get);
+    settings.client_rates =
+        ClientRates { produce: rate(embedded.client_rates.produce), fetch: rate(embedded.client_rates.fetch) };
     settings.default_retention_ms = embedded.retention.age.map(|age| i64::try_from(age.as_millis()).unwrap_or(-1));
     settings.default_retention_bytes = embedded.retention.size.map(|size| i64::try_from(size.get()).unwrap_or(-1));
     settings.default_log_append_time = true;
     let broker = Broker::open(settings).map_err(|error| AppError::open("the broker", error))?;
-    let local = embedded.is_guarded().then(|| Local::open(embedded.local_listen.get())).transpose()?;
+    let local = embedded.has_local_listener().then(|| Local::open(embedded.local_listen.get())).transpose()?;
     Ok(Some(Arc::new(Embedded { broker, listener, address, local })))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kafka_access::{KafkaAuth, KafkaTls};
+use super::kafka_access::{ClientRates, KafkaAuth, KafkaTls};
 use super::secret::{ClientSettings, SecretUrl};
 use super::units::{ByteSize, HumanDuration, ListenAddr};
 
@@ -62,8 +62,8 @@ pub struct EmbeddedKafka {
     pub auth: KafkaAuth,
     /// Certificate of the listener.
     pub tls: KafkaTls,
-    /// Loopback address for this process and for commands on this machine, where `auth` or `tls` guard the other one;
-    /// its users are the same, by PLAIN and without TLS.
+    /// Loopback address for this process and for commands on this machine, where `auth` or `tls` guard the other one or
+    /// `client_rates` slow it down; its users are the same, by PLAIN and without TLS.
     pub local_listen: ListenAddr,
     /// When the log is forced to disk.
     pub fsync: Fsync,
@@ -77,6 +77,8 @@ pub struct EmbeddedKafka {
     pub max_connections: u32,
     /// Connections of one address among them; null: no limit of its own.
     pub max_connections_per_ip: Option<u32>,
+    /// Bytes per second that each client may move, where administrators stored no other quota.
+    pub client_rates: ClientRates,
     /// Whether a client's first use of a topic creates it.
     pub auto_create_topics: bool,
     /// Partitions of a topic created without a number.
@@ -98,6 +100,7 @@ impl Default for EmbeddedKafka {
             retention: LogRetention::default(),
             max_connections: 1000,
             max_connections_per_ip: None,
+            client_rates: ClientRates::default(),
             auto_create_topics: true,
             default_partitions: 1,
         }
@@ -105,7 +108,12 @@ impl Default for EmbeddedKafka {
 }
 
 impl EmbeddedKafka {
-    /// Whether not everyone who reaches the listener is served, so that own clients come by `local_listen`.
+    /// Whether the server's own clients come by `local_listen`: they have no password, or are not to be slowed down.
+    pub fn has_local_listener(&self) -> bool {
+        self.is_guarded() || self.client_rates != ClientRates::default()
+    }
+
+    /// Whether not everyone who reaches the listener is served.
     pub fn is_guarded(&self) -> bool {
         !self.auth.users.is_empty() || self.tls.certificate.is_some()
     }

@@ -1,10 +1,10 @@
-//! Sections `kafka.embedded.auth` and `kafka.embedded.tls`: who may use the embedded broker, and who may listen.
+//! Sections `auth`, `tls` and `client_rates` of `kafka.embedded`: who may use the embedded broker, and how much of it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
-use super::units::HumanDuration;
+use super::units::{ByteSize, HumanDuration};
 
 /// How clients of the embedded broker prove who they are.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -60,4 +60,14 @@ pub struct KafkaTls {
     pub key: Option<Secret>,
     /// Roots of the certificates that clients have to show; null: they show none.
     pub client_ca: Option<String>,
+}
+
+/// Bytes per second of each user, or of each client id where clients do not authenticate.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientRates {
+    /// Of produce requests; null: no limit.
+    pub produce: Option<ByteSize>,
+    /// Of fetched records; null: no limit.
+    pub fetch: Option<ByteSize>,
 }

@@ -18,6 +18,7 @@ use crate::error::{Code, KResult, OpenError, TopicError};
 use crate::group::Groups;
 use crate::log::BootId;
 use crate::meta::{Change, Durability, MetaStore};
+use crate::quota::{Metered, Quotas};
 use crate::serve::{self, Access, Internal};
 use crate::tls::TlsConfig;
 use crate::topic::Topics;
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub groups: Groups,
     pub txns: Txns,
     pub counters: Counters,
+    pub quotas: Quotas,
     /// What the public listener asks of its clients.
     pub access: Access,
     cluster_id: String,
@@ -94,6 +96,7 @@ impl Broker {
             auth: auth.map(Arc::new),
             tls,
             host: config.advertised_host.clone(),
+            metered: Metered::Yes,
             max_per_ip: config.max_connections_per_ip,
             ..Access::default()
         };
@@ -102,6 +105,7 @@ impl Broker {
             groups: Groups::new(meta.clone()),
             txns: Txns::default(),
             counters: Counters::default(),
+            quotas: Quotas::new(config.client_rates, meta.clone()),
             access,
             producer_ids: Mutex::new(next_id..next_id),
             config,
@@ -267,6 +271,8 @@ fn check(config: &BrokerConfig) -> Result<(), OpenError> {
         (config.default_partitions >= 1, "default_partitions < 1"),
         (config.max_connections >= 1, "max_connections < 1"),
         (config.max_connections_per_ip >= 1, "max_connections_per_ip < 1"),
+        (config.client_rates.produce != Some(0), "client_rates.produce < 1"),
+        (config.client_rates.fetch != Some(0), "client_rates.fetch < 1"),
         (config.max_request_bytes >= 1_024, "max_request_bytes < 1024"),
         (config.segment_bytes >= 1_024, "segment_bytes < 1024"),
         (config.segment_bytes <= 1 << 30, "segment_bytes > 1 GiB"),

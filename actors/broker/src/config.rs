@@ -78,6 +78,15 @@ pub struct AuthConfig {
     pub max_session: Option<Duration>,
 }
 
+/// Bytes per second that each user may move, or each client id where clients do not authenticate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientRates {
+    /// Of produce requests; none: no limit.
+    pub produce: Option<u64>,
+    /// Of fetched records; none: no limit.
+    pub fetch: Option<u64>,
+}
+
 /// Settings of one broker.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
@@ -106,6 +115,8 @@ pub struct BrokerConfig {
     pub max_connections: usize,
     /// Connections of one address among them.
     pub max_connections_per_ip: usize,
+    /// Rates of clients for whom administrators stored none (KIP-546).
+    pub client_rates: ClientRates,
     /// Age at which records of topics without `retention.ms` are removed.
     pub default_retention_ms: Option<i64>,
     /// Size per partition above which the oldest segments of topics without `retention.bytes` go.
@@ -130,6 +141,7 @@ impl BrokerConfig {
             max_request_bytes: 32 << 20,
             max_connections: 1_024,
             max_connections_per_ip: usize::MAX,
+            client_rates: ClientRates::default(),
             default_retention_ms: Some(7 * 24 * 3_600 * 1_000),
             default_retention_bytes: None,
             default_log_append_time: false,

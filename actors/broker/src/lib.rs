@@ -11,6 +11,7 @@
 //! - `txn/`: transactions over partitions and committed offsets;
 //! - `meta/`: what must survive a restart beside records;
 //! - `auth/`, `tls.rs`: who a client is (SASL), and that nobody listens;
+//! - `quota/`: byte rates of clients;
 //! - `api/`: one function per request of the protocol, and the table of what is supported;
 //! - `serve.rs`, `limits.rs`, `connection/`, `wire.rs`: listeners, bounds, frames, decoding.
 //!
@@ -27,6 +28,7 @@ mod group;
 mod limits;
 mod log;
 mod meta;
+mod quota;
 mod serve;
 mod tls;
 mod topic;
@@ -34,7 +36,7 @@ mod txn;
 mod wire;
 
 pub use broker::{Broker, BrokerStats};
-pub use config::{AuthConfig, BrokerConfig, Fsync, Mechanism, User};
+pub use config::{AuthConfig, BrokerConfig, ClientRates, Fsync, Mechanism, User};
 pub use error::{OpenError, TopicError};
 pub use serve::Internal;
 pub use tls::TlsConfig;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::limits::{Complaints, PerAddress};
+use crate::quota::Metered;
 use crate::{Fsync, User, connection};
 
 /// How often time-outs are looked at.
@@ -39,6 +40,8 @@ pub(crate) struct Access {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Host of the broker, where it is not the address that the client came by.
     pub host: Option<String>,
+    /// Whether quotas hold.
+    pub metered: Metered,
     /// Connections of one address.
     pub max_per_ip: usize,
     pub complaints: Complaints,
@@ -46,7 +49,8 @@ pub(crate) struct Access {
 
 impl Default for Access {
     fn default() -> Self {
-        Self { auth: None, tls: None, host: None, max_per_ip: usize::MAX, complaints: Complaints::default() }
+        let complaints = Complaints::default();
+        Self { auth: None, tls: None, host: None, metered: Metered::No, max_per_ip: usize::MAX, complaints }
     }
 }
 

@@ -53,6 +53,8 @@ fn positive(config: &Config, check: &mut Check<'_>) {
     }
     let sizes = [
         ("kafka.embedded.retention.size", kafka.retention.size),
+        ("kafka.embedded.client_rates.produce", kafka.client_rates.produce),
+        ("kafka.embedded.client_rates.fetch", kafka.client_rates.fetch),
         ("storage.retention.size", storage.retention.size),
         ("storage.sqlite.cache_size", Some(storage.sqlite.cache_size)),
         ("http.max_body", Some(config.http.max_body)),

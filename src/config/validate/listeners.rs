@@ -54,7 +54,7 @@ fn listeners(config: &Config) -> Vec<Listener> {
             is_authenticated: embedded.is_authenticated(),
             way_out: "set kafka.embedded.auth.users, listen on 127.0.0.1",
         });
-        if embedded.is_guarded() {
+        if embedded.has_local_listener() {
             all.push(Listener {
                 path: "kafka.embedded.local_listen",
                 address: embedded.local_listen,

@@ -14,6 +14,7 @@ mod metadata;
 mod offsets;
 mod produce;
 mod producers;
+mod quotas;
 mod records;
 mod sasl;
 mod scram;
@@ -27,6 +28,7 @@ use kafka_protocol::messages::{
 
 use crate::broker::{Broker, Inner};
 use crate::error::Code;
+use crate::quota::{Direction, Sender, Throttle};
 use crate::wire::{Frame, Malformed};
 pub(crate) use sasl::prove;
 
@@ -80,6 +82,8 @@ const APIS: &[Api] = &[
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::IncrementalAlterConfigs, 0, 1),
     api(ApiKey::OffsetDelete, 0, 0),
+    api(ApiKey::DescribeClientQuotas, 0, 1),
+    api(ApiKey::AlterClientQuotas, 0, 1),
     api(ApiKey::DescribeUserScramCredentials, 0, 0),
     api(ApiKey::AlterUserScramCredentials, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
@@ -106,6 +110,9 @@ pub(crate) struct Client {
     /// Host and port that the client is told to reach the broker by.
     pub broker_host: String,
     pub broker_port: i32,
+    /// None where clients do not authenticate.
+    pub user: Option<String>,
+    pub throttle: Throttle,
 }
 
 /// One request in its surroundings.
@@ -120,6 +127,12 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     pub fn inner(&self) -> &Inner {
         self.broker.inner()
+    }
+
+    /// Counts bytes against the client's quota; the pause in milliseconds that it is told.
+    fn charge(&self, direction: Direction, bytes: usize) -> i32 {
+        let sender = Sender { user: self.client.user.as_deref(), client_id: self.client_id };
+        self.client.throttle.charge(&self.inner().quotas, sender, direction, bytes)
     }
 
     /// Runs work that waits for the disk without holding up other connections.
@@ -173,11 +186,16 @@ macro_rules! later {
 
 async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Malformed> {
     match frame.key {
-        ApiKey::Produce => match Box::pin(produce::produce(call, frame.decode()?)).await {
-            Some(response) => frame.encode(&response).map(Some),
-            None => Ok(None),
-        },
-        ApiKey::Fetch => later!(frame, call, fetch::fetch),
+        ApiKey::Produce => {
+            let response = Box::pin(produce::produce(call, frame.decode()?)).await;
+            let pause_ms = call.charge(Direction::Produce, frame.body_len());
+            response.map(|response| frame.encode(&response.with_throttle_time_ms(pause_ms))).transpose()
+        }
+        ApiKey::Fetch => {
+            let response = Box::pin(fetch::fetch(call, frame.decode()?)).await;
+            let pause_ms = call.charge(Direction::Fetch, fetch::records_len(&response));
+            frame.encode(&response.with_throttle_time_ms(pause_ms)).map(Some)
+        }
         ApiKey::ListOffsets => now!(frame, call, list_offsets::list_offsets),
         ApiKey::Metadata => later!(frame, call, metadata::metadata),
         ApiKey::OffsetCommit => now!(frame, call, offsets::commit),
@@ -212,6 +230,8 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
         ApiKey::DescribeAcls => now!(frame, call, acls::describe),
         ApiKey::CreateAcls => now!(frame, call, acls::create),
         ApiKey::DeleteAcls => now!(frame, call, acls::delete),
+        ApiKey::DescribeClientQuotas => now!(frame, call, quotas::describe),
+        ApiKey::AlterClientQuotas => later!(frame, call, quotas::alter),
         ApiKey::DescribeUserScramCredentials => now!(frame, call, scram::describe),
         ApiKey::AlterUserScramCredentials => later!(frame, call, scram::alter),
         ApiKey::DescribeCluster => now!(frame, call, cluster::describe),

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::api::{self, Client};
 use crate::auth::{Outcome, Session};
 use crate::broker::Broker;
+use crate::quota::Throttle;
 use crate::serve::Access;
 use crate::tls;
 use crate::wire::{Frame, Malformed};
@@ -83,9 +84,11 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
         host: peer.ip().to_canonical().to_string(),
         broker_host: access.host.clone().unwrap_or_else(|| local.ip().to_canonical().to_string()),
         broker_port: i32::from(local.port()),
+        user: None,
+        throttle: Throttle::new(access.metered),
     };
     let Some(config) = &access.tls else {
-        return converse(broker, access, &client, (stream, deadline)).await;
+        return converse(broker, access, client, (stream, deadline)).await;
     };
     let shaking_hands = timeout_at(deadline, Box::pin(TlsAcceptor::from(config.clone()).accept(stream)));
     match shaking_hands.await {
@@ -95,18 +98,18 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
             Some(rustls::Error::InvalidMessage(_)) => Ended::NoTls,
             Some(fault) => Ended::Tls(fault.clone()),
         }),
-        Ok(Ok(stream)) => Box::pin(converse(broker, access, &client, (stream, deadline))).await,
+        Ok(Ok(stream)) => Box::pin(converse(broker, access, client, (stream, deadline))).await,
     }
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     broker: &Broker,
     access: &Access,
-    client: &Client,
+    mut client: Client,
     (stream, deadline): (S, Instant),
 ) -> Result<(), Ended> {
     let mut connection = Connection::new(stream);
-    let ended = signed_in(broker, access, client, (&mut connection, deadline)).await;
+    let ended = signed_in(broker, access, &mut client, (&mut connection, deadline)).await;
     // A client that does not take its last bytes has to do without them.
     let _ = timeout(FAREWELL, connection.stream.shutdown()).await;
     ended
@@ -116,7 +119,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 async fn signed_in<S: AsyncRead + AsyncWrite + Unpin>(
     broker: &Broker,
     access: &Access,
-    client: &Client,
+    client: &mut Client,
     (connection, deadline): (&mut Connection<S>, Instant),
 ) -> Result<(), Ended> {
     let Some(auth) = &access.auth else {
@@ -128,7 +131,10 @@ async fn signed_in<S: AsyncRead + AsyncWrite + Unpin>(
         Err(_) => Err(Ended::Late(broker.inner().config.handshake_timeout)),
         Ok(Err(ended)) => Err(ended),
         Ok(Ok(Left::Yes)) => Ok(()),
-        Ok(Ok(Left::No)) => serve(broker, client, connection, Some(session)).await,
+        Ok(Ok(Left::No)) => {
+            client.user = session.user().map(str::to_owned);
+            serve(broker, client, connection, Some(session)).await
+        }
     }
 }
 
@@ -201,6 +207,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         };
         if let Some(answer) = answer {
             connection.send(broker, &answer).await?;
+        }
+        if let Some(pause) = client.throttle.take_pause() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                left = connection.client_left() => return Ok(left?),
+            }
         }
     }
     Ok(())

@@ -15,13 +15,19 @@ fn answer_to(bytes: &[u8]) -> (Result<(), Ended>, Vec<u8>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let broker = Broker::open(config).unwrap();
-        let client = Client { host: "h".to_owned(), broker_host: "b".to_owned(), broker_port: 1 };
+        let client = Client {
+            host: "h".to_owned(),
+            broker_host: "b".to_owned(),
+            broker_port: 1,
+            user: None,
+            throttle: Throttle::new(broker.inner().access.metered),
+        };
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (mut back, mut forth) = tokio::io::split(theirs);
         forth.write_all(bytes).await.unwrap();
         forth.shutdown().await.unwrap();
         let deadline = Instant::now() + broker.inner().config.handshake_timeout;
-        let ended = converse(&broker, &broker.inner().access.clone(), &client, (ours, deadline)).await;
+        let ended = converse(&broker, &broker.inner().access.clone(), client, (ours, deadline)).await;
         let mut answers = Vec::new();
         back.read_to_end(&mut answers).await.unwrap();
         (ended, answers)

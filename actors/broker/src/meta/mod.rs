@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::auth::{Hash, ScramKeys};
 use crate::error::OpenError;
 pub(crate) use crate::log::files::Durability;
+use crate::quota::{QuotaEntity, QuotaLimits};
 use file::MetaFile;
 
 /// Bytes of changes after which the file is rewritten, if the state itself is smaller.
@@ -87,6 +88,8 @@ pub(crate) struct MetaState {
     pub txns: BTreeMap<String, TxnMeta>,
     /// SCRAM keys that administrators stored, by user (KIP-554).
     pub scram: BTreeMap<String, BTreeMap<Hash, ScramKeys>>,
+    /// Byte rates that administrators stored (KIP-546).
+    pub quotas: BTreeMap<QuotaEntity, QuotaLimits>,
 }
 
 /// One alteration of the state, as it is written to the file.
@@ -106,6 +109,7 @@ pub(crate) enum Change {
     Txn { id: String, meta: TxnMeta },
     TxnDeleted { id: String },
     Scram { user: String, keys: BTreeMap<Hash, ScramKeys> },
+    Quota { entity: QuotaEntity, limits: QuotaLimits },
 }
 
 impl MetaState {
@@ -164,6 +168,12 @@ impl MetaState {
             Change::Scram { user, keys } => {
                 self.scram.insert(user, keys);
             }
+            Change::Quota { entity, limits } if limits.is_empty() => {
+                self.quotas.remove(&entity);
+            }
+            Change::Quota { entity, limits } => {
+                self.quotas.insert(entity, limits);
+            }
         }
     }
 
@@ -207,7 +217,9 @@ impl MetaState {
         });
         let txns = self.txns.iter().map(|(id, meta)| Change::Txn { id: id.clone(), meta: meta.clone() });
         let scram = self.scram.iter().map(|(user, keys)| Change::Scram { user: user.clone(), keys: keys.clone() });
-        cluster.chain(ids).chain(topics).chain(groups).chain(txns).chain(scram)
+        let quotas =
+            self.quotas.iter().map(|(entity, limits)| Change::Quota { entity: entity.clone(), limits: *limits });
+        cluster.chain(ids).chain(topics).chain(groups).chain(txns).chain(scram).chain(quotas)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod admin;
 mod groups;
+mod quotas;
 mod raw;
 mod records;
 mod recovery;
