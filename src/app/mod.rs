@@ -7,6 +7,7 @@
 mod announcer;
 mod broker;
 mod ingest;
+mod kafka_clients;
 mod lag;
 mod metrics;
 mod operations;
@@ -27,6 +28,7 @@ use streamward_kit::{Outcome, Phase, PhaseAction, Runtime};
 use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
 
 pub use self::broker::{OfflineBroker, offline_broker};
+pub use self::kafka_clients::command_settings;
 use self::tree::{Parts, Running};
 use crate::{
     adapters::{
@@ -96,26 +98,6 @@ pub struct App {
     ready_file: Option<PathBuf>,
 }
 
-/// How to reach Kafka: the configured cluster, or `embedded` (the address of the embedded broker).
-///
-/// # Errors
-/// If the embedded broker's port is chosen at start and not known here.
-pub fn kafka_settings(config: &Config, embedded: Option<String>) -> Result<KafkaSettings, AppError> {
-    let listen = config.kafka.embedded.listen.get();
-    let bootstrap = match (&config.kafka.bootstrap, embedded) {
-        (_, Some(address)) => address,
-        (Some(bootstrap), None) => bootstrap.clone(),
-        (None, None) if listen.port() == 0 => {
-            return Err(AppError::Config(
-                "the embedded broker's port is chosen at its start: give the address with --bootstrap".to_owned(),
-            ));
-        }
-        (None, None) => listen.to_string(),
-    };
-    let extra = config.kafka.client.expose().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Ok(KafkaSettings { bootstrap, extra })
-}
-
 fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
     TcpListener::bind(address).map_err(|source| AppError::Listen { what, address, source })
 }
@@ -131,7 +113,10 @@ impl App {
         let http = listen("HTTP", config.http.listen.get())?;
         let broker = broker::open(config, &folder)?;
         let registry = sessions::registry(config, &folder, &plan)?;
-        let kafka = kafka_settings(config, broker.as_ref().map(|broker| broker.address().to_string()))?;
+        let kafka = match &broker {
+            Some(broker) => broker.settings(config),
+            None => command_settings(config, None)?,
+        };
         let database = config.storage.sqlite.file(&config.node.data_dir);
         let store = SqlStore::open(&database, &sqlite_settings(config), plan.layout())
             .await
@@ -141,7 +126,7 @@ impl App {
             .map_err(|error| AppError::open("the database for reading", error))?;
         let addresses = Addresses {
             http: http.local_addr().map_err(|error| AppError::open("HTTP", error))?,
-            kafka: kafka.bootstrap.clone(),
+            kafka: broker.as_ref().map_or_else(|| kafka.bootstrap.clone(), |broker| broker.address().to_string()),
             registry: registry.1.local_addr().map_err(|error| AppError::open("the registry", error))?,
         };
         let parts = Parts {
@@ -164,6 +149,12 @@ impl App {
     #[must_use]
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// How clients of this process reach Kafka.
+    #[must_use]
+    pub fn kafka(&self) -> &KafkaSettings {
+        self.parts.kafka()
     }
 
     /// The supervision tree.

@@ -104,6 +104,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// How clients of this process reach Kafka.
+    pub fn kafka(&self) -> &KafkaSettings {
+        &self.parts.kafka
+    }
+
     /// What is missing for the server to be ready.
     pub fn readiness(&self, runtime: &Runtime) -> Readiness {
         readiness(runtime, &self.views, self.serving.load(Ordering::Acquire))

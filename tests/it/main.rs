@@ -18,6 +18,7 @@ mod quickstart;
 mod recovery;
 mod replay;
 mod retention;
+mod security;
 mod support;
 mod tidy;
 mod verify;

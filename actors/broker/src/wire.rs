@@ -64,6 +64,11 @@ impl Frame {
         })
     }
 
+    /// Bytes of the body.
+    pub fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
     /// Decodes the body.
     ///
     /// # Errors

@@ -8,12 +8,12 @@ pub mod measure;
 pub mod producer;
 pub mod source;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError};
 
 /// How to reach the cluster.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KafkaSettings {
     /// `host:port`, comma separated.
     pub bootstrap: String,
@@ -21,7 +21,28 @@ pub struct KafkaSettings {
     pub extra: BTreeMap<String, String>,
 }
 
+impl fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSettings").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
+    }
+}
+
 impl KafkaSettings {
+    /// As this user by PLAIN over loopback, whatever the other settings say of security.
+    #[must_use]
+    pub fn with_plain(mut self, user: &str, password: &str) -> Self {
+        self.extra.retain(|name, _| !name.starts_with("ssl."));
+        let own = [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanisms", "PLAIN"),
+            ("sasl.username", user),
+            ("sasl.password", password),
+        ];
+        self.extra.remove("sasl.mechanism");
+        self.extra.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
+
     /// The settings that every client shares.
     fn client(&self, client_id: &str) -> ClientConfig {
         let mut config = ClientConfig::new();

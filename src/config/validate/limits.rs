@@ -53,6 +53,8 @@ fn positive(config: &Config, check: &mut Check<'_>) {
     }
     let sizes = [
         ("kafka.embedded.retention.size", kafka.retention.size),
+        ("kafka.embedded.client_rates.produce", kafka.client_rates.produce),
+        ("kafka.embedded.client_rates.fetch", kafka.client_rates.fetch),
         ("storage.retention.size", storage.retention.size),
         ("storage.sqlite.cache_size", Some(storage.sqlite.cache_size)),
         ("http.max_body", Some(config.http.max_body)),
@@ -112,6 +114,9 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
     let embedded = &kafka.embedded;
     partitions("kafka.embedded.default_partitions", embedded.default_partitions, check);
     check.range("kafka.embedded.max_connections", embedded.max_connections, 1..=MAX_CONNECTIONS);
+    if let Some(limit) = embedded.max_connections_per_ip {
+        check.range("kafka.embedded.max_connections_per_ip", limit, 1..=MAX_CONNECTIONS);
+    }
     check.require(
         (4 << 10..=1 << 30).contains(&embedded.segment_size.get()),
         "kafka.embedded.segment_size",

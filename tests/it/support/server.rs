@@ -204,7 +204,8 @@ impl Drop for Server {
     }
 }
 
-fn exact(output: &Output) -> Value {
+/// The report of a `verify` that found no difference.
+pub fn exact(output: &Output) -> Value {
     let printed = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "verify: {}\n{printed}\n{complaint}", output.status);

@@ -48,8 +48,8 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
     };
     let node = MetadataResponseBroker::default()
         .with_node_id(NODE)
-        .with_host(text(call.inner().config.advertised_host.as_str()))
-        .with_port(call.client.port);
+        .with_host(text(call.client.broker_host.as_str()))
+        .with_port(call.client.broker_port);
     MetadataResponse::default()
         .with_brokers(vec![node])
         .with_cluster_id(Some(text(call.broker.cluster_id())))

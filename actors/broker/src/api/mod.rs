@@ -3,6 +3,7 @@
 //! Functions take a decoded request and return the response; they hold no state of their own.
 //! [`APIS`] is the list that clients are told; [`answer`] is the way in.
 
+mod acls;
 mod cluster;
 mod configs;
 mod fetch;
@@ -14,7 +15,10 @@ mod metadata;
 mod offsets;
 mod produce;
 mod producers;
+mod quotas;
 mod records;
+mod sasl;
+mod scram;
 mod topics;
 mod txns;
 
@@ -25,7 +29,9 @@ use kafka_protocol::messages::{
 
 use crate::broker::{Broker, Inner};
 use crate::error::Code;
+use crate::quota::{Direction, Sender, Throttle};
 use crate::wire::{Frame, Malformed};
+pub(crate) use sasl::prove;
 
 /// The only node's id.
 pub(crate) const NODE: BrokerId = BrokerId(1);
@@ -57,6 +63,7 @@ const APIS: &[Api] = &[
     api(ApiKey::SyncGroup, 0, 5),
     api(ApiKey::DescribeGroups, 0, 6),
     api(ApiKey::ListGroups, 0, 5),
+    api(ApiKey::SaslHandshake, 0, 1),
     api(ApiKey::ApiVersions, 0, 3),
     api(ApiKey::CreateTopics, 2, 7),
     api(ApiKey::DeleteTopics, 1, 6),
@@ -68,14 +75,22 @@ const APIS: &[Api] = &[
     api(ApiKey::EndTxn, 0, 3),
     api(ApiKey::WriteTxnMarkers, 1, 1),
     api(ApiKey::TxnOffsetCommit, 0, 3),
+    api(ApiKey::DescribeAcls, 1, 3),
+    api(ApiKey::CreateAcls, 1, 3),
+    api(ApiKey::DeleteAcls, 1, 3),
     api(ApiKey::DescribeConfigs, 1, 4),
     api(ApiKey::AlterConfigs, 0, 2),
     api(ApiKey::DescribeLogDirs, 1, 4),
+    api(ApiKey::SaslAuthenticate, 0, 2),
     api(ApiKey::CreatePartitions, 0, 3),
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::IncrementalAlterConfigs, 0, 1),
     api(ApiKey::ListPartitionReassignments, 0, 0),
     api(ApiKey::OffsetDelete, 0, 0),
+    api(ApiKey::DescribeClientQuotas, 0, 1),
+    api(ApiKey::AlterClientQuotas, 0, 1),
+    api(ApiKey::DescribeUserScramCredentials, 0, 0),
+    api(ApiKey::AlterUserScramCredentials, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
     api(ApiKey::DescribeProducers, 0, 0),
     api(ApiKey::DescribeTransactions, 0, 0),
@@ -101,8 +116,12 @@ impl Mode {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub host: String,
-    /// Port that the client reached the broker by.
-    pub port: i32,
+    /// Host and port that the client is told to reach the broker by.
+    pub broker_host: String,
+    pub broker_port: i32,
+    /// None where clients do not authenticate.
+    pub user: Option<String>,
+    pub throttle: Throttle,
 }
 
 /// One request in its surroundings.
@@ -117,6 +136,12 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     pub fn inner(&self) -> &Inner {
         self.broker.inner()
+    }
+
+    /// Counts bytes against the client's quota; the pause in milliseconds that it is told.
+    fn charge(&self, direction: Direction, bytes: usize) -> i32 {
+        let sender = Sender { user: self.client.user.as_deref(), client_id: self.client_id };
+        self.client.throttle.charge(&self.inner().quotas, sender, direction, bytes)
     }
 
     /// Runs work that waits for the disk without holding up other connections.
@@ -135,9 +160,7 @@ impl Call<'_> {
 /// # Errors
 /// A request that does not follow the protocol, or an API or version that is not served.
 pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Result<Option<BytesMut>, Malformed> {
-    let known = APIS.iter().find(|a| a.key == frame.key);
-    let is_served = known.is_some_and(|a| (a.min..=a.max).contains(&frame.version));
-    if !is_served {
+    if !is_served(&frame) {
         if frame.key == ApiKey::ApiVersions {
             let refused = versions().with_error_code(Code::UnsupportedVersion.code());
             return frame.encode_as(&refused, 0).map(Some);
@@ -147,6 +170,12 @@ pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Re
     }
     let call = Call { broker, client, client_id: &frame.client_id, version: frame.version };
     dispatch(&call, &frame).await
+}
+
+/// Whether the API is in the table, and in this version.
+fn is_served(frame: &Frame) -> bool {
+    let known = APIS.iter().find(|a| a.key == frame.key);
+    known.is_some_and(|a| (a.min..=a.max).contains(&frame.version))
 }
 
 /// Answers with a function that needs no waiting.
@@ -166,11 +195,16 @@ macro_rules! later {
 
 async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Malformed> {
     match frame.key {
-        ApiKey::Produce => match Box::pin(produce::produce(call, frame.decode()?)).await {
-            Some(response) => frame.encode(&response).map(Some),
-            None => Ok(None),
-        },
-        ApiKey::Fetch => later!(frame, call, fetch::fetch),
+        ApiKey::Produce => {
+            let response = Box::pin(produce::produce(call, frame.decode()?)).await;
+            let pause_ms = call.charge(Direction::Produce, frame.body_len());
+            response.map(|response| frame.encode(&response.with_throttle_time_ms(pause_ms))).transpose()
+        }
+        ApiKey::Fetch => {
+            let response = Box::pin(fetch::fetch(call, frame.decode()?)).await;
+            let pause_ms = call.charge(Direction::Fetch, fetch::records_len(&response));
+            frame.encode(&response.with_throttle_time_ms(pause_ms)).map(Some)
+        }
         ApiKey::ListOffsets => now!(frame, call, list_offsets::list_offsets),
         ApiKey::Metadata => later!(frame, call, metadata::metadata),
         ApiKey::OffsetCommit => now!(frame, call, offsets::commit),
@@ -188,6 +222,8 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
             let _: ApiVersionsRequest = frame.decode()?;
             frame.encode(&versions()).map(Some)
         }
+        ApiKey::SaslHandshake => now!(frame, call, sasl::handshake),
+        ApiKey::SaslAuthenticate => now!(frame, call, sasl::authenticate),
         ApiKey::CreateTopics => later!(frame, call, topics::create),
         ApiKey::DeleteTopics => later!(frame, call, topics::delete),
         ApiKey::CreatePartitions => later!(frame, call, topics::create_partitions),
@@ -202,6 +238,13 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
         ApiKey::ListConfigResources => now!(frame, call, configs::list),
         ApiKey::AlterConfigs => later!(frame, call, configs::alter),
         ApiKey::IncrementalAlterConfigs => later!(frame, call, configs::alter_incrementally),
+        ApiKey::DescribeAcls => now!(frame, call, acls::describe),
+        ApiKey::CreateAcls => now!(frame, call, acls::create),
+        ApiKey::DeleteAcls => now!(frame, call, acls::delete),
+        ApiKey::DescribeClientQuotas => now!(frame, call, quotas::describe),
+        ApiKey::AlterClientQuotas => later!(frame, call, quotas::alter),
+        ApiKey::DescribeUserScramCredentials => now!(frame, call, scram::describe),
+        ApiKey::AlterUserScramCredentials => later!(frame, call, scram::alter),
         ApiKey::DescribeCluster => now!(frame, call, cluster::describe),
         ApiKey::ListPartitionReassignments => now!(frame, call, cluster::list_reassignments),
         ApiKey::DescribeProducers => now!(frame, call, inspect::describe_producers),

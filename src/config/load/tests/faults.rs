@@ -178,6 +178,54 @@ fn open_listeners_need_authentication_or_insecure() {
 }
 
 #[test]
+fn an_open_broker_needs_users_and_passwords_that_nobody_can_read() {
+    let kafka = |more: &str| {
+        let yaml = format!("kafka: {{ embedded: {{ listen: 0.0.0.0:9092, {more} }} }}\n");
+        let faults = given(&yaml).faults();
+        faults.into_iter().map(|fault| fault.path).collect::<Vec<_>>()
+    };
+    let users = "users: [ { name: a, password: b } ]";
+    assert_eq!(kafka("auth: {}"), ["kafka.embedded.listen"]);
+    assert!(kafka(&format!("auth: {{ {users} }}")).is_empty());
+    let plain = format!("auth: {{ {users}, mechanisms: [PLAIN] }}");
+    assert_eq!(kafka(&plain), ["kafka.embedded.auth.mechanisms"]);
+    let tls = "tls: { certificate: -----BEGIN CERTIFICATE-----, key: -----BEGIN PRIVATE KEY----- }";
+    assert!(kafka(&format!("{plain}, {tls}")).is_empty());
+    assert_eq!(kafka(tls), ["kafka.embedded.listen"]);
+}
+
+#[test]
+fn users_and_certificates_of_the_broker_are_checked() {
+    let yaml = "\
+kafka:
+  embedded:
+    local_listen: 0.0.0.0:0
+    advertised_host: kafka:9092/
+    auth:
+      mechanisms: []
+      reauthenticate_after: 0s
+      users:
+        - { name: a, password: \"***\" }
+        - { name: a }
+    tls: { certificate: cert.pem }
+";
+    assert_eq!(
+        given(yaml).lines(),
+        [
+            "3:19 kafka.embedded.local_listen: must be a loopback address: its clients send passwords",
+            "4:22 kafka.embedded.advertised_host: expected a host such as kafka.example.org, without a port",
+            "11:5 kafka.embedded.tls: certificate and key belong together: one is given without the other",
+            "11:25 kafka.embedded.tls.certificate: expected PEM text, for example from a file: ${file:tls/broker.pem}",
+            "9:32 kafka.embedded.auth.users.0.password: this stands for a hidden password and is none",
+            "10:11 kafka.embedded.auth.users.1.password: a password is missing, or has a NUL",
+            "10:19 kafka.embedded.auth.users.1.name: another user has this name",
+            "6:7 kafka.embedded.auth.mechanisms: at least one mechanism is needed",
+            "7:29 kafka.embedded.auth.reauthenticate_after: must be more than 0s",
+        ]
+    );
+}
+
+#[test]
 fn two_listeners_on_one_port_are_refused_except_port_0() {
     let lines = given("registry: { embedded: { listen: 127.0.0.1:8000 } }\n").lines();
     assert_eq!(lines, ["1:33 registry.embedded.listen: 127.0.0.1:8000 is the address of http.listen already"]);
