@@ -1,4 +1,4 @@
-//! The composition root: configuration → folders, broker, registry, database → supervision tree → HTTP.
+//! The composition root: configuration → folders, broker, database → supervision tree with the registry → HTTP.
 //!
 //! [`App::start`] opens everything that needs no actor (and fails with a message where it cannot), then starts the
 //! tree. [`App::run`] waits for a signal or the end of the tree and shuts down in phases. Which actor does what is in
@@ -10,6 +10,7 @@ mod ingest;
 mod lag;
 mod metrics;
 mod operations;
+mod registry;
 mod relays;
 mod retention;
 mod sensors;
@@ -27,7 +28,10 @@ use streamward_kit::{Outcome, Phase, PhaseAction, Runtime};
 use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
 
 pub use self::broker::{OfflineBroker, offline_broker};
-use self::tree::{Parts, Running};
+use self::{
+    registry::RegistrySetup,
+    tree::{Parts, Running},
+};
 use crate::{
     adapters::{
         kafka::{
@@ -85,7 +89,8 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// Kafka address to use: the embedded broker's, or the configured cluster's.
     pub kafka: String,
-    pub registry: SocketAddr,
+    /// `host:port` of the embedded registry, or the URL of the configured one.
+    pub registry: String,
 }
 
 /// A running server.
@@ -130,7 +135,7 @@ impl App {
         let folder = NodeFolder::open(&config.node.data_dir, config.node.id.as_deref())?;
         let http = listen("HTTP", config.http.listen.get())?;
         let broker = broker::open(config, &folder)?;
-        let registry = sessions::registry(config, &folder, &plan)?;
+        let registry = RegistrySetup::new(config)?;
         let kafka = kafka_settings(config, broker.as_ref().map(|broker| broker.address().to_string()))?;
         let database = config.storage.sqlite.file(&config.node.data_dir);
         let store = SqlStore::open(&database, &sqlite_settings(config), plan.layout())
@@ -142,7 +147,7 @@ impl App {
         let addresses = Addresses {
             http: http.local_addr().map_err(|error| AppError::open("HTTP", error))?,
             kafka: kafka.bootstrap.clone(),
-            registry: registry.1.local_addr().map_err(|error| AppError::open("the registry", error))?,
+            registry: registry.address()?,
         };
         let parts = Parts {
             config: config.clone(),
@@ -198,7 +203,7 @@ impl App {
         let ready = serde_json::json!({
             "http": self.addresses.http.to_string(),
             "kafka": self.addresses.kafka,
-            "registry": self.addresses.registry.to_string(),
+            "registry": self.addresses.registry,
             "pid": std::process::id(),
         });
         write_atomically(file, ready.to_string().as_bytes()).map_err(|error| AppError::open("the ready file", error))

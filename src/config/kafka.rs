@@ -116,13 +116,21 @@ impl Default for LogRetention {
 }
 
 /// Schema registry: one outside, or the embedded one.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryConfig {
     /// A registry with Confluent's REST interface; null: the embedded registry runs.
     pub url: Option<SecretUrl>,
+    /// How long the registry may take to answer at the start.
+    pub start_timeout: HumanDuration,
     /// The embedded registry; unused when `url` is given.
     pub embedded: EmbeddedRegistry,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self { url: None, start_timeout: HumanDuration::from_secs(60), embedded: EmbeddedRegistry::default() }
+    }
 }
 
 /// The registry inside the process.
@@ -131,10 +139,12 @@ pub struct RegistryConfig {
 pub struct EmbeddedRegistry {
     /// Address of its REST interface; port 0 takes a free one.
     pub listen: ListenAddr,
+    /// Kafka topic that the schemas are kept in, in the format of Confluent's registry.
+    pub topic: String,
 }
 
 impl Default for EmbeddedRegistry {
     fn default() -> Self {
-        Self { listen: ListenAddr::loopback(8081) }
+        Self { listen: ListenAddr::loopback(8081), topic: "_schemas".to_owned() }
     }
 }

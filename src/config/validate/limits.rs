@@ -35,6 +35,7 @@ fn positive(config: &Config, check: &mut Check<'_>) {
         ("storage.checkpoint_every", storage.checkpoint_every),
         ("storage.retention.check_every", storage.retention.check_every),
         ("http.websocket.ping_every", config.http.websocket.ping_every),
+        ("registry.start_timeout", config.registry.start_timeout),
         ("supervision.defaults.stuck_after", policy.stuck_after),
         ("supervision.defaults.shutdown", policy.shutdown),
         ("supervision.defaults.backoff.min", policy.backoff.min),
@@ -101,6 +102,7 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
             check.fault(&path, format!("'{name}' cannot be set here: {why}"));
         }
     }
+    topic("registry.embedded.topic", &config.registry.embedded.topic, check);
     if config.registry.url.is_some() {
         check.fault("registry.url", "a registry outside is not supported yet: leave it null".to_owned());
     }
