@@ -27,7 +27,10 @@ use std::{
 use streamward_kit::{Outcome, Phase, PhaseAction, Runtime};
 use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
 
-pub use self::broker::{OfflineBroker, offline_broker};
+pub use self::{
+    broker::{OfflineBroker, offline_broker},
+    registry::registry_settings,
+};
 use self::{
     registry::RegistrySetup,
     tree::{Parts, Running},
@@ -91,6 +94,14 @@ pub struct Addresses {
     pub kafka: String,
     /// `host:port` of the embedded registry, or the URL of the configured one.
     pub registry: String,
+}
+
+impl Addresses {
+    /// The registry's URL.
+    #[must_use]
+    pub fn registry_url(&self) -> String {
+        if self.registry.contains("://") { self.registry.clone() } else { format!("http://{}/", self.registry) }
+    }
 }
 
 /// A running server.

@@ -1,5 +1,5 @@
-//! The registry as a part of the tree: its REST side and the follower of its topic; and the registration of the
-//! configured schemas.
+//! The registry as a part of the tree: the one inside (its REST side and the follower of its topic), or the client of
+//! one outside; and the registration of the configured schemas.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -7,17 +7,21 @@ use std::{
     time::Duration,
 };
 
-use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Failure, Runtime, Scope, SupervisorSpec};
+use percent_encoding::percent_decode_str;
+use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Failure, Placement, Runtime, Scope, SupervisorSpec};
 use tokio::time::Instant;
 
 use super::{AppError, listen, tree::serve};
 use crate::{
-    adapters::kafka::{
-        KafkaSettings,
-        admin::LogInspector,
-        schemas::{KafkaSchemaLog, ensure_schemas_topic},
+    adapters::{
+        kafka::{
+            KafkaSettings,
+            admin::LogInspector,
+            schemas::{KafkaSchemaLog, ensure_schemas_topic},
+        },
+        registry::{RegistryAuth, RegistryClient, RegistrySettings},
     },
-    config::Config,
+    config::{self, Config, RegistryConfig},
     http::access::HostRule,
     plan::StreamSetup,
     registry::{
@@ -32,25 +36,64 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The registry of this process, before anything runs.
-pub struct RegistrySetup(TcpListener);
+/// How to reach the registry outside; none where the embedded one runs.
+///
+/// # Errors
+/// If the URL is none.
+pub fn registry_settings(config: &RegistryConfig) -> Result<Option<RegistrySettings>, AppError> {
+    let Some(text) = &config.url else { return Ok(None) };
+    let fault = |_| AppError::Config("registry.url is no URL".to_owned());
+    let mut url = url::Url::parse(text.expose()).map_err(fault)?;
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let secret = |secret: &Option<config::Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+    let auth = match (secret(&config.auth.token), &config.auth.user, url.username()) {
+        (Some(token), ..) => RegistryAuth::Bearer(token),
+        (None, Some(user), _) => {
+            RegistryAuth::Basic { user: user.clone(), password: secret(&config.auth.password).unwrap_or_default() }
+        }
+        (None, None, "") => RegistryAuth::None,
+        (None, None, user) => {
+            let password = decoded(url.password().unwrap_or_default());
+            RegistryAuth::Basic { user: decoded(user), password }
+        }
+    };
+    // Only a URL without a host refuses these, and that is refused before.
+    let _no_host = url.set_username("").and_then(|()| url.set_password(None));
+    let url = url.as_str().trim_end_matches('/').to_owned();
+    Ok(Some(RegistrySettings { url, auth, ca_file: config.ca_file.clone(), timeout: config.timeout.into() }))
+}
+
+/// Which registry this process uses, before anything runs.
+pub enum RegistrySetup {
+    /// The one inside, on this listener.
+    Embedded(TcpListener),
+    External(RegistrySettings),
+}
 
 impl RegistrySetup {
-    /// Takes the listener.
+    /// Takes the listener, or the address of the registry outside.
     ///
     /// # Errors
     /// If the address is in use.
     pub fn new(config: &Config) -> Result<Self, AppError> {
-        Ok(Self(listen("the registry", config.registry.embedded.listen.get())?))
+        match registry_settings(&config.registry)? {
+            Some(settings) => Ok(Self::External(settings)),
+            None => Ok(Self::Embedded(listen("the registry", config.registry.embedded.listen.get())?)),
+        }
     }
 
-    /// Where it answers, `host:port`.
+    /// Where it answers; `host:port` of the one inside, the URL of one outside.
     ///
     /// # Errors
     /// If the listener has no address.
     pub fn address(&self) -> Result<String, AppError> {
-        let address: Result<SocketAddr, _> = self.0.local_addr();
-        address.map(|address| address.to_string()).map_err(|error| AppError::open("the registry", error))
+        match self {
+            Self::Embedded(listener) => {
+                let address: Result<SocketAddr, _> = listener.local_addr();
+                address.map(|address| address.to_string()).map_err(|error| AppError::open("the registry", error))
+            }
+            Self::External(settings) => Ok(settings.url.clone()),
+        }
     }
 }
 
@@ -69,7 +112,10 @@ impl RegistryStart<'_> {
     /// If its topic cannot be used or read in time.
     pub async fn run(self, runtime: &Runtime) -> Result<Arc<dyn Schemas>, AppError> {
         let platform = ActorPath::parse("platform").map_err(|error| AppError::open("the supervision tree", error))?;
-        let (supervisor, schemas) = self.embedded(&self.setup.0).await?;
+        let (supervisor, schemas) = match self.setup {
+            RegistrySetup::Embedded(listener) => self.embedded(listener).await?,
+            RegistrySetup::External(settings) => self.external(settings),
+        };
         let child = ChildSpec::supervisor(supervisor).policy(self.policy);
         let started = runtime.supervisor(platform).start_child(child).await;
         started.map_err(|error| AppError::open("the supervision tree", error))?;
@@ -103,6 +149,17 @@ impl RegistryStart<'_> {
         let supervisor =
             SupervisorSpec::new("registry").child(follower.policy(self.policy)).child(http.policy(self.policy));
         Ok((supervisor, Arc::new(EmbeddedSchemas(registry))))
+    }
+
+    fn external(&self, settings: &RegistrySettings) -> (SupervisorSpec, Arc<dyn Schemas>) {
+        let client = Arc::new(RegistryClient::new(settings.clone()));
+        let worker = client.clone();
+        let role = ChildSpec::role("client", "registry", move |scope| {
+            let worker = worker.clone();
+            async move { worker.run(scope).await }
+        });
+        let role = role.placement(Placement::Dedicated).policy(self.policy);
+        (SupervisorSpec::new("registry").child(role), client)
     }
 }
 

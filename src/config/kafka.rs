@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::secret::{ClientSettings, SecretUrl};
+use super::secret::{ClientSettings, Secret, SecretUrl};
 use super::units::{ByteSize, HumanDuration, ListenAddr};
 
 /// Identity and place of this process.
@@ -121,6 +121,12 @@ impl Default for LogRetention {
 pub struct RegistryConfig {
     /// A registry with Confluent's REST interface; null: the embedded registry runs.
     pub url: Option<SecretUrl>,
+    /// Who this process is to the registry at `url`.
+    pub auth: RegistryAuth,
+    /// PEM file with the certificates to trust instead of the system's, for an `https` URL.
+    pub ca_file: Option<PathBuf>,
+    /// How long one request to the registry at `url` may take.
+    pub timeout: HumanDuration,
     /// How long the registry may take to answer at the start.
     pub start_timeout: HumanDuration,
     /// The embedded registry; unused when `url` is given.
@@ -129,8 +135,24 @@ pub struct RegistryConfig {
 
 impl Default for RegistryConfig {
     fn default() -> Self {
-        Self { url: None, start_timeout: HumanDuration::from_secs(60), embedded: EmbeddedRegistry::default() }
+        Self {
+            url: None,
+            auth: RegistryAuth::default(),
+            ca_file: None,
+            timeout: HumanDuration::from_secs(5),
+            start_timeout: HumanDuration::from_secs(60),
+            embedded: EmbeddedRegistry::default(),
+        }
     }
+}
+
+/// Credentials for a registry outside: a user with a password, or a bearer token. A URL may hold the former.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryAuth {
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub token: Option<Secret>,
 }
 
 /// The registry inside the process.

@@ -21,7 +21,7 @@ mod rest;
 pub mod schemas;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     fmt,
