@@ -128,3 +128,50 @@ async fn records_are_decoded_by_a_registry_outside_and_wait_while_it_is_silent()
     assert_eq!(restarts, 0);
     drop(registry);
 }
+
+#[actix_rt::test]
+async fn schemas_are_handled_on_the_command_line() {
+    let server = Node::new().start().await;
+    let node = server.node();
+    let url = format!("http://{}", server.registry);
+    let run = |arguments: &[&str]| {
+        let all = [&["schema"], arguments, &["--url", &url]].concat();
+        exit(&node.command(&all).output().unwrap())
+    };
+    let done = |arguments: &[&str], wanted: &str| {
+        let (code, said) = run(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        assert!(said.contains(wanted), "{arguments:?}: {wanted} is not in\n{said}");
+    };
+    let record = |fields: &str| format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
+    fs::write(node.path("r.avsc"), record(r#"{"name":"a","type":"int"}"#)).unwrap();
+    fs::write(node.path("bad.avsc"), record(r#"{"name":"b","type":"int"}"#)).unwrap();
+    fs::write(node.path("user.avsc"), r#"["null","R"]"#).unwrap();
+    fs::write(node.path("m.proto"), "message M {}").unwrap();
+    done(&["check", "r.avsc", "--subject", "r"], "may be registered");
+    done(&["register", "r.avsc", "--subject", "r"], "r has the id");
+    done(&["register", "user.avsc", "--subject", "u", "--reference", "R=r:1"], "u has the id");
+    done(&["register", "m.proto", "--subject", "m"], "m has the id");
+    done(&["list"], SUBJECT);
+    done(&["show", "m"], "schemaType: PROTOBUF");
+    done(&["show", "u", "--version", "1"], "references: [{");
+    done(&["show", "--id", "1", "--json"], "\"schema\":");
+    let (code, reasons) = run(&["check", "bad.avsc", "--subject", "r"]);
+    assert_eq!(code, Some(1), "{reasons}");
+    assert!(reasons.contains("'b'"), "{reasons}");
+    let (code, refused) = run(&["register", "bad.avsc", "--subject", "r"]);
+    assert_eq!(code, Some(2), "{refused}");
+    done(&["config", "r", "--level", "none", "--mode", "readwrite"], "level: NONE");
+    done(&["register", "bad.avsc", "--subject", "r"], "r has the id");
+    done(&["config", "r", "--reset"], "level: BACKWARD");
+    done(&["config"], "mode: READWRITE");
+    done(&["delete", "r", "--version", "2"], "deleted");
+    done(&["delete", "r", "--version", "2", "--permanent"], "for ever");
+    let (_, listed) = run(&["list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let r = listed.as_array().unwrap().iter().find(|row| row["subject"] == "r").unwrap();
+    assert_eq!((&r["versions"], &r["level"]), (&json!([1]), &json!("BACKWARD")));
+    let (code, gone) = exit(&node.command(&["schema", "list", "--url", "http://127.0.0.1:1"]).output().unwrap());
+    assert_eq!(code, Some(2));
+    assert!(gone.contains("--url"), "{gone}");
+}
