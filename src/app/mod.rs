@@ -1,4 +1,4 @@
-//! The composition root: configuration → folders, broker, registry, database → supervision tree → HTTP.
+//! The composition root: configuration → folders, broker, database → supervision tree with the registry → HTTP.
 //!
 //! [`App::start`] opens everything that needs no actor (and fails with a message where it cannot), then starts the
 //! tree. [`App::run`] waits for a signal or the end of the tree and shuts down in phases. Which actor does what is in
@@ -11,6 +11,7 @@ mod kafka_clients;
 mod lag;
 mod metrics;
 mod operations;
+mod registry;
 mod relays;
 mod retention;
 mod sensors;
@@ -27,9 +28,15 @@ use std::{
 use streamward_kit::{Outcome, Phase, PhaseAction, Runtime};
 use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
 
-pub use self::broker::{OfflineBroker, offline_broker};
-pub use self::kafka_clients::command_settings;
-use self::tree::{Parts, Running};
+pub use self::{
+    broker::{OfflineBroker, offline_broker},
+    kafka_clients::command_settings,
+    registry::registry_settings,
+};
+use self::{
+    registry::RegistrySetup,
+    tree::{Parts, Running},
+};
 use crate::{
     adapters::{
         kafka::{
@@ -87,7 +94,16 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// Kafka address to use: the embedded broker's, or the configured cluster's.
     pub kafka: String,
-    pub registry: SocketAddr,
+    /// `host:port` of the embedded registry, or the URL of the configured one.
+    pub registry: String,
+}
+
+impl Addresses {
+    /// The registry's URL.
+    #[must_use]
+    pub fn registry_url(&self) -> String {
+        if self.registry.contains("://") { self.registry.clone() } else { format!("http://{}/", self.registry) }
+    }
 }
 
 /// A running server.
@@ -112,7 +128,7 @@ impl App {
         let folder = NodeFolder::open(&config.node.data_dir, config.node.id.as_deref())?;
         let http = listen("HTTP", config.http.listen.get())?;
         let broker = broker::open(config, &folder)?;
-        let registry = sessions::registry(config, &folder, &plan)?;
+        let registry = RegistrySetup::new(config)?;
         let kafka = match &broker {
             Some(broker) => broker.settings(config),
             None => command_settings(config, None)?,
@@ -127,7 +143,7 @@ impl App {
         let addresses = Addresses {
             http: http.local_addr().map_err(|error| AppError::open("HTTP", error))?,
             kafka: broker.as_ref().map_or_else(|| kafka.bootstrap.clone(), |broker| broker.address().to_string()),
-            registry: registry.1.local_addr().map_err(|error| AppError::open("the registry", error))?,
+            registry: registry.address()?,
         };
         let parts = Parts {
             config: config.clone(),
@@ -189,7 +205,7 @@ impl App {
         let ready = serde_json::json!({
             "http": self.addresses.http.to_string(),
             "kafka": self.addresses.kafka,
-            "registry": self.addresses.registry.to_string(),
+            "registry": self.addresses.registry,
             "pid": std::process::id(),
         });
         write_atomically(file, ready.to_string().as_bytes()).map_err(|error| AppError::open("the ready file", error))

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod replay;
 mod run;
+mod schema;
 mod tree;
 mod verify;
 
@@ -54,6 +55,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Measure.
     Bench(bench::BenchArgs),
+    /// List, register, compare and delete schemas.
+    Schema(schema::SchemaArgs),
     /// Show the supervision tree of a running server.
     Tree(tree::TreeArgs),
 }
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Schema(args) => schema::schema(&args),
         Command::Tree(args) => tree::tree(&args),
     };
     match done {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::kafka_access::{ClientRates, KafkaAuth, KafkaTls};
-use super::secret::{ClientSettings, SecretUrl};
+use super::secret::{ClientSettings, Secret, SecretUrl};
 use super::units::{ByteSize, HumanDuration, ListenAddr};
 
 /// Identity and place of this process.
@@ -153,13 +153,43 @@ impl Default for LogRetention {
 }
 
 /// Schema registry: one outside, or the embedded one.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryConfig {
     /// A registry with Confluent's REST interface; null: the embedded registry runs.
     pub url: Option<SecretUrl>,
+    /// Who this process is to the registry at `url`.
+    pub auth: RegistryAuth,
+    /// PEM file with the certificates to trust instead of the system's, for an `https` URL.
+    pub ca_file: Option<PathBuf>,
+    /// How long one request to the registry at `url` may take.
+    pub timeout: HumanDuration,
+    /// How long the registry may take to answer at the start.
+    pub start_timeout: HumanDuration,
     /// The embedded registry; unused when `url` is given.
     pub embedded: EmbeddedRegistry,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            auth: RegistryAuth::default(),
+            ca_file: None,
+            timeout: HumanDuration::from_secs(5),
+            start_timeout: HumanDuration::from_secs(60),
+            embedded: EmbeddedRegistry::default(),
+        }
+    }
+}
+
+/// Credentials for a registry outside: a user with a password, or a bearer token. A URL may hold the former.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryAuth {
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub token: Option<Secret>,
 }
 
 /// The registry inside the process.
@@ -168,10 +198,12 @@ pub struct RegistryConfig {
 pub struct EmbeddedRegistry {
     /// Address of its REST interface; port 0 takes a free one.
     pub listen: ListenAddr,
+    /// Kafka topic that the schemas are kept in, in the format of Confluent's registry.
+    pub topic: String,
 }
 
 impl Default for EmbeddedRegistry {
     fn default() -> Self {
-        Self { listen: ListenAddr::loopback(8081) }
+        Self { listen: ListenAddr::loopback(8081), topic: "_schemas".to_owned() }
     }
 }

@@ -31,7 +31,9 @@ use serde::{Deserialize, Serialize};
 pub use http::{
     AuthConfig, HttpConfig, LogConfig, LogFormat, LogLevel, Role, TelemetryConfig, TokenConfig, WebSocketConfig,
 };
-pub use kafka::{EmbeddedKafka, EmbeddedRegistry, Fsync, KafkaConfig, LogRetention, NodeConfig, RegistryConfig};
+pub use kafka::{
+    EmbeddedKafka, EmbeddedRegistry, Fsync, KafkaConfig, LogRetention, NodeConfig, RegistryAuth, RegistryConfig,
+};
 pub use kafka_access::{ClientRates, KafkaAuth, KafkaTls, KafkaUser, SaslMechanism};
 pub use load::{BUILT_IN_NAME, Exposure, Fault, Faults, Loaded, MAX_FAULTS, Sources, parse_set};
 pub use pipelines::{

@@ -16,6 +16,7 @@ mod kills;
 mod live;
 mod quickstart;
 mod recovery;
+mod registry;
 mod replay;
 mod retention;
 mod security;

@@ -256,10 +256,13 @@ pub trait Ingest: Send + Sync {
     fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError>;
 }
 
+/// A value as JSON, or none where its bytes cannot be read.
+pub type Decoded<'a> = Pin<Box<dyn Future<Output = Option<Value>> + Send + 'a>>;
+
 /// Turns a stored value's bytes into JSON.
 pub trait ValueDecoder: Send + Sync {
-    /// `None` where the bytes cannot be read.
-    fn decode(&self, value: &[u8]) -> Option<Value>;
+    /// May have to ask a registry.
+    fn decode<'a>(&'a self, value: &'a [u8]) -> Decoded<'a>;
 }
 
 /// A command to one node of the supervision tree.

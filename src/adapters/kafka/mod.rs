@@ -1,11 +1,12 @@
 //! Kafka through librdkafka: the only importer of rdkafka.
 //!
-//! [`source`] consumes for a pipeline, [`producer`] writes, [`admin`] makes topics and reads log bounds, [`measure`] is for
-//! benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
+//! [`source`] consumes for a pipeline, [`producer`] writes, [`schemas`] keeps the registry, [`admin`] makes topics and
+//! reads log bounds, [`measure`] is for benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
 
 pub mod admin;
 pub mod measure;
 pub mod producer;
+pub mod schemas;
 pub mod source;
 
 use std::{collections::BTreeMap, fmt};

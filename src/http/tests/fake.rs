@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use streamward_core::{
     ports::{
-        AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Full, Ingest, IngestError, NewRecord, Operations,
+        AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Decoded, Full, Ingest, IngestError, NewRecord, Operations,
         OpsCommand, OpsError, Page, Placed, PositionRow, ReadError, ReadStore, Readiness, RecordFault, Row, RowQuery,
         Session, SessionHost, StatsQuery, StreamStats, StreamSummary, ValueDecoder, WindowQuery,
     },
@@ -144,8 +144,8 @@ fn letter(id: i64, value: &[u8]) -> DeadLetterRow {
 }
 
 impl ValueDecoder for Fake {
-    fn decode(&self, value: &[u8]) -> Option<Value> {
-        serde_json::from_slice(value).ok()
+    fn decode<'a>(&'a self, value: &'a [u8]) -> Decoded<'a> {
+        Box::pin(std::future::ready(serde_json::from_slice(value).ok()))
     }
 }
 

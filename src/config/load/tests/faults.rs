@@ -127,18 +127,38 @@ fn malformed_variables_and_missing_files_are_faults() {
 fn no_fault_and_no_print_shows_a_secret() {
     let faulty = given(
         "auth:\n  tokens:\n    - { name: a, tken: hunter2, token: 5, role: hunter2 }\n    - { name: b, token: [hunter2] }\n\
-         kafka:\n  client:\n    sasl.password: [hunter2]\nregistry: { url: \"http://u:hunter2@h\" }\n",
+         kafka:\n  client:\n    sasl.password: [hunter2]\nregistry: { url: \"ftp://u:hunter2@h\" }\n",
     );
     let shown = format!("{}", Config::load(&faulty.sources).unwrap_err());
     assert!(shown.contains("6 fault") && !shown.contains("hunter2"), "{shown}");
     let good = given(
         "auth: { tokens: [ { name: a, token: hunter2 } ] }\n\
-         kafka: { client: { sasl.password: hunter2 } }\n",
+         kafka: { client: { sasl.password: hunter2 } }\n\
+         registry: { url: \"http://h/p\", auth: { user: a, password: hunter2 } }\n",
     )
     .config();
     let shown = format!("{good:?}{}", good.effective_yaml());
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_eq!(good.auth.tokens[0].token.expose(), "hunter2");
+}
+
+#[test]
+fn a_registry_outside_is_a_url_with_credentials_given_once() {
+    let cases = [
+        ("url: example.org", "registry.url", "expected a URL"),
+        ("url: \"http://a:b@h\", auth: { token: t }", "registry.url", "give them once"),
+        ("url: \"http://h\", auth: { user: a, token: t }", "registry.auth.token", "not both"),
+        ("url: \"http://h\", auth: { password: a }", "registry.auth.user", "needs a user"),
+        ("url: \"http://h\", ca_file: ca.pem", "registry.ca_file", "no https URL"),
+        ("embedded: { topic: \"a b\" }", "registry.embedded.topic", "a topic is"),
+    ];
+    for (yaml, path, message) in cases {
+        let faults = given(&format!("registry: {{ {yaml} }}\n")).faults();
+        let found: Vec<_> = faults.iter().map(|fault| (fault.path.as_str(), fault.message.as_str())).collect();
+        assert!(matches!(found[..], [(at, said)] if at == path && said.contains(message)), "{yaml}: {found:?}");
+    }
+    let fine = given("registry: { url: \"https://a:b@h:8081/apis/ccompat/v7\", ca_file: ca.pem }\n").config();
+    assert_eq!(fine.registry.url.unwrap().to_string(), "https://***@h:8081/apis/ccompat/v7");
 }
 
 #[test]
