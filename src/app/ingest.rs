@@ -65,8 +65,8 @@ impl KafkaIngest {
             Some(ProduceError::Refused(code)) => {
                 Err(IngestError::Unavailable { reason: code.to_string(), retry_after_s: RETRY_AFTER_S, placed })
             }
-            Some(ProduceError::Unavailable(error)) => {
-                Err(IngestError::Unavailable { reason: error.to_string(), retry_after_s: RETRY_AFTER_S, placed })
+            Some(ProduceError::Unavailable(reason)) => {
+                Err(IngestError::Unavailable { reason, retry_after_s: RETRY_AFTER_S, placed })
             }
         }
     }

@@ -10,7 +10,7 @@ use streamward_core::ports::{Answer, FaultKind as DrillKind, Operations, OpsComm
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
 
-use super::{lag::LogEnds, metrics};
+use super::{broker::Embedded, lag::LogEnds, metrics};
 use crate::{adapters::sql::SqlStore, clock::now_ms, plan::Plan};
 
 /// A pipeline as the operations see it.
@@ -30,6 +30,7 @@ pub struct LiveOperations {
     pub ends: LogEnds,
     pub store: Arc<SqlStore>,
     pub live: LiveHub,
+    pub broker: Option<Arc<Embedded>>,
     pub drills: bool,
     /// False once shutdown has begun.
     pub serving: Arc<AtomicBool>,
@@ -222,6 +223,6 @@ impl Operations for LiveOperations {
             records: lag.records,
             seconds: lag.seconds,
         };
-        metrics::text(&self.runtime, &lags.iter().map(lag).collect::<Vec<_>>(), &self.pipelines, &self.live)
+        metrics::text(self, &lags.iter().map(lag).collect::<Vec<_>>())
     }
 }

@@ -44,7 +44,7 @@ impl Target for TopicTarget {
                         Ok(())
                     }
                     Err(ProduceError::Refused(code)) => Err(TargetError::Refused(code.to_string())),
-                    Err(ProduceError::Unavailable(error)) => Err(TargetError::Unavailable(error.to_string())),
+                    Err(ProduceError::Unavailable(reason)) => Err(TargetError::Unavailable(reason)),
                 }
             });
             futures_util::future::join_all(sends).await

@@ -411,6 +411,7 @@ impl<'a> Builder<'a> {
             ends: self.ends.clone(),
             store: self.parts.store.clone(),
             live: self.live.clone(),
+            broker: self.parts.broker.clone(),
             drills: self.parts.config.drills.enabled,
             serving: serving.clone(),
         }

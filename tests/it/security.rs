@@ -51,6 +51,10 @@ async fn pipelines_run_beside_a_broker_that_asks_everyone_for_a_password() {
     asks_for_metadata(kafka, &ann("eraser")).unwrap_err();
     asks_for_metadata(kafka, &[]).unwrap_err();
 
+    let page = server.http.try_text("/metrics").await.unwrap();
+    let failed = page.lines().find_map(|line| line.strip_prefix("streamward_broker_failed_authentications_total "));
+    assert!(failed.unwrap().parse::<u32>().unwrap() > 0);
+
     let users = format!("kafka.embedded.auth.users={USERS}");
     let output = server.node().command(&["verify", "--json", "--bootstrap", kafka, "--set", &users]).output().unwrap();
     assert_eq!(exact(&output)["records"], 1_000);

@@ -51,7 +51,9 @@ impl TlsConfig {
             }
         };
         let chain = certificates("certificate", &self.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(OpenError::tls("key"))?;
+        // The reason of a failure would repeat parts of the text.
+        let key = PrivateKeyDer::from_pem_slice(&self.key)
+            .map_err(|_| OpenError::tls("key")("no private key in this PEM text"))?;
         let config = builder.with_single_cert(chain, key).map_err(OpenError::tls("certificate and key"))?;
         Ok(Arc::new(config))
     }
