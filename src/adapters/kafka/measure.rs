@@ -15,6 +15,8 @@ use rdkafka::{
 use super::{KafkaSettings, QuietContext, log_line};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Wait for an acknowledgement.
+const ACKNOWLEDGED: Duration = Duration::from_millis(10);
 /// Wait for room in the client's queue.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
 
@@ -109,11 +111,15 @@ impl MeasuredProducer {
         self.producer.begin_transaction()
     }
 
-    /// Commits the transaction.
+    /// Commits the transaction once its records are acknowledged.
     ///
     /// # Errors
     /// If the broker refuses.
     pub fn commit(&self) -> Result<(), KafkaError> {
+        // The commit itself looks for acknowledgements only every 100 ms.
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(ACKNOWLEDGED);
+        }
         self.producer.commit_transaction(TIMEOUT)
     }
 }
