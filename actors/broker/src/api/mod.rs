@@ -29,6 +29,7 @@ use kafka_protocol::messages::{
 
 use crate::broker::{Broker, Inner};
 use crate::error::Code;
+use crate::group::Memberships;
 use crate::quota::{Direction, Sender, Throttle};
 use crate::wire::{Frame, Malformed};
 pub(crate) use sasl::prove;
@@ -122,6 +123,7 @@ pub(crate) struct Client {
     /// None where clients do not authenticate.
     pub user: Option<String>,
     pub throttle: Throttle,
+    pub memberships: Memberships,
 }
 
 /// One request in its surroundings.

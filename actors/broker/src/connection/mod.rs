@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::api::{self, Client};
 use crate::auth::{Outcome, Session};
 use crate::broker::Broker;
+use crate::group::Memberships;
 use crate::quota::Throttle;
 use crate::serve::Access;
 use crate::tls;
@@ -86,6 +87,7 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
         broker_port: i32::from(local.port()),
         user: None,
         throttle: Throttle::new(access.metered),
+        memberships: Memberships::default(),
     };
     let Some(config) = &access.tls else {
         return converse(broker, access, client, (stream, deadline)).await;
@@ -110,6 +112,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), Ended> {
     let mut connection = Connection::new(stream);
     let ended = signed_in(broker, access, &mut client, (&mut connection, deadline)).await;
+    broker.inner().groups.connection_lost(client.memberships);
     // A client that does not take its last bytes has to do without them.
     let _ = timeout(FAREWELL, connection.stream.shutdown()).await;
     ended

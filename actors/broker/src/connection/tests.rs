@@ -21,6 +21,7 @@ fn answer_to(bytes: &[u8]) -> (Result<(), Ended>, Vec<u8>) {
             broker_port: 1,
             user: None,
             throttle: Throttle::new(broker.inner().access.metered),
+            memberships: Memberships::default(),
         };
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (mut back, mut forth) = tokio::io::split(theirs);
