@@ -39,10 +39,10 @@ pub(crate) const NODE: BrokerId = BrokerId(1);
 
 /// An API and the versions of it that are served.
 #[derive(Debug)]
-struct Api {
-    key: ApiKey,
-    min: i16,
-    max: i16,
+pub(crate) struct Api {
+    pub key: ApiKey,
+    pub min: i16,
+    pub max: i16,
 }
 
 const fn api(key: ApiKey, min: i16, max: i16) -> Api {
@@ -50,7 +50,7 @@ const fn api(key: ApiKey, min: i16, max: i16) -> Api {
 }
 
 /// Everything that is served.
-const APIS: &[Api] = &[
+pub(crate) const APIS: &[Api] = &[
     api(ApiKey::Produce, 3, 9),
     api(ApiKey::Fetch, 4, 12),
     api(ApiKey::ListOffsets, 1, 8),
