@@ -216,7 +216,7 @@ struct Command {
 impl Command {
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
         self.http.call(method, path, body).await.map_err(|error| match error {
-            CallError::Unavailable(reason) => format!("{reason}: is the registry running? give its address with --url"),
+            CallError::Unavailable(reason) => format!("{reason} (another registry is named with --url)"),
             CallError::Refused { .. } => error.to_string(),
         })
     }
@@ -256,7 +256,7 @@ impl Command {
         };
         self.print(&found, |found| {
             let heads = ["subject", "version", "id", "schemaType", "references"].into_iter();
-            let heads = heads.filter(|head| !found[*head].is_null());
+            let heads = heads.filter(|head| !found[*head].is_null() && found[*head] != json!([]));
             let heads: String = heads.map(|head| format!("{head}: {}\n", plain(&found[head]))).collect();
             let text = found["schema"].as_str().unwrap_or_default();
             let pretty =
@@ -301,17 +301,24 @@ impl Command {
     async fn settings(&self, args: &SettingsArgs) -> Result<ExitCode, String> {
         let below = args.subject.as_ref().map(|subject| format!("/{}", segment(subject))).unwrap_or_default();
         if let Some(level) = &args.level {
-            self.call(Method::PUT, &format!("/config{below}"), Some(&json!({ "compatibility": level }))).await?;
+            let body = json!({ "compatibility": level.to_uppercase() });
+            self.call(Method::PUT, &format!("/config{below}"), Some(&body)).await?;
         }
         if let Some(mode) = &args.mode {
-            self.call(Method::PUT, &format!("/mode{below}"), Some(&json!({ "mode": mode }))).await?;
+            let body = json!({ "mode": mode.to_uppercase() });
+            self.call(Method::PUT, &format!("/mode{below}"), Some(&body)).await?;
         }
         if args.reset {
             self.reset(&below).await?;
         }
         let config = self.get(&format!("/config{below}?defaultToGlobal=true")).await?;
-        let mode = self.get(&format!("/mode{below}?defaultToGlobal=true")).await?;
-        let mut shown = json!({ "level": config["compatibilityLevel"], "mode": mode["mode"] });
+        let mut shown = json!({ "level": config["compatibilityLevel"] });
+        match self.http.call(Method::GET, &format!("/mode{below}?defaultToGlobal=true"), None).await {
+            Ok(mode) => shown["mode"] = mode["mode"].clone(),
+            // Not every registry has modes.
+            Err(CallError::Refused { status: 404, .. }) => {}
+            Err(error) => return Err(error.to_string()),
+        }
         if let Some(normalize) = config["normalize"].as_bool() {
             shown["normalize"] = normalize.into();
         }

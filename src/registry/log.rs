@@ -24,7 +24,8 @@ pub enum LogError {
 
 /// A compacted log of one partition. Calls block, for a bounded time.
 pub trait SchemaLog: Send {
-    /// Hands out every record behind the last one handed out, up to the end that the log has at the call or later.
+    /// Hands out every record behind the last one handed out, up to the end that the log has at the call or later. What
+    /// was appended here is among them.
     ///
     /// # Errors
     /// [`LogError::Unavailable`]; what was handed out is not handed out again.

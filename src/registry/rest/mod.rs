@@ -19,6 +19,7 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 
+pub(super) use self::reply::in_asked_type;
 use self::reply::{error_body, reply};
 use super::{MAX_SCHEMA_BYTES, Registry, RegistryError};
 use crate::http::access::HostRule;
@@ -52,6 +53,7 @@ pub fn server(registry: Registry, ids: ClusterIds, listener: TcpListener, hosts:
             .app_data(Data::new(ids.clone()))
             .app_data(Data::from(Arc::clone(&hosts)))
             .wrap(from_fn(check_host))
+            .wrap(from_fn(in_asked_type))
             .configure(routes)
     });
     let server = server.workers(1).max_connections(MAX_CONNECTIONS).disable_signals();

@@ -1,13 +1,24 @@
 //! Bodies of answers.
 
-use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+use actix_web::{
+    HttpResponse, ResponseError,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+    middleware::Next,
+};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Answer;
 use crate::registry::{Definition, RegistryError, SchemaType, Version};
 
-const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+/// What answers are in, the best first; a client names another one in `Accept`.
+const CONTENT_TYPES: [&str; 3] =
+    ["application/vnd.schemaregistry.v1+json", "application/vnd.schemaregistry+json", "application/json"];
 
 impl ResponseError for RegistryError {
     fn status_code(&self) -> StatusCode {
@@ -22,13 +33,25 @@ impl ResponseError for RegistryError {
     }
 }
 
+/// Middleware: names the content type that the client asked for. All of them are the same JSON.
+pub async fn in_asked_type(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let asked = CONTENT_TYPES.into_iter().find(|kind| accept.contains(kind)).unwrap_or(CONTENT_TYPES[0]);
+    let mut response = next.call(request).await?;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(asked));
+    Ok(response)
+}
+
 pub fn error_body(code: u32, message: &str) -> Value {
     json!({"error_code": code, "message": message})
 }
 
 pub fn reply(status: StatusCode, body: &impl Serialize) -> HttpResponse {
     let body = serde_json::to_vec(body).expect("answers are JSON");
-    HttpResponse::build(status).content_type(CONTENT_TYPE).body(body)
+    HttpResponse::build(status).content_type(CONTENT_TYPES[0]).body(body)
 }
 
 pub fn ok(body: &impl Serialize) -> Answer {
@@ -37,7 +60,7 @@ pub fn ok(body: &impl Serialize) -> Answer {
 
 /// A schema's text alone.
 pub fn raw(schema: &str) -> Answer {
-    Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(schema.to_owned()))
+    Ok(HttpResponse::Ok().content_type(CONTENT_TYPES[0]).body(schema.to_owned()))
 }
 
 /// What an answer says of a schema; `text` is the schema in the form asked for.

@@ -1,11 +1,13 @@
 //! Parameters and bodies of requests.
 
 use actix_web::web::{Bytes, Query};
+use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::registry::{
-    Definition, Level, Reference, RegistryError, SettingsUpdate, Submission, Visible, decide::subject_name,
+    Definition, Level, MAX_SCHEMA_BYTES, Reference, RegistryError, SettingsUpdate, Submission, Visible,
+    decide::subject_name,
 };
 
 /// Parameters after the `?`, of all routes together. As in JAX-RS, a flag is set by `true` in any case and not set by
@@ -70,6 +72,19 @@ impl actix_web::FromRequest for Params {
     }
 }
 
+/// A request's body; one that is too long is refused in the protocol's form.
+pub struct Body(Bytes);
+
+impl actix_web::FromRequest for Body {
+    type Error = RegistryError;
+    type Future = LocalBoxFuture<'static, Result<Self, RegistryError>>;
+
+    fn from_request(request: &actix_web::HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async { bytes.await.map(Self).map_err(|_| RegistryError::TooLarge(MAX_SCHEMA_BYTES)) })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SchemaRequest {
@@ -90,12 +105,13 @@ struct SchemaRequest {
 }
 
 /// A body as JSON; 422 as in Confluent's registry if it is something else.
-fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, RegistryError> {
-    serde_json::from_slice(body).map_err(|error| RegistryError::InvalidSchema(format!("the request's body: {error}")))
+fn parsed<T: DeserializeOwned>(body: &Body) -> Result<T, RegistryError> {
+    serde_json::from_slice(&body.0)
+        .map_err(|error| RegistryError::InvalidSchema(format!("the request's body: {error}")))
 }
 
 /// The schema of a request's body.
-pub fn submission(body: &Bytes, params: &Params) -> Result<Submission, RegistryError> {
+pub fn submission(body: &Body, params: &Params) -> Result<Submission, RegistryError> {
     let request: SchemaRequest = parsed(body)?;
     let schema_type = match request.schema_type.as_deref() {
         None | Some("") => Default::default(),
@@ -137,9 +153,9 @@ const NOT_SUPPORTED: [&str; 11] = [
 ];
 
 /// The settings of a request's body.
-pub fn settings(body: &Bytes) -> Result<SettingsUpdate, RegistryError> {
+pub fn settings(body: &Body) -> Result<SettingsUpdate, RegistryError> {
     let request: serde_json::Map<String, Value> =
-        serde_json::from_slice(body).map_err(|_| RegistryError::InvalidLevel)?;
+        serde_json::from_slice(&body.0).map_err(|_| RegistryError::InvalidLevel)?;
     let asked = |key: &&str| request.get(*key).is_some_and(|value| !value.is_null());
     if let Some(key) = NOT_SUPPORTED.iter().find(|key| asked(key)) {
         return Err(RegistryError::NotSupported((*key).to_owned()));
@@ -158,7 +174,7 @@ struct ModeRequest {
 }
 
 /// The mode of a request's body.
-pub fn mode(body: &Bytes) -> Result<crate::registry::Mode, RegistryError> {
-    let request: ModeRequest = serde_json::from_slice(body).map_err(|_| RegistryError::InvalidMode)?;
+pub fn mode(body: &Body) -> Result<crate::registry::Mode, RegistryError> {
+    let request: ModeRequest = serde_json::from_slice(&body.0).map_err(|_| RegistryError::InvalidMode)?;
     request.mode.parse()
 }

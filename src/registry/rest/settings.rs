@@ -1,12 +1,12 @@
 //! `/config` and `/mode`.
 
-use actix_web::web::{self, Bytes, Data, Path, ServiceConfig};
+use actix_web::web::{self, Data, Path, ServiceConfig};
 use serde_json::{Value, json};
 
 use super::{
     Answer, blocking,
     reply::ok,
-    request::{self, Params},
+    request::{self, Body, Params},
     resource,
 };
 use crate::registry::{Force, Level, Registry, RegistryError, Settings, decide::subject_name};
@@ -66,15 +66,15 @@ async fn settings(registry: Data<Registry>, subject: Path<String>, params: Param
     ok(&body(&settings, "compatibilityLevel", Some(level)))
 }
 
-async fn set_global_settings(registry: Data<Registry>, request: Bytes) -> Answer {
+async fn set_global_settings(registry: Data<Registry>, request: Body) -> Answer {
     set(registry, None, &request).await
 }
 
-async fn set_settings(registry: Data<Registry>, subject: Path<String>, request: Bytes) -> Answer {
+async fn set_settings(registry: Data<Registry>, subject: Path<String>, request: Body) -> Answer {
     set(registry, Some(subject_name(&subject)?), &request).await
 }
 
-async fn set(registry: Data<Registry>, subject: Option<String>, request: &Bytes) -> Answer {
+async fn set(registry: Data<Registry>, subject: Option<String>, request: &Body) -> Answer {
     let update = request::settings(request)?;
     let settings = blocking(move || registry.set_settings(subject.as_deref(), update)).await?;
     ok(&body(&settings, "compatibility", settings.compatibility_level))
@@ -106,15 +106,15 @@ async fn mode(registry: Data<Registry>, subject: Path<String>, params: Params) -
     ok(&json!({"mode": own}))
 }
 
-async fn set_global_mode(registry: Data<Registry>, params: Params, request: Bytes) -> Answer {
+async fn set_global_mode(registry: Data<Registry>, params: Params, request: Body) -> Answer {
     set_mode_of(registry, None, &params, &request).await
 }
 
-async fn set_mode(registry: Data<Registry>, subject: Path<String>, params: Params, request: Bytes) -> Answer {
+async fn set_mode(registry: Data<Registry>, subject: Path<String>, params: Params, request: Body) -> Answer {
     set_mode_of(registry, Some(subject_name(&subject)?), &params, &request).await
 }
 
-async fn set_mode_of(registry: Data<Registry>, subject: Option<String>, params: &Params, request: &Bytes) -> Answer {
+async fn set_mode_of(registry: Data<Registry>, subject: Option<String>, params: &Params, request: &Body) -> Answer {
     let mode = request::mode(request)?;
     let force = if params.flag("force") { Force::Yes } else { Force::No };
     blocking(move || registry.set_mode(subject.as_deref(), mode, force)).await?;

@@ -1,12 +1,12 @@
 //! `/subjects` and `/compatibility`.
 
-use actix_web::web::{self, Bytes, Data, Path, ServiceConfig};
+use actix_web::web::{self, Data, Path, ServiceConfig};
 use serde_json::json;
 
 use super::{
     Answer, blocking,
     reply::{self, ok, raw},
-    request::{Params, submission},
+    request::{Body, Params, submission},
     resource,
 };
 use crate::registry::{Permanent, Registry, RegistryError, SchemaType, Version, Which, decide::subject_name};
@@ -34,13 +34,13 @@ async fn versions(registry: Data<Registry>, subject: Path<String>, params: Param
     ok(&params.page(registry.versions(&subject_name(&subject)?, params.visible())?)?)
 }
 
-async fn register(registry: Data<Registry>, subject: Path<String>, params: Params, body: Bytes) -> Answer {
+async fn register(registry: Data<Registry>, subject: Path<String>, params: Params, body: Body) -> Answer {
     let submission = submission(&body, &params)?;
     let registered = blocking(move || registry.register(&subject, &submission)).await?;
     ok(&json!({"id": registered.id}))
 }
 
-async fn look_up(registry: Data<Registry>, subject: Path<String>, params: Params, body: Bytes) -> Answer {
+async fn look_up(registry: Data<Registry>, subject: Path<String>, params: Params, body: Body) -> Answer {
     let submission = submission(&body, &params)?;
     let found = registry.look_up(&subject_name(&subject)?, &submission, params.visible())?;
     ok(&reply::version(&found, &text(&registry, &found, &params)))
@@ -84,16 +84,16 @@ async fn delete_version(registry: Data<Registry>, path: Path<(String, String)>, 
     ok(&blocking(move || registry.delete_version(&subject, which, permanent)).await?)
 }
 
-async fn compare(registry: Data<Registry>, path: Path<(String, String)>, params: Params, body: Bytes) -> Answer {
+async fn compare(registry: Data<Registry>, path: Path<(String, String)>, params: Params, body: Body) -> Answer {
     let which = path.1.parse()?;
     verdict(&registry, (&path.0, Some(which)), &params, &body)
 }
 
-async fn compare_all(registry: Data<Registry>, subject: Path<String>, params: Params, body: Bytes) -> Answer {
+async fn compare_all(registry: Data<Registry>, subject: Path<String>, params: Params, body: Body) -> Answer {
     verdict(&registry, (&subject, None), &params, &body)
 }
 
-fn verdict(registry: &Registry, (subject, which): (&str, Option<Which>), params: &Params, body: &Bytes) -> Answer {
+fn verdict(registry: &Registry, (subject, which): (&str, Option<Which>), params: &Params, body: &Body) -> Answer {
     let is_verbose = params.flag("verbose");
     let compared =
         submission(body, params).and_then(|submission| registry.compare(&subject_name(subject)?, which, &submission));

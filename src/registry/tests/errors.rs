@@ -80,6 +80,7 @@ async fn errors_have_the_protocols_codes() {
         (&post, "/subjects/used/versions", json!({"schema": schema(A), "id": 5}), 42207),
         (&post, "/subjects/:.other:s/versions", good.clone(), 42208),
         (&post, "/subjects/s/versions", json!({"schema": "x".repeat(super::super::MAX_SCHEMA_BYTES + 1)}), 42209),
+        (&post, "/subjects/s/versions", json!({"schema": "x".repeat(3 * super::super::MAX_SCHEMA_BYTES)}), 42209),
     ];
     for (method, path, body, code) in cases {
         let (status, answer) = call(&registry, method.clone(), path, body).await;

@@ -5,13 +5,23 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-use actix_web::http::Method;
+use actix_web::{
+    App,
+    http::Method,
+    middleware::from_fn,
+    test::{TestRequest, call_service, init_service},
+    web::Data,
+};
 use serde_json::{Value, json};
 
 use super::{A, B_DEFAULT, B_REQUIRED, Topic, call, schema};
 use crate::{
     http::access::HostRule,
-    registry::{ClusterIds, Registry, server},
+    registry::{
+        ClusterIds, Registry,
+        rest::{in_asked_type, routes},
+        server,
+    },
 };
 
 /// A registry and short ways to ask it.
@@ -207,6 +217,27 @@ async fn deletions_answer_what_they_deleted() {
     assert_eq!(client.post("/subjects/s?deleted=true", &body).await.1["version"], 1);
     assert_eq!(client.delete("/subjects/s?permanent=true").await, (200, json!([1])));
     assert_eq!(client.get("/subjects?deleted=true").await, (200, json!([])));
+}
+
+#[actix_web::test]
+async fn answers_have_the_type_that_the_client_takes() {
+    let app = App::new().wrap(from_fn(in_asked_type)).app_data(Data::new(Topic::default().open()));
+    let app = init_service(app.configure(routes)).await;
+    let v1 = "application/vnd.schemaregistry.v1+json";
+    let cases = [
+        ("", v1),
+        ("*/*", v1),
+        ("application/json, application/vnd.schemaregistry.v1+json;q=0.9", v1),
+        ("application/vnd.schemaregistry+json", "application/vnd.schemaregistry+json"),
+        ("application/json", "application/json"),
+    ];
+    for (accept, wanted) in cases {
+        for path in ["/subjects", "/nothing"] {
+            let request = TestRequest::with_uri(path).insert_header(("accept", accept)).to_request();
+            let response = call_service(&app, request).await;
+            assert_eq!(response.headers().get("content-type").unwrap(), wanted, "{path}: {accept}");
+        }
+    }
 }
 
 #[actix_web::test]

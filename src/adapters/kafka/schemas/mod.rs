@@ -1,12 +1,16 @@
 //! The schemas topic: read to its end on demand, written in transactions.
 //!
 //! Every registry on a topic writes under the same transactional id, so that a claim (`InitProducerId`) fences who
-//! claimed before and settles what that one left open (KIP-98); a read in `read_committed` then sees all there is.
+//! claimed before and settles what that one left open (KIP-98); a read in `read_committed` then sees all there is. A
+//! commit is answered when it is decided and before its markers are in the log, so a read waits for what was written.
 
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     ClientContext, Message, Offset, TopicPartitionList,
@@ -27,6 +31,10 @@ use crate::registry::log::{LogError, Record, SchemaLog};
 const PARTITION: i32 = 0;
 /// How long the broker is given for one step.
 const STEP: Duration = Duration::from_secs(10);
+/// How long one look for the broker's answers takes.
+const ANSWER_STEP: Duration = Duration::from_millis(1);
+/// Wait before the end of the topic is asked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How long a transaction stays open when its writer is gone; nobody can write or read past it.
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 /// Longest record: a schema, quoted.
@@ -39,13 +47,16 @@ pub struct KafkaSchemaLog {
     consumer: BaseConsumer<QuietContext>,
     /// Offset of the next record to hand out.
     next: i64,
-    producer: Option<BaseProducer<Quiet>>,
+    /// Offset behind the last record written here: the least that a read reads to.
+    written: i64,
+    producer: Option<BaseProducer<Delivered>>,
 }
 
-/// A producer context without callbacks.
-struct Quiet;
+/// A producer context that notes where the last record went.
+#[derive(Default)]
+struct Delivered(AtomicI64);
 
-impl ClientContext for Quiet {
+impl ClientContext for Delivered {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(level, facility, message);
     }
@@ -55,10 +66,14 @@ impl ClientContext for Quiet {
     }
 }
 
-impl ProducerContext for Quiet {
+impl ProducerContext for Delivered {
     type DeliveryOpaque = ();
 
-    fn delivery(&self, _: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {}
+    fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
+        if let Ok(message) = result {
+            self.0.fetch_max(message.offset(), Ordering::AcqRel);
+        }
+    }
 }
 
 /// Makes the topic if it is missing and checks that the one that is there keeps what is written to it.
@@ -110,7 +125,7 @@ impl KafkaSchemaLog {
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "true")
             .set("fetch.message.max.bytes", MAX_RECORD_BYTES)
-            .set("fetch.wait.max.ms", "10");
+            .set("fetch.wait.max.ms", "1");
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| unavailable("the consumer", &error))?;
         let metadata =
@@ -121,7 +136,24 @@ impl KafkaSchemaLog {
                 "topic {topic} has {partitions} partitions; a schemas topic has one, so that all registries see one order"
             )));
         }
-        Ok(Self { settings: settings.clone(), topic: topic.to_owned(), consumer, next: 0, producer: None })
+        Ok(Self { settings: settings.clone(), topic: topic.to_owned(), consumer, next: 0, written: 0, producer: None })
+    }
+
+    /// The topic's start and end, once the end is behind what was written here.
+    fn bounds(&self) -> Result<(i64, i64), LogError> {
+        let until = Instant::now() + STEP;
+        loop {
+            let bounds = self.consumer.fetch_watermarks(&self.topic, PARTITION, STEP);
+            let (start, end) = bounds.map_err(|error| unavailable("the topic's end", &error))?;
+            if end >= self.written {
+                return Ok((start, end));
+            }
+            if Instant::now() >= until {
+                let topic = &self.topic;
+                return Err(LogError::Unavailable(format!("what was written to topic {topic} is not readable yet")));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     fn assign(&self) -> Result<(), KafkaError> {
@@ -156,12 +188,17 @@ impl KafkaSchemaLog {
         Ok(())
     }
 
-    fn transact(producer: &BaseProducer<Quiet>, topic: &str, records: &[Record]) -> Result<(), KafkaError> {
+    fn transact(producer: &BaseProducer<Delivered>, topic: &str, records: &[Record]) -> Result<(), KafkaError> {
         producer.begin_transaction()?;
         for record in records {
             let mut outgoing = BaseRecord::<[u8], [u8]>::to(topic).partition(PARTITION).key(&record.key);
             outgoing.payload = record.value.as_deref();
             producer.send(outgoing).map_err(|(error, _)| error)?;
+        }
+        // A commit polls for the broker's answers in long steps.
+        let until = Instant::now() + STEP;
+        while producer.in_flight_count() > 0 && Instant::now() < until {
+            producer.poll(ANSWER_STEP);
         }
         producer.commit_transaction(STEP)
     }
@@ -169,8 +206,7 @@ impl KafkaSchemaLog {
 
 impl SchemaLog for KafkaSchemaLog {
     fn read(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
-        let bounds = self.consumer.fetch_watermarks(&self.topic, PARTITION, STEP);
-        let (start, end) = bounds.map_err(|error| unavailable("the topic's end", &error))?;
+        let (start, end) = self.bounds()?;
         if end < self.next {
             let (topic, next) = (&self.topic, self.next);
             return Err(LogError::Unavailable(format!(
@@ -195,8 +231,8 @@ impl SchemaLog for KafkaSchemaLog {
             .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
             .set("message.max.bytes", MAX_RECORD_BYTES)
             .set("linger.ms", "0");
-        let producer: BaseProducer<Quiet> =
-            config.create_with_context(Quiet).map_err(|error| unavailable("the producer", &error))?;
+        let producer: BaseProducer<Delivered> =
+            config.create_with_context(Delivered::default()).map_err(|error| unavailable("the producer", &error))?;
         producer.init_transactions(STEP).map_err(|error| match &error {
             KafkaError::Transaction(cause) if is_lost(cause.code()) => LogError::Superseded(error.to_string()),
             _ => unavailable("claim the topic", &error),
@@ -211,6 +247,7 @@ impl SchemaLog for KafkaSchemaLog {
         };
         match Self::transact(&producer, &self.topic, records) {
             Ok(()) => {
+                self.written = producer.context().0.load(Ordering::Acquire) + 1;
                 self.producer = Some(producer);
                 Ok(())
             }

@@ -123,6 +123,26 @@ async fn who_was_fenced_writes_nothing_and_goes_on_after_a_claim_of_its_own() {
 }
 
 #[actix_rt::test]
+async fn a_read_waits_for_what_was_written_and_is_not_readable_yet() {
+    let served = Served::new();
+    ensure_schemas_topic(&served.settings, TOPIC).await.unwrap();
+    let mut writer = KafkaSchemaLog::open(&served.settings, TOPIC).unwrap();
+    writer.claim().unwrap();
+    let records = ["a", "b"].map(|value| Record { key: b"k".to_vec(), value: Some(value.into()) });
+    writer.append(&records).unwrap();
+    assert_eq!(writer.written, 2, "behind the last record, before the marker");
+    let mut reader = KafkaSchemaLog::open(&served.settings, TOPIC).unwrap();
+    // As if this were a record of its own whose markers are still to come.
+    reader.written = 4;
+    let late = move || writer.append(&[Record { key: b"k".to_vec(), value: Some("c".into()) }]).unwrap();
+    let thread = std::thread::Builder::new().spawn(late).unwrap();
+    let mut values = Vec::new();
+    reader.read(&mut |record| values.push(String::from_utf8(record.value.unwrap()).unwrap())).unwrap();
+    thread.join().unwrap();
+    assert_eq!(values, ["a", "b", "c"]);
+}
+
+#[actix_rt::test]
 async fn a_topic_that_would_lose_schemas_or_has_several_partitions_is_refused() {
     let served = Served::new();
     let topic = |name: &str, partitions, policy: &str| TopicSpec {
