@@ -7,6 +7,7 @@ mod acls;
 mod cluster;
 mod configs;
 mod fetch;
+mod fetch_answer;
 mod groups;
 mod inspect;
 mod list_offsets;
@@ -22,7 +23,6 @@ mod scram;
 mod topics;
 mod txns;
 
-use bytes::BytesMut;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, api_versions_response::ApiVersion,
 };
@@ -31,7 +31,7 @@ use crate::broker::{Broker, Inner};
 use crate::error::Code;
 use crate::group::Memberships;
 use crate::quota::{Direction, Sender, Throttle};
-use crate::wire::{Frame, Malformed};
+use crate::wire::{Answer, Frame, Malformed};
 pub(crate) use sasl::prove;
 
 /// The only node's id.
@@ -161,7 +161,7 @@ impl Call<'_> {
 ///
 /// # Errors
 /// A request that does not follow the protocol, or an API or version that is not served.
-pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Result<Option<BytesMut>, Malformed> {
+pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Result<Option<Answer>, Malformed> {
     if !is_served(&frame) {
         if frame.key == ApiKey::ApiVersions {
             let refused = versions().with_error_code(Code::UnsupportedVersion.code());
@@ -195,7 +195,7 @@ macro_rules! later {
     }};
 }
 
-async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Malformed> {
+async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<Answer>, Malformed> {
     match frame.key {
         ApiKey::Produce => {
             let response = Box::pin(produce::produce(call, frame.decode()?)).await;
@@ -205,7 +205,7 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
         ApiKey::Fetch => {
             let response = Box::pin(fetch::fetch(call, frame.decode()?)).await;
             let pause_ms = call.charge(Direction::Fetch, fetch::records_len(&response));
-            frame.encode(&response.with_throttle_time_ms(pause_ms)).map(Some)
+            fetch_answer::encode(frame, response.with_throttle_time_ms(pause_ms)).map(Some)
         }
         ApiKey::ListOffsets => now!(frame, call, list_offsets::list_offsets),
         ApiKey::Metadata => later!(frame, call, metadata::metadata),

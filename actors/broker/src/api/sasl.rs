@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
 use kafka_protocol::messages::{
     ApiKey, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
 };
@@ -11,13 +10,13 @@ use kafka_protocol::messages::{
 use super::{Call, is_served};
 use crate::auth::Session;
 use crate::error::Code;
-use crate::wire::{Frame, Malformed, text};
+use crate::wire::{Answer, Frame, Malformed, text};
 
 /// Takes a request of an authentication; the answer, and the reason if it is a refusal.
 ///
 /// # Errors
 /// A request that does not follow the protocol, or a version that is not served.
-pub(crate) fn prove(session: &mut Session, frame: &Frame) -> Result<(BytesMut, String), Malformed> {
+pub(crate) fn prove(session: &mut Session, frame: &Frame) -> Result<(Answer, String), Malformed> {
     if !is_served(frame) {
         return Err(Malformed::new(format!("{:?} version {}", frame.key, frame.version)));
     }

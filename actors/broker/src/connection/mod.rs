@@ -24,7 +24,7 @@ use crate::group::Memberships;
 use crate::quota::Throttle;
 use crate::serve::Access;
 use crate::tls;
-use crate::wire::{Frame, Malformed};
+use crate::wire::{Answer, Frame, Malformed};
 
 /// Bytes read of later requests while one waits for its answer.
 const READ_AHEAD_BYTES: usize = 64 << 10;
@@ -232,9 +232,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self { stream, buffer: BytesMut::with_capacity(FIRST_BUFFER_BYTES) }
     }
 
-    async fn send(&mut self, broker: &Broker, answer: &[u8]) -> io::Result<()> {
+    async fn send(&mut self, broker: &Broker, answer: &Answer) -> io::Result<()> {
         broker.inner().counters.sent(answer.len());
-        self.stream.write_all(answer).await?;
+        for piece in answer.pieces() {
+            self.stream.write_all(piece).await?;
+        }
         self.stream.flush().await
     }
 
@@ -293,7 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Ended::Refused("the token after SaslHandshake version 0 is refused".to_owned()));
         };
         let length = u32::try_from(answer.len()).unwrap_or(u32::MAX);
-        let framed = [&length.to_be_bytes()[..], &answer].concat();
+        let framed = Answer::of(vec![[&length.to_be_bytes()[..], &answer].concat().into()]);
         Ok(self.send(broker, &framed).await?)
     }
 }
