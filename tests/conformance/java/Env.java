@@ -13,6 +13,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.ThreadLocalRandom;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
@@ -93,6 +94,12 @@ final class Env {
         try (Admin admin = admin()) {
             admin.createTopics(List.of(new NewTopic(name, partitions, (short) 1).configs(map))).all().get();
             eventually("the topic", () -> describes(admin, name, partitions));
+            // A broker may list partitions sooner than they answer.
+            Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
+            for (int number = 0; number < partitions; number++) {
+                ends.put(new TopicPartition(name, number), OffsetSpec.latest());
+            }
+            admin.listOffsets(ends).all().get();
         }
         return name;
     }

@@ -17,7 +17,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from client import Endpoint
+from client import Endpoint, Refused
 
 # How long a state may take to come, and a whole case to end, in seconds.
 PATIENCE = 30.0
@@ -68,12 +68,24 @@ class Env:
         return self.library.admin(self.plain)
 
     def topic(self, partitions=1, **configs):
-        """Creates a topic; its name."""
+        """Creates a topic and waits until each of its partitions answers, for a broker may list them sooner; its name."""
         name = self.name()
         with self.admin() as admin:
             admin.create_topic(name, partitions, {key: str(value) for key, value in dotted(configs).items()})
             eventually("the topic", lambda: admin.partitions(name) == partitions)
+        with self.consumer() as consumer:
+            for number in range(partitions):
+                at_zero = lambda number=number: consumer.end((name, number)) == 0
+                eventually(f"partition {number}", lambda at_zero=at_zero: answers(at_zero))
         return name
+
+
+def answers(probe):
+    """What a probe gives, false while it is refused."""
+    try:
+        return probe()
+    except Refused:
+        return False
 
 
 def dotted(settings):
