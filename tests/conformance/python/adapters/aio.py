@@ -5,6 +5,7 @@ import contextlib
 import logging
 import ssl
 import threading
+import time
 
 import aiokafka
 from aiokafka import admin as aa
@@ -147,12 +148,16 @@ class Producer(Closing):
 class Listener(aiokafka.ConsumerRebalanceListener):
     """Calls what a case wants done before partitions go; off the loop, which that needs itself."""
 
-    def __init__(self, on_revoke):
-        self.on_revoke = on_revoke
+    def __init__(self, consumer, on_revoke):
+        self.consumer, self.on_revoke = consumer, on_revoke
 
     async def on_partitions_revoked(self, revoked):
         if self.on_revoke and revoked:
             places = {tuple(partition) for partition in revoked}
+            # A poll may have given records that its caller has not looked at; it has when it polls again.
+            polls, deadline = self.consumer.polls, time.monotonic() + 1
+            while self.consumer.polls == polls and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
             await LOOP.run_in_executor(None, self.on_revoke, places)
 
     async def on_partitions_assigned(self, assigned):
@@ -161,11 +166,11 @@ class Listener(aiokafka.ConsumerRebalanceListener):
 
 class Consumer(Closing):
     def __init__(self, endpoint, settings):
-        self.group = settings.get("group.id")
+        self.group, self.polls = settings.get("group.id"), 0
         self.client = wait(started(aiokafka.AIOKafkaConsumer, settings_of(endpoint, settings)))
 
     def subscribe(self, topics, on_revoke=None):
-        on_loop(lambda: self.client.subscribe(topics, listener=Listener(on_revoke)))
+        on_loop(lambda: self.client.subscribe(topics, listener=Listener(self, on_revoke)))
 
     def subscribe_pattern(self, text):
         on_loop(lambda: self.client.subscribe(pattern=f"^{text}.*"))
@@ -177,6 +182,7 @@ class Consumer(Closing):
                 self.seek((topic, number), offset)
 
     def poll(self, seconds):
+        self.polls += 1
         found = wait(self.client.getmany(timeout_ms=int(seconds * 1000)))
         return [record_of(record) for records in found.values() for record in records]
 

@@ -20,8 +20,6 @@ class Worker:
         quick["partition_assignment_strategy"] = "range"
         self.consumer = env.consumer(group, **(quick | settings))
         self.next_of = {}
-        # Some clients call back in a thread of their own, also between a poll and the notes about it.
-        self.lock = threading.RLock()
         if pattern:
             self.consumer.subscribe_pattern(topic)
         else:
@@ -34,18 +32,16 @@ class Worker:
         self.commit_of(lost)
 
     def commit_of(self, places):
-        with self.lock:
-            mine = {at: (self.next_of.pop(at), "") for at in places if at in self.next_of}
-            if self.commits and mine:
-                self.consumer.commit(mine)
+        mine = {at: (self.next_of.pop(at), "") for at in places if at in self.next_of}
+        if self.commits and mine:
+            self.consumer.commit(mine)
 
     def work(self):
         try:
             while not self.stopping.is_set():
-                with self.lock:
-                    for record in self.consumer.poll(0.1):
-                        self.seen.append(record)
-                        self.next_of[record.topic, record.partition] = record.offset + 1
+                for record in self.consumer.poll(0.1):
+                    self.seen.append(record)
+                    self.next_of[record.topic, record.partition] = record.offset + 1
                 self.assigned = self.consumer.assignment()
             if self.is_leaving:
                 self.commit_of(set(self.next_of))
