@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from suite import clients, servers, table
+from suite import clients, fleets, servers, table
 from suite.catalogue import Catalogue
 
 # Longest time for one driver's cases against one server, in seconds.
@@ -70,14 +70,14 @@ def drive(client, at, cases):
     return found
 
 
-def drive_all(args, driven, chosen, fleets):
+def drive_all(args, driven, chosen, running):
     """Results by server, client and case."""
     results = {}
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         work = {
             pool.submit(drive, client, fleet.at, chosen[client.name]): (fleet.name, client.name)
             for client in driven
-            for fleet in fleets
+            for fleet in running
         }
         for done in concurrent.futures.as_completed(work):
             server, client = work[done]
@@ -98,12 +98,13 @@ def main():
     catalogue = Catalogue()
     driven = [make() for name, make in clients.MAKERS.items() if not args.client or name in args.client]
     chosen = selected(args, catalogue, driven)
-    fleets = []
+    areas = {name.split("/")[0] for names in chosen.values() for name in names}
+    running = []
     try:
-        servers.start(args, fleets)
-        results = drive_all(args, driven, chosen, fleets)
+        fleets.start(args, areas, running)
+        results = drive_all(args, driven, chosen, running)
     finally:
-        for fleet in fleets:
+        for fleet in running:
             fleet.stop()
     good = sum(ok for found in results.values() for ok, _, _ in found.values())
     bad = sum(not ok for found in results.values() for ok, _, _ in found.values())

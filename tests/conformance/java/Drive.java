@@ -31,6 +31,7 @@ final class Drive {
         GroupAdmin.register(cases);
         Topics.register(cases);
         Cluster.register(cases);
+        Security.register(cases);
         return cases;
     }
 

@@ -1,7 +1,7 @@
 """What every adapter offers, so that one text of a case drives each client library.
 
 An adapter is a module with `producer(endpoint, settings)`, `consumer(endpoint, settings)`, `admin(endpoint)`,
-`versions()`, `NAME` (as in `cases.toml`), `NO_RESET` (the value of `auto.offset.reset` for an error) and `SMALL_FETCH` (limits below a record). Settings have Kafka's names. All three things are context managers that close their client. What the
+`versions()`, `NAME` (as in `cases.toml`), `NO_RESET` (the value of `auto.offset.reset` for an error) and `SMALL_FETCH` (limits below a record) and `IMPATIENT` (a producer that gives up soon). Settings have Kafka's names. All three things are context managers that close their client. What the
 broker or the client refuses is raised as `Refused`. A partition is a pair of topic and number.
 
 Producer   send(topic, value, key, partition, headers, timestamp) -> Delivery, flush()
@@ -79,6 +79,8 @@ class Endpoint:
     mechanism: str | None = None
     user: str | None = None
     password: str | None = None
+    certificate: str | None = None
+    key: str | None = None
 
     @property
     def protocol(self):

@@ -10,7 +10,7 @@ sys.path.insert(0, str(HERE))
 
 import harness
 
-AREAS = ["records", "missing", "transactions", "groups", "group_admin", "topics", "cluster"]
+AREAS = ["records", "missing", "transactions", "groups", "group_admin", "topics", "cluster", "security"]
 
 
 def main():

@@ -172,5 +172,60 @@ def describe(env):
     equal("the controller", found["controllerid"], broker["id"])
 
 
+def secured(env, listener, *settings):
+    """Writes a record and reads it over a listener with these settings."""
+    topic = env.name()
+    options = [word for setting in settings for word in ("-X", setting)]
+    sent = attempt(env, "-P", "-t", topic, *options, text="secret\n", listener=listener)
+    equal(f"exit of the producer: {sent.stderr}", sent.returncode, 0)
+    found = attempt(env, "-C", "-t", topic, "-e", "-q", *options, listener=listener)
+    equal("value", found.stdout, "secret\n")
+
+
+def kept_out(env, listener, *settings):
+    options = [word for setting in (*settings, "message.timeout.ms=3000") for word in ("-X", setting)]
+    done = attempt(env, "-P", "-t", "any", *options, text="x\n", listener=listener)
+    holds("kcat fails", done.returncode != 0, done.stderr)
+
+
+def logged_in(env, mechanism, password=None):
+    login = ["security.protocol=SASL_PLAINTEXT", f"sasl.mechanism={mechanism}"]
+    return [*login, f"sasl.username={env.at['user']}", f"sasl.password={password or env.at['password']}"]
+
+
+@case("security/sasl-plain")
+def sasl_plain(env):
+    secured(env, "sasl", *logged_in(env, "PLAIN"))
+
+
+@case("security/wrong-password")
+def wrong_password(env):
+    for mechanism in ("PLAIN", "SCRAM-SHA-512"):
+        kept_out(env, "sasl", *logged_in(env, mechanism, "wrong"))
+
+
+@case("security/no-login")
+def no_login(env):
+    kept_out(env, "sasl")
+
+
+@case("security/tls")
+def tls(env):
+    secured(env, "tls", "security.protocol=SSL", f"ssl.ca.location={env.at['ca']}")
+
+
+@case("security/tls-untrusted")
+def tls_untrusted(env):
+    kept_out(env, "tls", "security.protocol=SSL", f"ssl.ca.location={env.at['stranger']}")
+
+
+@case("security/client-certificate")
+def client_certificate(env):
+    trusting = ["security.protocol=SSL", f"ssl.ca.location={env.at['ca']}"]
+    own = [f"ssl.certificate.location={env.at['certificate']}", f"ssl.key.location={env.at['key']}"]
+    secured(env, "mutual_tls", *trusting, *own)
+    kept_out(env, "mutual_tls", *trusting)
+
+
 if __name__ == "__main__":
     harness.main(versions)

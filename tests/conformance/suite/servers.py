@@ -25,12 +25,13 @@ def free_port():
 class Streamward:
     """One process of Streamward with everything on free ports and a folder of its own."""
 
-    def __init__(self, binary, settings=()):
+    def __init__(self, binary, settings=(), config=None):
         self.folder = Path(tempfile.mkdtemp(prefix="streamward-conformance."))
         ready = self.folder / "ready.json"
         listens = ["kafka.embedded.listen", "registry.embedded.listen", "http.listen"]
         every = [f"{key}=127.0.0.1:0" for key in listens] + list(settings)
         command = [binary, "run", "--no-simulators", "--data-dir", self.folder / "data", "--ready-file", ready]
+        command += ["--config", config] if config else []
         for setting in every:
             command += ["--set", setting]
         self.log = self.folder / "log"
@@ -67,9 +68,9 @@ class Streamward:
 class Shared:
     """A server that a script in `shared/servers` starts and stops; its id keeps it apart from others."""
 
-    def __init__(self, name, number, options=()):
+    def __init__(self, name, number, options=(), port=None):
         self.script, self.id = SHARED / "servers" / name, str(number)
-        self.port = str(free_port())
+        self.port = str(port or free_port())
         self.options = list(options)
         self.start("--fresh")
 
@@ -100,8 +101,8 @@ def options(settings):
     return [word for setting in settings for word in ("--set", setting)]
 
 
-def apache_kafka(settings=()):
-    return Shared("kafka", os.getpid(), options([*BRISK, *settings]))
+def apache_kafka(settings=(), port=None):
+    return Shared("kafka", os.getpid(), options([*BRISK, *settings]), port)
 
 
 def apicurio():
@@ -110,31 +111,3 @@ def apicurio():
 
 def connect(broker, number):
     return Shared("connect", number, ["--kafka", broker])
-
-
-class Fleet:
-    """The servers behind one group of columns, and their addresses as drivers take them."""
-
-    def __init__(self, name):
-        self.name, self.at, self.running = name, {}, []
-
-    def add(self, server):
-        self.running.append(server)
-        return server
-
-    def stop(self):
-        for server in reversed(self.running):
-            server.stop()
-
-
-def start(args, fleets):
-    """Starts what the arguments ask for; each fleet is in `fleets` before its first server runs."""
-    if not args.only_oracle:
-        ours = Fleet("Streamward")
-        fleets.append(ours)
-        server = ours.add(Streamward(args.binary.resolve()))
-        ours.at = {"plain": server.broker, "registry": server.registry}
-    if args.oracle or args.only_oracle:
-        oracle = Fleet("Apache Kafka")
-        fleets.append(oracle)
-        oracle.at = {"plain": oracle.add(apache_kafka()).address}

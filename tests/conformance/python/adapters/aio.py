@@ -22,6 +22,7 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 NAME = "aiokafka"
 NO_RESET = "none"
+IMPATIENT = {"request.timeout.ms": 3000}
 SMALL_FETCH = {"max_partition_fetch_bytes": 1000, "fetch_max_bytes": 1000}
 ASSIGNORS = {"range": RangePartitionAssignor, "roundrobin": RoundRobinPartitionAssignor}
 SOURCES = {1: "topic", 2: "broker", 3: "broker", 4: "broker", 5: "default"}
@@ -75,6 +76,8 @@ def settings_of(endpoint, settings):
     mine = {"bootstrap_servers": endpoint.address, "security_protocol": endpoint.protocol}
     if endpoint.ca:
         mine["ssl_context"] = ssl.create_default_context(cafile=endpoint.ca)
+    if endpoint.certificate:
+        mine["ssl_context"].load_cert_chain(endpoint.certificate, endpoint.key)
     if endpoint.mechanism:
         mine |= {"sasl_mechanism": endpoint.mechanism}
         mine |= {"sasl_plain_username": endpoint.user, "sasl_plain_password": endpoint.password}

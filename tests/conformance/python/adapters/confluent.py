@@ -21,6 +21,7 @@ RENAMED = {"fetch.max.wait.ms": "fetch.wait.max.ms", "max.request.size": "messag
 RENAMED["metadata.max.age.ms"] = "topic.metadata.refresh.interval.ms"
 NAME = "confluent-kafka"
 NO_RESET = "error"
+IMPATIENT = {"message.timeout.ms": 3000}
 SMALL_FETCH = {"fetch_message_max_bytes": 1000}
 WAIT = 30
 SILENT = logging.getLogger("librdkafka")
@@ -52,6 +53,8 @@ def settings_of(endpoint, settings):
     mine = {"bootstrap.servers": endpoint.address, "security.protocol": endpoint.protocol, "logger": SILENT}
     if endpoint.ca:
         mine["ssl.ca.location"] = endpoint.ca
+    if endpoint.certificate:
+        mine |= {"ssl.certificate.location": endpoint.certificate, "ssl.key.location": endpoint.key}
     if endpoint.mechanism:
         mine |= {"sasl.mechanism": endpoint.mechanism}
         mine |= {"sasl.username": endpoint.user, "sasl.password": endpoint.password}

@@ -20,6 +20,7 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 NAME = "kafka-python"
 NO_RESET = "none"
+IMPATIENT = {"bootstrap.timeout.ms": 3000, "max.block.ms": 3000, "request.timeout.ms": 3000}
 SMALL_FETCH = {"max_partition_fetch_bytes": 1000, "fetch_max_bytes": 1000}
 ASSIGNORS = {
     "range": RangePartitionAssignor,
@@ -61,6 +62,8 @@ def settings_of(endpoint, settings):
     mine = {"bootstrap_servers": endpoint.address, "security_protocol": endpoint.protocol}
     if endpoint.ca:
         mine["ssl_cafile"] = endpoint.ca
+    if endpoint.certificate:
+        mine |= {"ssl_certfile": endpoint.certificate, "ssl_keyfile": endpoint.key}
     if endpoint.mechanism:
         mine |= {"sasl_mechanism": endpoint.mechanism}
         mine |= {"sasl_plain_username": endpoint.user, "sasl_plain_password": endpoint.password}
@@ -367,6 +370,12 @@ class Admin(Closing):
     def reassignments(self):
         with refusing():
             return self.client.list_partition_reassignments()
+
+    def set_scram_password(self, endpoint):
+        mechanism = ka.ScramMechanism[endpoint.mechanism.replace("-", "_")]
+        wanted = ka.UserScramCredentialUpsertion(endpoint.user, mechanism, endpoint.password.encode())
+        with refusing():
+            self.client.alter_user_scram_credentials([wanted])
 
     def features(self):
         with refusing():
