@@ -70,7 +70,17 @@ def drive(client, at, cases):
     return found
 
 
-def drive_all(args, driven, chosen, running):
+def judged(catalogue, server, found):
+    """Results of the oracle's registry turned round where it is known to deviate."""
+    if server != table.ORACLE:
+        return found
+    for case in catalogue.deviations.keys() & found.keys():
+        ok, seconds, detail = found[case]
+        found[case] = (not ok, seconds, "" if detail else "deviates no longer")
+    return found
+
+
+def drive_all(args, catalogue, driven, chosen, running):
     """Results by server, client and case."""
     results = {}
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
@@ -81,7 +91,7 @@ def drive_all(args, driven, chosen, running):
         }
         for done in concurrent.futures.as_completed(work):
             server, client = work[done]
-            found = done.result()
+            found = judged(catalogue, server, done.result())
             results[server, client] = found
             good = sum(ok for ok, _, _ in found.values())
             print(f"{server:14} {client:16} {good} of {len(found)}, {sum(s for _, s, _ in found.values()):.0f} s of cases")
@@ -102,7 +112,7 @@ def main():
     running = []
     try:
         fleets.start(args, areas, running)
-        results = drive_all(args, driven, chosen, running)
+        results = drive_all(args, catalogue, driven, chosen, running)
     finally:
         for fleet in running:
             fleet.stop()

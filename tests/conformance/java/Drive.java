@@ -12,6 +12,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 
 /** Runs cases through Apache Kafka's own Java clients: {@code Drive --at plain=HOST:PORT CASE…}. */
@@ -23,8 +24,7 @@ final class Drive {
     private static final int JOBS = 4;
     private static final int CASE_LIMIT_S = 120;
 
-    private static Map<String, Case> cases() {
-        Map<String, Case> cases = new LinkedHashMap<>();
+    private static void register(Map<String, Case> cases) {
         Records.register(cases);
         Transactions.register(cases);
         Groups.register(cases);
@@ -32,17 +32,22 @@ final class Drive {
         Topics.register(cases);
         Cluster.register(cases);
         Security.register(cases);
-        return cases;
     }
 
     public static void main(String[] args) throws Exception {
-        Map<String, Case> cases = cases();
+        main(args, "kafka-clients", Drive::register);
+    }
+
+    /** The command line that drivers in Java share; `name` is what they call the library's version. */
+    static void main(String[] args, String name, Consumer<Map<String, Case>> register) throws Exception {
+        Map<String, Case> cases = new LinkedHashMap<>();
+        register.accept(cases);
         Map<String, String> at = new HashMap<>();
         List<String> chosen = new ArrayList<>();
         for (int i = 0; i < args.length; i++) {
             switch (args[i]) {
                 case "--list" -> cases.keySet().forEach(System.out::println);
-                case "--versions" -> System.out.printf("{\"kafka-clients\": \"%s\"}%n", version());
+                case "--versions" -> System.out.printf("{\"%s\": \"%s\"}%n", name, version());
                 case "--at" -> {
                     String[] pair = args[++i].split("=", 2);
                     at.put(pair[0], pair[1]);

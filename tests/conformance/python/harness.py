@@ -176,11 +176,11 @@ def run_all(names, env_of, jobs):
         thread.join()
 
 
-def main(versions, library=None):
+def main(versions, library=None, at_end=lambda: None, jobs=4):
     """The command line that all drivers in Python share."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--at", action="append", default=[], metavar="NAME=ADDRESS", help="a listener or a server")
-    parser.add_argument("--jobs", type=int, default=4, help="cases at a time")
+    parser.add_argument("--jobs", type=int, default=jobs, help="cases at a time")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("--versions", action="store_true", help="print the versions of what is driven")
     parser.add_argument("cases", nargs="*")
@@ -197,5 +197,6 @@ def main(versions, library=None):
         return Env(at, library, re.sub(r"[^a-z0-9]+", "-", name))
 
     run_all(args.cases, env_of, args.jobs)
+    at_end()
     sys.stdout.flush()
     os._exit(0)  # a case that never ended may hold a thread of its client

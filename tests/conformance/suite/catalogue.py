@@ -9,7 +9,8 @@ from suite.install import HERE, KAFKA_VERSION
 # Tables of the page, each with its areas.
 TABLES = [
     ("Broker", ["records", "transactions", "groups", "group-admin", "topics", "cluster", "security"]),
-    ("Applications", ["applications"]),
+    ("Kafka Streams", ["streams"]),
+    ("Kafka Connect", ["connect"]),
     ("Schema registry", ["registry"]),
 ]
 

@@ -76,10 +76,12 @@ def rust():
 
 
 MAKERS = {
-    "confluent-kafka": lambda: python_client("confluent-kafka", "confluent"),
+    "confluent-kafka": lambda: python_client("confluent-kafka", "confluent", [*BROKER_AREAS, "registry"]),
     "aiokafka": lambda: python_client("aiokafka", "aio"),
     "kafka-python": lambda: python_client("kafka-python", "kafkapython"),
     "kcat": kcat,
     "kafka-clients": lambda: java("kafka-clients", "Drive"),
     "rdkafka": rust,
+    "kafka-streams": lambda: java("kafka-streams", "Streams", ["streams"]),
+    "kafka-connect": lambda: Client("kafka-connect", [sys.executable, install.HERE / "python/connect.py"], ["connect"]),
 }

@@ -41,3 +41,6 @@ def start(args, areas, fleets):
             secured.kafka(oracle, folder)
         else:
             oracle.at["plain"] = oracle.add(servers.apache_kafka()).address
+        if "registry" in areas:
+            # Apicurio has Confluent's interface below a path.
+            oracle.at["registry"] = f"http://{oracle.add(servers.apicurio()).address}/apis/ccompat/v7"

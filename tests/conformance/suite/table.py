@@ -6,9 +6,9 @@ HEAD = """# What Kafka clients find
 Real client libraries are driven through the same cases against Streamward's embedded broker and registry and, as the
 oracle, against Apache Kafka {kafka} and Apicurio. `tests/conformance/run.py --oracle --table docs/broker-conformance.md`
 writes this page; [its README](../tests/conformance/README.md) says how to run it. ✓ the case holds, ✗ it does not,
-– the client cannot express it, for the reason in the note.
+– the client cannot express it, for the reason in the note, ≠ the oracle's registry deviates from Confluent's documentation, as listed
+at the end.
 """
-MARKS = {True: "✓", False: "✗", None: ""}
 
 
 def render(catalogue, driven, results):
@@ -45,7 +45,7 @@ def one(catalogue, areas, columns, results, notes):
     for case in catalogue.cases:
         if case.area in areas:
             cells = [
-                mark(catalogue, client, case.name, results.get((server, client.name), {}), notes)
+                mark(catalogue, (server, client.name), case.name, results, notes)
                 for server in (OURS, ORACLE)
                 for client in columns
             ]
@@ -55,11 +55,17 @@ def one(catalogue, areas, columns, results, notes):
     return "\n".join(lines) + "\n"
 
 
-def mark(catalogue, client, case, found, notes):
-    note = catalogue.note(client.name, case)
+def mark(catalogue, column, case, results, notes):
+    server, client = column
+    note = catalogue.note(client, case)
     if note is not None:
         return f"–<sup>{notes.index(note) + 1}</sup>"
-    return MARKS[found[case][0] if case in found else None]
+    found = results.get(column, {})
+    if case not in found:
+        return ""
+    if server == ORACLE and case in catalogue.deviations:
+        return "≠" if found[case][0] else "✗"
+    return "✓" if found[case][0] else "✗"
 
 
 def deviations(catalogue):
