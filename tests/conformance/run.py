@@ -3,6 +3,7 @@
 
 import argparse
 import concurrent.futures
+import difflib
 import fnmatch
 import json
 import sys
@@ -30,7 +31,12 @@ def arguments():
     parser.add_argument("--table", type=Path, help="write the table of results there")
     parser.add_argument("--check-table", type=Path, help="fail unless this file is the table of results")
     parser.add_argument("--verbose", action="store_true", help="a line for every case")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if (args.table or args.check_table) and (not args.oracle or args.only_oracle or args.case or args.client):
+        parser.error("a table needs all cases and clients on both sides: --oracle and none of --only-oracle, --case, --client")
+    if not args.only_oracle and not args.binary.is_file():
+        parser.error(f"there is no {args.binary}; build it with `cargo build`, or name another with --binary")
+    return args
 
 
 def selected(args, catalogue, driven):
@@ -102,6 +108,18 @@ def drive_all(args, catalogue, driven, chosen, running):
     return results
 
 
+def tabulate(args, text):
+    """Writes the table or compares it; whether the file that was to be compared is another text."""
+    if args.table:
+        args.table.write_text(text)
+    if args.check_table is None or args.check_table.read_text() == text:
+        return False
+    known = args.check_table.read_text().splitlines(keepends=True)
+    sys.stdout.writelines(difflib.unified_diff(known, text.splitlines(keepends=True), str(args.check_table), "results"))
+    print(f"{args.check_table} is not the table of these results; write it with --table {args.check_table}")
+    return True
+
+
 def main():
     args = arguments()
     begun = time.monotonic()
@@ -118,12 +136,9 @@ def main():
             fleet.stop()
     good = sum(ok for found in results.values() for ok, _, _ in found.values())
     bad = sum(not ok for found in results.values() for ok, _, _ in found.values())
-    text = table.render(catalogue, driven, results)
-    if args.table:
-        args.table.write_text(text)
-    stale = args.check_table is not None and args.check_table.read_text() != text
-    if stale:
-        print(f"{args.check_table} is not the table of these results; write it with --table {args.check_table}")
+    stale = False
+    if args.table or args.check_table:
+        stale = tabulate(args, table.render(catalogue, driven, results))
     print(f"conformance: {time.monotonic() - begun:.0f} s")
     print(f"{good} passed, {bad} failed")
     sys.exit(1 if bad or stale else 0)

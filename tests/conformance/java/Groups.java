@@ -3,6 +3,9 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -90,40 +93,51 @@ final class Groups {
     private static void joinLeave(Env env) throws Exception {
         String topic = env.topic(6);
         String group = env.name();
-        int total = 1500;
-        Thread writer = new Thread(() -> write(env, topic, total));
-        List<Worker> workers = new ArrayList<>();
+        List<Worker> members = new CopyOnWriteArrayList<>();
+        AtomicBoolean stop = new AtomicBoolean();
         try (Worker one = new Worker(env, group, topic)) {
-            workers.add(one);
-            writer.start();
+            members.add(one);
+            CompletableFuture<Integer> writing = CompletableFuture.supplyAsync(() -> writeOn(env, topic, members, stop));
             try (Worker two = new Worker(env, group, topic)) {
-                workers.add(two);
+                members.add(two);
                 Env.eventually("three each", () -> two.numbers().size() == 3);
                 try (Worker three = new Worker(env, group, topic)) {
-                    workers.add(three);
+                    members.add(three);
                     Env.eventually("two each", () -> three.numbers().size() == 2);
                 }
                 sharedOut(List.of(List.of(0, 1, 2), List.of(3, 4, 5)), one, two);
+            } finally {
+                stop.set(true);
             }
-            Env.eventually("all records", () -> workers.stream().mapToInt(w -> w.seen.size()).sum() >= total);
+            int total = writing.get();
+            Env.eventually("all records", () -> seen(members) >= total);
+            Stream<ConsumerRecord<String, String>> records = members.stream().flatMap(member -> member.seen.stream());
+            List<Integer> read = records.map(record -> Integer.valueOf(record.value())).sorted().toList();
+            Env.equal("each record once", read, IntStream.range(0, total).boxed().toList());
         }
-        writer.join();
-        List<Integer> read = workers.stream().flatMap(w -> w.seen.stream()).map(r -> Integer.valueOf(r.value())).sorted().toList();
-        Env.equal("each record once", read, IntStream.range(0, total).boxed().toList());
     }
 
-    private static void write(Env env, String topic, int total) {
+    private static int seen(List<Worker> members) {
+        return members.stream().mapToInt(member -> member.seen.size()).sum();
+    }
+
+    /** Writes numbers until told to stop, never far ahead of what the members have read; how many. */
+    private static int writeOn(Env env, String topic, List<Worker> members, AtomicBoolean stop) {
+        int written = 0;
         try (KafkaProducer<String, String> producer = env.producer()) {
-            for (int number = 0; number < total; number++) {
-                producer.send(new ProducerRecord<>(topic, number % 6, null, Integer.toString(number)));
-                if (number % 50 == 0) {
-                    producer.flush();
-                    Thread.sleep(150);
+            while (!stop.get()) {
+                for (int number = written; number < written + 50; number++) {
+                    producer.send(new ProducerRecord<>(topic, number % 6, null, Integer.toString(number)));
                 }
+                producer.flush();
+                written += 50;
+                int enough = written - 200;
+                Env.eventually("the members follow", () -> stop.get() || seen(members) > enough);
             }
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
+        } catch (Exception e) {
+            throw new Env.Failed("writing: " + e);
         }
+        return written;
     }
 
     private static void staticMember(Env env) throws Exception {

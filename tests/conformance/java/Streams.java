@@ -1,7 +1,6 @@
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -10,6 +9,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -153,6 +153,12 @@ final class Streams {
         }
     }
 
+    private static int members(Env env, String group) throws Exception {
+        try (Admin admin = env.admin()) {
+            return admin.describeConsumerGroups(List.of(group)).describedGroups().get(group).get().members().size();
+        }
+    }
+
     private static void takenOver(Env env) throws Exception {
         try (Run run = new Run(env)) {
             Process first = run.instance(run.folder());
@@ -160,7 +166,8 @@ final class Streams {
             Env.eventually("some counts", () -> run.total() > 0);
             run.instance(run.folder());
             run.write(600);
-            Thread.sleep(Duration.ofSeconds(2).toMillis());
+            // Two threads each.
+            Env.eventually("both instances in the group", () -> members(env, run.id) == 4);
             first.destroyForcibly().waitFor();
             run.write(300);
             run.checkExact();

@@ -24,9 +24,7 @@ WORKERS = {}
 
 
 def versions():
-    """As its script in `shared` pins it."""
-    text = (servers.SHARED / "servers/connect").read_text()
-    return {"connect-runtime": text.split("CONNECT_VERSION:-")[1].split("}")[0]}
+    return {"connect-runtime": servers.pinned("connect")}
 
 
 def worker(env):

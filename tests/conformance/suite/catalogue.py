@@ -4,7 +4,7 @@ import fnmatch
 import tomllib
 from dataclasses import dataclass
 
-from suite.install import HERE, KAFKA_VERSION
+from suite.install import HERE
 
 # Tables of the page, each with its areas.
 TABLES = [
@@ -25,7 +25,6 @@ class Case:
 class Catalogue:
     """Cases in the order of the file, and what clients cannot express."""
 
-    kafka_version = KAFKA_VERSION
     tables = TABLES
 
     def __init__(self):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 SHARED = Path(os.environ.get("STREAMWARD_SHARED", ROOT.parent / "shared"))
 PATIENCE = 60.0
+
+
+def pinned(name):
+    """The version of a server that its script in `shared` starts."""
+    text = (SHARED / "servers" / name).read_text()
+    return re.search(r"^VERSION=\$\{\w+:-([^}]+)\}", text, re.MULTILINE)[1]
 
 
 def free_port():

@@ -1,18 +1,22 @@
 """The table of results in Markdown: no times, so that equal results are equal texts."""
 
+from suite.servers import pinned
+
 OURS, ORACLE = "Streamward", "Apache Kafka"
 HEAD = """# What Kafka clients find
 
 Real client libraries are driven through the same cases against Streamward's embedded broker and registry and, as the
-oracle, against Apache Kafka {kafka} and Apicurio. `tests/conformance/run.py --oracle --table docs/broker-conformance.md`
-writes this page; [its README](../tests/conformance/README.md) says how to run it. ✓ the case holds, ✗ it does not,
-– the client cannot express it, for the reason in the note, ≠ the oracle's registry deviates from Confluent's documentation, as listed
-at the end.
+oracle, against Apache Kafka {kafka} and, for the registry, Apicurio {registry}.
+`tests/conformance/run.py --oracle --table docs/broker-conformance.md` writes this page, and continuous integration
+checks it; [the suite's README](../tests/conformance/README.md) says how to run it.
+
+✓ the case holds · ✗ it does not · – the client cannot express it, for the reason in the note · ≠ the oracle's registry
+deviates from Confluent's documentation, as listed at the end.
 """
 
 
 def render(catalogue, driven, results):
-    parts = [HEAD.format(kafka=catalogue.kafka_version), versions(driven)]
+    parts = [HEAD.format(kafka=pinned("kafka"), registry=pinned("registry")), versions(driven)]
     notes = catalogue.used_notes(driven)
     for title, areas in catalogue.tables:
         columns = [client for client in driven if set(client.areas) & set(areas)]
@@ -22,12 +26,12 @@ def render(catalogue, driven, results):
     if listed:
         parts.append("## Notes\n\n" + "\n".join(listed) + "\n")
     if catalogue.deviations:
-        parts.append("## Where the registry used as oracle deviates\n\n" + deviations(catalogue))
+        parts.append("## Where Apicurio deviates\n\n" + deviations(catalogue))
     return "\n".join(parts)
 
 
 def versions(driven):
-    lines = ["| client | made of |", "|---|---|"]
+    lines = ["| client | versions |", "|---|---|"]
     for client in driven:
         made_of = ", ".join(f"{name} {version}" for name, version in client.versions().items())
         lines.append(f"| {client.name} | {made_of} |")

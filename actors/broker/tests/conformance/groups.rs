@@ -1,5 +1,6 @@
 //! Consumer groups: who gets what, what happens when members come and go, committed offsets.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -76,37 +77,47 @@ fn cooperative_sticky(env: &Env) {
 
 fn join_leave(env: &Env) {
     let (topic, group) = (env.topic(6, &[]), env.name());
-    let total = 1500;
+    let (stop, read_by_others) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let one = Worker::start(env, &group, &topic, &[]);
+    let seen = || one.seen().records.len() + read_by_others.load(Ordering::Relaxed);
     thread::scope(|scope| {
-        let one = Worker::start(env, &group, &topic, &[]);
-        scope.spawn(|| write(env, &topic, total));
+        let writing = scope.spawn(|| write_on(env, &topic, &stop, seen));
         let two = Worker::start(env, &group, &topic, &[]);
         eventually("three each", || two.numbers().len() == 3);
         let three = Worker::start(env, &group, &topic, &[]);
         eventually("two each", || three.numbers().len() == 2);
         let mut gone = two.stop();
+        read_by_others.store(gone.len(), Ordering::Relaxed);
         shared_out(&[&one, &three], &[&[0, 1, 2], &[3, 4, 5]]);
         gone.extend(three.stop());
-        let count = usize::try_from(total).unwrap();
-        eventually("all records", || one.seen().records.len() + gone.len() >= count);
-        gone.extend(one.stop());
+        read_by_others.store(gone.len(), Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
+        let total = writing.join().unwrap();
+        eventually("all records", || seen() >= usize::try_from(total).unwrap());
+        gone.append(&mut one.seen().records);
         let mut found: Vec<i32> = gone.iter().map(|m| crate::env::value(m).parse().unwrap()).collect();
         found.sort_unstable();
         assert_eq!(found, (0..total).collect::<Vec<_>>());
     });
 }
 
-fn write(env: &Env, topic: &str, total: i32) {
+/// Writes numbers until told to stop, about as fast as the first member reads its share; how many.
+fn write_on(env: &Env, topic: &str, stop: &AtomicBool, seen: impl Fn() -> usize) -> i32 {
     let producer = env.producer(&[("linger.ms", "2")]);
-    for number in 0..total {
-        let text = number.to_string();
-        drop(producer.send_result(FutureRecord::<str, str>::to(topic).partition(number % 6).payload(&text)).unwrap());
-        if number % 50 == 0 {
-            producer.flush(PATIENCE).unwrap();
-            thread::sleep(Duration::from_millis(150));
+    let mut written = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for number in written..written + 50 {
+            let text = number.to_string();
+            drop(
+                producer.send_result(FutureRecord::<str, str>::to(topic).partition(number % 6).payload(&text)).unwrap(),
+            );
         }
+        producer.flush(PATIENCE).unwrap();
+        written += 50;
+        let enough = usize::try_from(written).unwrap() / 4;
+        eventually("the members follow", || stop.load(Ordering::Relaxed) || seen() + 100 > enough);
     }
-    producer.flush(PATIENCE).unwrap();
+    written
 }
 
 fn static_member(env: &Env) {

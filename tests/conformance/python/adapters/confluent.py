@@ -148,17 +148,17 @@ class Consumer(Closing):
         self.client.assign([ck.TopicPartition(*place) for place in places])
 
     def poll(self, seconds):
+        # One at a time: asking for more could call back about a rebalance while the first is still unseen.
         with refusing():
-            first = self.client.poll(seconds)
-            if first is None:
-                return []
-            messages = [first, *self.client.consume(500, 0)]
-        for message in messages:
-            if message.error() and message.error().code() != ck.KafkaError._PARTITION_EOF:
-                raise failure(message.error())
-            if message.error():
-                self.ends[message.topic(), message.partition()] = message.offset()
-        return [record_of(message) for message in messages if not message.error()]
+            message = self.client.poll(seconds)
+        if message is None:
+            return []
+        if message.error() and message.error().code() != ck.KafkaError._PARTITION_EOF:
+            raise failure(message.error())
+        if message.error():
+            self.ends[message.topic(), message.partition()] = message.offset()
+            return []
+        return [record_of(message)]
 
     def assignment(self):
         return {(p.topic, p.partition) for p in self.client.assignment()}

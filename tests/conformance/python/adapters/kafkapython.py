@@ -156,8 +156,10 @@ class Consumer(Closing):
                 self.client.seek(TopicPartition(topic, number), offset)
 
     def poll(self, seconds):
+        # A member whose poll ends between the group's answers to its join and its sync loses the assignment for good.
+        patient = max(seconds, 1.5) if self.client.subscription() else seconds
         with refusing():
-            found = self.client.poll(timeout_ms=int(seconds * 1000))
+            found = self.client.poll(timeout_ms=int(patient * 1000))
         return [record_of(record) for records in found.values() for record in records]
 
     def assignment(self):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from cases import await_error, fill, read, values
 from client import refused
@@ -126,35 +127,40 @@ def cooperative_sticky(env):
         holds("and kept its own all the time", set(kept) <= set(one.numbers))
 
 
+def write_on(env, topic, members, stop):
+    """Writes numbers until told to stop, never far ahead of what the members have read; how many."""
+    written = 0
+    with env.producer(linger_ms=2) as producer:
+        while not stop.is_set():
+            for number in range(written, written + 50):
+                producer.send(topic, str(number).encode(), partition=number % 6)
+            producer.flush()
+            written += 50
+            followed = lambda: stop.is_set() or sum(len(member.seen) for member in members) > written - 200
+            eventually("the members follow", followed)
+    return written
+
+
 @case("groups/join-leave")
 def join_leave(env):
-    topic, group = env.topic(6), env.name()
-    total, stop = 1500, threading.Event()
-
-    def write():
-        with env.producer(linger_ms=2) as producer:
-            for number in range(total):
-                producer.send(topic, str(number).encode(), partition=number % 6)
-                if number % 50 == 0:
-                    producer.flush()
-                    stop.wait(0.15)
-            producer.flush()
-
-    writer = threading.Thread(target=write, daemon=True)
+    topic, group, stop = env.topic(6), env.name(), threading.Event()
     members = [Worker(env, group, topic, commits=True)]
-    with members[0]:
-        writer.start()
-        second = Worker(env, group, topic, commits=True)
-        eventually("the second has three", lambda: len(second.numbers) == 3)
-        third = Worker(env, group, topic, commits=True)
-        eventually("the third has two", lambda: len(third.numbers) == 2)
-        second.stop()
-        shared_out([members[0], third], [[0, 1, 2], [3, 4, 5]])
-        third.stop()
-        seen = lambda: members[0].seen + second.seen + third.seen
+    with members[0], ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write_on, env, topic, members, stop)
+        try:
+            members.append(Worker(env, group, topic, commits=True))
+            eventually("the second has three", lambda: len(members[1].numbers) == 3)
+            members.append(Worker(env, group, topic, commits=True))
+            eventually("the third has two", lambda: len(members[2].numbers) == 2)
+            members[1].stop()
+            shared_out([members[0], members[2]], [[0, 1, 2], [3, 4, 5]])
+            members[2].stop()
+        finally:
+            stop.set()
+        total = writing.result()
+        seen = lambda: [int(record.value) for member in members for record in member.seen]
         eventually("all records", lambda: len(seen()) >= total, 60)
-        numbers = sorted(int(record.value) for record in seen())
-        equal("each record once", numbers, list(range(total)))
+        equal("each record once", sorted(seen()), list(range(total)))
 
 
 @case("groups/static-member")
