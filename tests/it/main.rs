@@ -22,4 +22,5 @@ mod retention;
 mod security;
 mod support;
 mod tidy;
+mod topics;
 mod verify;
