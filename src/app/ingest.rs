@@ -50,6 +50,7 @@ impl KafkaIngest {
         let sends = records.iter().zip(&keys).map(|(record, key)| {
             self.producer.send(Outgoing {
                 topic: &target.topic,
+                partition: None,
                 key: Some(key.as_bytes()),
                 value: Some(&record.value),
                 headers: Vec::new(),

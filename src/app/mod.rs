@@ -16,6 +16,7 @@ mod relays;
 mod retention;
 mod sensors;
 mod sessions;
+mod topics;
 mod tree;
 
 use std::{

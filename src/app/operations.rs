@@ -129,22 +129,6 @@ impl LiveOperations {
             .collect();
         json!({ "streams": streams, "pipelines": pipelines })
     }
-
-    fn topic_values(&self) -> Vec<Value> {
-        self.plan
-            .streams
-            .iter()
-            .map(|stream| {
-                let partitions: Vec<Value> = (0..i32::try_from(stream.config.partitions).unwrap_or(0))
-                    .filter_map(|partition| self.ends.get(&stream.topic, partition).map(|bounds| (partition, bounds)))
-                    .map(|(partition, (low, high))| {
-                        json!({ "partition": partition, "log_start": low, "log_end": high, "records": high - low })
-                    })
-                    .collect();
-                json!({ "topic": stream.topic, "stream": stream.name, "partitions": partitions })
-            })
-            .collect()
-    }
 }
 
 /// What is missing for the server to be ready.
@@ -194,10 +178,6 @@ impl Operations for LiveOperations {
 
     fn topology(&self) -> Answer<'_, Value, OpsError> {
         Box::pin(async { Ok(self.topology_value()) })
-    }
-
-    fn topics(&self) -> Answer<'_, Vec<Value>, OpsError> {
-        Box::pin(async { Ok(self.topic_values()) })
     }
 
     fn lag(&self) -> Answer<'_, Vec<Value>, OpsError> {

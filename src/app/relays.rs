@@ -34,6 +34,7 @@ impl Target for TopicTarget {
             let sends = facts.iter().map(|fact| async move {
                 let record = Outgoing {
                     topic: &self.topic,
+                    partition: None,
                     key: fact.key.as_deref(),
                     value: fact.value.as_deref(),
                     headers: fact.headers.clone(),

@@ -99,8 +99,13 @@ pub async fn run(scope: Scope, shared: Arc<SensorsShared>) -> Result<(), Failure
 async fn write(scope: &Scope, shared: &SensorsShared, due: &mut Vec<(String, Vec<u8>)>) {
     let _waiting = scope.waiting_on("kafka");
     let sends = due.iter().map(|(key, value)| {
-        let record =
-            Outgoing { topic: &shared.topic, key: Some(key.as_bytes()), value: Some(value), headers: Vec::new() };
+        let record = Outgoing {
+            topic: &shared.topic,
+            partition: None,
+            key: Some(key.as_bytes()),
+            value: Some(value),
+            headers: Vec::new(),
+        };
         shared.producer.send(record)
     });
     let mut written = 0;

@@ -49,6 +49,7 @@ use super::{
     retention,
     sensors::{self, AvroEncoder, SensorsShared},
     sessions::Sessions,
+    topics,
 };
 use crate::{
     adapters::{
@@ -57,6 +58,7 @@ use crate::{
             admin::LogInspector,
             producer::KafkaProducer,
             source::{KafkaSource, SourceSettings},
+            topics::KafkaTopics,
         },
         sql::{SqlStore, read::SqliteReads, retention::RetentionPolicy},
     },
@@ -65,7 +67,10 @@ use crate::{
     http,
     node::NodeFolder,
     plan::{PipelineSetup, Plan},
-    registry::schemas::{SchemaDecoder, Schemas},
+    registry::{
+        encode::SchemaEncoder,
+        schemas::{SchemaDecoder, Schemas},
+    },
 };
 
 /// Batches that wait for a lane.
@@ -417,6 +422,12 @@ impl<'a> Builder<'a> {
         }
     }
 
+    fn topics(&self) -> KafkaTopics {
+        let parts = self.parts;
+        let knowledge = topics::knowledge(&parts.config, &parts.plan, parts.broker.clone());
+        KafkaTopics::new(parts.kafka.clone(), self.producer.clone(), knowledge)
+    }
+
     fn edge(&self, operations: Arc<LiveOperations>) -> Result<SupervisorSpec, AppError> {
         let config = &self.parts.config.http;
         let sessions = streamward_kit::ActorPath::parse("edge/sessions")
@@ -426,8 +437,10 @@ impl<'a> Builder<'a> {
             reads: self.parts.reads.clone(),
             ingest: Arc::new(KafkaIngest::new(self.producer.clone(), &self.parts.plan.streams)),
             operations,
+            topics: Arc::new(self.topics()),
             sessions: Arc::new(Sessions::new(self.runtime.supervisor(sessions), max)),
             decoder: Arc::new(SchemaDecoder(self.schemas.clone())),
+            encoder: Arc::new(SchemaEncoder(self.schemas.clone())),
             live: self.live.clone(),
         };
         let settings = super::http_settings(&self.parts.config);

@@ -6,6 +6,7 @@ mod client;
 mod replay;
 mod run;
 mod schema;
+mod topics;
 mod tree;
 mod verify;
 
@@ -57,6 +58,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// List, register, compare and delete schemas.
     Schema(schema::SchemaArgs),
+    /// List, describe, create, alter, delete and tail topics of a running server.
+    Topics(topics::TopicsArgs),
     /// Show the supervision tree of a running server.
     Tree(tree::TreeArgs),
 }
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Schema(args) => schema::schema(&args),
+        Command::Topics(args) => topics::topics(&args),
         Command::Tree(args) => tree::tree(&args),
     };
     match done {

@@ -168,7 +168,13 @@ impl<'a> Sender<'a> {
             let (key, value) = (key(&record.json, &self.stream.key), Value::Object(record.json).to_string());
             in_flight.push(async move {
                 let headers = Vec::new();
-                let record = Outgoing { topic, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers };
+                let record = Outgoing {
+                    topic,
+                    partition: None,
+                    key: Some(key.as_bytes()),
+                    value: Some(value.as_bytes()),
+                    headers,
+                };
                 producer.send(record).await
             });
             while in_flight.len() >= MAX_IN_FLIGHT {

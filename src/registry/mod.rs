@@ -12,6 +12,7 @@
 
 mod avro;
 mod decide;
+pub mod encode;
 mod error;
 mod level;
 pub mod log;

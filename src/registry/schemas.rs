@@ -6,7 +6,7 @@ use serde_json::Value;
 use streamward_core::ports::{Decoded, ValueDecoder};
 use streamward_pipeline::{ports::SchemaSource, store::BoxFuture};
 
-use super::{Registry, RegistryError, Submission, avro};
+use super::{Registry, RegistryError, Submission, Visible, Which, avro};
 
 /// First byte of a value in Confluent framing; the schema id follows as four bytes, big-endian.
 const MAGIC: u8 = 0;
@@ -31,6 +31,12 @@ pub trait Schemas: SchemaSource {
     /// # Errors
     /// [`RegisterError`]
     fn register<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<u32, RegisterError>>;
+
+    /// Id of the latest version of a subject; `None` where the registry has answered that there is none.
+    ///
+    /// # Errors
+    /// The registry did not answer.
+    fn latest<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>>;
 }
 
 /// An Avro schema with its references put in.
@@ -86,6 +92,11 @@ impl Schemas for EmbeddedSchemas {
             }
         })
     }
+
+    fn latest<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
+        let latest = self.0.version(subject, Which::Latest, Visible::Live);
+        Box::pin(std::future::ready(Ok(latest.ok().map(|version| version.id))))
+    }
 }
 
 /// Shows values to people: JSON text, or Avro in Confluent framing.
@@ -106,7 +117,7 @@ impl ValueDecoder for SchemaDecoder {
     }
 }
 
-fn decode_avro(schema: &str, mut datum: &[u8]) -> Option<Value> {
+pub(super) fn decode_avro(schema: &str, mut datum: &[u8]) -> Option<Value> {
     let parsed = avro::read(schema, &[], avro::Form::Canonical).ok()?.parsed;
     let reader = apache_avro::reader::datum::GenericDatumReader::builder(&parsed).build().ok()?;
     let value = reader.read_value(&mut datum).ok()?;

@@ -24,6 +24,7 @@ mod retention;
 mod security;
 mod support;
 mod tidy;
+mod topics;
 #[cfg(feature = "crash-tests")]
 mod transactions;
 mod verify;

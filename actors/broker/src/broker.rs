@@ -150,6 +150,13 @@ impl Broker {
         self.inner.topics.get(name).map(|topic| topic.id.to_string())
     }
 
+    /// Bytes of a topic's records on the disk.
+    #[must_use]
+    pub fn topic_bytes(&self, name: &str) -> Option<u64> {
+        let topic = self.inner.topics.get(name)?;
+        Some(topic.partitions().iter().map(|partition| partition.log.lock().size_bytes()).sum())
+    }
+
     /// Creates a topic if it does not exist; one that exists is left as it is.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
 //! Kafka through librdkafka: the only importer of rdkafka.
 //!
 //! [`source`] consumes for a pipeline, [`producer`] writes, [`schemas`] keeps the registry, [`admin`] makes topics and
-//! reads log bounds, [`measure`] is for benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
+//! reads log bounds, [`topics`] lets people look at topics and change them, [`measure`] is for benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
 
 pub mod admin;
 pub mod measure;
 pub mod producer;
 pub mod schemas;
 pub mod source;
+pub mod topics;
 
 use std::{collections::BTreeMap, fmt};
 

@@ -32,6 +32,8 @@ pub struct Placed {
 /// A record to write.
 pub struct Outgoing<'a> {
     pub topic: &'a str,
+    /// Without one the key decides.
+    pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
@@ -101,6 +103,7 @@ impl KafkaProducer {
             headers = headers.insert(Header { key, value: value.as_deref() });
         }
         let mut outgoing: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(record.topic);
+        outgoing.partition = record.partition;
         outgoing.key = record.key;
         outgoing.payload = record.value;
         if !record.headers.is_empty() {

@@ -156,6 +156,19 @@ impl RegistryHttp {
         serde_json::from_value(body).map_err(unread)
     }
 
+    /// Id of the latest version of a subject.
+    ///
+    /// # Errors
+    /// [`CallError`] for anything but an answer that there is or is not such a subject.
+    pub async fn latest(&self, subject: &str) -> Result<Option<u32>, CallError> {
+        let path = format!("/subjects/{}/versions/latest", segment(subject));
+        match self.call(Method::GET, &path, None).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+            Ok(answer) => Ok(answer["id"].as_u64().and_then(|id| u32::try_from(id).ok())),
+        }
+    }
+
     /// Registers an Avro schema; one that the subject has is only looked up, which needs no right to write.
     ///
     /// # Errors

@@ -112,4 +112,13 @@ impl Schemas for RegistryClient {
             answer.await.map_err(|_| RegisterError::Unavailable(gone()))?
         })
     }
+
+    fn latest<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Latest { subject: subject.to_owned(), reply };
+            self.requests.send(request).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
 }

@@ -26,6 +26,7 @@ type Flights = Rc<RefCell<HashMap<u32, Shared<LocalBoxFuture<'static, Found>>>>>
 pub enum Request {
     Schema { id: u32, reply: oneshot::Sender<Found> },
     Register { subject: String, schema: String, reply: oneshot::Sender<Result<u32, RegisterError>> },
+    Latest { subject: String, reply: oneshot::Sender<Result<Option<u32>, String>> },
 }
 
 impl RegistryClient {
@@ -82,6 +83,12 @@ impl RegistryClient {
                     Err(RegisterError::Refused(_)) | Ok(_) => Ok(()),
                 };
                 let _nobody_waits = reply.send(registered);
+                said
+            }
+            Request::Latest { subject, reply } => {
+                let latest = http.latest(&subject).await.map_err(|error| error.to_string());
+                let said = latest.as_ref().map(drop).map_err(Clone::clone);
+                let _nobody_waits = reply.send(latest);
                 said
             }
         }

@@ -27,7 +27,7 @@ pub struct Fake {
 }
 
 impl Fake {
-    fn note(&self, question: String) {
+    pub fn note(&self, question: String) {
         self.asked.lock().push(question);
     }
 
@@ -57,7 +57,7 @@ fn known(stream: &str) -> Result<(), ReadError> {
     }
 }
 
-fn ready<'a, T: Send + 'a, E: Send + 'a>(answer: Result<T, E>) -> Answer<'a, T, E> {
+pub fn ready<'a, T: Send + 'a, E: Send + 'a>(answer: Result<T, E>) -> Answer<'a, T, E> {
     Box::pin(std::future::ready(answer))
 }
 
@@ -190,10 +190,6 @@ impl Operations for Fake {
 
     fn topology(&self) -> Answer<'_, Value, OpsError> {
         ready(Ok(json!({"pipelines": []})))
-    }
-
-    fn topics(&self) -> Answer<'_, Vec<Value>, OpsError> {
-        ready(Ok(vec![json!({"topic": "sensor-readings"})]))
     }
 
     fn lag(&self) -> Answer<'_, Vec<Value>, OpsError> {
