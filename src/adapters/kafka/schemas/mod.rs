@@ -91,12 +91,13 @@ pub async fn ensure_schemas_topic(settings: &KafkaSettings, topic: &str) -> Resu
         .client("streamward-registry")
         .create_with_context(QuietContext)
         .map_err(|error| unavailable("the admin client", &error))?;
-    let options = AdminOptions::new().request_timeout(Some(STEP));
-    let described = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
-    let resources = described.map_err(|error| unavailable("describe the topic", &error))?;
-    let of_topic = |resource: &ConfigResource| resource.specifier == OwnedResourceSpecifier::Topic(topic.to_owned());
-    let config = resources.into_iter().flatten().find(of_topic);
-    let policy = config.as_ref().and_then(|config| config.get("cleanup.policy")).and_then(|entry| entry.value.clone());
+    // A cluster may know a new topic before it tells its settings.
+    let until = Instant::now() + STEP;
+    let mut policy = cleanup_policy(&admin, topic).await?;
+    while policy.is_none() && Instant::now() < until {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        policy = cleanup_policy(&admin, topic).await?;
+    }
     match policy {
         Some(policy) if policy.split(',').any(|word| word.trim() == "delete") => Err(LogError::Unavailable(format!(
             "topic {topic} has cleanup.policy={policy}, which would delete schemas in time: set it to compact"
@@ -104,6 +105,15 @@ pub async fn ensure_schemas_topic(settings: &KafkaSettings, topic: &str) -> Resu
         Some(_) => Ok(()),
         None => Err(LogError::Unavailable(format!("the cluster does not tell the settings of topic {topic}"))),
     }
+}
+
+async fn cleanup_policy(admin: &AdminClient<QuietContext>, topic: &str) -> Result<Option<String>, LogError> {
+    let options = AdminOptions::new().request_timeout(Some(STEP));
+    let described = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
+    let resources = described.map_err(|error| unavailable("describe the topic", &error))?;
+    let of_topic = |resource: &ConfigResource| resource.specifier == OwnedResourceSpecifier::Topic(topic.to_owned());
+    let config = resources.into_iter().flatten().find(of_topic);
+    Ok(config.as_ref().and_then(|config| config.get("cleanup.policy")).and_then(|entry| entry.value.clone()))
 }
 
 fn unavailable(what: &str, error: &KafkaError) -> LogError {

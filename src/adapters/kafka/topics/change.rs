@@ -155,7 +155,9 @@ impl KafkaTopics {
         match self.shared.producer.send(outgoing).await {
             Ok(place) => Ok(Placed { partition: place.partition, offset: place.offset }),
             Err(ProduceError::Refused(code)) => Err(of_code(code, &topic, &format!("write to topic {topic}"))),
-            Err(ProduceError::Unavailable(error)) => Err(of_error(error, &topic, &format!("write to topic {topic}"))),
+            Err(ProduceError::Unavailable(error)) => {
+                Err(TopicError::Unavailable(format!("write to topic {topic}: {error}")))
+            }
         }
     }
 }
