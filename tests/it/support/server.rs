@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
@@ -94,10 +93,11 @@ impl Node {
     }
 
     /// Starts the server and ends it as [`Server::kill`] does once its broker takes connections, in mid-recovery.
+    #[cfg(feature = "crash-tests")]
     pub async fn crash_while_starting(self) -> Self {
         let mut child = self.server_command(&self.path("never-ready.json")).spawn().unwrap();
         wait::until("the broker takes connections", async || {
-            TcpStream::connect(&self.kafka).map_err(|error| error.to_string())
+            std::net::TcpStream::connect(&self.kafka).map_err(|error| error.to_string())
         })
         .await;
         child.kill().unwrap();
