@@ -1,35 +1,55 @@
-//! What the operating system says about this process (Linux; zeros elsewhere).
+//! What the operating system says about a process (Linux; zeros elsewhere, and for one that has ended).
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
-/// Clock ticks per second in `/proc/self/stat`: fixed at 100 in Linux' user interface.
+/// Clock ticks per second in `/proc/<pid>/stat`: fixed at 100 in Linux' user interface.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Resident memory, in bytes.
-#[must_use]
-pub fn resident_bytes() -> u64 {
-    status_kib("VmRSS:") << 10
+/// A process of this machine.
+#[derive(Debug, Clone)]
+pub struct Process {
+    folder: PathBuf,
 }
 
-/// Largest resident memory so far, in bytes.
-#[must_use]
-pub fn peak_resident_bytes() -> u64 {
-    status_kib("VmHWM:") << 10
-}
+impl Process {
+    /// This one.
+    #[must_use]
+    pub fn this() -> Self {
+        Self { folder: PathBuf::from("/proc/self") }
+    }
 
-fn status_kib(key: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with(key));
-    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse().ok()).unwrap_or(0)
-}
+    /// By its id.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
+        Self { folder: PathBuf::from(format!("/proc/{pid}")) }
+    }
 
-/// CPU time of all threads, user and system.
-#[must_use]
-pub fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+    /// Resident memory, in bytes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.status_kib("VmRSS:") << 10
+    }
+
+    /// Largest resident memory so far, in bytes.
+    #[must_use]
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.status_kib("VmHWM:") << 10
+    }
+
+    fn status_kib(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(self.folder.join("status")).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with(key));
+        line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    }
+
+    /// CPU time of all threads, user and system.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(self.folder.join("stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+    }
 }
 
 /// Load average over the last minute.

@@ -1,4 +1,5 @@
 //! Adapters: one folder per third-party client. They implement ports and never import each other.
 
 pub mod kafka;
+pub mod registry;
 pub mod sql;

@@ -1,17 +1,20 @@
 //! The embedded broker as a supervised thread, and for commands that work on the folder of a stopped server.
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
 
-use streamward_broker::{Broker, BrokerConfig, Fsync};
+use streamward_broker::{AuthConfig, Broker, BrokerConfig, ClientRates, Fsync, Internal, Mechanism, TlsConfig, User};
 use streamward_kit::{Failure, Scope};
+use uuid::Uuid;
 
-use super::{AppError, listen};
+use super::{AppError, kafka_clients, listen};
 use crate::{
-    config::{self, Config, StreamConfig},
+    adapters::kafka::KafkaSettings,
+    config::{self, Config, EmbeddedKafka, Secret, StreamConfig},
     node::{NodeError, NodeFolder},
 };
 
@@ -22,11 +25,42 @@ const FOLDER: &str = "broker";
 /// Settings of a topic that holds as much as the largest record and its frame.
 const FRAME_BYTES: usize = 64 << 10;
 
-/// The embedded broker and its listener; both outlive the threads that serve them.
+/// The embedded broker and its listeners; all outlive the threads that serve them.
 pub struct Embedded {
     broker: Broker,
     listener: TcpListener,
     address: SocketAddr,
+    local: Option<Local>,
+}
+
+/// The way in for the server's own clients where the listener is not for them.
+struct Local {
+    listener: TcpListener,
+    address: SocketAddr,
+    /// A user that no other process knows.
+    name: String,
+    password: Secret,
+}
+
+impl Local {
+    fn open(address: SocketAddr) -> Result<Self, AppError> {
+        let listener = listen("local Kafka clients", address)?;
+        let address = listener.local_addr().map_err(|error| AppError::open("the broker", error))?;
+        let random = || Uuid::new_v4().simple();
+        let password = Secret::new(format!("{}{}", random(), random()));
+        Ok(Self { listener, address, name: format!("streamward-{}", random()), password })
+    }
+
+    fn internal(&self) -> io::Result<Internal> {
+        let user = User::new(&self.name, self.password.expose());
+        Ok(Internal { socket: to_tokio(&self.listener)?, user })
+    }
+}
+
+fn to_tokio(listener: &TcpListener) -> io::Result<tokio::net::TcpListener> {
+    let listener = listener.try_clone()?;
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 impl Embedded {
@@ -40,15 +74,32 @@ impl Embedded {
         &self.broker
     }
 
+    /// How clients of this process reach it.
+    pub fn settings(&self, config: &Config) -> KafkaSettings {
+        match &self.local {
+            None => kafka_clients::settings(config, self.address.to_string()),
+            Some(local) => {
+                let address = local.address.to_string();
+                kafka_clients::settings(config, address).with_plain(&local.name, local.password.expose())
+            }
+        }
+    }
+
+    /// Serves clients until `stop` completes.
+    async fn serve(&self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let listener = to_tokio(&self.listener)?;
+        match &self.local {
+            None => self.broker.serve(listener, stop).await,
+            Some(local) => self.broker.serve_with(listener, local.internal()?, stop).await,
+        }
+    }
+
     /// Serves until the scope asks to stop.
     pub fn run(&self, scope: &Scope) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = self.listener.try_clone()?;
-        listener.set_nonblocking(true)?;
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
             let _waiting = scope.waiting_on("clients");
-            let serving = self.broker.serve(listener, scope.stopping());
+            let serving = self.serve(scope.stopping());
             let faults = async {
                 loop {
                     tokio::time::sleep(FAULT_CHECK).await;
@@ -72,10 +123,9 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     let listener = listen("Kafka", embedded.listen.get())?;
     let address = listener.local_addr().map_err(|error| AppError::open("the broker", error))?;
     let mut settings = BrokerConfig::new(folder.join(FOLDER));
-    settings.advertised_host = match address.ip() {
-        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
-        ip => ip.to_string(),
-    };
+    settings.advertised_host.clone_from(&embedded.advertised_host);
+    settings.auth = auth(embedded);
+    settings.tls = tls(embedded);
     settings.fsync = match embedded.fsync {
         config::Fsync::Interval => Fsync::Interval(embedded.fsync_interval.into()),
         config::Fsync::EveryBatch => Fsync::EveryBatch,
@@ -85,11 +135,40 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     settings.default_partitions = i32::try_from(embedded.default_partitions).unwrap_or(1);
     settings.segment_bytes = embedded.segment_size.get();
     settings.max_connections = usize::try_from(embedded.max_connections).unwrap_or(usize::MAX);
+    settings.max_connections_per_ip =
+        embedded.max_connections_per_ip.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let rate = |rate: Option<config::ByteSize>| rate.map(config::ByteSize::get);
+    settings.client_rates =
+        ClientRates { produce: rate(embedded.client_rates.produce), fetch: rate(embedded.client_rates.fetch) };
     settings.default_retention_ms = embedded.retention.age.map(|age| i64::try_from(age.as_millis()).unwrap_or(-1));
     settings.default_retention_bytes = embedded.retention.size.map(|size| i64::try_from(size.get()).unwrap_or(-1));
-    settings.default_log_append_time = true;
     let broker = Broker::open(settings).map_err(|error| AppError::open("the broker", error))?;
-    Ok(Some(Arc::new(Embedded { broker, listener, address })))
+    let local = embedded.has_local_listener().then(|| Local::open(embedded.local_listen.get())).transpose()?;
+    Ok(Some(Arc::new(Embedded { broker, listener, address, local })))
+}
+
+fn auth(embedded: &EmbeddedKafka) -> Option<AuthConfig> {
+    let auth = &embedded.auth;
+    let mechanism = |each: &config::SaslMechanism| match each {
+        config::SaslMechanism::Plain => Mechanism::Plain,
+        config::SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
+        config::SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
+    };
+    (!auth.users.is_empty()).then(|| AuthConfig {
+        mechanisms: auth.mechanisms.iter().map(mechanism).collect(),
+        users: auth.users.iter().map(|user| User::new(&user.name, user.password.expose())).collect(),
+        max_session: auth.reauthenticate_after.map(Into::into),
+    })
+}
+
+fn tls(embedded: &EmbeddedKafka) -> Option<TlsConfig> {
+    let tls = &embedded.tls;
+    let (certificate, key) = (tls.certificate.as_ref()?, tls.key.as_ref()?);
+    Some(TlsConfig {
+        certificate: certificate.clone().into_bytes(),
+        key: key.expose().as_bytes().to_vec(),
+        client_ca: tls.client_ca.clone().map(String::into_bytes),
+    })
 }
 
 /// Topic settings that follow from a stream's configuration.
@@ -116,10 +195,10 @@ pub struct OfflineBroker {
 }
 
 impl OfflineBroker {
-    /// Address that it answers on.
+    /// How clients of this process reach it.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.embedded.address
+    pub fn settings(&self, config: &Config) -> KafkaSettings {
+        self.embedded.settings(config)
     }
 }
 
@@ -149,6 +228,7 @@ pub fn offline_broker(config: &Config, bootstrap: Option<&str>) -> Result<Option
     };
     let mut offline = config.clone();
     offline.kafka.embedded.listen = config::ListenAddr::loopback(0);
+    offline.kafka.embedded.local_listen = config::ListenAddr::loopback(0);
     let Some(embedded) = open(&offline, &folder)? else { return Ok(None) };
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let serving = embedded.clone();
@@ -161,13 +241,7 @@ pub fn offline_broker(config: &Config, bootstrap: Option<&str>) -> Result<Option
 
 fn serve_until(embedded: &Embedded, stopped: tokio::sync::oneshot::Receiver<()>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    let served = runtime.block_on(async {
-        let listener = embedded.listener.try_clone()?;
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let stop = async { drop(stopped.await) };
-        embedded.broker.serve(listener, stop).await
-    });
+    let served = runtime.block_on(embedded.serve(async { drop(stopped.await) }));
     if let Err(error) = served {
         tracing::error!(%error, "the broker stopped");
     }

@@ -50,6 +50,7 @@ impl KafkaIngest {
         let sends = records.iter().zip(&keys).map(|(record, key)| {
             self.producer.send(Outgoing {
                 topic: &target.topic,
+                partition: None,
                 key: Some(key.as_bytes()),
                 value: Some(&record.value),
                 headers: Vec::new(),
@@ -65,8 +66,8 @@ impl KafkaIngest {
             Some(ProduceError::Refused(code)) => {
                 Err(IngestError::Unavailable { reason: code.to_string(), retry_after_s: RETRY_AFTER_S, placed })
             }
-            Some(ProduceError::Unavailable(error)) => {
-                Err(IngestError::Unavailable { reason: error.to_string(), retry_after_s: RETRY_AFTER_S, placed })
+            Some(ProduceError::Unavailable(reason)) => {
+                Err(IngestError::Unavailable { reason, retry_after_s: RETRY_AFTER_S, placed })
             }
         }
     }

@@ -6,12 +6,15 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use prometheus::{
-    Encoder, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 use streamward_kit::Runtime;
 use streamward_pipeline::live::LiveHub;
 
-use super::operations::PipelineView;
+use super::{
+    broker::Embedded,
+    operations::{LiveOperations, PipelineView},
+};
 
 /// How far one partition is behind.
 pub struct LagSample {
@@ -41,6 +44,9 @@ pub const NAMES: &[(&str, &str)] = &[
     ("streamward_live_subscribers", "WebSocket sessions of a stream."),
     ("streamward_live_frames_total", "Frames published to a stream's sessions."),
     ("streamward_live_dropped_total", "Frames left out for slow sessions."),
+    ("streamward_broker_connections", "Connections of the embedded broker."),
+    ("streamward_broker_refused_connections_total", "Connections closed at once, above a limit."),
+    ("streamward_broker_failed_authentications_total", "Authentications that failed."),
     ("streamward_process_resident_memory_bytes", "Resident memory of the process."),
     ("streamward_process_cpu_seconds_total", "CPU time of the process."),
 ];
@@ -75,12 +81,13 @@ impl Page {
 }
 
 /// The page as text.
-pub fn text(runtime: &Runtime, lags: &[LagSample], pipelines: &[PipelineView], live: &LiveHub) -> String {
+pub fn text(operations: &LiveOperations, lags: &[LagSample]) -> String {
     let page = Page { registry: Registry::new() };
     // Registration fails only for a name used twice, which a test of the page would show.
-    let _all_registered = actors(&page, runtime)
-        .and_then(|()| partitions(&page, lags, pipelines))
-        .and_then(|()| sessions(&page, live))
+    let _all_registered = actors(&page, &operations.runtime)
+        .and_then(|()| partitions(&page, lags, &operations.pipelines))
+        .and_then(|()| sessions(&page, &operations.live))
+        .and_then(|()| broker(&page, operations.broker.as_deref()))
         .and_then(|()| process(&page));
     let mut text = Vec::new();
     match TextEncoder::new().encode(&page.registry.gather(), &mut text) {
@@ -158,11 +165,26 @@ fn sessions(page: &Page, live: &LiveHub) -> Option<()> {
     Some(())
 }
 
+fn broker(page: &Page, embedded: Option<&Embedded>) -> Option<()> {
+    let Some(embedded) = embedded else { return Some(()) };
+    let stats = embedded.broker().stats();
+    let connections = page.add(IntGauge::with_opts(Page::opts("streamward_broker_connections")))?;
+    connections.set(to_i64(stats.connections));
+    let totals = [
+        ("streamward_broker_refused_connections_total", stats.refused_connections),
+        ("streamward_broker_failed_authentications_total", stats.failed_authentications),
+    ];
+    for (name, total) in totals {
+        page.add(IntCounter::with_opts(Page::opts(name)))?.inc_by(total);
+    }
+    Some(())
+}
+
 fn process(page: &Page) -> Option<()> {
     let memory = page.add(IntGauge::with_opts(Page::opts("streamward_process_resident_memory_bytes")))?;
-    memory.set(to_i64(crate::process::resident_bytes()));
+    memory.set(to_i64(crate::process::Process::this().resident_bytes()));
     let cpu = page.add(prometheus::Counter::with_opts(Page::opts("streamward_process_cpu_seconds_total")))?;
-    cpu.inc_by(crate::process::cpu_time().as_secs_f64());
+    cpu.inc_by(crate::process::Process::this().cpu_time().as_secs_f64());
     Some(())
 }
 

@@ -1,4 +1,4 @@
-//! The composition root: configuration → folders, broker, registry, database → supervision tree → HTTP.
+//! The composition root: configuration → folders, broker, database → supervision tree with the registry → HTTP.
 //!
 //! [`App::start`] opens everything that needs no actor (and fails with a message where it cannot), then starts the
 //! tree. [`App::run`] waits for a signal or the end of the tree and shuts down in phases. Which actor does what is in
@@ -7,13 +7,16 @@
 mod announcer;
 mod broker;
 mod ingest;
+mod kafka_clients;
 mod lag;
 mod metrics;
 mod operations;
+mod registry;
 mod relays;
 mod retention;
 mod sensors;
 mod sessions;
+mod topics;
 mod tree;
 
 use std::{
@@ -26,8 +29,15 @@ use std::{
 use streamward_kit::{Outcome, Phase, PhaseAction, Runtime};
 use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
 
-pub use self::broker::{OfflineBroker, offline_broker};
-use self::tree::{Parts, Running};
+pub use self::{
+    broker::{OfflineBroker, offline_broker},
+    kafka_clients::command_settings,
+    registry::registry_settings,
+};
+use self::{
+    registry::RegistrySetup,
+    tree::{Parts, Running},
+};
 use crate::{
     adapters::{
         kafka::{
@@ -85,7 +95,16 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// Kafka address to use: the embedded broker's, or the configured cluster's.
     pub kafka: String,
-    pub registry: SocketAddr,
+    /// `host:port` of the embedded registry, or the URL of the configured one.
+    pub registry: String,
+}
+
+impl Addresses {
+    /// The registry's URL.
+    #[must_use]
+    pub fn registry_url(&self) -> String {
+        if self.registry.contains("://") { self.registry.clone() } else { format!("http://{}/", self.registry) }
+    }
 }
 
 /// A running server.
@@ -94,26 +113,6 @@ pub struct App {
     parts: Arc<Running>,
     addresses: Addresses,
     ready_file: Option<PathBuf>,
-}
-
-/// How to reach Kafka: the configured cluster, or `embedded` (the address of the embedded broker).
-///
-/// # Errors
-/// If the embedded broker's port is chosen at start and not known here.
-pub fn kafka_settings(config: &Config, embedded: Option<String>) -> Result<KafkaSettings, AppError> {
-    let listen = config.kafka.embedded.listen.get();
-    let bootstrap = match (&config.kafka.bootstrap, embedded) {
-        (_, Some(address)) => address,
-        (Some(bootstrap), None) => bootstrap.clone(),
-        (None, None) if listen.port() == 0 => {
-            return Err(AppError::Config(
-                "the embedded broker's port is chosen at its start: give the address with --bootstrap".to_owned(),
-            ));
-        }
-        (None, None) => listen.to_string(),
-    };
-    let extra = config.kafka.client.expose().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Ok(KafkaSettings { bootstrap, extra })
 }
 
 fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
@@ -130,8 +129,11 @@ impl App {
         let folder = NodeFolder::open(&config.node.data_dir, config.node.id.as_deref())?;
         let http = listen("HTTP", config.http.listen.get())?;
         let broker = broker::open(config, &folder)?;
-        let registry = sessions::registry(config, &folder, &plan)?;
-        let kafka = kafka_settings(config, broker.as_ref().map(|broker| broker.address().to_string()))?;
+        let registry = RegistrySetup::new(config)?;
+        let kafka = match &broker {
+            Some(broker) => broker.settings(config),
+            None => command_settings(config, None)?,
+        };
         let database = config.storage.sqlite.file(&config.node.data_dir);
         let store = SqlStore::open(&database, &sqlite_settings(config), plan.layout())
             .await
@@ -141,8 +143,8 @@ impl App {
             .map_err(|error| AppError::open("the database for reading", error))?;
         let addresses = Addresses {
             http: http.local_addr().map_err(|error| AppError::open("HTTP", error))?,
-            kafka: kafka.bootstrap.clone(),
-            registry: registry.1.local_addr().map_err(|error| AppError::open("the registry", error))?,
+            kafka: broker.as_ref().map_or_else(|| kafka.bootstrap.clone(), |broker| broker.address().to_string()),
+            registry: registry.address()?,
         };
         let parts = Parts {
             config: config.clone(),
@@ -164,6 +166,12 @@ impl App {
     #[must_use]
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// How clients of this process reach Kafka.
+    #[must_use]
+    pub fn kafka(&self) -> &KafkaSettings {
+        self.parts.kafka()
     }
 
     /// The supervision tree.
@@ -198,7 +206,7 @@ impl App {
         let ready = serde_json::json!({
             "http": self.addresses.http.to_string(),
             "kafka": self.addresses.kafka,
-            "registry": self.addresses.registry.to_string(),
+            "registry": self.addresses.registry,
             "pid": std::process::id(),
         });
         write_atomically(file, ready.to_string().as_bytes()).map_err(|error| AppError::open("the ready file", error))

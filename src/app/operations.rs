@@ -10,7 +10,7 @@ use streamward_core::ports::{Answer, FaultKind as DrillKind, Operations, OpsComm
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
 
-use super::{lag::LogEnds, metrics};
+use super::{broker::Embedded, lag::LogEnds, metrics};
 use crate::{adapters::sql::SqlStore, clock::now_ms, plan::Plan};
 
 /// A pipeline as the operations see it.
@@ -30,6 +30,7 @@ pub struct LiveOperations {
     pub ends: LogEnds,
     pub store: Arc<SqlStore>,
     pub live: LiveHub,
+    pub broker: Option<Arc<Embedded>>,
     pub drills: bool,
     /// False once shutdown has begun.
     pub serving: Arc<AtomicBool>,
@@ -128,22 +129,6 @@ impl LiveOperations {
             .collect();
         json!({ "streams": streams, "pipelines": pipelines })
     }
-
-    fn topic_values(&self) -> Vec<Value> {
-        self.plan
-            .streams
-            .iter()
-            .map(|stream| {
-                let partitions: Vec<Value> = (0..i32::try_from(stream.config.partitions).unwrap_or(0))
-                    .filter_map(|partition| self.ends.get(&stream.topic, partition).map(|bounds| (partition, bounds)))
-                    .map(|(partition, (low, high))| {
-                        json!({ "partition": partition, "log_start": low, "log_end": high, "records": high - low })
-                    })
-                    .collect();
-                json!({ "topic": stream.topic, "stream": stream.name, "partitions": partitions })
-            })
-            .collect()
-    }
 }
 
 /// What is missing for the server to be ready.
@@ -195,10 +180,6 @@ impl Operations for LiveOperations {
         Box::pin(async { Ok(self.topology_value()) })
     }
 
-    fn topics(&self) -> Answer<'_, Vec<Value>, OpsError> {
-        Box::pin(async { Ok(self.topic_values()) })
-    }
-
     fn lag(&self) -> Answer<'_, Vec<Value>, OpsError> {
         Box::pin(async {
             let value = |lag: Lag| {
@@ -222,6 +203,6 @@ impl Operations for LiveOperations {
             records: lag.records,
             seconds: lag.seconds,
         };
-        metrics::text(&self.runtime, &lags.iter().map(lag).collect::<Vec<_>>(), &self.pipelines, &self.live)
+        metrics::text(self, &lags.iter().map(lag).collect::<Vec<_>>())
     }
 }

@@ -34,6 +34,7 @@ impl Target for TopicTarget {
             let sends = facts.iter().map(|fact| async move {
                 let record = Outgoing {
                     topic: &self.topic,
+                    partition: None,
                     key: fact.key.as_deref(),
                     value: fact.value.as_deref(),
                     headers: fact.headers.clone(),
@@ -44,7 +45,7 @@ impl Target for TopicTarget {
                         Ok(())
                     }
                     Err(ProduceError::Refused(code)) => Err(TargetError::Refused(code.to_string())),
-                    Err(ProduceError::Unavailable(error)) => Err(TargetError::Unavailable(error.to_string())),
+                    Err(ProduceError::Unavailable(reason)) => Err(TargetError::Unavailable(reason)),
                 }
             });
             futures_util::future::join_all(sends).await

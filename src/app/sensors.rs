@@ -8,7 +8,6 @@ use crate::{
     adapters::kafka::producer::{KafkaProducer, Outgoing},
     clock::now_ms,
     config::{self, SimulatorFormat},
-    registry::Registry,
     simulators::sensors::{SensorSettings, SensorSimulator, SensorType},
 };
 
@@ -20,27 +19,18 @@ pub struct SensorsShared {
     pub config: config::SensorSimulator,
     pub topic: Arc<str>,
     pub producer: KafkaProducer,
-    /// Where the Avro schema is registered, for `format: avro`.
+    /// For `format: avro`.
     pub encoder: AvroEncoder,
 }
 
 /// Encodes readings in Confluent framing.
 pub struct AvroEncoder {
     pub schema: Arc<streamward_core::schema::StreamSchema>,
+    /// The id that the registry gave to the schema.
     pub id: u32,
 }
 
 impl AvroEncoder {
-    /// Registers the schema and takes its id.
-    pub fn new(
-        registry: &Registry,
-        subject: &str,
-        schema: Arc<streamward_core::schema::StreamSchema>,
-    ) -> Result<Self, crate::registry::RegistryError> {
-        let id = registry.register(subject, &schema.avro)?;
-        Ok(Self { schema, id })
-    }
-
     fn encode(&self, reading: &crate::simulators::sensors::Reading<'_>) -> Result<Vec<u8>, Failure> {
         use streamward_core::{encode, schema::Scalar};
         let text = |text: &str| Scalar::Text(text.to_owned());
@@ -109,8 +99,13 @@ pub async fn run(scope: Scope, shared: Arc<SensorsShared>) -> Result<(), Failure
 async fn write(scope: &Scope, shared: &SensorsShared, due: &mut Vec<(String, Vec<u8>)>) {
     let _waiting = scope.waiting_on("kafka");
     let sends = due.iter().map(|(key, value)| {
-        let record =
-            Outgoing { topic: &shared.topic, key: Some(key.as_bytes()), value: Some(value), headers: Vec::new() };
+        let record = Outgoing {
+            topic: &shared.topic,
+            partition: None,
+            key: Some(key.as_bytes()),
+            value: Some(value),
+            headers: Vec::new(),
+        };
         shared.producer.send(record)
     });
     let mut written = 0;

@@ -1,7 +1,6 @@
-//! The registry and the WebSocket sessions as parts of the tree.
+//! The WebSocket sessions as parts of the tree.
 
 use std::{
-    net::TcpListener,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -14,41 +13,10 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use streamward_core::ports::{Full, Session, SessionHost};
 use streamward_kit::{ChildPolicy, ChildSpec, Failure, Scope, SupervisorHandle};
-use streamward_pipeline::{ports::SchemaSource, store::BoxFuture};
 use tokio::sync::oneshot;
-
-use super::{AppError, listen};
-use crate::{config::Config, node::NodeFolder, plan::Plan, registry::Registry};
 
 /// How often a session looks for injected faults.
 const FAULTS_EVERY: Duration = Duration::from_secs(1);
-/// Folder of the registry inside the data folder.
-const FOLDER: &str = "registry";
-
-/// Opens the embedded registry and registers the configured schemas.
-///
-/// # Errors
-/// If a schema is not compatible with what the subject has: the message says why.
-pub fn registry(config: &Config, folder: &NodeFolder, plan: &Plan) -> Result<(Registry, TcpListener), AppError> {
-    let listener = listen("the registry", config.registry.embedded.listen.get())?;
-    let registry = Registry::open(&folder.join(FOLDER)).map_err(|error| AppError::open("the registry", error))?;
-    for stream in &plan.streams {
-        let subject = format!("{}-value", stream.topic);
-        registry
-            .register(&subject, &stream.schema.avro)
-            .map_err(|error| AppError::Config(format!("register the schema of stream {}: {error}", stream.name)))?;
-    }
-    Ok((registry, listener))
-}
-
-/// Looks schemas up in the embedded registry.
-pub struct EmbeddedSchemas(pub Registry);
-
-impl SchemaSource for EmbeddedSchemas {
-    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<Arc<str>>, String>> {
-        Box::pin(std::future::ready(Ok(self.0.schema_by_id(id))))
-    }
-}
 
 /// Runs sessions where they were accepted, each with a child in the tree that answers for it.
 ///

@@ -1,7 +1,7 @@
 //! The supervision tree: which actor runs where, and under which policy.
 //!
 //! ```text
-//! root ─ platform: broker, registry
+//! root ─ platform: broker, registry/{follower, http} or registry/client
 //!      ─ pipelines/<name>: sink, lanes/<n>, source        (own intensity each)
 //!      ─ relays: alerts, dead-letters
 //!      ─ edge: http, sessions/*
@@ -44,10 +44,12 @@ use super::{
     lag::{self, LogEnds},
     make_topics,
     operations::{LiveOperations, PipelineView, readiness},
+    registry::{RegistrySetup, RegistryStart, register_all},
     relays::TopicTarget,
     retention,
     sensors::{self, AvroEncoder, SensorsShared},
-    sessions::{EmbeddedSchemas, Sessions},
+    sessions::Sessions,
+    topics,
 };
 use crate::{
     adapters::{
@@ -56,6 +58,7 @@ use crate::{
             admin::LogInspector,
             producer::KafkaProducer,
             source::{KafkaSource, SourceSettings},
+            topics::KafkaTopics,
         },
         sql::{SqlStore, read::SqliteReads, retention::RetentionPolicy},
     },
@@ -64,7 +67,10 @@ use crate::{
     http,
     node::NodeFolder,
     plan::{PipelineSetup, Plan},
-    registry::{self, Registry},
+    registry::{
+        encode::SchemaEncoder,
+        schemas::{SchemaDecoder, Schemas},
+    },
 };
 
 /// Batches that wait for a lane.
@@ -87,7 +93,7 @@ pub struct Parts {
     pub plan: Plan,
     pub folder: NodeFolder,
     pub broker: Option<Arc<Embedded>>,
-    pub registry: (Registry, TcpListener),
+    pub registry: RegistrySetup,
     pub kafka: KafkaSettings,
     pub store: Arc<SqlStore>,
     pub reads: Arc<SqliteReads>,
@@ -104,6 +110,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// How clients of this process reach Kafka.
+    pub fn kafka(&self) -> &KafkaSettings {
+        &self.parts.kafka
+    }
+
     /// What is missing for the server to be ready.
     pub fn readiness(&self, runtime: &Runtime) -> Readiness {
         readiness(runtime, &self.views, self.serving.load(Ordering::Acquire))
@@ -127,21 +138,38 @@ impl Running {
         if let Err(error) = self.parts.store.checkpoint_wal().await {
             tracing::warn!(%error, "write the database's log back");
         }
-        if let Some(broker) = &self.parts.broker
-            && let Err(error) = broker.broker().close()
-        {
-            tracing::error!(%error, "flush the broker's log");
-        }
+        close_broker(&self.parts);
     }
 }
 
-/// Starts the platform, then everything that needs it.
+/// Starts the platform, then everything that needs it; ends what it started where that fails.
 pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
     let root = &parts.config.supervision.root;
     let spec = SupervisorSpec::new("root").intensity(intensity(root)).child(ChildSpec::supervisor(platform(&parts)));
     let runtime = Runtime::start(spec).map_err(|error| AppError::open("the supervision tree", error))?;
+    let serving = Arc::new(AtomicBool::new(true));
+    match start_groups(&parts, &runtime, &serving).await {
+        Ok((views, live)) => Ok((runtime, Arc::new(Running { parts, views, serving, live }))),
+        Err(error) => {
+            runtime.shutdown(Vec::new()).await;
+            close_broker(&parts);
+            Err(error)
+        }
+    }
+}
+
+async fn start_groups(
+    parts: &Parts,
+    runtime: &Runtime,
+    serving: &Arc<AtomicBool>,
+) -> Result<(Vec<PipelineView>, LiveHub), AppError> {
     make_topics(&parts.kafka, &parts.config, &parts.plan).await?;
-    let builder = Builder::new(&parts, runtime.clone())?;
+    let policy = child_policy(&parts.config.supervision.defaults);
+    let start = RegistryStart { setup: &parts.registry, config: &parts.config, kafka: &parts.kafka, policy };
+    let schemas = start.run(runtime).await?;
+    let within = parts.config.registry.start_timeout.into();
+    let schema_ids = register_all(&*schemas, &parts.plan.streams, within).await?;
+    let builder = Builder::new(parts, runtime.clone(), schemas)?;
     let handle = runtime.supervisor(streamward_kit::ActorPath::root());
     let mut views = Vec::new();
     let mut pipelines = SupervisorSpec::new("pipelines");
@@ -150,43 +178,33 @@ pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
         pipelines = pipelines.child(ChildSpec::supervisor(spec).policy(builder.policy()));
         views.push(view);
     }
-    let serving = Arc::new(AtomicBool::new(true));
-    let operations = builder.operations(&views, &serving);
+    let operations = Arc::new(builder.operations(&views, serving));
     let groups =
-        [pipelines, builder.relays(), builder.edge(Arc::new(operations))?, builder.ops(), builder.simulators()?];
+        [pipelines, builder.relays(), builder.edge(operations)?, builder.ops(), builder.simulators(&schema_ids)];
     for group in groups {
         let child = ChildSpec::supervisor(group).policy(builder.policy());
         handle.start_child(child).await.map_err(|error| AppError::open("the supervision tree", error))?;
     }
-    let live = builder.live.clone();
-    Ok((runtime, Arc::new(Running { parts, views, serving, live })))
+    Ok((views, builder.live))
 }
 
 fn platform(parts: &Parts) -> SupervisorSpec {
-    let policy = child_policy(&parts.config.supervision.defaults);
-    let mut platform = SupervisorSpec::new("platform");
-    if let Some(broker) = &parts.broker {
-        let broker = broker.clone();
-        let child = ChildSpec::thread("broker", "broker", move |scope| broker.run(&scope));
-        platform = platform.child(child.policy(policy));
+    let platform = SupervisorSpec::new("platform");
+    let Some(broker) = parts.broker.clone() else { return platform };
+    let child = ChildSpec::thread("broker", "broker", move |scope| broker.run(&scope));
+    platform.child(child.policy(child_policy(&parts.config.supervision.defaults)))
+}
+
+fn close_broker(parts: &Parts) {
+    if let Some(broker) = &parts.broker
+        && let Err(error) = broker.broker().close()
+    {
+        tracing::error!(%error, "flush the broker's log");
     }
-    let (registry, listener) = (parts.registry.0.clone(), Arc::new(parts.registry.1.try_clone()));
-    let child = ChildSpec::role("registry", "registry", move |scope| {
-        let (registry, listener) = (registry.clone(), listener.clone());
-        async move {
-            let listener = match listener.as_ref() {
-                Ok(listener) => listener.try_clone()?,
-                Err(error) => return Err(Failure::new(error)),
-            };
-            let server = registry::server(registry, listener, http::access::HostRule::default())?;
-            serve(scope, server).await
-        }
-    });
-    platform.child(child.policy(policy))
 }
 
 /// Runs an HTTP server until the scope asks to stop.
-async fn serve(scope: streamward_kit::Scope, server: actix_web::dev::Server) -> Result<(), Failure> {
+pub async fn serve(scope: streamward_kit::Scope, server: actix_web::dev::Server) -> Result<(), Failure> {
     let handle = server.handle();
     let _waiting = scope.waiting_on("clients");
     let faults = async {
@@ -236,6 +254,7 @@ fn child_policy(config: &config::ActorPolicy) -> ChildPolicy {
 struct Builder<'a> {
     parts: &'a Parts,
     runtime: Runtime,
+    schemas: Arc<dyn Schemas>,
     producer: KafkaProducer,
     live: LiveHub,
     ends: LogEnds,
@@ -243,14 +262,15 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(parts: &'a Parts, runtime: Runtime) -> Result<Self, AppError> {
+    fn new(parts: &'a Parts, runtime: Runtime, schemas: Arc<dyn Schemas>) -> Result<Self, AppError> {
         let kafka = |error| AppError::open("Kafka", error);
         let producer = KafkaProducer::create(&parts.kafka, "streamward").map_err(kafka)?;
         let cluster_id = match &parts.broker {
             Some(broker) => broker.broker().cluster_id().to_owned(),
             None => LogInspector::connect(&parts.kafka).map_err(kafka)?.cluster_id(CLUSTER_TIMEOUT),
         };
-        Ok(Self { parts, runtime, producer, live: LiveHub::default(), ends: LogEnds::default(), cluster_id })
+        let (live, ends) = (LiveHub::default(), LogEnds::default());
+        Ok(Self { parts, runtime, schemas, producer, live, ends, cluster_id })
     }
 
     fn policy(&self) -> ChildPolicy {
@@ -322,7 +342,7 @@ impl<'a> Builder<'a> {
             inbox: inbox.clone(),
             sink: sink.outlet(),
             live: self.live.channel(&stream.name),
-            schemas: Arc::new(EmbeddedSchemas(self.parts.registry.0.clone())),
+            schemas: self.schemas.clone(),
             clock: Arc::new(SystemClock),
             settings: LaneSettings {
                 idle_after: stream.config.idle_after.into(),
@@ -396,9 +416,16 @@ impl<'a> Builder<'a> {
             ends: self.ends.clone(),
             store: self.parts.store.clone(),
             live: self.live.clone(),
+            broker: self.parts.broker.clone(),
             drills: self.parts.config.drills.enabled,
             serving: serving.clone(),
         }
+    }
+
+    fn topics(&self) -> KafkaTopics {
+        let parts = self.parts;
+        let knowledge = topics::knowledge(&parts.config, &parts.plan, parts.broker.clone());
+        KafkaTopics::new(parts.kafka.clone(), self.producer.clone(), knowledge)
     }
 
     fn edge(&self, operations: Arc<LiveOperations>) -> Result<SupervisorSpec, AppError> {
@@ -410,8 +437,10 @@ impl<'a> Builder<'a> {
             reads: self.parts.reads.clone(),
             ingest: Arc::new(KafkaIngest::new(self.producer.clone(), &self.parts.plan.streams)),
             operations,
+            topics: Arc::new(self.topics()),
             sessions: Arc::new(Sessions::new(self.runtime.supervisor(sessions), max)),
-            decoder: Arc::new(self.parts.registry.0.clone()),
+            decoder: Arc::new(SchemaDecoder(self.schemas.clone())),
+            encoder: Arc::new(SchemaEncoder(self.schemas.clone())),
             live: self.live.clone(),
         };
         let settings = super::http_settings(&self.parts.config);
@@ -453,19 +482,19 @@ impl<'a> Builder<'a> {
             .child(lag.policy(self.policy()))
     }
 
-    fn simulators(&self) -> Result<SupervisorSpec, AppError> {
+    fn simulators(&self, schema_ids: &[u32]) -> SupervisorSpec {
         let supervisor = SupervisorSpec::new("simulators");
-        let Some(simulator) = self.parts.config.sensor_simulator() else { return Ok(supervisor) };
-        let Some(stream) = self.parts.plan.stream(config::SENSORS_STREAM) else { return Ok(supervisor) };
-        let encoder =
-            AvroEncoder::new(&self.parts.registry.0, &format!("{}-value", stream.topic), stream.schema.clone());
+        let Some(simulator) = self.parts.config.sensor_simulator() else { return supervisor };
+        let mut streams = self.parts.plan.streams.iter().zip(schema_ids);
+        let sensors = streams.find(|(stream, _)| &*stream.name == config::SENSORS_STREAM);
+        let Some((stream, id)) = sensors else { return supervisor };
         let shared = Arc::new(SensorsShared {
             config: simulator.clone(),
             topic: stream.topic.clone(),
             producer: self.producer.clone(),
-            encoder: encoder.map_err(|error| AppError::open("the registry", error))?,
+            encoder: AvroEncoder { schema: stream.schema.clone(), id: *id },
         });
         let child = ChildSpec::role("sensors", "simulator", move |scope| sensors::run(scope, shared.clone()));
-        Ok(supervisor.child(child.policy(self.policy())))
+        supervisor.child(child.policy(self.policy()))
     }
 }

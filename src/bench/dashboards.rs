@@ -107,7 +107,7 @@ async fn measure(
         event_to_row_ms: rows.percentiles(),
         frames: seen.frames.load(Ordering::Relaxed),
         dropped: seen.dropped.load(Ordering::Relaxed),
-        rss_mb: process::resident_bytes() as f64 / 1e6,
+        rss_mb: process::Process::this().resident_bytes() as f64 / 1e6,
     })
 }
 

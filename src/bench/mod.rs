@@ -4,6 +4,7 @@
 //! that waits for it (coordinated omission). Start at [`pipeline`].
 
 pub mod api;
+pub mod broker;
 pub mod dashboards;
 pub mod floor;
 pub mod latency;

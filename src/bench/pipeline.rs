@@ -16,7 +16,11 @@ use super::{
     server::BenchServer,
     websocket::{self, Seen},
 };
-use crate::{adapters::sql::audit::Audit, clock::now_ms, process};
+use crate::{
+    adapters::sql::audit::Audit,
+    clock::now_ms,
+    process::{self, Process},
+};
 
 /// Time before the measurement, at the same rate: connections, caches and first allocations.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -76,11 +80,11 @@ pub async fn run(folder: &Path, bench: &PipelineBench) -> Result<PipelineReport,
     server.caught_up(before + warm.acknowledged).await?;
     rows.reset();
     seen.reset();
-    let (cpu, started) = (process::cpu_time(), Instant::now());
+    let (cpu, started) = (Process::this().cpu_time(), Instant::now());
     let sent = send(&server, bench, bench.duration, warm.records).await?;
     server.caught_up(before + warm.acknowledged + sent.acknowledged).await?;
-    let (seconds, cpu) = (started.elapsed().as_secs_f64(), process::cpu_time() - cpu);
-    let rss_peak_mb = process::peak_resident_bytes() as f64 / 1e6;
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), Process::this().cpu_time() - cpu);
+    let rss_peak_mb = Process::this().peak_resident_bytes() as f64 / 1e6;
     let (plan, database) = (server.plan.clone(), server.config.storage.sqlite.file(folder));
     server.stop().await;
     dashboard.stop();

@@ -6,7 +6,7 @@ use streamward_pipeline::sink::CommitObserver;
 
 use crate::{
     adapters::kafka::KafkaSettings,
-    app::{App, Options, kafka_settings},
+    app::{App, Options},
     config::{Config, Sources},
     plan::{self, Plan},
 };
@@ -46,8 +46,7 @@ impl BenchServer {
         let options = Options { ready_file: None, observer };
         let app = App::start(&loaded, plan.clone(), options).await.map_err(|error| error.to_string())?;
         app.ready().await.map_err(|error| error.to_string())?;
-        let kafka =
-            kafka_settings(&loaded.config, Some(app.addresses().kafka.clone())).map_err(|error| error.to_string())?;
+        let kafka = app.kafka().clone();
         Ok(Self { app, config: loaded.config, plan, kafka })
     }
 

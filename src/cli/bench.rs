@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::client::Server;
 use crate::bench::{
     api::{self, ApiReport},
+    broker::{self, BrokerBench, Target},
     dashboards::{self, DashboardBench},
     pipeline::{self, PipelineBench, PipelineReport},
     seed,
@@ -30,6 +31,8 @@ enum What {
     Websocket(WebsocketArgs),
     /// Ask every route of a running server.
     Api(ApiArgs),
+    /// The embedded broker, alone or beside another broker in the same run.
+    Broker(BrokerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -105,12 +108,39 @@ struct ApiArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward bench broker --against 127.0.0.1:9092 --against-pid 4711 --warm-up 30")]
+struct BrokerArgs {
+    /// Measure this broker too, taking turns.
+    #[arg(long, value_name = "HOST:PORT")]
+    against: Option<String>,
+    /// Process of that broker on this machine, for its CPU time and memory.
+    #[arg(long, value_name = "PID", requires = "against")]
+    against_pid: Option<u32>,
+    /// Length of one measurement.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Measurements of each case; the median counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    /// Seconds of load on each broker before the first measurement.
+    #[arg(long, default_value_t = 5)]
+    warm_up: u64,
+    /// Bytes of a record's value.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(9..=1_000_000))]
+    value_bytes: u32,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 pub fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
     match &args.what {
         What::Pipeline(args) => bench_pipeline(args),
         What::Seed(args) => bench_seed(args),
         What::Websocket(args) => bench_websocket(args),
         What::Api(args) => bench_api(args),
+        What::Broker(args) => bench_broker(args),
     }
 }
 
@@ -210,6 +240,25 @@ fn print_api(report: &ApiReport) {
         "slowest p95 {:.1} ms, load average before {:.2}",
         report.slowest_p95_ms, report.load_average
     ));
+}
+
+fn bench_broker(args: &BrokerArgs) -> Result<ExitCode, String> {
+    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
+    let mut targets = vec![Target::start(folder.path())?];
+    targets.extend(args.against.as_ref().map(|address| Target::running(address, args.against_pid)));
+    let bench = BrokerBench {
+        duration: Duration::from_secs(args.seconds),
+        rounds: usize::try_from(args.rounds).unwrap_or(usize::MAX),
+        warm_up: Duration::from_secs(args.warm_up),
+        value_bytes: usize::try_from(args.value_bytes).unwrap_or(usize::MAX),
+    };
+    let report = actix::System::new().block_on(broker::run(&targets, &bench))?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        super::say_line(format_args!("{report}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_json(report: &impl Serialize) -> Result<(), String> {

@@ -2,40 +2,89 @@
 
 use std::time::Duration;
 
+pub use awc::http::Method;
 use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer read, in bytes.
-const MAX_ANSWER: usize = 16 << 20;
+const MAX_ANSWER: usize = 64 << 20;
+
+/// A text as a part of an address.
+pub fn segment(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
 
 /// Which server to ask.
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     /// Address of the running server.
-    #[arg(long, env = "STREAMWARD_URL", default_value = "http://127.0.0.1:8000", value_name = "URL")]
+    #[arg(long, global = true, env = "STREAMWARD_URL", default_value = "http://127.0.0.1:8000", value_name = "URL")]
     pub url: String,
     /// Access token, where the server wants one.
-    #[arg(long, env = "STREAMWARD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, global = true, env = "STREAMWARD_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub token: Option<String>,
 }
 
 impl Server {
     /// Fetches a JSON body.
     pub async fn get(&self, path: &str) -> Result<Value, String> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Makes a request and reads its JSON answer; null where it has no body.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let mut request = awc::Client::builder().timeout(TIMEOUT).finish().get(&url);
+        let mut request = awc::Client::builder().timeout(TIMEOUT).finish().request(method, &url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let mut answer = request.send().await.map_err(|error| {
+        let sent = match body {
+            Some(body) => request.send_json(body).await,
+            None => request.send().await,
+        };
+        let mut answer = sent.map_err(|error| {
             format!("{url} does not answer ({error}): is the server running? give its address with --url")
         })?;
         let status = answer.status();
         let body = answer.body().limit(MAX_ANSWER).await.map_err(|error| format!("read {url}: {error}"))?;
         if !status.is_success() {
-            return Err(format!("{url} answered {status}: {}", String::from_utf8_lossy(&body)));
+            let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let reason = reason(&problem).unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+            return Err(format!("{url} answered {status}: {reason}"));
+        }
+        if body.is_empty() {
+            return Ok(Value::Null);
         }
         serde_json::from_slice(&body).map_err(|error| format!("{url} did not answer with JSON: {error}"))
+    }
+}
+
+/// What a problem says: its detail, or the faults that it lists.
+fn reason(problem: &Value) -> Option<String> {
+    let fault = |fault: &Value| {
+        let place: Vec<&str> = fault["loc"].as_array()?.iter().filter_map(Value::as_str).collect();
+        Some(format!("{}: {}", place.join("."), fault["msg"].as_str()?))
+    };
+    match &problem["detail"] {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(faults) => Some(faults.iter().filter_map(fault).collect::<Vec<_>>().join("; ")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_is_said_in_its_words() {
+        assert_eq!(reason(&json!({"detail": "there is none"})).as_deref(), Some("there is none"));
+        let faults = json!({"detail": [{"loc": ["body", "name"], "msg": "too long"}, {"loc": ["query", "limit"], "msg": "too high"}]});
+        assert_eq!(reason(&faults).as_deref(), Some("body.name: too long; query.limit: too high"));
+        assert_eq!(reason(&json!("<html>")), None);
     }
 }

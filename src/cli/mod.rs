@@ -5,6 +5,8 @@ mod check;
 mod client;
 mod replay;
 mod run;
+mod schema;
+mod topics;
 mod tree;
 mod verify;
 
@@ -54,6 +56,10 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Measure.
     Bench(bench::BenchArgs),
+    /// List, register, compare and delete schemas.
+    Schema(schema::SchemaArgs),
+    /// List, describe, create, alter, delete and tail topics of a running server.
+    Topics(topics::TopicsArgs),
     /// Show the supervision tree of a running server.
     Tree(tree::TreeArgs),
 }
@@ -114,6 +120,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Schema(args) => schema::schema(&args),
+        Command::Topics(args) => topics::topics(&args),
         Command::Tree(args) => tree::tree(&args),
     };
     match done {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::ConfigSource;
 use crate::{
     adapters::kafka::producer::{KafkaProducer, Outgoing, Placed, ProduceError},
-    app::kafka_settings,
+    app::command_settings,
     clock::now_ms,
     config::Exposure,
     plan::StreamSetup,
@@ -57,7 +57,7 @@ pub struct ReplayArgs {
     /// Leave out records that cannot be read, and say how many, instead of stopping at the first.
     #[arg(long)]
     skip_bad: bool,
-    /// Kafka address; without it that of the configuration.
+    /// Kafka address; without it that of the configuration, as the first of its users where it has some.
     #[arg(long, env = "STREAMWARD_BOOTSTRAP", value_name = "HOST:PORT")]
     bootstrap: Option<String>,
     /// Print the result as JSON.
@@ -73,10 +73,7 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
         let names: Vec<&str> = plan.streams.iter().map(|stream| &*stream.name).collect();
         format!("there is no stream {}; the configuration has {}", args.stream, names.join(", "))
     })?;
-    let mut settings = kafka_settings(&loaded.config, None).map_err(|error| error.to_string())?;
-    if let Some(bootstrap) = &args.bootstrap {
-        settings.bootstrap.clone_from(bootstrap);
-    }
+    let settings = command_settings(&loaded.config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?;
     let producer = KafkaProducer::create(&settings, "streamward-replay").map_err(|error| error.to_string())?;
     let records = replay::open(&args.file, &options(args, stream)?).map_err(|error| error.to_string())?;
     let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(records));
@@ -171,7 +168,13 @@ impl<'a> Sender<'a> {
             let (key, value) = (key(&record.json, &self.stream.key), Value::Object(record.json).to_string());
             in_flight.push(async move {
                 let headers = Vec::new();
-                let record = Outgoing { topic, key: Some(key.as_bytes()), value: Some(value.as_bytes()), headers };
+                let record = Outgoing {
+                    topic,
+                    partition: None,
+                    key: Some(key.as_bytes()),
+                    value: Some(value.as_bytes()),
+                    headers,
+                };
                 producer.send(record).await
             });
             while in_flight.len() >= MAX_IN_FLIGHT {

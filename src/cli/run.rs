@@ -44,7 +44,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
         super::say_line(format_args!("Streamward {} is starting", env!("CARGO_PKG_VERSION")));
         super::say_line(format_args!("  console   http://{}/", addresses.http));
         super::say_line(format_args!("  API docs  http://{}/docs/", addresses.http));
-        super::say_line(format_args!("  registry  http://{}/", addresses.registry));
+        super::say_line(format_args!("  registry  {}", addresses.registry_url()));
         super::say_line(format_args!("  Kafka     {}", addresses.kafka));
         super::say_line(format_args!("  data      {}", loaded.config.node.data_dir.display()));
         let stop = stop_signal();

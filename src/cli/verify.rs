@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::ConfigSource;
 use crate::{
-    app::{self, kafka_settings},
+    app::{self, command_settings},
     config::Exposure,
     verify::{Difference, Report},
 };
@@ -22,7 +22,8 @@ use crate::{
 pub struct VerifyArgs {
     #[command(flatten)]
     source: ConfigSource,
-    /// Kafka address of the running server; without it that of the configuration.
+    /// Kafka address of the running server; without it that of the configuration, as the first of its users where it has
+    /// some.
     #[arg(long, env = "STREAMWARD_BOOTSTRAP", value_name = "HOST:PORT")]
     bootstrap: Option<String>,
     /// Print the report as JSON.
@@ -34,8 +35,10 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
     let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
     let config = &loaded.config;
     let offline = app::offline_broker(config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?;
-    let address = args.bootstrap.clone().or_else(|| offline.as_ref().map(|broker| broker.address().to_string()));
-    let settings = kafka_settings(config, address).map_err(|error| error.to_string())?;
+    let settings = match &offline {
+        Some(broker) => broker.settings(config),
+        None => command_settings(config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?,
+    };
     let database = config.storage.sqlite.file(&config.node.data_dir);
     let report = actix::System::new().block_on(crate::verify::verify(&database, &settings, &plan.tables()))?;
     if args.json {

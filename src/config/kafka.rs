@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::secret::{ClientSettings, SecretUrl};
+use super::kafka_access::{ClientRates, KafkaAuth, KafkaTls};
+use super::secret::{ClientSettings, Secret, SecretUrl};
 use super::units::{ByteSize, HumanDuration, ListenAddr};
 
 /// Identity and place of this process.
@@ -55,6 +56,15 @@ impl Default for KafkaConfig {
 pub struct EmbeddedKafka {
     /// Address of the Kafka protocol; port 0 takes a free one.
     pub listen: ListenAddr,
+    /// Host name that clients are told to come by, such as one in the certificate; null: the address they came by.
+    pub advertised_host: Option<String>,
+    /// How clients prove who they are.
+    pub auth: KafkaAuth,
+    /// Certificate of the listener.
+    pub tls: KafkaTls,
+    /// Loopback address for this process and for commands on this machine, where `auth` or `tls` guard the other one or
+    /// `client_rates` slow it down; its users are the same, by PLAIN and without TLS.
+    pub local_listen: ListenAddr,
     /// When the log is forced to disk.
     pub fsync: Fsync,
     /// Time between two forced writes with `fsync: interval`.
@@ -65,6 +75,10 @@ pub struct EmbeddedKafka {
     pub retention: LogRetention,
     /// Client connections at a time; more are closed at once.
     pub max_connections: u32,
+    /// Connections of one address among them; null: no limit of its own.
+    pub max_connections_per_ip: Option<u32>,
+    /// Bytes per second that each client may move, where administrators stored no other quota.
+    pub client_rates: ClientRates,
     /// Whether a client's first use of a topic creates it.
     pub auto_create_topics: bool,
     /// Partitions of a topic created without a number.
@@ -76,14 +90,37 @@ impl Default for EmbeddedKafka {
     fn default() -> Self {
         Self {
             listen: ListenAddr::loopback(9092),
+            advertised_host: None,
+            auth: KafkaAuth::default(),
+            tls: KafkaTls::default(),
+            local_listen: ListenAddr::loopback(0),
             fsync: Fsync::Interval,
             fsync_interval: HumanDuration::from_secs(1),
             segment_size: ByteSize::mib(64),
             retention: LogRetention::default(),
             max_connections: 1000,
+            max_connections_per_ip: None,
+            client_rates: ClientRates::default(),
             auto_create_topics: true,
             default_partitions: 1,
         }
+    }
+}
+
+impl EmbeddedKafka {
+    /// Whether the server's own clients come by `local_listen`: they have no password, or are not to be slowed down.
+    pub fn has_local_listener(&self) -> bool {
+        self.is_guarded() || self.client_rates != ClientRates::default()
+    }
+
+    /// Whether not everyone who reaches the listener is served.
+    pub fn is_guarded(&self) -> bool {
+        !self.auth.users.is_empty() || self.tls.certificate.is_some()
+    }
+
+    /// Whether clients of the listener prove who they are, by password or by certificate.
+    pub fn is_authenticated(&self) -> bool {
+        !self.auth.users.is_empty() || self.tls.client_ca.is_some()
     }
 }
 
@@ -116,13 +153,43 @@ impl Default for LogRetention {
 }
 
 /// Schema registry: one outside, or the embedded one.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryConfig {
     /// A registry with Confluent's REST interface; null: the embedded registry runs.
     pub url: Option<SecretUrl>,
+    /// Who this process is to the registry at `url`.
+    pub auth: RegistryAuth,
+    /// PEM file with the certificates to trust instead of the system's, for an `https` URL.
+    pub ca_file: Option<PathBuf>,
+    /// How long one request to the registry at `url` may take.
+    pub timeout: HumanDuration,
+    /// How long the registry may take to answer at the start.
+    pub start_timeout: HumanDuration,
     /// The embedded registry; unused when `url` is given.
     pub embedded: EmbeddedRegistry,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            auth: RegistryAuth::default(),
+            ca_file: None,
+            timeout: HumanDuration::from_secs(5),
+            start_timeout: HumanDuration::from_secs(60),
+            embedded: EmbeddedRegistry::default(),
+        }
+    }
+}
+
+/// Credentials for a registry outside: a user with a password, or a bearer token. A URL may hold the former.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryAuth {
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub token: Option<Secret>,
 }
 
 /// The registry inside the process.
@@ -131,10 +198,12 @@ pub struct RegistryConfig {
 pub struct EmbeddedRegistry {
     /// Address of its REST interface; port 0 takes a free one.
     pub listen: ListenAddr,
+    /// Kafka topic that the schemas are kept in, in the format of Confluent's registry.
+    pub topic: String,
 }
 
 impl Default for EmbeddedRegistry {
     fn default() -> Self {
-        Self { listen: ListenAddr::loopback(8081) }
+        Self { listen: ListenAddr::loopback(8081), topic: "_schemas".to_owned() }
     }
 }

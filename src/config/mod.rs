@@ -11,6 +11,7 @@
 
 mod http;
 mod kafka;
+mod kafka_access;
 mod load;
 mod pipelines;
 mod schemas;
@@ -30,7 +31,10 @@ use serde::{Deserialize, Serialize};
 pub use http::{
     AuthConfig, HttpConfig, LogConfig, LogFormat, LogLevel, Role, TelemetryConfig, TokenConfig, WebSocketConfig,
 };
-pub use kafka::{EmbeddedKafka, EmbeddedRegistry, Fsync, KafkaConfig, LogRetention, NodeConfig, RegistryConfig};
+pub use kafka::{
+    EmbeddedKafka, EmbeddedRegistry, Fsync, KafkaConfig, LogRetention, NodeConfig, RegistryAuth, RegistryConfig,
+};
+pub use kafka_access::{ClientRates, KafkaAuth, KafkaTls, KafkaUser, SaslMechanism};
 pub use load::{BUILT_IN_NAME, Exposure, Fault, Faults, Loaded, MAX_FAULTS, Sources, parse_set};
 pub use pipelines::{
     AlertsConfig, BatchConfig, Columns, DlqConfig, PipelineConfig, RuleStep, Severity, Step, Target, WindowStep,

@@ -29,9 +29,9 @@ pub const TOKEN_PROTOCOL: &str = "bearer.";
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Appends records and commands actors.
+    /// Appends records, moves consumer groups and commands actors.
     Operator,
-    /// Injects faults.
+    /// Injects faults; creates, alters and deletes topics.
     Admin,
 }
 
@@ -158,7 +158,11 @@ fn needed_role(request: &ServiceRequest) -> Option<Role> {
     let path = request.path();
     let is_open =
         path == "/" || ["/console", "/docs", "/openapi.json", "/health/"].iter().any(|own| path.starts_with(own));
-    match (request.method().is_safe(), path.ends_with("/inject")) {
+    let method = request.method();
+    let is_for_admins = path.ends_with("/inject")
+        || path == "/api/v1/topics"
+        || (path.starts_with("/api/v1/topics/") && matches!(*method, Method::PATCH | Method::DELETE));
+    match (method.is_safe(), is_for_admins) {
         (true, _) if is_open => None,
         (true, _) => Some(Role::Viewer),
         (false, false) => Some(Role::Operator),
@@ -234,7 +238,7 @@ fn own_origin(access: &Access, headers: &HeaderMap) -> Option<HeaderValue> {
 
 fn preflight() -> HttpResponse {
     HttpResponse::NoContent()
-        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST"))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE"))
         .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, "600"))
         .finish()

@@ -5,8 +5,9 @@ use actix_web::{
     web::{Data, Path, ServiceConfig},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
-use streamward_core::ports::{AlertQuery, DeadLetterQuery, DeadLetterRow, ValueDecoder};
+use streamward_core::ports::{AlertQuery, DeadLetterQuery, DeadLetterRow, Page, ValueDecoder};
 
 use super::{Answer, HttpState, get, list, params::Params, problem::Problem, streams::page_request, time_text};
 
@@ -55,7 +56,9 @@ pub async fn dead_letters(state: Data<HttpState>, mut params: Params) -> Answer 
     };
     params.finish()?;
     let page = state.reads.dead_letters(query).await?;
-    Ok(list("dead_letters", page, |letter| shown(&letter, &*state.decoder)))
+    let shown = join_all(page.items.iter().map(|letter| shown(letter, &*state.decoder))).await;
+    let page = Page { items: shown, total: page.total, total_is_estimate: page.total_is_estimate, next: page.next };
+    Ok(list("dead_letters", page, |letter| letter))
 }
 
 /// One dead letter with its whole value.
@@ -65,12 +68,15 @@ pub async fn dead_letters(state: Data<HttpState>, mut params: Params) -> Answer 
 pub async fn dead_letter(state: Data<HttpState>, id: Path<String>) -> Answer {
     let id = id.parse().map_err(|_| Problem::not_found())?;
     let letter = state.reads.dead_letter(id).await?.ok_or_else(Problem::not_found)?;
-    Ok(HttpResponse::Ok().json(shown(&letter, &*state.decoder)))
+    Ok(HttpResponse::Ok().json(shown(&letter, &*state.decoder).await))
 }
 
-fn shown(letter: &DeadLetterRow, decoder: &dyn ValueDecoder) -> Value {
+async fn shown(letter: &DeadLetterRow, decoder: &dyn ValueDecoder) -> Value {
     let is_cut = letter.value.as_ref().is_some_and(|value| (value.len() as u64) < letter.value_length);
-    let decoded = letter.value.as_ref().filter(|_| !is_cut).and_then(|value| decoder.decode(value));
+    let decoded = match letter.value.as_ref().filter(|_| !is_cut) {
+        Some(value) => decoder.decode(value).await,
+        None => None,
+    };
     json!({
         "id": letter.id, "sink": letter.sink, "topic": letter.topic, "partition": letter.partition,
         "offset": letter.offset, "stage": letter.stage, "class": letter.class, "reason": letter.reason,

@@ -10,7 +10,8 @@
 //! | `streams` | `/api/v1/streams/…` for any stream |
 //! | `records` | `POST /api/v1/streams/{stream}/records` |
 //! | `facts` | alerts, dead letters |
-//! | `operations` | supervision, events, topology, topics, lag, health, metrics |
+//! | `topics`, `topic_records`, `groups` | `/api/v1/topics/…`, `/api/v1/groups/…`: what the broker holds |
+//! | `operations` | supervision, events, topology, lag, health, metrics |
 //! | `ws` | `/ws/{stream}` |
 //! | `assets` | `/console/…`; its files are in `console/` |
 //! | `openapi` | `/openapi.json`, `/docs` |
@@ -20,6 +21,7 @@
 pub mod access;
 mod assets;
 mod facts;
+mod groups;
 mod openapi;
 mod operations;
 mod params;
@@ -29,6 +31,8 @@ mod sensors;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod topic_records;
+mod topics;
 mod ws;
 
 use std::{io, net::TcpListener, sync::Arc, time::Duration};
@@ -43,7 +47,9 @@ use actix_web::{
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use socket2::SockRef;
-use streamward_core::ports::{Ingest, Operations, Page, ReadStore, SessionHost, ValueDecoder};
+use streamward_core::ports::{
+    Ingest, Operations, Page, ReadStore, SessionHost, ValueDecoder, ValueEncoder, topics::Topics,
+};
 use streamward_pipeline::live::{LiveHub, SubscriptionLimits};
 
 use self::{access::Access, problem::Problem};
@@ -65,8 +71,11 @@ pub struct HttpState {
     pub ingest: Arc<dyn Ingest>,
     pub operations: Arc<dyn Operations>,
     pub sessions: Arc<dyn SessionHost>,
-    /// Shows dead letters' values.
+    pub topics: Arc<dyn Topics>,
+    /// Shows the values of dead letters and of topics' records.
     pub decoder: Arc<dyn ValueDecoder>,
+    /// Writes values by a schema.
+    pub encoder: Arc<dyn ValueEncoder>,
     /// One channel per stream, made before the server starts.
     pub live: LiveHub,
 }
@@ -156,6 +165,9 @@ fn routes(config: &mut ServiceConfig, state: &HttpState, settings: &HttpSettings
         .configure(streams::routes)
         .configure(records::routes)
         .configure(facts::routes)
+        .configure(topics::routes)
+        .configure(topic_records::routes)
+        .configure(groups::routes)
         .configure(operations::routes)
         .configure(ws::routes)
         .configure(assets::routes)

@@ -11,7 +11,7 @@ use actix_web::{
 use utoipa::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{facts, get, operations, records, sensors, streams, ws};
+use super::{facts, get, groups, operations, records, sensors, streams, topic_records, topics, ws};
 
 /// The page sets styles on its elements and shows pictures from its own style sheet.
 const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'";
@@ -33,11 +33,20 @@ const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
         facts::alerts,
         facts::dead_letters,
         facts::dead_letter,
+        topics::topics,
+        topics::topic,
+        topics::create,
+        topics::alter,
+        topics::delete,
+        topic_records::records,
+        topic_records::produce,
+        groups::groups,
+        groups::group,
+        groups::reset,
         operations::tree,
         operations::command,
         operations::events,
         operations::topology,
-        operations::topics,
         operations::lag,
         operations::live,
         operations::ready,

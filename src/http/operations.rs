@@ -25,7 +25,6 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(post("/api/v1/supervision/{path:.+}/{command:restart|pause|resume|drain|inject}", command))
         .service(get("/api/v1/events", events))
         .service(get("/api/v1/topology", topology))
-        .service(get("/api/v1/topics", topics))
         .service(get("/api/v1/lag", lag))
         .service(get("/health/live", live))
         .service(get("/health/ready", ready))
@@ -98,12 +97,6 @@ pub async fn events(state: Data<HttpState>, mut params: Params) -> Answer {
 #[utoipa::path(get, path = "/api/v1/topology", tag = "operations", responses((status = 200, description = "The topology")))]
 pub async fn topology(state: Data<HttpState>) -> Answer {
     Ok(HttpResponse::Ok().json(state.operations.topology().await?))
-}
-
-/// Topics of the broker.
-#[utoipa::path(get, path = "/api/v1/topics", tag = "operations", responses((status = 200, description = "`{total, count, next, topics}`")))]
-pub async fn topics(state: Data<HttpState>) -> Answer {
-    Ok(list("topics", whole(state.operations.topics().await?), |topic| topic))
 }
 
 /// How far each partition is behind, in records and seconds.

@@ -73,6 +73,16 @@ impl Params {
         }
     }
 
+    /// A whole number from 0 on, if it is given.
+    pub fn number(&mut self, name: &'static str) -> Option<i64> {
+        let number = self.text(name)?.trim().parse().ok().filter(|number| *number >= 0);
+        if number.is_none() {
+            let msg = "Input should be a whole number from 0 on".to_owned();
+            self.fault("int_parsing", name, msg, None);
+        }
+        number
+    }
+
     /// A time: RFC 3339, the same without offset (UTC), or milliseconds since 1970.
     pub fn time_ms(&mut self, name: &'static str) -> Option<i64> {
         let text = self.text(name)?;

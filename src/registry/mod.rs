@@ -1,233 +1,336 @@
-//! The embedded schema registry: Avro schemas with global ids, kept in one append-only file.
+//! The embedded schema registry: Confluent's REST protocol over a compacted topic.
 //!
-//! [`Registry`] is the in-process side, [`rest`] speaks the part of the Confluent REST protocol that Avro serializers
-//! and their tools use. It has no references between schemas, no JSON or Protobuf schemas, no deletion and no modes.
+//! [`Registry`] is the in-process side and [`server`] the REST side. What is registered is kept in a topic in the record
+//! format of Confluent's registry (`record`), read into memory (`state`) and changed by decisions without I/O
+//! (`decide`). Avro is read and compared; JSON Schema and Protobuf are kept as text. There are no contexts beside the
+//! default one, and rules and metadata of data contracts are kept but not acted upon.
 //!
-//! Invariants: an id names one schema for ever, also after a crash, because it is on disk before it is answered; the
-//! same schema has the same id under every subject; versions of a subject are 1, 2, 3 ….
+//! Invariants: an id names one schema for ever, also after a crash and a permanent deletion, and with several
+//! registries on one topic (see [`log`]); the same schema with the same references has one id under every subject,
+//! unless it was imported under several; what is answered is in the topic.
 //! Start at [`Registry::register`].
 
-mod compatibility;
+mod avro;
+mod decide;
+pub mod encode;
 mod error;
-mod log;
+mod level;
+pub mod log;
+mod model;
+mod record;
 mod rest;
+pub mod schemas;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use apache_avro::Schema;
-use parking_lot::{Mutex, RwLock};
-use serde_json::Value;
-use streamward_core::ports::ValueDecoder;
-
-pub use compatibility::Level;
-pub use error::RegistryError;
-pub use rest::server;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use self::{
-    log::{Event, Log},
-    state::{State, StoredSchema},
+    decide::Decision,
+    log::{LogError, SchemaLog},
+    state::State,
+};
+pub use self::{
+    decide::{Force, Permanent, SettingsUpdate, Submission},
+    error::RegistryError,
+    level::Level,
+    model::{Definition, Mode, Reference, SchemaType, Version, Visible, Which},
+    record::Settings,
+    rest::{ClusterIds, server},
 };
 
 /// Longest schema text accepted, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 1024 * 1024;
-/// Most schemas that the registry holds.
-pub const MAX_SCHEMAS: usize = 100_000;
+/// Most versions, settings and modes that the registry holds.
+pub const MAX_ENTRIES: usize = 100_000;
 /// Longest subject name, in bytes.
 pub const MAX_SUBJECT_BYTES: usize = 255;
 
-/// First byte of a value in Confluent framing; the schema id follows as four bytes, big-endian.
-const MAGIC: u8 = 0;
-const FRAME_BYTES: usize = 5;
+/// How long a caller waits for other callers and for the topic.
+const WITHIN: Duration = Duration::from_secs(30);
+/// Wait after another registry came first: from one of these to twice as long, by chance.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The schemas of the process. Clones are the same registry.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Registry {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     state: RwLock<State>,
-    /// Held from the decision to the answer, so that writes are one after the other.
-    log: Mutex<Log>,
+    log: Mutex<Writer>,
 }
 
-/// A schema under a subject.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    pub subject: String,
-    pub version: u32,
-    pub id: u32,
-    /// Avro JSON, as it was first registered.
-    pub schema: Arc<str>,
+/// Held from the decision to the answer, so that writes are one after the other.
+struct Writer {
+    log: Box<dyn SchemaLog>,
+    is_claimed: bool,
 }
 
-/// Which version of a subject is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    Number(u32),
-    Latest,
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
 }
 
 impl Registry {
-    /// Opens the registry in a folder, making it if it is new. Bytes behind the last whole entry are a torn write
-    /// and are cut off.
+    /// Reads a topic to its end.
     ///
     /// # Errors
-    /// [`RegistryError::Store`] if the file cannot be read, or is damaged before its end.
-    pub fn open(folder: &Path) -> Result<Self, RegistryError> {
-        let (log, events) = Log::open(folder)?;
-        let mut state = State::default();
-        for event in events {
-            state.apply(event)?;
-        }
-        Ok(Self { shared: Arc::new(Shared { state: RwLock::new(state), log: Mutex::new(log) }) })
+    /// [`RegistryError::Store`].
+    pub fn open(log: Box<dyn SchemaLog>) -> Result<Self, RegistryError> {
+        let log = Mutex::new(Writer { log, is_claimed: false });
+        let registry = Self { shared: Arc::new(Shared { state: RwLock::default(), log }) };
+        registry.catch_up()?;
+        Ok(registry)
     }
 
-    /// Registers a schema under a subject and answers its id; a schema that the subject has keeps its id and version.
-    /// Blocks until the entry is on disk.
+    /// Takes in what others have written, up to the end of the topic.
     ///
     /// # Errors
-    /// [`RegistryError::InvalidSchema`], [`RegistryError::Incompatible`] with the subject's versions by its level,
-    /// [`RegistryError::Full`], [`RegistryError::Store`].
-    pub fn register(&self, subject: &str, avro_json: &str) -> Result<u32, RegistryError> {
-        let schema = parse(avro_json)?;
-        let mut log = self.shared.log.lock();
-        let event = {
-            let state = self.shared.state.read();
-            if let Some(version) = state.find(subject, &content(&schema)) {
-                return Ok(version.id);
-            }
-            state.check_room(subject)?;
-            let problems = state.incompatibilities(subject, &schema);
-            if !problems.is_empty() {
-                return Err(RegistryError::Incompatible(problems));
-            }
-            state.registration(subject, &schema, avro_json)
-        };
-        log.append(&event)?;
-        let Event::Registered { id, .. } = event else {
-            unreachable!("a registration makes a Registered event");
-        };
-        self.shared.state.write().apply(event)?;
-        Ok(id)
+    /// [`RegistryError::Store`], [`RegistryError::TimedOut`].
+    pub fn catch_up(&self) -> Result<(), RegistryError> {
+        let mut writer = self.lock()?;
+        Ok(self.read(&mut writer)?)
+    }
+
+    /// Registers a schema under a subject; one that the subject has keeps its id and version. Blocks until it is in
+    /// the topic.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: the schema, its references, the subject's level or mode, the topic.
+    pub fn register(&self, subject: &str, submission: &Submission) -> Result<Version, RegistryError> {
+        let subject = decide::subject_name(subject)?;
+        if let Some(version) = decide::existing(&self.shared.state.read(), &subject, submission)? {
+            return Ok(version);
+        }
+        self.write(|state| decide::register(state, &subject, submission))
     }
 
     /// The schema of an id.
     #[must_use]
-    pub fn schema_by_id(&self, id: u32) -> Option<Arc<str>> {
-        self.stored(id).map(|schema| Arc::clone(&schema.text))
+    pub fn definition(&self, id: u32) -> Option<Arc<Definition>> {
+        self.shared.state.read().definition(id).cloned()
     }
 
-    /// Subject names, ascending.
+    /// The schema of an id with its references put in, if it is Avro; else its text.
     #[must_use]
-    pub fn subjects(&self) -> Vec<String> {
-        self.shared.state.read().subjects()
+    pub fn whole_text(&self, id: u32) -> Option<Arc<str>> {
+        let state = self.shared.state.read();
+        let definition = state.definition(id)?;
+        if definition.schema_type != SchemaType::Avro || definition.references.is_empty() {
+            return Some(Arc::clone(&definition.text));
+        }
+        let references = state.resolve(&definition.references).ok()?;
+        schemas::whole_avro(&definition.text, &references).ok().map(Into::into)
+    }
+
+    /// The highest id that was ever given.
+    #[must_use]
+    pub fn max_id(&self) -> u32 {
+        self.shared.state.read().max_id()
+    }
+
+    /// Subject names with a prefix, ascending.
+    #[must_use]
+    pub fn subjects(&self, prefix: &str, visible: Visible) -> Vec<String> {
+        self.shared.state.read().subjects(prefix, visible)
     }
 
     /// Version numbers of a subject, ascending.
     ///
     /// # Errors
     /// [`RegistryError::SubjectNotFound`].
-    pub fn versions(&self, subject: &str) -> Result<Vec<u32>, RegistryError> {
-        self.shared.state.read().versions(subject)
+    pub fn versions(&self, subject: &str, visible: Visible) -> Result<Vec<u32>, RegistryError> {
+        self.shared.state.read().version_numbers(subject, visible)
     }
 
     /// One version of a subject.
     ///
     /// # Errors
     /// [`RegistryError::SubjectNotFound`], [`RegistryError::VersionNotFound`].
-    pub fn version(&self, subject: &str, which: Which) -> Result<Version, RegistryError> {
-        self.shared.state.read().version(subject, which)
+    pub fn version(&self, subject: &str, which: Which, visible: Visible) -> Result<Version, RegistryError> {
+        self.shared.state.read().version(subject, which, visible)
     }
 
-    /// The version under which a subject has this schema.
+    /// Every version of the subjects with a prefix, by subject and version.
+    #[must_use]
+    pub fn all_versions(&self, prefix: &str, visible: Visible) -> Vec<Version> {
+        let state = self.shared.state.read();
+        let subjects = state.subjects(prefix, visible);
+        subjects.iter().flat_map(|subject| state.versions_of(subject, visible)).collect()
+    }
+
+    /// The version under which a subject has a schema.
     ///
     /// # Errors
     /// [`RegistryError::InvalidSchema`], [`RegistryError::SubjectNotFound`], [`RegistryError::SchemaNotFound`].
-    pub fn look_up(&self, subject: &str, avro_json: &str) -> Result<Version, RegistryError> {
-        let state = self.shared.state.read();
-        state.versions(subject)?;
-        let schema = parse(avro_json)?;
-        state.find(subject, &content(&schema)).ok_or(RegistryError::SchemaNotFound)
+    pub fn look_up(&self, subject: &str, submission: &Submission, visible: Visible) -> Result<Version, RegistryError> {
+        decide::look_up(&self.shared.state.read(), subject, submission, visible)
     }
 
-    /// Subjects and versions that have the schema of this id.
+    /// Subjects and versions that have the schema of an id.
     ///
     /// # Errors
-    /// [`RegistryError::SchemaNotFound`].
-    pub fn uses(&self, id: u32) -> Result<Vec<Version>, RegistryError> {
-        self.stored(id).ok_or(RegistryError::SchemaNotFound)?;
-        Ok(self.shared.state.read().uses(id))
+    /// [`RegistryError::IdNotFound`].
+    pub fn uses(&self, id: u32, visible: Visible) -> Result<Vec<Version>, RegistryError> {
+        self.shared.state.read().uses(id, visible)
     }
 
-    /// Why readers and writers of this schema would not understand those of a version; empty if they would.
+    /// Ids of the schemas that refer to a version, ascending.
     ///
     /// # Errors
-    /// [`RegistryError::InvalidSchema`], [`RegistryError::SubjectNotFound`], [`RegistryError::VersionNotFound`].
-    pub fn compare(&self, subject: &str, which: Option<Which>, avro_json: &str) -> Result<Vec<String>, RegistryError> {
-        let schema = parse(avro_json)?;
+    /// [`RegistryError::SubjectNotFound`], [`RegistryError::VersionNotFound`].
+    pub fn referenced_by(&self, subject: &str, which: Which, visible: Visible) -> Result<Vec<u32>, RegistryError> {
         let state = self.shared.state.read();
-        match which {
-            Some(which) => state.compare(subject, which, &schema),
-            None => Ok(state.incompatibilities(subject, &schema)),
-        }
+        let version = state.version(subject, which, Visible::All)?;
+        let referrers = state.referrers(subject, version.version, visible);
+        let ids: std::collections::BTreeSet<u32> = referrers.iter().map(|referrer| referrer.id).collect();
+        Ok(ids.into_iter().collect())
     }
 
-    /// The level of a subject, if it has its own; of the registry with `None`.
+    /// Why readers and writers of a schema would not understand those of a version, or, without one, of the versions
+    /// that the subject's level asks; empty if they would.
+    ///
+    /// # Errors
+    /// [`RegistryError::InvalidSchema`], [`RegistryError::VersionNotFound`], [`RegistryError::NotCheckable`].
+    pub fn compare(
+        &self,
+        subject: &str,
+        which: Option<Which>,
+        submission: &Submission,
+    ) -> Result<Vec<String>, RegistryError> {
+        decide::compare(&self.shared.state.read(), subject, which, submission)
+    }
+
+    /// Deletes a version; answers its number. Blocks until it is in the topic.
+    ///
+    /// # Errors
+    /// [`RegistryError`]
+    pub fn delete_version(&self, subject: &str, which: Which, permanent: Permanent) -> Result<u32, RegistryError> {
+        self.write(|state| decide::delete_version(state, subject, which, permanent))
+    }
+
+    /// Deletes a subject; answers the numbers of its versions. Blocks until it is in the topic.
+    ///
+    /// # Errors
+    /// [`RegistryError`]
+    pub fn delete_subject(&self, subject: &str, permanent: Permanent) -> Result<Vec<u32>, RegistryError> {
+        self.write(|state| decide::delete_subject(state, subject, permanent))
+    }
+
+    /// Settings of a subject's own, or of the registry with `None`.
     #[must_use]
-    pub fn level(&self, subject: Option<&str>) -> Option<Level> {
+    pub fn settings(&self, subject: Option<&str>) -> Option<Settings> {
+        self.shared.state.read().settings(subject).cloned()
+    }
+
+    /// The level that a subject is held to; of the registry with `None`.
+    #[must_use]
+    pub fn level(&self, subject: Option<&str>) -> Level {
         self.shared.state.read().level(subject)
     }
 
-    /// Sets the level of a subject, or of the registry. Blocks until it is on disk.
+    /// Changes settings; answers what they are then. Blocks until it is in the topic.
     ///
     /// # Errors
-    /// [`RegistryError::Full`], [`RegistryError::Store`].
-    pub fn set_level(&self, subject: Option<&str>, level: Level) -> Result<(), RegistryError> {
-        let event = Event::Level { subject: subject.map(str::to_owned), level };
-        let mut log = self.shared.log.lock();
-        if let Some(subject) = subject {
-            self.shared.state.read().check_room(subject)?;
+    /// [`RegistryError`]
+    pub fn set_settings(&self, subject: Option<&str>, update: SettingsUpdate) -> Result<Settings, RegistryError> {
+        let subject = subject.map(decide::subject_name).transpose()?;
+        self.write(|state| decide::set_settings(state, subject.as_deref(), update))
+    }
+
+    /// Takes settings away; answers what they were. Blocks until it is in the topic.
+    ///
+    /// # Errors
+    /// [`RegistryError`]
+    pub fn delete_settings(&self, subject: Option<&str>) -> Result<Settings, RegistryError> {
+        self.write(|state| decide::delete_settings(state, subject))
+    }
+
+    /// The mode of a subject's own.
+    #[must_use]
+    pub fn own_mode(&self, subject: Option<&str>) -> Option<Mode> {
+        self.shared.state.read().own_mode(subject)
+    }
+
+    /// The mode that holds for a subject, or for the registry with `None`.
+    #[must_use]
+    pub fn mode(&self, subject: Option<&str>) -> Mode {
+        self.shared.state.read().mode(subject)
+    }
+
+    /// Sets a mode. Blocks until it is in the topic.
+    ///
+    /// # Errors
+    /// [`RegistryError`]
+    pub fn set_mode(&self, subject: Option<&str>, mode: Mode, force: Force) -> Result<(), RegistryError> {
+        let subject = subject.map(decide::subject_name).transpose()?;
+        self.write(|state| decide::set_mode(state, subject.as_deref(), mode, force))
+    }
+
+    /// Takes a mode away; answers what it was. Blocks until it is in the topic.
+    ///
+    /// # Errors
+    /// [`RegistryError`]
+    pub fn delete_mode(&self, subject: Option<&str>) -> Result<Mode, RegistryError> {
+        self.write(|state| decide::delete_mode(state, subject))
+    }
+
+    /// Decides with all that is known and writes what comes out, again and again while others come first.
+    fn write<T>(&self, decide: impl Fn(&State) -> Result<Decision<T>, RegistryError>) -> Result<T, RegistryError> {
+        let mut writer = self.lock()?;
+        let until = Instant::now() + WITHIN;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.attempt(&mut writer, &decide) {
+                Err(RegistryError::Store(LogError::Superseded(reason))) => {
+                    writer.is_claimed = false;
+                    if Instant::now() + pause > until {
+                        return Err(RegistryError::TimedOut);
+                    }
+                    tracing::debug!(reason, "decide again");
+                    std::thread::sleep(pause.mul_f64(rand::random_range(1.0..2.0)));
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                done => return done,
+            }
         }
-        log.append(&event)?;
-        self.shared.state.write().apply(event)
     }
 
-    fn stored(&self, id: u32) -> Option<Arc<StoredSchema>> {
-        self.shared.state.read().schema(id)
-    }
-}
-
-impl ValueDecoder for Registry {
-    /// JSON text, or Avro in Confluent framing with an id of this registry.
-    fn decode(&self, value: &[u8]) -> Option<Value> {
-        if value.first() != Some(&MAGIC) {
-            return serde_json::from_slice(value).ok();
+    fn attempt<T>(
+        &self,
+        writer: &mut Writer,
+        decide: impl Fn(&State) -> Result<Decision<T>, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        if !writer.is_claimed {
+            writer.log.claim()?;
+            writer.is_claimed = true;
         }
-        let id = u32::from_be_bytes(value.get(1..FRAME_BYTES)?.try_into().ok()?);
-        let schema = self.stored(id)?;
-        let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema.parsed).build().ok()?;
-        let mut rest = &value[FRAME_BYTES..];
-        let datum = reader.read_value(&mut rest).ok()?;
-        // The reader takes a text that is cut short for a null, so its answer is checked.
-        let is_whole = rest.is_empty() && datum.validate(&schema.parsed);
-        is_whole.then(|| datum.try_into().ok()).flatten()
+        self.read(writer)?;
+        let Decision { changes, answer } = decide(&self.shared.state.read())?;
+        if !changes.is_empty() {
+            let records: Vec<log::Record> = changes.iter().map(record::Change::to_record).collect();
+            writer.log.append(&records)?;
+            self.read(writer)?;
+        }
+        Ok(answer)
     }
-}
 
-fn parse(avro_json: &str) -> Result<Schema, RegistryError> {
-    if avro_json.len() > MAX_SCHEMA_BYTES {
-        return Err(RegistryError::InvalidSchema(format!("it is over {MAX_SCHEMA_BYTES} bytes")));
+    fn read(&self, writer: &mut Writer) -> Result<(), LogError> {
+        writer.log.read(&mut |record| self.shared.state.write().apply(&record))
     }
-    Schema::parse_str(avro_json).map_err(|error| RegistryError::InvalidSchema(error.to_string()))
-}
 
-/// What makes two schemas the same one: all but white space and the order of attributes. (Avro's parsing canonical form
-/// leaves out defaults and logical types, which readers need.)
-fn content(schema: &Schema) -> String {
-    serde_json::to_value(schema).map(|value| value.to_string()).unwrap_or_default()
+    fn lock(&self) -> Result<MutexGuard<'_, Writer>, RegistryError> {
+        self.shared.log.try_lock_for(WITHIN).ok_or(RegistryError::TimedOut)
+    }
 }

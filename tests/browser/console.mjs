@@ -14,7 +14,7 @@ const { chromium } = createRequire(import.meta.url)(PLAYWRIGHT_CORE);
 const axeSource = readFileSync(statSync(AXE_CORE).isDirectory() ? join(AXE_CORE, "axe.min.js") : AXE_CORE, "utf8");
 if (SCREENSHOTS) mkdirSync(SCREENSHOTS, { recursive: true });
 
-const VIEWS = ["overview", "sensors", "alerts", "dead-letters", "supervision"];
+const VIEWS = ["overview", "sensors", "topics", "alerts", "dead-letters", "supervision"];
 const DESKTOP = { width: 1280, height: 860 };
 const PHONE = { width: 390, height: 844 };
 const WAIT = { timeout: 20_000 };
@@ -49,7 +49,7 @@ async function test(name, body, { viewport = DESKTOP, scheme = "light", motion =
 
 async function open(page, view) {
   await page.goto(new URL(`#/${view}`, base).href);
-  await page.waitForFunction((name) => document.querySelector('#nav [aria-current="page"]')?.hash === `#/${name}`, view, WAIT);
+  await page.waitForFunction((name) => document.querySelector('#nav [aria-current="page"]')?.hash === `#/${name}`, view.split(/[/?]/)[0], WAIT);
 }
 
 const counts = (page) => page.evaluate(() => globalThis.streamward.counts);
@@ -60,7 +60,7 @@ const charts = (page) => page.locator(".chart canvas").first().waitFor(WAIT);
 async function settle(page, view) {
   if (view === "overview" || view === "sensors") await charts(page);
   if (view === "supervision") await page.locator(".tree tbody tr").first().waitFor(WAIT);
-  if (view === "alerts" || view === "dead-letters") await until(page, () => document.querySelector("#view tbody tr, #view .empty-title:not(:empty)") && !/Loading/.test(document.querySelector("#view").textContent));
+  if (view === "topics" || view === "alerts" || view === "dead-letters") await until(page, () => document.querySelector("#view tbody tr, #view .empty-title:not(:empty)") && !/Loading/.test(document.querySelector("#view").textContent));
 }
 
 async function openFirstRow(page) {
@@ -88,6 +88,7 @@ const EMPTY = {
   "/api/v1/events": { total: 0, count: 0, next: null, events: [] },
   "/api/v1/supervision/tree": { path: "/", kind: "supervisor", state: "running", generation: 1, restarts: 0, since: Date.now(), last_exit: null, inbox: null, in_hand: null, processed: 0, children: [] },
   "/api/v1/sensors/latest": { count: 0, readings: [] },
+  "/api/v1/topics": { total: 0, count: 0, next: null, topics: [] },
 };
 
 const answerWith = (bodies) => async (page) => {
@@ -99,7 +100,7 @@ const answerWith = (bodies) => async (page) => {
 };
 
 await test("the page has its title and names each view", async (page) => {
-  for (const [view, title] of [["overview", "Overview"], ["sensors", "Sensors"], ["alerts", "Alerts"], ["dead-letters", "Dead letters"], ["supervision", "Supervision"]]) {
+  for (const [view, title] of [["overview", "Overview"], ["sensors", "Sensors"], ["topics", "Topics"], ["alerts", "Alerts"], ["dead-letters", "Dead letters"], ["supervision", "Supervision"]]) {
     await open(page, view);
     await until(page, (wanted) => document.title === `${wanted} · Streamward` && document.querySelector("h1").textContent === wanted, title);
   }
@@ -207,6 +208,98 @@ await test("pause stops the figures and resume goes on", async (page) => {
   await until(page, (old) => globalThis.streamward.counts.redraws > old, redraws);
 });
 
+await test("topics are filtered as one types, and the address keeps the filter", async (page) => {
+  await open(page, "topics");
+  await page.locator("#view tbody tr", { hasText: "sensor-readings" }).waitFor(WAIT);
+  await page.locator("#view .search").fill("sensor-r");
+  await until(page, () => document.querySelectorAll("#view tbody tr").length === 1);
+  await page.reload();
+  await until(page, () => document.querySelectorAll("#view tbody tr").length === 1);
+  await page.locator("#view .search").fill("no such topic");
+  await page.locator(".empty-title", { hasText: "No topic matches." }).waitFor(WAIT);
+});
+
+const record = (page, text) => page.locator("table.rows tbody tr:not(.detail)", { hasText: text });
+const written = (page) => page.locator(".said[data-tone=good]", { hasText: "Written to partition" });
+
+await test("a topic opens with partitions, groups and settings, and shows its records decoded", async (page) => {
+  await open(page, "topics");
+  await page.locator("#view a", { hasText: "sensor-readings" }).click();
+  await until(page, () => document.querySelector("h1").textContent === "sensor-readings");
+  await page.locator("#view .open").first().click();
+  await page.locator(".detail .badge", { hasText: /^(avro|json)$/ }).waitFor(WAIT);
+  assert((await page.locator(".detail .raw").first().innerText()).includes('"sensor_id"'), "the value is not decoded");
+  await page.locator(".panel", { hasText: "Consumer groups" }).locator("tbody tr").first().waitFor(WAIT);
+  await page.locator(".panel", { hasText: "Partitions" }).locator("tbody tr").first().waitFor(WAIT);
+  await page.locator(".panel", { hasText: "Settings" }).locator("tbody tr", { hasText: "max.message.bytes" }).first().waitFor(WAIT);
+});
+
+await test("a record that is written is seen, found by its key, and the address keeps the search", async (page) => {
+  const key = `key-${Date.now()}`;
+  await open(page, "topics/system-alerts");
+  const form = page.getByRole("form", { name: "Record to write" });
+  await form.getByLabel("Key", { exact: true }).fill(key);
+  await form.getByLabel("Value is").selectOption("json");
+  await form.getByLabel("Value", { exact: true }).fill('{"made": "by hand"}');
+  await form.getByLabel("Headers").fill("source: console");
+  await form.getByRole("button").click();
+  await written(page).waitFor(WAIT);
+  await record(page, "by hand").first().waitFor(WAIT);
+  const search = page.getByRole("form", { name: "Which records" });
+  await search.getByLabel("Key", { exact: true }).fill(key);
+  await search.getByRole("button", { name: "Show" }).click();
+  await until(page, (wanted) => location.hash.includes(wanted) && document.querySelector("#view .panel .panel-note")?.textContent.startsWith("1 of"), key);
+  await page.reload();
+  await until(page, () => document.querySelector("#view .panel .panel-note")?.textContent.startsWith("1 of"));
+  await page.locator("#view .open").first().click();
+  await page.locator(".detail", { hasText: "console" }).first().waitFor(WAIT);
+  await search.getByLabel("Key", { exact: true }).fill("nobody has this key");
+  await search.getByRole("button", { name: "Show" }).click();
+  await page.locator(".empty-title", { hasText: "No record matches." }).waitFor(WAIT);
+});
+
+await test("following shows what is written meanwhile", async (page) => {
+  const key = `follow-${Date.now()}`;
+  await open(page, `topics/dlq-messages?key=${key}`);
+  await page.locator(".empty-title", { hasText: "No record matches." }).waitFor(WAIT);
+  await page.getByRole("button", { name: "Follow" }).click();
+  await page.evaluate((to) => fetch("/api/v1/topics/dlq-messages/records", { method: "POST", body: JSON.stringify({ key: to, value: "later" }) }), key);
+  await record(page, "later").first().waitFor(WAIT);
+}, { prepare: (page) => page.request.post(new URL("/api/v1/topics/dlq-messages/records", base).href, { data: { key: "another", value: "before" } }) });
+
+await test("records are shown from an offset on, and a wrong value is said", async (page) => {
+  await open(page, "topics/sensor-readings?partition=0&offset=3");
+  await until(page, () => document.querySelector("#view td.place")?.textContent.startsWith("0 / 3"));
+  const form = page.getByRole("form", { name: "Record to write" });
+  await form.getByLabel("Value is").selectOption("json");
+  await form.getByLabel("Value", { exact: true }).fill("{");
+  await form.getByRole("button").click();
+  await page.locator(".said[data-tone=bad]", { hasText: "The value is no JSON" }).waitFor(WAIT);
+});
+
+await test("a setting is changed and taken back to its default", async (page) => {
+  await open(page, "topics/system-alerts");
+  const settings = page.locator("section.panel", { has: page.getByRole("heading", { name: "Settings" }) });
+  await settings.getByRole("button", { name: "All", exact: true }).click();
+  await settings.getByRole("button", { name: "Details of setting retention.ms" }).click();
+  await settings.getByLabel("New value of retention.ms").fill("3600000");
+  await settings.getByRole("button", { name: "Save" }).click();
+  await settings.locator(".said", { hasText: "Saved." }).waitFor(WAIT);
+  await settings.getByRole("button", { name: "Own", exact: true }).click();
+  await settings.locator("tbody tr", { hasText: "3600000" }).first().waitFor(WAIT);
+  await settings.getByRole("button", { name: "Back to default" }).click();
+  await settings.locator("tbody tr", { hasText: "3600000" }).first().waitFor({ state: "detached", ...WAIT });
+});
+
+await test("a topic that does not exist and a right that is missing are said", async (page) => {
+  await open(page, "topics/nothing");
+  await page.locator(".empty-title", { hasText: "There is no such topic" }).first().waitFor(WAIT);
+  await page.route("**/records", (route) => (route.request().method() === "POST" ? route.fulfill({ status: 403, json: { title: "Forbidden" } }) : route.fallback()));
+  await open(page, "topics/system-alerts");
+  await page.getByRole("form", { name: "Record to write" }).getByRole("button").click();
+  await page.locator(".said[data-tone=bad]", { hasText: "role operator" }).waitFor(WAIT);
+});
+
 await test("reduced motion stops every animation", async (page) => {
   await charts(page);
   const running = await page.evaluate(() => document.getAnimations().length);
@@ -223,6 +316,13 @@ for (const scheme of ["light", "dark"]) {
         await axe(page, view);
         await shoot(page, `${view}-${size}-${scheme}`);
       }
+      await open(page, "topics/sensor-readings");
+      await page.locator("#view td.place").first().waitFor(WAIT);
+      await page.locator(".panel", { hasText: "Consumer groups" }).locator("tbody tr").first().waitFor(WAIT);
+      await openFirstRow(page);
+      await axe(page, "topic");
+      await shoot(page, `topic-${size}-${scheme}`);
+      assert((await page.evaluate(() => document.documentElement.scrollWidth)) <= viewport.width, "the topic scrolls sideways");
     }, { viewport, scheme });
   }
 }
@@ -242,7 +342,7 @@ for (const scheme of ["light", "dark"]) {
   }, { scheme });
 
   await test(`empty lists say what would be there, ${scheme}`, async (page) => {
-    for (const [view, text] of [["overview", "No readings yet."], ["overview", "No streams."], ["sensors", "No sensors yet."], ["alerts", "No alerts."], ["dead-letters", "No dead letters."], ["supervision", "No events."]]) {
+    for (const [view, text] of [["overview", "No readings yet."], ["overview", "No streams."], ["sensors", "No sensors yet."], ["topics", "No topics."], ["alerts", "No alerts."], ["dead-letters", "No dead letters."], ["supervision", "No events."]]) {
       await open(page, view);
       await page.locator(".empty-title", { hasText: text }).waitFor(WAIT);
       await axe(page, `empty ${view}`);

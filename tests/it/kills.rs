@@ -28,7 +28,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// Most acknowledgements between a start and the next kill.
 const MAX_UNTIL_KILL: usize = 6_000;
 
-fn number(name: &str, default: u64) -> u64 {
+/// A setting of a run from the environment.
+pub fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
@@ -43,7 +44,7 @@ async fn load(producer: &Producer, done: &Cell<bool>) {
 
 /// Kills and starts the server again and again, each time after a random number of further acknowledgements; every
 /// third time or so it is killed once more while it starts.
-async fn kills(mut server: Server, producer: &Producer, done: &Cell<bool>) -> Server {
+pub async fn kills(mut server: Server, producer: &Producer, done: &Cell<bool>) -> Server {
     let (kills, seed) = (number("STREAMWARD_KILLS", 3), number("STREAMWARD_SEED", u64::from(std::process::id())));
     eprintln!("seed {seed}, {kills} kills");
     let mut random = SplitMix64::new(seed);

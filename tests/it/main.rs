@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as expected")]
 
 mod bad_records;
+#[cfg(feature = "crash-tests")]
+mod broker_kills;
 #[cfg(feature = "browser-tests")]
 mod browser;
 mod command_line;
@@ -16,8 +18,13 @@ mod kills;
 mod live;
 mod quickstart;
 mod recovery;
+mod registry;
 mod replay;
 mod retention;
+mod security;
 mod support;
 mod tidy;
+mod topics;
+#[cfg(feature = "crash-tests")]
+mod transactions;
 mod verify;

@@ -8,9 +8,10 @@ use crate::support::{
 };
 
 /// Every role of a running server.
-const ACTORS: [&str; 12] = [
+const ACTORS: [&str; 13] = [
     "platform/broker",
-    "platform/registry",
+    "platform/registry/follower",
+    "platform/registry/http",
     "pipelines/sensors/sink",
     "pipelines/sensors/lane",
     "pipelines/sensors/source",

@@ -6,19 +6,23 @@ use std::future::Future;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
+use crate::Fsync;
+use crate::auth::Authenticator;
 use crate::config::BrokerConfig;
 use crate::error::{Code, KResult, OpenError, TopicError};
 use crate::group::Groups;
-use crate::log::BootId;
+use crate::log::{BootId, Compacted, compact};
 use crate::meta::{Change, Durability, MetaStore};
+use crate::quota::{Metered, Quotas};
+use crate::serve::{self, Access, Internal};
+use crate::tls::TlsConfig;
 use crate::topic::Topics;
 use crate::txn::Txns;
-use crate::{Fsync, serve};
 
 /// Producer ids that are taken from the metadata at a time.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
@@ -38,6 +42,10 @@ pub struct BrokerStats {
     pub bytes_out: u64,
     /// Connections that are open.
     pub connections: usize,
+    /// Connections that were closed at once, above a limit.
+    pub refused_connections: u64,
+    /// Authentications that failed.
+    pub failed_authentications: u64,
     /// Partitions of all topics.
     pub partitions: usize,
     /// Bytes of all logs.
@@ -54,6 +62,9 @@ pub(crate) struct Inner {
     pub groups: Groups,
     pub txns: Txns,
     pub counters: Counters,
+    pub quotas: Quotas,
+    /// What the public listener asks of its clients.
+    pub access: Access,
     cluster_id: String,
     producer_ids: Mutex<std::ops::Range<i64>>,
     /// Holds the folder's lock for as long as the broker lives.
@@ -79,11 +90,23 @@ impl Broker {
         let next_id = store.state().next_producer_id;
         let config = Arc::new(config);
         let meta = Arc::new(Mutex::new(store));
+        let auth = config.auth.as_ref().map(|auth| Authenticator::new(auth, meta.clone())).transpose()?;
+        let tls = config.tls.as_ref().map(TlsConfig::server).transpose()?;
+        let access = Access {
+            auth: auth.map(Arc::new),
+            tls,
+            host: config.advertised_host.clone(),
+            metered: Metered::Yes,
+            max_per_ip: config.max_connections_per_ip,
+            ..Access::default()
+        };
         let inner = Inner {
             topics: Topics::open(config.clone(), boot, meta.clone())?,
             groups: Groups::new(meta.clone()),
             txns: Txns::default(),
             counters: Counters::default(),
+            quotas: Quotas::new(config.client_rates, meta.clone()),
+            access,
             producer_ids: Mutex::new(next_id..next_id),
             config,
             meta,
@@ -100,7 +123,20 @@ impl Broker {
     /// # Errors
     /// Only if the broker's regular work ends, which is a fault in the broker.
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
-        serve::serve(self, listener, stop).await
+        serve::serve(self, listener, None, stop).await
+    }
+
+    /// As [`Self::serve`], with a second listener for clients on the same machine.
+    ///
+    /// # Errors
+    /// As [`Self::serve`], and a user without name or password.
+    pub async fn serve_with(
+        &self,
+        listener: TcpListener,
+        internal: Internal,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        serve::serve(self, listener, Some(internal), stop).await
     }
 
     /// Identity of the folder, made when it was first opened.
@@ -112,6 +148,13 @@ impl Broker {
     #[must_use]
     pub fn topic_id(&self, name: &str) -> Option<String> {
         self.inner.topics.get(name).map(|topic| topic.id.to_string())
+    }
+
+    /// Bytes of a topic's records on the disk.
+    #[must_use]
+    pub fn topic_bytes(&self, name: &str) -> Option<u64> {
+        let topic = self.inner.topics.get(name)?;
+        Some(topic.partitions().iter().map(|partition| partition.log.lock().size_bytes()).sum())
     }
 
     /// Creates a topic if it does not exist; one that exists is left as it is.
@@ -149,6 +192,8 @@ impl Broker {
             bytes_in: counters.bytes_in.load(Ordering::Relaxed),
             bytes_out: counters.bytes_out.load(Ordering::Relaxed),
             connections: counters.connections.load(Ordering::Relaxed),
+            refused_connections: counters.refused_connections.load(Ordering::Relaxed),
+            failed_authentications: counters.failed_authentications.load(Ordering::Relaxed),
             ..BrokerStats::default()
         };
         for topic in self.inner.topics.all() {
@@ -209,6 +254,25 @@ impl Inner {
         }
     }
 
+    /// Compacts the logs of topics that ask for it, until `stop` says so; blocks.
+    pub fn compact(&self, now_ms: i64, stop: &AtomicBool) {
+        for topic in self.topics.all() {
+            let Some(rules) = topic.settings().compaction else { continue };
+            for (index, partition) in topic.partitions().iter().enumerate() {
+                match compact(&partition.log, &rules, now_ms, stop) {
+                    Ok(None) => {}
+                    Ok(Some(Compacted { bytes_before, bytes_after })) => {
+                        tracing::debug!(topic = topic.name, index, bytes_before, bytes_after, "compacted");
+                    }
+                    Err(error) => {
+                        let topic = &topic.name;
+                        tracing::error!(topic, index, %error, "cannot be compacted; not tried again before a restart");
+                    }
+                }
+            }
+        }
+    }
+
     /// A producer id that was never given before.
     ///
     /// # Errors
@@ -232,6 +296,9 @@ fn check(config: &BrokerConfig) -> Result<(), OpenError> {
     let is_valid = [
         (config.default_partitions >= 1, "default_partitions < 1"),
         (config.max_connections >= 1, "max_connections < 1"),
+        (config.max_connections_per_ip >= 1, "max_connections_per_ip < 1"),
+        (config.client_rates.produce != Some(0), "client_rates.produce < 1"),
+        (config.client_rates.fetch != Some(0), "client_rates.fetch < 1"),
         (config.max_request_bytes >= 1_024, "max_request_bytes < 1024"),
         (config.segment_bytes >= 1_024, "segment_bytes < 1024"),
         (config.segment_bytes <= 1 << 30, "segment_bytes > 1 GiB"),
@@ -265,6 +332,8 @@ pub(crate) struct Counters {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     connections: Arc<AtomicUsize>,
+    failed_authentications: AtomicU64,
+    refused_connections: AtomicU64,
 }
 
 /// Counts a connection until it is dropped.
@@ -284,6 +353,14 @@ impl Counters {
 
     pub fn sent(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub fn failed_authentication(&self) {
+        self.failed_authentications.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn refused_connection(&self) {
+        self.refused_connections.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn connection(&self) -> Held {

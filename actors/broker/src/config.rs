@@ -1,7 +1,10 @@
 //! What a broker is told at start; nothing here is read again from files or the environment.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::tls::TlsConfig;
 
 /// When appended records are forced to the disk.
 ///
@@ -17,13 +20,87 @@ pub enum Fsync {
     Never,
 }
 
+/// A way to prove who one is (SASL).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The password itself (RFC 4616): for TLS or loopback.
+    Plain,
+    /// Proof of the password without sending it (RFC 7677).
+    ScramSha256,
+    /// As [`Self::ScramSha256`] with a longer hash.
+    ScramSha512,
+}
+
+impl Mechanism {
+    /// The name that clients know it by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+/// Somebody who may use the broker.
+#[derive(Clone)]
+pub struct User {
+    /// 1 to 255 bytes.
+    pub name: String,
+    password: String,
+}
+
+impl User {
+    /// A user with a password; neither may be empty.
+    pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
+        Self { name: name.into(), password: password.into() }
+    }
+
+    pub(crate) fn password(&self) -> &str {
+        &self.password
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone)]
+pub struct AuthConfig {
+    /// Mechanisms that clients may choose from, at least one.
+    pub mechanisms: Vec<Mechanism>,
+    /// At most 1,000 users; the derivation of their SCRAM keys takes some milliseconds each at start.
+    pub users: Vec<User>,
+    /// Time after which a client has to prove it again on the same connection (KIP-368).
+    pub max_session: Option<Duration>,
+}
+
+/// Bytes per second that each user may move, or each client id where clients do not authenticate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientRates {
+    /// Of produce requests; none: no limit.
+    pub produce: Option<u64>,
+    /// Of fetched records; none: no limit.
+    pub fetch: Option<u64>,
+}
+
 /// Settings of one broker.
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
     /// Folder that holds everything; locked while the broker is open.
     pub data_dir: PathBuf,
-    /// Host name that clients are told to connect to; the port is that of the listener.
-    pub advertised_host: String,
+    /// Host name that clients are told to connect to, where it is not the address that they came by;
+    /// the port is that of the listener.
+    pub advertised_host: Option<String>,
+    /// How clients prove who they are; without it everybody is served.
+    pub auth: Option<AuthConfig>,
+    /// Certificate of the listeners; without it they do not speak TLS.
+    pub tls: Option<TlsConfig>,
+    /// Time from the acceptance of a connection to the end of its TLS handshake and authentication.
+    pub handshake_timeout: Duration,
     /// When appended records are forced to the disk.
     pub fsync: Fsync,
     /// Whether a client that asks for an unknown topic creates it.
@@ -36,12 +113,14 @@ pub struct BrokerConfig {
     pub max_request_bytes: usize,
     /// Connections served at a time; more are closed at once.
     pub max_connections: usize,
+    /// Connections of one address among them.
+    pub max_connections_per_ip: usize,
+    /// Rates of clients for whom administrators stored none (KIP-546).
+    pub client_rates: ClientRates,
     /// Age at which records of topics without `retention.ms` are removed.
     pub default_retention_ms: Option<i64>,
     /// Size per partition above which the oldest segments of topics without `retention.bytes` go.
     pub default_retention_bytes: Option<i64>,
-    /// Whether topics without `message.timestamp.type` stamp records with the time of append.
-    pub default_log_append_time: bool,
 }
 
 impl BrokerConfig {
@@ -49,16 +128,20 @@ impl BrokerConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            advertised_host: "127.0.0.1".to_owned(),
+            advertised_host: None,
+            auth: None,
+            tls: None,
+            handshake_timeout: Duration::from_secs(10),
             fsync: Fsync::Interval(Duration::from_secs(1)),
             auto_create_topics: true,
             default_partitions: 1,
             segment_bytes: 128 << 20,
             max_request_bytes: 32 << 20,
             max_connections: 1_024,
+            max_connections_per_ip: usize::MAX,
+            client_rates: ClientRates::default(),
             default_retention_ms: Some(7 * 24 * 3_600 * 1_000),
             default_retention_bytes: None,
-            default_log_append_time: false,
         }
     }
 }

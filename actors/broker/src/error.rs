@@ -1,5 +1,6 @@
 //! Errors that callers of the library branch on; clients get Kafka's codes instead.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -35,6 +36,14 @@ pub enum OpenError {
     /// A setting is out of its range.
     #[error("broker setting {0}")]
     Config(&'static str),
+    /// A certificate or key cannot be used.
+    #[error("TLS {what}: {reason}")]
+    Tls {
+        /// Which text is at fault.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file system refused.
     #[error("{}: {source}", path.display())]
     Io {
@@ -46,6 +55,10 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    pub(crate) fn tls<E: fmt::Display>(what: &'static str) -> impl Fn(E) -> Self {
+        move |error| Self::Tls { what, reason: error.to_string() }
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }

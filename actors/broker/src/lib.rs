@@ -10,28 +10,39 @@
 //! - `group/`: consumer groups as a state machine without clock or sockets;
 //! - `txn/`: transactions over partitions and committed offsets;
 //! - `meta/`: what must survive a restart beside records;
+//! - `auth/`, `tls.rs`: who a client is (SASL), and that nobody listens;
+//! - `quota/`: byte rates of clients;
 //! - `api/`: one function per request of the protocol, and the table of what is supported;
-//! - `connection.rs`, `wire.rs`: frames, bounds, decoding.
+//! - `serve.rs`, `limits.rs`, `connection/`, `wire.rs`: listeners, bounds, frames, decoding.
 //!
 //! Invariants: an acknowledged record survives the end of the process; an offset is never given
 //! twice; what a client sends can end its own connection, nothing else.
 
 mod api;
+mod auth;
 mod broker;
 mod config;
 mod connection;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
+mod limits;
 mod log;
 mod meta;
+mod quota;
 mod serve;
+mod tls;
 mod topic;
 mod txn;
 mod wire;
 
 pub use broker::{Broker, BrokerStats};
-pub use config::{BrokerConfig, Fsync};
+pub use config::{AuthConfig, BrokerConfig, ClientRates, Fsync, Mechanism, User};
 pub use error::{OpenError, TopicError};
+pub use serve::Internal;
+pub use tls::TlsConfig;
 
 /// Partitions that one topic may have.
 pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;

@@ -2,42 +2,102 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::auth::Authenticator;
 use crate::broker::Broker;
-use crate::{Fsync, connection};
+use crate::limits::{Complaints, PerAddress};
+use crate::quota::Metered;
+use crate::{Fsync, User, connection};
 
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// How often files are synced that `fsync` leaves alone, retention runs and the metadata shrinks.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause between two looks for logs to compact.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, for example at the limit of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A socket for clients on the same machine: they come over loopback, prove by PLAIN and without TLS
+/// that they are one of the users, and are told the address of this socket as the broker's.
+#[derive(Debug)]
+pub struct Internal {
+    /// The socket, bound to a loopback address.
+    pub socket: TcpListener,
+    /// The embedder's own user, beside those of the configuration; unknown to the other listener.
+    pub user: User,
+}
+
+/// What is asked of the clients of a listener, and what they are told.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub auth: Option<Arc<Authenticator>>,
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Host of the broker, where it is not the address that the client came by.
+    pub host: Option<String>,
+    /// Whether quotas hold.
+    pub metered: Metered,
+    /// Connections of one address.
+    pub max_per_ip: usize,
+    pub complaints: Complaints,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        let complaints = Complaints::default();
+        Self { auth: None, tls: None, host: None, metered: Metered::No, max_per_ip: usize::MAX, complaints }
+    }
+}
+
 /// Serves until `stop` completes; every task that it starts ends with it.
-pub(crate) async fn serve(broker: &Broker, listener: TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
+pub(crate) async fn serve(
+    broker: &Broker,
+    public: TcpListener,
+    internal: Option<Internal>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut work = JoinSet::new();
+    work.spawn(ticks(broker.clone()));
+    work.spawn(upkeeps(broker.clone()));
+    work.spawn(compactions(broker.clone()));
+    work.spawn(accept(broker.clone(), public, broker.inner().access.clone()));
+    if let Some(Internal { socket, user }) = internal {
+        let auth = Authenticator::internal(&user, broker.inner().config.auth.as_ref()).map_err(io::Error::other)?;
+        work.spawn(accept(broker.clone(), socket, Access { auth: Some(Arc::new(auth)), ..Access::default() }));
+    }
+    tokio::select! {
+        () = stop => Ok(()),
+        Some(ended) = work.join_next() => Err(io::Error::other(format!("a task of the broker ended: {ended:?}"))),
+    }
+}
+
+/// Accepts connections of one listener and serves them.
+async fn accept(broker: Broker, listener: TcpListener, access: Access) {
     let mut connections = JoinSet::new();
-    let mut upkeep = JoinSet::new();
-    upkeep.spawn(ticks(broker.clone()));
-    upkeep.spawn(upkeeps(broker.clone()));
-    tokio::pin!(stop);
+    let addresses = PerAddress::new(access.max_per_ip);
     loop {
         tokio::select! {
-            () = &mut stop => return Ok(()),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    if connections.len() < broker.inner().config.max_connections {
-                        let held = broker.inner().counters.connection();
-                        let broker = broker.clone();
-                        connections.spawn(async move {
-                            let _held = held;
-                            connection::run(broker, stream, peer).await;
-                        });
-                    }
+                    let has_room = connections.len() < broker.inner().config.max_connections;
+                    let Some(admitted) = addresses.admit(peer.ip()).filter(|_| has_room) else {
+                        refuse(&broker, &access, peer);
+                        continue;
+                    };
+                    let held = (admitted, broker.inner().counters.connection());
+                    let (broker, access) = (broker.clone(), access.clone());
+                    connections.spawn(async move {
+                        let _held = held;
+                        connection::run(broker, access, stream, peer).await;
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
@@ -49,10 +109,14 @@ pub(crate) async fn serve(broker: &Broker, listener: TcpListener, stop: impl Fut
                     tracing::error!(%error, "connection task failed");
                 }
             }
-            Some(ended) = upkeep.join_next() => {
-                return Err(io::Error::other(format!("upkeep ended: {ended:?}")));
-            }
         }
+    }
+}
+
+fn refuse(broker: &Broker, access: &Access, peer: SocketAddr) {
+    broker.inner().counters.refused_connection();
+    if let Some(unsaid) = access.complaints.say(std::time::Instant::now()) {
+        tracing::warn!(%peer, unsaid, "connection refused: its address or the listener has as many as it may");
     }
 }
 
@@ -89,5 +153,29 @@ async fn upkeeps(broker: Broker) {
         if let Err(error) = work.await {
             tracing::error!(%error, "upkeep failed");
         }
+    }
+}
+
+/// Compaction may take long, so it waits for nothing else and nothing waits for it.
+async fn compactions(broker: Broker) {
+    let stop = StopOnDrop(Arc::default());
+    let mut interval = tokio::time::interval(COMPACTION_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let (broker, stop) = (broker.clone(), stop.0.clone());
+        let work = tokio::task::spawn_blocking(move || broker.inner().compact(crate::now_ms(), &stop));
+        if let Err(error) = work.await {
+            tracing::error!(%error, "compaction failed");
+        }
+    }
+}
+
+/// Tells work on another thread that its owner is gone.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

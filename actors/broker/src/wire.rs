@@ -3,6 +3,8 @@
 //! The generated decoders reserve memory for as many elements as a request claims. [`Guard`] refuses
 //! any claim that exceeds the bytes left, since every element takes at least one.
 
+use std::fmt;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::buf::{ByteBuf, NotEnoughBytesError};
@@ -64,6 +66,11 @@ impl Frame {
         })
     }
 
+    /// Bytes of the body.
+    pub fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
     /// Decodes the body.
     ///
     /// # Errors
@@ -84,7 +91,7 @@ impl Frame {
     ///
     /// # Errors
     /// A field that the version of the request cannot express.
-    pub fn encode<T: Encodable>(&self, response: &T) -> Result<BytesMut, Malformed> {
+    pub fn encode<T: Encodable>(&self, response: &T) -> Result<Answer, Malformed> {
         self.encode_as(response, self.version)
     }
 
@@ -92,18 +99,59 @@ impl Frame {
     ///
     /// # Errors
     /// A field that the version cannot express.
-    pub fn encode_as<T: Encodable>(&self, response: &T, version: i16) -> Result<BytesMut, Malformed> {
-        let failed = |e| Malformed(format!("{:?} v{version} response: {e}", self.key));
-        let size = response.compute_size(version).map_err(failed)?;
+    pub fn encode_as<T: Encodable>(&self, response: &T, version: i16) -> Result<Answer, Malformed> {
+        let size = response.compute_size(version).map_err(|e| self.unencoded(version, e))?;
         let mut out = BytesMut::with_capacity(size + 16);
         out.put_i32(0);
-        let header = ResponseHeader::default().with_correlation_id(self.correlation_id);
-        let header_version = self.key.response_header_version(version);
-        header.encode(&mut out, header_version).map_err(failed)?;
-        response.encode(&mut out, version).map_err(failed)?;
+        self.encode_header_as(&mut out, version)?;
+        response.encode(&mut out, version).map_err(|e| self.unencoded(version, e))?;
         let length = i32::try_from(out.len() - 4).map_err(|e| Malformed(e.to_string()))?;
         out[..4].copy_from_slice(&length.to_be_bytes());
-        Ok(out)
+        Ok(Answer::of(vec![out.freeze()]))
+    }
+
+    /// Encodes the header of the response.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn encode_header(&self, out: &mut BytesMut) -> Result<(), Malformed> {
+        self.encode_header_as(out, self.version)
+    }
+
+    fn encode_header_as(&self, out: &mut BytesMut, version: i16) -> Result<(), Malformed> {
+        let header = ResponseHeader::default().with_correlation_id(self.correlation_id);
+        header.encode(out, self.key.response_header_version(version)).map_err(|e| self.unencoded(version, e))
+    }
+
+    /// Encodes a response, or a part of one, without length and header.
+    ///
+    /// # Errors
+    /// A field that the version of the request cannot express.
+    pub fn encode_body<T: Encodable>(&self, out: &mut BytesMut, part: &T) -> Result<(), Malformed> {
+        part.encode(out, self.version).map_err(|e| self.unencoded(self.version, e))
+    }
+
+    fn unencoded(&self, version: i16, error: impl fmt::Display) -> Malformed {
+        Malformed(format!("{:?} v{version} response: {error}", self.key))
+    }
+}
+
+/// An encoded response, sent piece by piece.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer(Vec<Bytes>);
+
+impl Answer {
+    pub fn of(pieces: Vec<Bytes>) -> Self {
+        Self(pieces)
+    }
+
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.0
+    }
+
+    /// Bytes of all pieces.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
     }
 }
 

@@ -32,6 +32,9 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// Wait between attempts to give an output to a full sink.
 const SINK_FULL_WAIT: Duration = Duration::from_millis(2);
+/// Wait before a registry that did not answer is asked again; doubles each time.
+const REGISTRY_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Everything a lane needs; shared by its incarnations.
 pub struct LaneShared {
@@ -110,7 +113,9 @@ impl Lane {
         let _in_hand = self.scope.in_hand_record(format!("{} records", work.batch.len()), culprit);
         self.scope.pause_point().await;
         self.scope.fault_point("process").await?;
-        self.learn_schemas(&work.batch).await?;
+        if !self.learn_schemas(&work.batch).await {
+            return Ok(());
+        }
         let suspect = delivery.attempt() > 0;
         let Some((output, poison)) = self.process_within_limits(work, suspect).await? else { return Ok(()) };
         if self.issue(work, output, poison).await? {
@@ -120,18 +125,37 @@ impl Lane {
         Ok(())
     }
 
-    /// Fetches the schemas of ids that the decoder has not met.
-    async fn learn_schemas(&mut self, batch: &RawBatch) -> Result<(), Failure> {
-        for id in self.decoder.unresolved_ids(batch) {
-            let waiting = self.scope.waiting_on("registry");
-            let found = self.shared.schemas.schema(id).await;
-            drop(waiting);
+    /// Fetches the schemas of ids that the decoder has not met, and waits while the registry does not answer: its
+    /// silence says nothing about a record. False if the lane is to stop first.
+    async fn learn_schemas(&mut self, batch: &RawBatch) -> bool {
+        let ids = self.decoder.unresolved_ids(batch);
+        if ids.is_empty() {
+            return true;
+        }
+        let _waiting = self.scope.waiting_on("registry");
+        let mut pause = REGISTRY_PAUSE;
+        loop {
+            let found = tokio::select! {
+                found = self.shared.schemas.schemas(&ids) => found,
+                () = self.scope.stopping() => return false,
+            };
             match found {
-                Ok(schema) => self.shared.stage.learn(&mut self.decoder, id, schema),
-                Err(unavailable) => return Err(Failure::new(format_args!("look up schema {id}: {unavailable}"))),
+                Ok(schemas) => {
+                    for (id, schema) in ids.into_iter().zip(schemas) {
+                        self.shared.stage.learn(&mut self.decoder, id, schema);
+                    }
+                    self.scope.clear_state_note();
+                    return true;
+                }
+                Err(reason) => {
+                    self.scope.set_state_note(&format!("the registry does not answer: {reason}: the partition waits"));
+                    if self.scope.sleep(pause).await {
+                        return false;
+                    }
+                    pause = (pause * 2).min(LONGEST_REGISTRY_PAUSE);
+                }
             }
         }
-        Ok(())
     }
 
     /// Processes a batch, or waits while the state has no room for it; none if the lane is to stop first.
@@ -214,6 +238,7 @@ impl Lane {
     /// Emits windows of idle partitions and due checkpoints; `last` makes a checkpoint of everything.
     async fn tick(&mut self, last: bool) -> Result<(), Failure> {
         let now_ms = self.shared.clock.now_ms();
+        self.decoder.forget_missing();
         let (index, lanes) = self.shared.index;
         for slot in self.shared.slots.all() {
             let partition = slot.key.partition;

@@ -12,9 +12,9 @@ pub trait Clock: Send + Sync {
 
 /// A schema registry, as the decoder needs it.
 pub trait SchemaSource: Send + Sync {
-    /// The schema with this id; `None` when the registry has answered that there is none.
+    /// The Avro schemas with these ids, in their order; `None` where the registry has answered that there is none.
     ///
     /// # Errors
     /// The registry did not answer.
-    fn schema(&self, id: u32) -> BoxFuture<'_, Result<Option<Arc<str>>, String>>;
+    fn schemas<'a>(&'a self, ids: &'a [u32]) -> BoxFuture<'a, Result<Vec<Option<Arc<str>>>, String>>;
 }

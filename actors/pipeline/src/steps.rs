@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use parking_lot::Mutex;
 use streamward_core::{
     batch::RawBatch,
-    decode::{DecodeLimits, Decoder, Format},
+    decode::{DecodeLimits, Decoder, Format, MAX_WRITER_SCHEMAS},
     encode::{self, JsonShape},
     output::{DeadLetter, ErrorClass, Output},
     partition::{DecodedInput, PartitionState, PipelinePlan, ProcessError},
@@ -19,7 +19,7 @@ use crate::live::{LiveChannel, LiveFrame};
 /// The compiled pipeline and how its records are decoded.
 pub struct Stage {
     pub spec: StageSpec,
-    /// Schema ids that any incarnation has looked up.
+    /// The first schemas that any incarnation has looked up.
     learned: Mutex<HashMap<u32, Arc<str>>>,
 }
 
@@ -42,7 +42,7 @@ impl Stage {
         Self { spec, learned: Mutex::default() }
     }
 
-    /// A decoder that knows every schema looked up so far.
+    /// A decoder that knows the schemas looked up so far.
     pub fn decoder(&self) -> Decoder {
         let mut decoder = Decoder::new(self.spec.schema.clone(), self.spec.limits).with_format(self.spec.format);
         for (id, schema) in self.learned.lock().iter() {
@@ -55,7 +55,10 @@ impl Stage {
     pub fn learn(&self, decoder: &mut Decoder, id: u32, schema: Option<Arc<str>>) {
         learn(decoder, id, schema.as_deref());
         if let Some(schema) = schema {
-            self.learned.lock().insert(id, schema);
+            let mut learned = self.learned.lock();
+            if learned.len() < MAX_WRITER_SCHEMAS {
+                learned.insert(id, schema);
+            }
         }
     }
 

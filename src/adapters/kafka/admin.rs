@@ -49,25 +49,8 @@ pub async fn ensure_topics(settings: &KafkaSettings, topics: &[TopicSpec]) -> Re
 
 /// Reads the bounds of logs; keeps one connection.
 pub struct LogInspector {
-    consumer: BaseConsumer<InspectorContext>,
+    consumer: BaseConsumer<QuietContext>,
 }
-
-type InspectorContext = QuietConsumer;
-
-/// A consumer context without callbacks.
-pub struct QuietConsumer;
-
-impl rdkafka::ClientContext for QuietConsumer {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        super::log_line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka client");
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for QuietConsumer {}
 
 impl LogInspector {
     /// A client that reads bounds and metadata.
@@ -79,7 +62,7 @@ impl LogInspector {
         config.set("group.id", "streamward-inspector").set("enable.auto.commit", "false");
         // A scan ends where the log does, also where its last offsets hold no record.
         config.set("enable.partition.eof", "true");
-        Ok(Self { consumer: config.create_with_context(QuietConsumer)? })
+        Ok(Self { consumer: config.create_with_context(QuietContext)? })
     }
 
     /// Oldest offset held, and the offset that the next record will get.

@@ -1,18 +1,21 @@
 //! Kafka through librdkafka: the only importer of rdkafka.
 //!
-//! [`source`] consumes for a pipeline, [`producer`] writes, [`admin`] makes topics and reads log bounds. All of them
-//! speak to the embedded broker and to Apache Kafka alike.
+//! [`source`] consumes for a pipeline, [`producer`] writes, [`schemas`] keeps the registry, [`admin`] makes topics and
+//! reads log bounds, [`topics`] lets people look at topics and change them, [`measure`] is for benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
 
 pub mod admin;
+pub mod measure;
 pub mod producer;
+pub mod schemas;
 pub mod source;
+pub mod topics;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError};
 
 /// How to reach the cluster.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KafkaSettings {
     /// `host:port`, comma separated.
     pub bootstrap: String,
@@ -20,7 +23,28 @@ pub struct KafkaSettings {
     pub extra: BTreeMap<String, String>,
 }
 
+impl fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSettings").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
+    }
+}
+
 impl KafkaSettings {
+    /// As this user by PLAIN over loopback, whatever the other settings say of security.
+    #[must_use]
+    pub fn with_plain(mut self, user: &str, password: &str) -> Self {
+        self.extra.retain(|name, _| !name.starts_with("ssl."));
+        let own = [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanisms", "PLAIN"),
+            ("sasl.username", user),
+            ("sasl.password", password),
+        ];
+        self.extra.remove("sasl.mechanism");
+        self.extra.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
+
     /// The settings that every client shares.
     fn client(&self, client_id: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -52,6 +76,8 @@ impl ClientContext for QuietContext {
         tracing::debug!(%error, reason, "kafka client");
     }
 }
+
+impl rdkafka::consumer::ConsumerContext for QuietContext {}
 
 fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {

@@ -1,10 +1,14 @@
 //! An idempotent producer with Java's partitioning.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
@@ -28,6 +32,8 @@ pub struct Placed {
 /// A record to write.
 pub struct Outgoing<'a> {
     pub topic: &'a str,
+    /// Without one the key decides.
+    pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
@@ -41,11 +47,14 @@ pub enum ProduceError {
     Refused(RDKafkaErrorCode),
     /// No acknowledgement; the record may or may not be in the log.
     #[error("no acknowledgement: {0}")]
-    Unavailable(KafkaError),
+    Unavailable(String),
 }
 
+/// Keeps what the cluster said to the producer's user and password.
 #[derive(Clone, Default)]
-struct Quiet;
+struct Quiet {
+    refusal: Arc<Mutex<Option<String>>>,
+}
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -54,6 +63,9 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka producer");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
+            *self.refusal.lock() = Some(reason.to_owned());
+        }
     }
 }
 
@@ -61,6 +73,7 @@ impl ClientContext for Quiet {
 #[derive(Clone)]
 pub struct KafkaProducer {
     producer: FutureProducer<Quiet>,
+    refusal: Arc<Mutex<Option<String>>>,
 }
 
 impl KafkaProducer {
@@ -75,7 +88,9 @@ impl KafkaProducer {
             .set("queue.buffering.max.messages", "200000")
             .set("queue.buffering.max.kbytes", "65536")
             .set("message.max.bytes", "10000000");
-        Ok(Self { producer: config.create_with_context(Quiet)? })
+        let context = Quiet::default();
+        let refusal = context.refusal.clone();
+        Ok(Self { producer: config.create_with_context(context)?, refusal })
     }
 
     /// Writes one record and waits for its place in the log.
@@ -88,6 +103,7 @@ impl KafkaProducer {
             headers = headers.insert(Header { key, value: value.as_deref() });
         }
         let mut outgoing: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(record.topic);
+        outgoing.partition = record.partition;
         outgoing.key = record.key;
         outgoing.payload = record.value;
         if !record.headers.is_empty() {
@@ -96,7 +112,24 @@ impl KafkaProducer {
         let queue_wait = Duration::from_millis(u64::from(DELIVERY_TIMEOUT_MS));
         match self.producer.send(outgoing, queue_wait).await {
             Ok(delivery) => Ok(Placed { partition: delivery.partition, offset: delivery.offset }),
-            Err((error, _)) => Err(classify(error)),
+            Err((error, _)) => Err(self.classify(error)),
+        }
+    }
+
+    fn classify(&self, error: KafkaError) -> ProduceError {
+        match error {
+            KafkaError::MessageProduction(
+                code @ (RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::TopicAuthorizationFailed),
+            ) => ProduceError::Refused(code),
+            // A client that may not come in sees its records time out; the cause is what it was told before.
+            other => match self.refusal.lock().take() {
+                Some(refusal) => ProduceError::Unavailable(format!("{other}; {refusal}")),
+                None => ProduceError::Unavailable(other.to_string()),
+            },
         }
     }
 
@@ -118,19 +151,6 @@ fn idempotent(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
         .set("linger.ms", "5")
         .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
     config
-}
-
-fn classify(error: KafkaError) -> ProduceError {
-    match error {
-        KafkaError::MessageProduction(
-            code @ (RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::InvalidMessage
-            | RDKafkaErrorCode::InvalidMessageSize
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::TopicAuthorizationFailed),
-        ) => ProduceError::Refused(code),
-        other => ProduceError::Unavailable(other),
-    }
 }
 
 /// An idempotent producer for floods: counts acknowledgements instead of answering for each record.

@@ -11,7 +11,7 @@ use super::node::Place;
 /// Faults that are reported at once; a file with more has another problem.
 pub const MAX_FAULTS: usize = 100;
 /// Sections whose source lines may hold secrets.
-const SECRET_SECTIONS: [&str; 3] = ["auth.tokens", "kafka.client", "registry.url"];
+const SECRET_SECTIONS: [&str; 4] = ["auth.tokens", "kafka.client", "registry.auth", "registry.url"];
 
 /// Words whose lines are not quoted even where the path of the fault is unknown.
 const SECRET_WORDS: [&str; 5] = ["token", "password", "secret", "key.pem", "://"];

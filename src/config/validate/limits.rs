@@ -21,6 +21,7 @@ const OWN_SETTINGS: [(&str, &str); 6] = [
 pub fn all(config: &Config, check: &mut Check<'_>) {
     positive(config, check);
     kafka(config, check);
+    registry(config, check);
     storage(config, check);
     http(config, check);
     supervision(config, check);
@@ -35,6 +36,8 @@ fn positive(config: &Config, check: &mut Check<'_>) {
         ("storage.checkpoint_every", storage.checkpoint_every),
         ("storage.retention.check_every", storage.retention.check_every),
         ("http.websocket.ping_every", config.http.websocket.ping_every),
+        ("registry.timeout", config.registry.timeout),
+        ("registry.start_timeout", config.registry.start_timeout),
         ("supervision.defaults.stuck_after", policy.stuck_after),
         ("supervision.defaults.shutdown", policy.shutdown),
         ("supervision.defaults.backoff.min", policy.backoff.min),
@@ -53,6 +56,8 @@ fn positive(config: &Config, check: &mut Check<'_>) {
     }
     let sizes = [
         ("kafka.embedded.retention.size", kafka.retention.size),
+        ("kafka.embedded.client_rates.produce", kafka.client_rates.produce),
+        ("kafka.embedded.client_rates.fetch", kafka.client_rates.fetch),
         ("storage.retention.size", storage.retention.size),
         ("storage.sqlite.cache_size", Some(storage.sqlite.cache_size)),
         ("http.max_body", Some(config.http.max_body)),
@@ -101,9 +106,6 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
             check.fault(&path, format!("'{name}' cannot be set here: {why}"));
         }
     }
-    if config.registry.url.is_some() {
-        check.fault("registry.url", "a registry outside is not supported yet: leave it null".to_owned());
-    }
     if let Some(id) = &config.node.id {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let fine = (1..=249).contains(&id.len()) && id.chars().all(legal);
@@ -112,11 +114,37 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
     let embedded = &kafka.embedded;
     partitions("kafka.embedded.default_partitions", embedded.default_partitions, check);
     check.range("kafka.embedded.max_connections", embedded.max_connections, 1..=MAX_CONNECTIONS);
+    if let Some(limit) = embedded.max_connections_per_ip {
+        check.range("kafka.embedded.max_connections_per_ip", limit, 1..=MAX_CONNECTIONS);
+    }
     check.require(
         (4 << 10..=1 << 30).contains(&embedded.segment_size.get()),
         "kafka.embedded.segment_size",
         "must be between 4KiB and 1GiB",
     );
+}
+
+fn registry(config: &Config, check: &mut Check<'_>) {
+    let registry = &config.registry;
+    topic("registry.embedded.topic", &registry.embedded.topic, check);
+    let auth = &registry.auth;
+    check.require(auth.password.is_none() || auth.user.is_some(), "registry.auth.user", "a password needs a user");
+    check.require(
+        auth.user.is_none() || auth.token.is_none(),
+        "registry.auth.token",
+        "give a user or a token, not both",
+    );
+    let Some(text) = &registry.url else { return };
+    let url = url::Url::parse(text.expose()).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none());
+    let Some(url) = url else {
+        return check.fault("registry.url", "expected a URL such as http://registry.example.org:8081");
+    };
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    let is_double = has_user && (auth.user.is_some() || auth.token.is_some());
+    check.require(!is_double, "registry.url", "credentials are in the URL and in registry.auth: give them once");
+    let is_plain = registry.ca_file.is_some() && url.scheme() == "http";
+    check.require(!is_plain, "registry.ca_file", "registry.url is no https URL: nothing is checked by certificates");
 }
 
 fn storage(config: &Config, check: &mut Check<'_>) {

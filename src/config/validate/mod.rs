@@ -2,9 +2,10 @@
 
 mod flow;
 mod limits;
+mod listeners;
 
 use super::load::{Exposure, Node, Place, related};
-use super::{Config, HIDDEN, ListenAddr};
+use super::{Config, HIDDEN};
 
 /// Longest name of a stream, pipeline, window or rule; PostgreSQL's limit for a table.
 pub const MAX_NAME_LENGTH: usize = 63;
@@ -74,43 +75,11 @@ fn is_name(text: &str) -> bool {
 
 /// Checks every rule.
 pub fn all(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
-    listeners(config, exposure, check);
+    listeners::all(config, exposure, check);
     tokens(config, check);
     limits::all(config, check);
     flow::streams(config, check);
     flow::pipelines(config, check);
-}
-
-fn listeners(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
-    let http = ("http.listen", config.http.listen);
-    let mut open = vec![http];
-    if config.kafka.bootstrap.is_none() {
-        open.push(("kafka.embedded.listen", config.kafka.embedded.listen));
-    }
-    if config.registry.url.is_none() {
-        open.push(("registry.embedded.listen", config.registry.embedded.listen));
-    }
-    for (index, (path, address)) in open.iter().enumerate() {
-        let earlier = open[..index].iter().find(|(_, taken)| same(*taken, *address));
-        if let Some((taken, _)) = earlier {
-            check.fault(path, format!("{address} is the address of {taken} already"));
-        }
-        let authenticated = *path == http.0 && !config.auth.tokens.is_empty();
-        if !address.is_loopback() && !authenticated && exposure == Exposure::Guarded {
-            let way_out = if *path == http.0 {
-                "set auth.tokens, listen on 127.0.0.1, or start with --insecure"
-            } else {
-                "listen on 127.0.0.1, or start with --insecure"
-            };
-            check.fault(path, format!("{address} is open to other machines without authentication: {way_out}"));
-        }
-    }
-}
-
-fn same(a: ListenAddr, b: ListenAddr) -> bool {
-    let (a, b) = (a.get(), b.get());
-    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() != 0 && a.port() == b.port() && overlap
 }
 
 fn tokens(config: &Config, check: &mut Check<'_>) {

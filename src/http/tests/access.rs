@@ -91,6 +91,23 @@ fn each_role_may_do_what_it_should() {
 }
 
 #[test]
+fn viewers_read_topics_operators_write_records_and_admins_change_topics() {
+    let server = with_tokens();
+    let cases = [
+        ("GET", "/api/v1/topics/orders/records", "", [200, 200, 200]),
+        ("POST", "/api/v1/topics/orders/records", "{}", [403, 201, 201]),
+        ("POST", "/api/v1/groups/billing/offsets", r#"{"topic": "orders", "to": "latest"}"#, [403, 200, 200]),
+        ("POST", "/api/v1/topics", r#"{"name": "new"}"#, [403, 403, 201]),
+        ("PATCH", "/api/v1/topics/orders", r#"{"partitions": 2}"#, [403, 403, 200]),
+        ("DELETE", "/api/v1/topics/orders", "", [403, 403, 204]),
+    ];
+    for (method, path, body, expected) in cases {
+        let statuses = ["vera", "otto", "ada"].map(|user| as_user(&server, user, method, path, body).status);
+        assert_eq!(statuses, expected, "{method} {path}");
+    }
+}
+
+#[test]
 fn a_socket_takes_its_token_from_the_query_or_a_sub_protocol() {
     let server = with_tokens();
     let open = |path: &str, headers: &[(&str, &str)]| server.socket(path, headers).1;

@@ -67,7 +67,9 @@ impl Running {
             ingest: fake.clone(),
             operations: fake.clone(),
             sessions: Arc::new(LocalHost(fake.clone())),
+            topics: fake.clone(),
             decoder: fake.clone(),
+            encoder: fake.clone(),
             live: live.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

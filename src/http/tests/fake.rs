@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use streamward_core::{
     ports::{
-        AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Full, Ingest, IngestError, NewRecord, Operations,
+        AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Decoded, Full, Ingest, IngestError, NewRecord, Operations,
         OpsCommand, OpsError, Page, Placed, PositionRow, ReadError, ReadStore, Readiness, RecordFault, Row, RowQuery,
         Session, SessionHost, StatsQuery, StreamStats, StreamSummary, ValueDecoder, WindowQuery,
     },
@@ -27,7 +27,7 @@ pub struct Fake {
 }
 
 impl Fake {
-    fn note(&self, question: String) {
+    pub fn note(&self, question: String) {
         self.asked.lock().push(question);
     }
 
@@ -57,7 +57,7 @@ fn known(stream: &str) -> Result<(), ReadError> {
     }
 }
 
-fn ready<'a, T: Send + 'a, E: Send + 'a>(answer: Result<T, E>) -> Answer<'a, T, E> {
+pub fn ready<'a, T: Send + 'a, E: Send + 'a>(answer: Result<T, E>) -> Answer<'a, T, E> {
     Box::pin(std::future::ready(answer))
 }
 
@@ -144,8 +144,8 @@ fn letter(id: i64, value: &[u8]) -> DeadLetterRow {
 }
 
 impl ValueDecoder for Fake {
-    fn decode(&self, value: &[u8]) -> Option<Value> {
-        serde_json::from_slice(value).ok()
+    fn decode<'a>(&'a self, value: &'a [u8]) -> Decoded<'a> {
+        Box::pin(std::future::ready(serde_json::from_slice(value).ok()))
     }
 }
 
@@ -190,10 +190,6 @@ impl Operations for Fake {
 
     fn topology(&self) -> Answer<'_, Value, OpsError> {
         ready(Ok(json!({"pipelines": []})))
-    }
-
-    fn topics(&self) -> Answer<'_, Vec<Value>, OpsError> {
-        ready(Ok(vec![json!({"topic": "sensor-readings"})]))
     }
 
     fn lag(&self) -> Answer<'_, Vec<Value>, OpsError> {

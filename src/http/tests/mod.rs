@@ -3,5 +3,7 @@
 mod access;
 mod client;
 mod fake;
+mod fake_topics;
 mod rest;
 mod sockets;
+mod topics;

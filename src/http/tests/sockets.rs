@@ -1,6 +1,11 @@
 //! WebSocket sessions, among them clients that never read.
 
-use std::{io::BufReader, net::TcpStream, time::Duration};
+use std::{
+    io::BufReader,
+    net::TcpStream,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use serde_json::Value;
 use streamward_pipeline::live::{self, LiveFrame, SubscriptionLimits};
@@ -123,12 +128,12 @@ fn shutdown_says_goodbye() {
     assert_eq!(closed.expect("a close frame").1[..2], 1001_u16.to_be_bytes());
 }
 
-/// Reads `count` frames and answers how many were left out.
-fn read_all(client: TcpStream, count: i64) -> u64 {
+/// Reads frames up to an offset, telling how far it is, and answers how many were left out.
+fn read_all(client: TcpStream, end: i64, progress: &AtomicI64) -> u64 {
     let mut writer = client.try_clone().expect("a second handle");
     let mut client = BufReader::new(client);
     let (mut next, mut dropped) = (0, 0);
-    while next < count {
+    while next < end {
         let (opcode, payload) = read_frame(&mut client).expect("frames go on");
         if opcode == 9 {
             write_frame(&mut writer, 10, &payload);
@@ -139,6 +144,7 @@ fn read_all(client: TcpStream, count: i64) -> u64 {
             dropped += message["dropped"].as_u64().expect("a number");
         } else {
             next = message["data"]["offset"].as_i64().expect("an offset") + 1;
+            progress.store(next, Ordering::Relaxed);
         }
     }
     dropped
@@ -170,12 +176,14 @@ fn clients_that_never_read_slow_nobody_and_are_cut_off() {
     }
     let readers: Vec<_> = (0..READERS).map(|_| server.socket("/ws/sensors", &[]).0).collect();
     let before = open_files();
+    let progress: [AtomicI64; READERS] = std::array::from_fn(|_| AtomicI64::new(end));
     std::thread::scope(|scope| {
         let last = end + FRAMES;
-        let readers: Vec<_> = readers.into_iter().map(|reader| scope.spawn(move || read_all(reader, last))).collect();
+        let read = |(reader, at)| scope.spawn(move || read_all(reader, last, at));
+        let readers: Vec<_> = readers.into_iter().zip(&progress).map(read).collect();
         for first in (end..last).step_by(40) {
             publish(&server, first..first + 40);
-            std::thread::sleep(Duration::from_millis(20));
+            server.wait_until("readers follow", || progress.iter().all(|at| at.load(Ordering::Relaxed) >= first));
         }
         for reader in readers {
             assert_eq!(reader.join().expect("a reader ends well"), 0, "a reader missed frames");

@@ -65,8 +65,15 @@ pub struct Producer {
 impl Producer {
     /// A producer that keeps trying for as long as a test waits.
     pub fn connect(bootstrap: &str) -> Self {
+        Self::connect_with(bootstrap, &[])
+    }
+
+    /// As [`Self::connect`], with further settings of the client.
+    pub fn connect_with(bootstrap: &str, settings: &[(&str, &str)]) -> Self {
         let ledger = Arc::new(Ledger::default());
-        let producer = ClientConfig::new()
+        let mut config = ClientConfig::new();
+        config.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let producer = config
             .set("bootstrap.servers", bootstrap)
             .set("enable.idempotence", "true")
             .set("partitioner", "murmur2_random")

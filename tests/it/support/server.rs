@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
@@ -94,10 +93,11 @@ impl Node {
     }
 
     /// Starts the server and ends it as [`Server::kill`] does once its broker takes connections, in mid-recovery.
+    #[cfg(feature = "crash-tests")]
     pub async fn crash_while_starting(self) -> Self {
         let mut child = self.server_command(&self.path("never-ready.json")).spawn().unwrap();
         wait::until("the broker takes connections", async || {
-            TcpStream::connect(&self.kafka).map_err(|error| error.to_string())
+            std::net::TcpStream::connect(&self.kafka).map_err(|error| error.to_string())
         })
         .await;
         child.kill().unwrap();
@@ -127,7 +127,7 @@ impl Node {
             command.env_remove(name);
         }
         command.current_dir(self.folder.path()).stdin(Stdio::null()).args(arguments);
-        if arguments.first().is_some_and(|command| *command != "tree") {
+        if arguments.first().is_some_and(|command| !matches!(*command, "tree" | "schema" | "topics")) {
             command.arg("--data-dir").arg(self.data());
         }
         command
@@ -204,7 +204,8 @@ impl Drop for Server {
     }
 }
 
-fn exact(output: &Output) -> Value {
+/// The report of a `verify` that found no difference.
+pub fn exact(output: &Output) -> Value {
     let printed = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "verify: {}\n{printed}\n{complaint}", output.status);

@@ -1,9 +1,11 @@
-//! DescribeCluster and FindCoordinator: there is one node, and it coordinates everything.
+//! DescribeCluster, FindCoordinator and ListPartitionReassignments: there is one node, it coordinates
+//! everything, and no partition ever moves.
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{
     DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -17,8 +19,8 @@ const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 
 /// Tells who coordinates groups or transactions.
 pub(super) fn find_coordinator(call: &Call<'_>, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let host = text(call.inner().config.advertised_host.as_str());
-    let port = call.client.port;
+    let host = text(call.client.broker_host.as_str());
+    let port = call.client.broker_port;
     if call.version < FIRST_VERSION_WITH_MANY {
         return FindCoordinatorResponse::default().with_node_id(NODE).with_host(host).with_port(port);
     }
@@ -33,11 +35,19 @@ pub(super) fn find_coordinator(call: &Call<'_>, request: &FindCoordinatorRequest
 pub(super) fn describe(call: &Call<'_>, _request: &DescribeClusterRequest) -> DescribeClusterResponse {
     let node = DescribeClusterBroker::default()
         .with_broker_id(NODE)
-        .with_host(text(call.inner().config.advertised_host.as_str()))
-        .with_port(call.client.port);
+        .with_host(text(call.client.broker_host.as_str()))
+        .with_port(call.client.broker_port);
     DescribeClusterResponse::default()
         .with_cluster_id(text(call.broker.cluster_id()))
         .with_controller_id(NODE)
         .with_brokers(vec![node])
         .with_cluster_authorized_operations(OPERATIONS_NOT_TOLD)
+}
+
+/// Partitions that move between nodes.
+pub(super) fn list_reassignments(
+    _call: &Call<'_>,
+    _request: &ListPartitionReassignmentsRequest,
+) -> ListPartitionReassignmentsResponse {
+    ListPartitionReassignmentsResponse::default()
 }

@@ -1,4 +1,5 @@
-//! DescribeConfigs, AlterConfigs and IncrementalAlterConfigs: settings of topics, and of the node.
+//! DescribeConfigs, ListConfigResources, AlterConfigs and IncrementalAlterConfigs: settings of topics, and of the
+//! node.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +8,11 @@ use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use kafka_protocol::messages::incremental_alter_configs_request::AlterableConfig;
+use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResponse, DescribeConfigsRequest, DescribeConfigsResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, alter_configs_response,
-    incremental_alter_configs_response,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, ListConfigResourcesRequest,
+    ListConfigResourcesResponse, alter_configs_response, incremental_alter_configs_response,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -78,6 +80,23 @@ pub(super) fn describe(call: &Call<'_>, request: &DescribeConfigsRequest) -> Des
     DescribeConfigsResponse::default().with_results(request.resources.iter().map(one).collect())
 }
 
+/// What has settings, by kind (KIP-1142); before version 1 only client metrics are asked for, which there are not.
+pub(super) fn list(call: &Call<'_>, request: &ListConfigResourcesRequest) -> ListConfigResourcesResponse {
+    const FIRST_VERSION_WITH_KINDS: i16 = 1;
+    if call.version < FIRST_VERSION_WITH_KINDS {
+        return ListConfigResourcesResponse::default();
+    }
+    let kinds = &request.resource_types;
+    let is_wanted = |kind: i8| kinds.is_empty() || kinds.contains(&kind);
+    let resource =
+        |kind: i8, name: String| ConfigResource::default().with_resource_type(kind).with_resource_name(text(name));
+    let topics = call.inner().topics.all();
+    let topics = topics.iter().map(|topic| resource(TOPIC, topic.name.clone()));
+    let all = topics.chain([resource(BROKER, NODE.0.to_string())]);
+    let wanted = all.filter(|r| is_wanted(r.resource_type));
+    ListConfigResourcesResponse::default().with_config_resources(wanted.collect())
+}
+
 fn entries(
     broker: &Inner,
     resource: &DescribeConfigsResource,
@@ -118,6 +137,7 @@ fn of_node(config: &BrokerConfig) -> Vec<DescribeConfigsResourceResult> {
         ("log.retention.bytes", or_never(config.default_retention_bytes)),
         ("log.retention.ms", or_never(config.default_retention_ms)),
         ("log.segment.bytes", config.segment_bytes.to_string()),
+        ("message.max.bytes", settings::default_of("max.message.bytes", config)),
         ("max.connections", config.max_connections.to_string()),
         ("min.insync.replicas", "1".to_owned()),
         ("num.partitions", config.default_partitions.to_string()),

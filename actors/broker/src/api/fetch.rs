@@ -60,6 +60,12 @@ pub(super) async fn fetch(call: &Call<'_>, request: FetchRequest) -> FetchRespon
     }
 }
 
+/// Bytes of the records in a response.
+pub(super) fn records_len(response: &FetchResponse) -> usize {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.filter_map(|partition| partition.records.as_ref()).map(Bytes::len).sum()
+}
+
 struct Target {
     partition: KResult<Arc<Partition>>,
     wanted: FetchPartition,

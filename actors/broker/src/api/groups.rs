@@ -9,24 +9,31 @@ use kafka_protocol::messages::{
 };
 
 use super::Call;
-use crate::error::code_of;
+use crate::error::{Code, code_of};
 use crate::group::{GroupView, Member};
 use crate::wire::text;
 
+/// First version in which a group that does not exist is an error (KIP-1043).
+const FIRST_VERSION_WITH_NOT_FOUND: i16 = 6;
 /// State of a group that does not exist.
 const DEAD: &str = "Dead";
+/// Protocol of all groups (KIP-848 calls it so).
+const TYPE: &str = "classic";
 /// Set where authorised operations are not told (KIP-430).
 const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 
 /// All groups, or those in some states.
 pub(super) fn list(call: &Call<'_>, request: &ListGroupsRequest) -> ListGroupsResponse {
-    let states = &request.states_filter;
-    let is_wanted = |g: &GroupView| states.is_empty() || states.iter().any(|s| s.eq_ignore_ascii_case(g.state));
+    let (states, types) = (&request.states_filter, &request.types_filter);
+    let has_type = types.is_empty() || types.iter().any(|t| t.eq_ignore_ascii_case(TYPE));
+    let has_state = |g: &GroupView| states.is_empty() || states.iter().any(|s| s.eq_ignore_ascii_case(g.state));
+    let is_wanted = |g: &GroupView| has_type && has_state(g);
     let listed = |g: GroupView| {
         ListedGroup::default()
             .with_group_id(GroupId(text(g.id)))
             .with_protocol_type(text(g.protocol_type))
             .with_group_state(text(g.state))
+            .with_group_type(text(TYPE))
     };
     let groups = call.inner().groups.views();
     let groups = groups.into_iter().filter(is_wanted).map(listed).collect();
@@ -37,12 +44,21 @@ pub(super) fn list(call: &Call<'_>, request: &ListGroupsRequest) -> ListGroupsRe
 pub(super) fn describe(call: &Call<'_>, request: &DescribeGroupsRequest) -> DescribeGroupsResponse {
     let one = |id: &GroupId| match call.inner().groups.view(id) {
         Some(group) => described(id.clone(), group),
-        None => DescribedGroup::default()
-            .with_group_id(id.clone())
-            .with_group_state(text(DEAD))
-            .with_authorized_operations(OPERATIONS_NOT_TOLD),
+        None => unknown(id, call.version),
     };
     DescribeGroupsResponse::default().with_groups(request.groups.iter().map(one).collect())
+}
+
+fn unknown(id: &GroupId, version: i16) -> DescribedGroup {
+    let group = DescribedGroup::default()
+        .with_group_id(id.clone())
+        .with_group_state(text(DEAD))
+        .with_authorized_operations(OPERATIONS_NOT_TOLD);
+    if version < FIRST_VERSION_WITH_NOT_FOUND {
+        return group;
+    }
+    let words = format!("Group {} not found.", **id);
+    group.with_error_code(Code::GroupIdNotFound.code()).with_error_message(Some(text(words)))
 }
 
 fn described(id: GroupId, group: GroupView) -> DescribedGroup {

@@ -39,7 +39,11 @@ pub(super) async fn join(call: &Call<'_>, request: JoinGroupRequest) -> JoinGrou
     } else {
         let group = request.group_id.to_string();
         let join = join_request(call, request);
-        call.inner().groups.join(&group, join).await
+        let reply = call.inner().groups.join(&group, join).await;
+        if reply.error.is_none() {
+            call.client.memberships.note(&group, &reply.member_id);
+        }
+        reply
     };
     joined(call, reply)
 }

@@ -19,6 +19,9 @@ const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 /// First version in which the client decides about auto-creation.
 const FIRST_VERSION_WITH_CONSENT: i16 = 4;
 
+/// First version in which a topic that is asked for by id may have no name.
+const FIRST_VERSION_WITHOUT_NAME: i16 = 12;
+
 /// What happens to a topic that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum UnknownTopic {
@@ -45,8 +48,8 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
     };
     let node = MetadataResponseBroker::default()
         .with_node_id(NODE)
-        .with_host(text(call.inner().config.advertised_host.as_str()))
-        .with_port(call.client.port);
+        .with_host(text(call.client.broker_host.as_str()))
+        .with_port(call.client.broker_port);
     MetadataResponse::default()
         .with_brokers(vec![node])
         .with_cluster_id(Some(text(call.broker.cluster_id())))
@@ -56,10 +59,13 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
 }
 
 async fn one(call: &Call<'_>, wanted: MetadataRequestTopic, unknown: UnknownTopic) -> MetadataResponseTopic {
-    let Some(name) = wanted.name else {
+    // A client that asks by id may give an empty name.
+    let named = wanted.name.filter(|_| wanted.topic_id.is_nil());
+    let Some(name) = named else {
         return match call.inner().topics.get_by_id(wanted.topic_id) {
             Some(topic) => described(&topic),
             None => MetadataResponseTopic::default()
+                .with_name((call.version < FIRST_VERSION_WITHOUT_NAME).then(TopicName::default))
                 .with_topic_id(wanted.topic_id)
                 .with_topic_authorized_operations(OPERATIONS_NOT_TOLD)
                 .with_error_code(Code::UnknownTopicId.code()),

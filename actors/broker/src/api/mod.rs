@@ -3,38 +3,46 @@
 //! Functions take a decoded request and return the response; they hold no state of their own.
 //! [`APIS`] is the list that clients are told; [`answer`] is the way in.
 
+mod acls;
 mod cluster;
 mod configs;
 mod fetch;
+mod fetch_answer;
 mod groups;
+mod inspect;
 mod list_offsets;
 mod members;
 mod metadata;
 mod offsets;
 mod produce;
 mod producers;
+mod quotas;
 mod records;
+mod sasl;
+mod scram;
 mod topics;
 mod txns;
 
-use bytes::BytesMut;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, api_versions_response::ApiVersion,
 };
 
 use crate::broker::{Broker, Inner};
 use crate::error::Code;
-use crate::wire::{Frame, Malformed};
+use crate::group::Memberships;
+use crate::quota::{Direction, Sender, Throttle};
+use crate::wire::{Answer, Frame, Malformed};
+pub(crate) use sasl::prove;
 
 /// The only node's id.
 pub(crate) const NODE: BrokerId = BrokerId(1);
 
 /// An API and the versions of it that are served.
 #[derive(Debug)]
-struct Api {
-    key: ApiKey,
-    min: i16,
-    max: i16,
+pub(crate) struct Api {
+    pub key: ApiKey,
+    pub min: i16,
+    pub max: i16,
 }
 
 const fn api(key: ApiKey, min: i16, max: i16) -> Api {
@@ -42,7 +50,7 @@ const fn api(key: ApiKey, min: i16, max: i16) -> Api {
 }
 
 /// Everything that is served.
-const APIS: &[Api] = &[
+pub(crate) const APIS: &[Api] = &[
     api(ApiKey::Produce, 3, 9),
     api(ApiKey::Fetch, 4, 12),
     api(ApiKey::ListOffsets, 1, 8),
@@ -54,24 +62,41 @@ const APIS: &[Api] = &[
     api(ApiKey::Heartbeat, 0, 4),
     api(ApiKey::LeaveGroup, 0, 5),
     api(ApiKey::SyncGroup, 0, 5),
-    api(ApiKey::DescribeGroups, 0, 5),
-    api(ApiKey::ListGroups, 0, 4),
+    api(ApiKey::DescribeGroups, 0, 6),
+    api(ApiKey::ListGroups, 0, 5),
+    api(ApiKey::SaslHandshake, 0, 1),
     api(ApiKey::ApiVersions, 0, 3),
     api(ApiKey::CreateTopics, 2, 7),
     api(ApiKey::DeleteTopics, 1, 6),
     api(ApiKey::DeleteRecords, 0, 2),
     api(ApiKey::InitProducerId, 0, 4),
+    api(ApiKey::OffsetForLeaderEpoch, 2, 4),
     api(ApiKey::AddPartitionsToTxn, 0, 3),
     api(ApiKey::AddOffsetsToTxn, 0, 3),
     api(ApiKey::EndTxn, 0, 3),
+    api(ApiKey::WriteTxnMarkers, 1, 1),
     api(ApiKey::TxnOffsetCommit, 0, 3),
+    api(ApiKey::DescribeAcls, 1, 3),
+    api(ApiKey::CreateAcls, 1, 3),
+    api(ApiKey::DeleteAcls, 1, 3),
     api(ApiKey::DescribeConfigs, 1, 4),
     api(ApiKey::AlterConfigs, 0, 2),
+    api(ApiKey::DescribeLogDirs, 1, 4),
+    api(ApiKey::SaslAuthenticate, 0, 2),
     api(ApiKey::CreatePartitions, 0, 3),
     api(ApiKey::DeleteGroups, 0, 2),
     api(ApiKey::IncrementalAlterConfigs, 0, 1),
+    api(ApiKey::ListPartitionReassignments, 0, 0),
     api(ApiKey::OffsetDelete, 0, 0),
+    api(ApiKey::DescribeClientQuotas, 0, 1),
+    api(ApiKey::AlterClientQuotas, 0, 1),
+    api(ApiKey::DescribeUserScramCredentials, 0, 0),
+    api(ApiKey::AlterUserScramCredentials, 0, 0),
     api(ApiKey::DescribeCluster, 0, 1),
+    api(ApiKey::DescribeProducers, 0, 0),
+    api(ApiKey::DescribeTransactions, 0, 0),
+    api(ApiKey::ListTransactions, 0, 1),
+    api(ApiKey::ListConfigResources, 0, 1),
 ];
 
 /// Whether a change is made or only checked.
@@ -92,8 +117,13 @@ impl Mode {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub host: String,
-    /// Port that the client reached the broker by.
-    pub port: i32,
+    /// Host and port that the client is told to reach the broker by.
+    pub broker_host: String,
+    pub broker_port: i32,
+    /// None where clients do not authenticate.
+    pub user: Option<String>,
+    pub throttle: Throttle,
+    pub memberships: Memberships,
 }
 
 /// One request in its surroundings.
@@ -108,6 +138,12 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     pub fn inner(&self) -> &Inner {
         self.broker.inner()
+    }
+
+    /// Counts bytes against the client's quota; the pause in milliseconds that it is told.
+    fn charge(&self, direction: Direction, bytes: usize) -> i32 {
+        let sender = Sender { user: self.client.user.as_deref(), client_id: self.client_id };
+        self.client.throttle.charge(&self.inner().quotas, sender, direction, bytes)
     }
 
     /// Runs work that waits for the disk without holding up other connections.
@@ -125,10 +161,8 @@ impl Call<'_> {
 ///
 /// # Errors
 /// A request that does not follow the protocol, or an API or version that is not served.
-pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Result<Option<BytesMut>, Malformed> {
-    let known = APIS.iter().find(|a| a.key == frame.key);
-    let is_served = known.is_some_and(|a| (a.min..=a.max).contains(&frame.version));
-    if !is_served {
+pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Result<Option<Answer>, Malformed> {
+    if !is_served(&frame) {
         if frame.key == ApiKey::ApiVersions {
             let refused = versions().with_error_code(Code::UnsupportedVersion.code());
             return frame.encode_as(&refused, 0).map(Some);
@@ -138,6 +172,12 @@ pub(crate) async fn answer(broker: &Broker, client: &Client, frame: Frame) -> Re
     }
     let call = Call { broker, client, client_id: &frame.client_id, version: frame.version };
     dispatch(&call, &frame).await
+}
+
+/// Whether the API is in the table, and in this version.
+fn is_served(frame: &Frame) -> bool {
+    let known = APIS.iter().find(|a| a.key == frame.key);
+    known.is_some_and(|a| (a.min..=a.max).contains(&frame.version))
 }
 
 /// Answers with a function that needs no waiting.
@@ -155,13 +195,18 @@ macro_rules! later {
     }};
 }
 
-async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Malformed> {
+async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<Answer>, Malformed> {
     match frame.key {
-        ApiKey::Produce => match Box::pin(produce::produce(call, frame.decode()?)).await {
-            Some(response) => frame.encode(&response).map(Some),
-            None => Ok(None),
-        },
-        ApiKey::Fetch => later!(frame, call, fetch::fetch),
+        ApiKey::Produce => {
+            let response = Box::pin(produce::produce(call, frame.decode()?)).await;
+            let pause_ms = call.charge(Direction::Produce, frame.body_len());
+            response.map(|response| frame.encode(&response.with_throttle_time_ms(pause_ms))).transpose()
+        }
+        ApiKey::Fetch => {
+            let response = Box::pin(fetch::fetch(call, frame.decode()?)).await;
+            let pause_ms = call.charge(Direction::Fetch, fetch::records_len(&response));
+            fetch_answer::encode(frame, response.with_throttle_time_ms(pause_ms)).map(Some)
+        }
         ApiKey::ListOffsets => now!(frame, call, list_offsets::list_offsets),
         ApiKey::Metadata => later!(frame, call, metadata::metadata),
         ApiKey::OffsetCommit => now!(frame, call, offsets::commit),
@@ -179,6 +224,8 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
             let _: ApiVersionsRequest = frame.decode()?;
             frame.encode(&versions()).map(Some)
         }
+        ApiKey::SaslHandshake => now!(frame, call, sasl::handshake),
+        ApiKey::SaslAuthenticate => now!(frame, call, sasl::authenticate),
         ApiKey::CreateTopics => later!(frame, call, topics::create),
         ApiKey::DeleteTopics => later!(frame, call, topics::delete),
         ApiKey::CreatePartitions => later!(frame, call, topics::create_partitions),
@@ -188,10 +235,25 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<BytesMut>, Ma
         ApiKey::AddOffsetsToTxn => later!(frame, call, txns::add_offsets),
         ApiKey::TxnOffsetCommit => later!(frame, call, txns::commit_offsets),
         ApiKey::EndTxn => later!(frame, call, txns::end),
+        ApiKey::WriteTxnMarkers => later!(frame, call, txns::write_markers),
         ApiKey::DescribeConfigs => now!(frame, call, configs::describe),
+        ApiKey::ListConfigResources => now!(frame, call, configs::list),
         ApiKey::AlterConfigs => later!(frame, call, configs::alter),
         ApiKey::IncrementalAlterConfigs => later!(frame, call, configs::alter_incrementally),
+        ApiKey::DescribeAcls => now!(frame, call, acls::describe),
+        ApiKey::CreateAcls => now!(frame, call, acls::create),
+        ApiKey::DeleteAcls => now!(frame, call, acls::delete),
+        ApiKey::DescribeClientQuotas => now!(frame, call, quotas::describe),
+        ApiKey::AlterClientQuotas => later!(frame, call, quotas::alter),
+        ApiKey::DescribeUserScramCredentials => now!(frame, call, scram::describe),
+        ApiKey::AlterUserScramCredentials => later!(frame, call, scram::alter),
         ApiKey::DescribeCluster => now!(frame, call, cluster::describe),
+        ApiKey::ListPartitionReassignments => now!(frame, call, cluster::list_reassignments),
+        ApiKey::DescribeProducers => now!(frame, call, inspect::describe_producers),
+        ApiKey::DescribeTransactions => now!(frame, call, inspect::describe_transactions),
+        ApiKey::ListTransactions => now!(frame, call, inspect::list_transactions),
+        ApiKey::DescribeLogDirs => now!(frame, call, inspect::describe_log_dirs),
+        ApiKey::OffsetForLeaderEpoch => now!(frame, call, inspect::offset_for_leader_epoch),
         other => Err(Malformed::new(format!("{other:?} is not served"))),
     }
 }

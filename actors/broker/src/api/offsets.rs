@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestPartition;
 use kafka_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
@@ -24,12 +25,12 @@ use crate::wire::text;
 const FIRST_VERSION_WITH_GROUPS: i16 = 8;
 
 /// An offset as a client commits it, or why it may not.
-pub(super) fn committed(offset: i64, metadata: Option<&StrBytes>) -> Result<CommittedOffset, Code> {
+pub(super) fn committed(offset: i64, leader_epoch: i32, metadata: Option<&StrBytes>) -> Result<CommittedOffset, Code> {
     let metadata = metadata.map_or("", |m| m);
     if metadata.len() > MAX_METADATA_BYTES {
         return Err(Code::OffsetMetadataTooLarge);
     }
-    Ok(CommittedOffset { offset, metadata: metadata.to_owned(), committed_ms: crate::now_ms() })
+    Ok(CommittedOffset { offset, metadata: metadata.to_owned(), committed_ms: crate::now_ms(), leader_epoch })
 }
 
 /// Stores offsets for a group.
@@ -42,7 +43,7 @@ pub(super) fn commit(call: &Call<'_>, request: &OffsetCommitRequest) -> OffsetCo
             let topics = &call.inner().topics;
             let outcome = topics
                 .partition(&topic.name, p.partition_index)
-                .and_then(|_| committed(p.committed_offset, p.committed_metadata.as_ref()));
+                .and_then(|_| committed(p.committed_offset, p.committed_leader_epoch, p.committed_metadata.as_ref()));
             let response = OffsetCommitResponsePartition::default()
                 .with_partition_index(p.partition_index)
                 .with_error_code(code_of(&outcome));
@@ -70,20 +71,27 @@ pub(super) fn commit(call: &Call<'_>, request: &OffsetCommitRequest) -> OffsetCo
 
 type Found = BTreeMap<String, Vec<(i32, Option<CommittedOffset>)>>;
 
-/// Offset, metadata and error of one partition in a response.
-type Told = (i64, Option<StrBytes>, i16);
+/// What one partition is told.
+struct Told {
+    offset: i64,
+    leader_epoch: i32,
+    metadata: Option<StrBytes>,
+    error: i16,
+}
 
 /// Tells committed offsets; those that a transaction is about to change are unstable.
 pub(super) fn fetch(call: &Call<'_>, request: &OffsetFetchRequest) -> OffsetFetchResponse {
     let inner = call.inner();
     let told = |group: &str, topic: &str, partition: i32, found: &Option<CommittedOffset>| {
         if request.require_stable && inner.is_offset_unstable(group, topic, partition) {
-            return (-1, Some(text("")), Code::UnstableOffsetCommit.code());
+            let error = Code::UnstableOffsetCommit.code();
+            return Told { offset: -1, leader_epoch: -1, metadata: Some(text("")), error };
         }
-        match found {
-            Some(o) => (o.offset, Some(text(o.metadata.as_str())), 0),
-            None => (-1, Some(text("")), 0),
-        }
+        let (offset, leader_epoch, metadata) = match found {
+            Some(o) => (o.offset, o.leader_epoch, o.metadata.as_str()),
+            None => (-1, -1, ""),
+        };
+        Told { offset, leader_epoch, metadata: Some(text(metadata)), error: 0 }
     };
     if call.version < FIRST_VERSION_WITH_GROUPS {
         let group = &request.group_id;
@@ -113,13 +121,13 @@ fn query(wanted: Option<BTreeMap<String, Vec<i32>>>) -> OffsetsQuery {
 fn single(found: &Found, told: impl Fn(&str, i32, &Option<CommittedOffset>) -> Told) -> OffsetFetchResponse {
     let topics = found.iter().map(|(name, partitions)| {
         let one = |(index, committed): &(i32, Option<CommittedOffset>)| {
-            let (offset, metadata, error) = told(name, *index, committed);
+            let told = told(name, *index, committed);
             OffsetFetchResponsePartition::default()
                 .with_partition_index(*index)
-                .with_committed_offset(offset)
-                .with_committed_leader_epoch(-1)
-                .with_metadata(metadata)
-                .with_error_code(error)
+                .with_committed_offset(told.offset)
+                .with_committed_leader_epoch(told.leader_epoch)
+                .with_metadata(told.metadata)
+                .with_error_code(told.error)
         };
         OffsetFetchResponseTopic::default()
             .with_name(TopicName(text(name.as_str())))
@@ -134,13 +142,13 @@ fn several(
 ) -> Vec<OffsetFetchResponseTopics> {
     let topics = found.iter().map(|(name, partitions)| {
         let one = |(index, committed): &(i32, Option<CommittedOffset>)| {
-            let (offset, metadata, error) = told(name, *index, committed);
+            let told = told(name, *index, committed);
             OffsetFetchResponsePartitions::default()
                 .with_partition_index(*index)
-                .with_committed_offset(offset)
-                .with_committed_leader_epoch(-1)
-                .with_metadata(metadata)
-                .with_error_code(error)
+                .with_committed_offset(told.offset)
+                .with_committed_leader_epoch(told.leader_epoch)
+                .with_metadata(told.metadata)
+                .with_error_code(told.error)
         };
         OffsetFetchResponseTopics::default()
             .with_name(TopicName(text(name.as_str())))
@@ -149,22 +157,22 @@ fn several(
     topics.collect()
 }
 
-/// Removes offsets of a group without members.
+/// Removes offsets of topics that no member of the group reads.
 pub(super) fn delete(call: &Call<'_>, request: &OffsetDeleteRequest) -> OffsetDeleteResponse {
-    let mut doomed = Vec::new();
+    let wanted =
+        request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name.to_string(), p.partition_index)));
+    let read = match call.inner().groups.delete_offsets(&request.group_id, wanted.collect()) {
+        Ok(read) => read,
+        Err(code) => return OffsetDeleteResponse::default().with_error_code(code.code()),
+    };
     let topics = request.topics.iter().map(|topic| {
-        let one = |p: &kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestPartition| {
-            doomed.push((topic.name.to_string(), p.partition_index));
-            OffsetDeleteResponsePartition::default().with_partition_index(p.partition_index)
+        let code = if read.contains(topic.name.as_str()) { Code::GroupSubscribedToTopic.code() } else { 0 };
+        let one = |p: &OffsetDeleteRequestPartition| {
+            OffsetDeleteResponsePartition::default().with_partition_index(p.partition_index).with_error_code(code)
         };
         OffsetDeleteResponseTopic::default()
             .with_name(topic.name.clone())
             .with_partitions(topic.partitions.iter().map(one).collect())
     });
-    let topics = topics.collect();
-    let groups = &call.inner().groups;
-    match groups.delete_offsets(&request.group_id, doomed) {
-        Ok(()) => OffsetDeleteResponse::default().with_topics(topics),
-        Err(code) => OffsetDeleteResponse::default().with_error_code(code.code()),
-    }
+    OffsetDeleteResponse::default().with_topics(topics.collect())
 }

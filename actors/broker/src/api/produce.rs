@@ -12,7 +12,9 @@ use super::Call;
 use crate::Fsync;
 use crate::error::{Code, KResult};
 use crate::log::batch::BatchHeader;
-use crate::log::{AppendRules, Appended};
+use crate::log::records::{check_keys, oldest_ms};
+use crate::log::{AppendRules, Appended, Timestamps};
+use crate::topic::settings::TopicSettings;
 use crate::topic::{Partition, Topic};
 
 /// First version in which clients know zstd (KIP-110).
@@ -77,6 +79,10 @@ impl Writer<'_> {
             now_ms: crate::now_ms(),
             timestamps: settings.timestamps,
         };
+        if settings.compaction.is_some() {
+            check_keys(&header, batch)?;
+        }
+        check_times(&header, batch, &settings, rules.now_ms)?;
         let mut log = partition.log.lock();
         // Under the lock, so that no marker of the transaction comes between check and append.
         self.check_txn(&header, &topic.name, data.index)?;
@@ -103,6 +109,20 @@ impl Writer<'_> {
             }
         }
     }
+}
+
+/// Refuses times that are further from the broker's than the topic allows.
+fn check_times(header: &BatchHeader, batch: &[u8], settings: &TopicSettings, now_ms: i64) -> KResult<()> {
+    if settings.timestamps == Timestamps::Append {
+        return Ok(());
+    }
+    let limits = settings.timestamp_limits;
+    let is_too_late = limits.after_ms.is_some_and(|after_ms| header.max_timestamp_ms.saturating_sub(after_ms) > now_ms);
+    let is_too_early = match limits.before_ms {
+        Some(before_ms) => oldest_ms(header, batch)? < now_ms.saturating_sub(before_ms),
+        None => false,
+    };
+    if is_too_late || is_too_early { Err(Code::InvalidTimestamp) } else { Ok(()) }
 }
 
 async fn sync(call: &Call<'_>, unsynced: Unsynced) -> KResult<()> {

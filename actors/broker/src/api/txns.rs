@@ -1,4 +1,4 @@
-//! AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit and EndTxn.
+//! AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit, EndTxn and WriteTxnMarkers.
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::add_partitions_to_txn_response::{
@@ -7,9 +7,14 @@ use kafka_protocol::messages::add_partitions_to_txn_response::{
 use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
+use kafka_protocol::messages::write_txn_markers_request::WritableTxnMarker;
+use kafka_protocol::messages::write_txn_markers_response::{
+    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+};
 use kafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
-    EndTxnRequest, EndTxnResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    EndTxnRequest, EndTxnResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse, WriteTxnMarkersRequest,
+    WriteTxnMarkersResponse,
 };
 
 use super::Call;
@@ -92,7 +97,7 @@ fn commit_all(broker: &Inner, request: &TxnOffsetCommitRequest) -> KResult<()> {
                 group: request.group_id.to_string(),
                 topic: topic.name.to_string(),
                 partition: p.partition_index,
-                committed: committed(p.committed_offset, p.committed_metadata.as_ref())?,
+                committed: committed(p.committed_offset, p.committed_leader_epoch, p.committed_metadata.as_ref())?,
             });
         }
     }
@@ -114,4 +119,31 @@ pub(super) async fn end(call: &Call<'_>, request: EndTxnRequest) -> EndTxnRespon
     let work = move |broker: &Inner| broker.end_txn(&id, producer, kind);
     let outcome = call.blocking(work).await.and_then(|outcome| outcome);
     EndTxnResponse::default().with_error_code(told(call, &outcome))
+}
+
+/// Ends transactions that hang in partitions.
+pub(super) async fn write_markers(call: &Call<'_>, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    let mut results = Vec::with_capacity(request.markers.len());
+    for marker in request.markers {
+        let id = marker.producer_id;
+        let work = move |broker: &Inner| write_marker(broker, &marker);
+        let topics = call.blocking(work).await.unwrap_or_default();
+        results.push(WritableTxnMarkerResult::default().with_producer_id(id).with_topics(topics));
+    }
+    WriteTxnMarkersResponse::default().with_markers(results)
+}
+
+fn write_marker(broker: &Inner, marker: &WritableTxnMarker) -> Vec<WritableTxnMarkerTopicResult> {
+    let kind = if marker.transaction_result { Marker::Commit } else { Marker::Abort };
+    let producer = (marker.producer_id.0, marker.producer_epoch);
+    let topics = marker.topics.iter().map(|topic| {
+        let one = |index: &i32| {
+            let outcome = broker.end_hanging(producer, (&topic.name, *index), kind);
+            WritableTxnMarkerPartitionResult::default().with_partition_index(*index).with_error_code(code_of(&outcome))
+        };
+        WritableTxnMarkerTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_partitions(topic.partition_indexes.iter().map(one).collect())
+    });
+    topics.collect()
 }

@@ -28,6 +28,8 @@ use state::{Group, Phase};
 
 /// Groups with members that one broker keeps.
 const MAX_GROUPS: usize = 10_000;
+/// Groups of one connection whose members are looked after when it ends.
+const MAX_MEMBERSHIPS: usize = 64;
 /// Type of a group that is known by its committed offsets alone.
 const DEFAULT_PROTOCOL_TYPE: &str = "consumer";
 
@@ -97,6 +99,20 @@ impl Drop for GivenUp<'_> {
         let token = self.token;
         if live.joins.remove(&token).is_some() || live.syncs.remove(&token).is_some() {
             live.with(self.group, |g| g.cancel(token, now_ms));
+        }
+    }
+}
+
+/// Groups that the client of one connection has joined over it, with its member ids.
+#[derive(Debug, Default)]
+pub(crate) struct Memberships(Mutex<HashMap<String, String>>);
+
+impl Memberships {
+    /// Takes note of a member; of more groups than [`MAX_MEMBERSHIPS`] none is remembered.
+    pub fn note(&self, group: &str, member_id: &str) {
+        let mut known = self.0.lock();
+        if known.len() < MAX_MEMBERSHIPS || known.contains_key(group) {
+            known.insert(group.to_owned(), member_id.to_owned());
         }
     }
 }
@@ -176,6 +192,14 @@ impl Groups {
         let now_ms = self.now_ms();
         let outcome = self.live.lock().with(group, |g| g.heartbeat(identity, now_ms));
         outcome.unwrap_or(Err(Code::UnknownMemberId))
+    }
+
+    /// A connection has ended over which members joined.
+    pub fn connection_lost(&self, memberships: Memberships) {
+        let now_ms = self.now_ms();
+        for (group, member_id) in memberships.0.into_inner() {
+            self.live.lock().with(&group, |g| g.connection_lost(&member_id, now_ms));
+        }
     }
 
     /// A member leaves.

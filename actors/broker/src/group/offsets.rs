@@ -1,6 +1,10 @@
 //! Committed offsets of groups: who may commit, what is stored, when it expires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::messages::ConsumerProtocolSubscription;
+use kafka_protocol::protocol::{Decodable, Message};
 
 use super::{Groups, Identity};
 use crate::error::{Code, KResult};
@@ -78,18 +82,21 @@ impl Groups {
         }
     }
 
-    /// Removes committed offsets; a group with members keeps them.
+    /// Removes committed offsets, except those of topics that members read; those topics.
     ///
     /// # Errors
-    /// `GroupIdNotFound`, `NonEmptyGroup`, `KafkaStorageError`.
-    pub fn delete_offsets(&self, group: &str, partitions: Vec<(String, i32)>) -> KResult<()> {
+    /// `GroupIdNotFound`, `NonEmptyGroup` for members whose topics are not known, `KafkaStorageError`.
+    pub fn delete_offsets(&self, group: &str, mut partitions: Vec<(String, i32)>) -> KResult<BTreeSet<String>> {
         let view = self.view(group).ok_or(Code::GroupIdNotFound)?;
-        if !view.members.is_empty() {
-            return Err(Code::GroupSubscribedToTopic);
+        let mut read = BTreeSet::new();
+        for (_, member) in &view.members {
+            read.extend(subscribed(&member.metadata(&view.protocol)).ok_or(Code::NonEmptyGroup)?);
         }
+        partitions.retain(|(topic, _)| !read.contains(topic));
         let change = Change::OffsetsDeleted { group: group.to_owned(), partitions };
         let mut meta = self.meta.lock();
-        meta.commit(change, Durability::Cached).map_err(|_| Code::KafkaStorageError)
+        meta.commit(change, Durability::Cached).map_err(|_| Code::KafkaStorageError)?;
+        Ok(read)
     }
 
     /// Forgets groups without members that committed nothing for seven days.
@@ -112,5 +119,27 @@ impl Groups {
                 return;
             }
         }
+    }
+}
+
+/// Topics in a consumer's subscription; `None` for metadata of another kind of client.
+fn subscribed(metadata: &Bytes) -> Option<Vec<String>> {
+    let mut rest = metadata.clone();
+    let version = rest.try_get_i16().ok()?;
+    let known = ConsumerProtocolSubscription::VERSIONS;
+    let subscription = ConsumerProtocolSubscription::decode(&mut rest, version.clamp(known.min, known.max)).ok()?;
+    Some(subscription.topics.iter().map(|topic| topic.to_string()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topics_of_a_subscription_of_any_version_are_read() {
+        // Version, two topics, no user data; later versions add fields behind.
+        let topics = b"\0\x02\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff\0\0\0\0\0\0\0\x07";
+        assert_eq!(subscribed(&Bytes::from_static(topics)), Some(vec!["a".to_owned(), "bc".to_owned()]));
+        assert_eq!(subscribed(&Bytes::from_static(b"\0")), None);
     }
 }

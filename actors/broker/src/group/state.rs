@@ -7,7 +7,7 @@
 //! ```
 //! The rules are those of Kafka's classic protocol, with two differences: a new group waits
 //! [`GATHER_MS`] for further members instead of 3 s, and a member whose connection ends while it
-//! waits is removed at once.
+//! waits, or has not asked for its assignment yet, is removed at once.
 //!
 //! Invariants: a waiting request is answered exactly once; generations grow; `protocol` and `leader`
 //! are set in Completing and Stable.
@@ -366,6 +366,16 @@ impl Group {
             self.become_empty();
         } else {
             self.prepare(now_ms);
+        }
+    }
+
+    /// The connection that a member joined over has ended: one that has not asked for its assignment yet is waited for
+    /// no longer.
+    pub fn connection_lost(&mut self, member_id: &str, now_ms: u64) {
+        let is_awaited = |m: &Member| !m.has_synced && m.joining.is_none() && m.instance_id.is_none();
+        let is_completing = matches!(self.phase, Phase::Completing { .. });
+        if is_completing && self.members.get(member_id).is_some_and(is_awaited) {
+            self.remove(member_id, now_ms);
         }
     }
 

@@ -155,6 +155,28 @@ fn a_member_that_dies_while_others_wait_is_dropped_at_once() {
 }
 
 #[test]
+fn a_leader_that_dies_before_it_assigns_is_dropped_at_once() {
+    let mut group = Group::new();
+    group.join(request(""), "a".to_owned(), 1, 0);
+    group.join(request(""), "b".to_owned(), 2, 0);
+    group.tick(500);
+    joins(&mut group);
+    group.sync(sync("b", 1, &[]), 3, 510);
+    group.connection_lost("a", 520);
+    assert_eq!(syncs(&mut group)[0].1.error, Some(Code::RebalanceInProgress));
+    group.join(request("b"), String::new(), 4, 530);
+    let replies = joins(&mut group);
+    assert_eq!((replies[0].1.leader.as_str(), replies[0].1.members.len()), ("b", 1));
+}
+
+#[test]
+fn a_stable_member_may_lose_its_connection_and_come_back() {
+    let mut group = stable();
+    group.connection_lost("a", 2_000);
+    assert_eq!(group.heartbeat(&identity("a", 1), 2_010), Ok(()));
+}
+
+#[test]
 fn who_does_not_join_in_time_is_left_behind() {
     let mut group = stable();
     let slow = JoinRequest { rebalance_timeout_ms: 2_000, ..request("") };

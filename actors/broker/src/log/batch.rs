@@ -1,7 +1,7 @@
 //! The 61-byte header of a record batch (message format v2, KIP-98): read, checked and patched.
 //!
-//! Records stay as the producer compressed them; nothing here looks behind the header except
-//! [`marker_kind`], which reads the control record of a transaction marker.
+//! Nothing here looks behind the header except [`marker_kind`], which reads the control record of a
+//! transaction marker; the records themselves are `records.rs`.
 
 use crate::error::{Code, KResult};
 
@@ -15,6 +15,10 @@ const CODEC_MASK: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
+/// The base timestamp tells when tombstones or the marker of the batch may go (KIP-534).
+pub(crate) const DELETE_HORIZON: i16 = 0x40;
+/// Where the time is that the records' times count from.
+pub(crate) const BASE_TIMESTAMP_AT: usize = 27;
 const ZSTD: i16 = 4;
 
 /// The fields of a header that the broker uses.
@@ -27,6 +31,7 @@ pub(crate) struct BatchHeader {
     pub crc: u32,
     pub attributes: i16,
     pub last_offset_delta: i32,
+    pub base_timestamp_ms: i64,
     pub max_timestamp_ms: i64,
     pub producer_id: i64,
     pub producer_epoch: i16,
@@ -58,6 +63,7 @@ impl BatchHeader {
             crc: u32::from_be_bytes(take(bytes, 17)),
             attributes: i16::from_be_bytes(take(bytes, CRC_START)),
             last_offset_delta: i32::from_be_bytes(take(bytes, 23)),
+            base_timestamp_ms: i64::from_be_bytes(take(bytes, BASE_TIMESTAMP_AT)),
             max_timestamp_ms: i64::from_be_bytes(take(bytes, 35)),
             producer_id: i64::from_be_bytes(take(bytes, 43)),
             producer_epoch: i16::from_be_bytes(take(bytes, 51)),
@@ -83,8 +89,18 @@ impl BatchHeader {
         self.attributes & CONTROL != 0
     }
 
+    /// Number of the compression.
+    pub fn codec(&self) -> i16 {
+        self.attributes & CODEC_MASK
+    }
+
     pub fn is_zstd(&self) -> bool {
-        self.attributes & CODEC_MASK == ZSTD
+        self.codec() == ZSTD
+    }
+
+    /// When tombstones or the marker of a compacted batch may go.
+    pub fn horizon_ms(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp_ms)
     }
 
     pub fn has_log_append_time(&self) -> bool {
@@ -135,59 +151,6 @@ pub(crate) fn stamp(header: &mut [u8; HEADER_BYTES], records: &[u8], now_ms: i64
     header[35..43].copy_from_slice(&now_ms.to_be_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&header[CRC_START..]), records);
     header[17..21].copy_from_slice(&crc.to_be_bytes());
-}
-
-/// The first record at or after a time, as offset delta and timestamp. A compressed batch is not
-/// opened: its first record stands for all, with the largest time of the batch.
-pub(crate) fn record_at_or_after(batch: &[u8], timestamp_ms: i64) -> (i64, i64) {
-    let Some(header) = BatchHeader::parse(batch) else {
-        return (0, timestamp_ms);
-    };
-    let base_timestamp_ms = i64::from_be_bytes(take(batch, 27));
-    let whole_batch = (0, header.max_timestamp_ms);
-    if header.has_log_append_time() {
-        return whole_batch;
-    }
-    if base_timestamp_ms >= timestamp_ms {
-        return (0, base_timestamp_ms);
-    }
-    if header.attributes & CODEC_MASK != 0 {
-        return whole_batch;
-    }
-    let mut records = &batch[HEADER_BYTES..];
-    for _ in 0..header.record_count {
-        let Some((timestamp_delta, offset_delta)) = next_record(&mut records) else {
-            return whole_batch;
-        };
-        let found_ms = base_timestamp_ms.saturating_add(timestamp_delta);
-        if found_ms >= timestamp_ms {
-            return (offset_delta, found_ms);
-        }
-    }
-    whole_batch
-}
-
-/// Timestamp and offset delta of the first record; `records` moves behind it.
-fn next_record(records: &mut &[u8]) -> Option<(i64, i64)> {
-    let length = usize::try_from(varint(records)?).ok()?;
-    let (mut record, rest) = records.split_at_checked(length)?;
-    *records = rest;
-    record = record.get(1..)?;
-    Some((varint(&mut record)?, varint(&mut record)?))
-}
-
-/// A zigzag varint of up to 64 bits.
-fn varint(bytes: &mut &[u8]) -> Option<i64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some((value >> 1).cast_signed() ^ -((value & 1).cast_signed()));
-        }
-    }
-    None
 }
 
 /// How a transaction ended.
@@ -247,16 +210,28 @@ pub(crate) mod tests {
 
     pub(crate) const NO_PRODUCER: Producer = Producer { id: -1, epoch: -1, sequence: -1 };
 
-    /// A valid batch of `count` records whose bodies are filler, as no code looks inside.
+    /// A valid batch of `count` records whose bodies are filler, for code that does not look inside.
     pub(crate) fn batch(count: i32, max_timestamp_ms: i64, producer: Producer) -> Vec<u8> {
+        let filler = vec![7; usize::try_from(count).unwrap() * 10];
+        batch_of(count, (max_timestamp_ms, max_timestamp_ms), producer, (0, &filler))
+    }
+
+    /// A batch with its first and largest time around the given records, compressed as `codec` says.
+    pub(crate) fn batch_of(
+        count: i32,
+        times: (i64, i64),
+        producer: Producer,
+        (codec, records): (i16, &[u8]),
+    ) -> Vec<u8> {
         let mut b = vec![0_u8; HEADER_BYTES];
-        b.resize(HEADER_BYTES + usize::try_from(count).unwrap() * 10, 7);
+        b.extend_from_slice(records);
         let length = i32::try_from(b.len() - LENGTH_PREFIX_BYTES).unwrap();
         b[8..12].copy_from_slice(&length.to_be_bytes());
         b[16] = 2;
+        b[21..23].copy_from_slice(&codec.to_be_bytes());
         b[23..27].copy_from_slice(&(count - 1).to_be_bytes());
-        b[27..35].copy_from_slice(&max_timestamp_ms.to_be_bytes());
-        b[35..43].copy_from_slice(&max_timestamp_ms.to_be_bytes());
+        b[27..35].copy_from_slice(&times.0.to_be_bytes());
+        b[35..43].copy_from_slice(&times.1.to_be_bytes());
         b[43..51].copy_from_slice(&producer.id.to_be_bytes());
         b[51..53].copy_from_slice(&producer.epoch.to_be_bytes());
         b[53..57].copy_from_slice(&producer.sequence.to_be_bytes());

@@ -7,13 +7,16 @@
 //! - offsets grow and are never given twice, whatever happens to the machine ([`reservation`]);
 //! - a failed write leaves the log as it was, or read-only.
 //!
-//! Start with [`PartitionLog::append`], then `reader.rs` and `upkeep.rs`.
+//! Start with [`PartitionLog::append`], then `reader.rs`, `upkeep.rs` and `compact/`.
 
 pub(crate) mod batch;
+mod codec;
+mod compact;
 pub(crate) mod files;
 mod index;
 pub(crate) mod producers;
 mod reader;
+pub(crate) mod records;
 mod recovery;
 mod reservation;
 mod segment;
@@ -29,6 +32,8 @@ use parking_lot::Mutex;
 
 use crate::error::{Code, KResult};
 use batch::{BatchHeader, HEADER_BYTES, Marker};
+use compact::Compaction;
+pub(crate) use compact::{Compacted, CompactionRules, compact};
 use producers::{Producers, Verdict};
 pub(crate) use reader::TimedOffset;
 use recovery::{Recovered, Trust};
@@ -96,6 +101,7 @@ pub(crate) struct PartitionLog {
     state: State,
     pending: Flush,
     is_dirty: bool,
+    compaction: Compaction,
 }
 
 impl PartitionLog {
@@ -136,6 +142,7 @@ impl PartitionLog {
             state: State::Open,
             pending: Flush::default(),
             is_dirty: false,
+            compaction: Compaction::read(dir),
         };
         for base in recovered.unsealed {
             log.enqueue_seal(base);

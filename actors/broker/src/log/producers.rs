@@ -5,7 +5,7 @@
 //! transaction is known by its first offset. State is rebuilt from the log and its snapshots, it is
 //! never the only copy. Rules: KIP-98 and Kafka's `ProducerAppendInfo`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,20 @@ struct Producer {
     recent: VecDeque<Remembered>,
     last_used_ms: i64,
     open_since_offset: Option<i64>,
+    #[serde(default)]
+    last_marker_offset: Option<i64>,
+}
+
+/// A producer as administrators see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ActiveProducer {
+    pub id: i64,
+    pub epoch: i16,
+    pub last_sequence: Option<i32>,
+    pub last_used_ms: i64,
+    pub open_since_offset: Option<i64>,
+    /// Whether a transaction of it has ended here.
+    pub has_marker: bool,
 }
 
 /// A transaction whose records a reader of committed data must skip.
@@ -120,6 +134,7 @@ impl Producers {
             producer.recent.clear();
         }
         producer.last_used_ms = producer.last_used_ms.max(now_ms);
+        producer.last_marker_offset = Some(header.base_offset);
         let first_offset = producer.open_since_offset.take()?;
         match kind {
             Marker::Commit => None,
@@ -127,6 +142,30 @@ impl Producers {
                 Some(AbortedTxn { producer_id: header.producer_id, first_offset, last_offset: header.base_offset })
             }
         }
+    }
+
+    /// All producers that are remembered.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let view = |(&id, p): (&i64, &Producer)| ActiveProducer {
+            id,
+            epoch: p.epoch,
+            last_sequence: p.recent.back().map(|r| r.last_sequence),
+            last_used_ms: p.last_used_ms,
+            open_since_offset: p.open_since_offset,
+            has_marker: p.last_marker_offset.is_some(),
+        };
+        self.by_id.iter().map(view).collect()
+    }
+
+    /// Offsets of the batches that tell each producer's last sequence and epoch.
+    pub fn newest_batches(&self) -> HashSet<i64> {
+        let newest = |p: &Producer| [p.recent.back().map(|r| r.base_offset), p.last_marker_offset];
+        self.by_id.values().flat_map(newest).flatten().collect()
+    }
+
+    /// The newest epoch of a producer.
+    pub fn epoch(&self, producer_id: i64) -> Option<i16> {
+        self.by_id.get(&producer_id).map(|p| p.epoch)
     }
 
     /// Whether a producer has an open transaction here.

@@ -5,8 +5,9 @@ use std::io;
 use bytes::Bytes;
 
 use super::PartitionLog;
-use super::batch::{BatchHeader, record_at_or_after};
+use super::batch::BatchHeader;
 use super::producers::AbortedTxn;
+use super::records::record_at_or_after;
 use super::segment::{Oversized, ReadRange, Segment};
 
 /// An offset found by time.
@@ -30,8 +31,10 @@ impl PartitionLog {
                 break;
             }
             let inside = ReadRange { from: range.from.max(segment.base), ..range };
-            if inside.from < segment.next_offset {
-                return segment.read(inside);
+            if inside.from < segment.next_offset
+                && let Some(batches) = segment.read(inside)?
+            {
+                return Ok(batches);
             }
         }
         Ok(Bytes::new())
@@ -59,7 +62,7 @@ impl PartitionLog {
             let start = self.start_offset;
             let hit = segment.find(position, |h| {
                 let matches = h.max_timestamp_ms >= timestamp_ms && h.last_offset() >= start;
-                (matches && !h.is_control()).then_some(*h)
+                (matches && !h.is_control() && h.record_count > 0).then_some(*h)
             })?;
             if let Some(header) = hit {
                 return self.record_in(segment, &header, timestamp_ms).map(Some);
@@ -80,7 +83,7 @@ impl PartitionLog {
         }
     }
 
-    /// The record inside a batch where it is not compressed, else the batch's first one.
+    /// The record inside a batch.
     fn record_in(&self, segment: &Segment, header: &BatchHeader, timestamp_ms: i64) -> io::Result<TimedOffset> {
         let batch = segment.read(ReadRange {
             from: header.base_offset,
@@ -88,6 +91,7 @@ impl PartitionLog {
             max_bytes: header.total_bytes,
             oversized_first: Oversized::Return,
         })?;
+        let batch = batch.unwrap_or_default();
         let (delta, found_ms) = record_at_or_after(&batch, timestamp_ms);
         Ok(TimedOffset { offset: (header.base_offset + delta).max(self.start_offset), timestamp_ms: found_ms })
     }

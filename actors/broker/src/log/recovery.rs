@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use super::batch::{BatchHeader, CRC_START, HEADER_BYTES, marker_kind};
+use super::compact::finish_swaps;
 use super::index::SealedSegment;
 use super::producers::Producers;
 use super::segment::{Segment, bases, segment_path};
@@ -39,6 +40,7 @@ pub(crate) enum Trust {
 /// # Errors
 /// What the file system says.
 pub(crate) fn recover(dir: &Path, trust: Trust) -> io::Result<Recovered> {
+    finish_swaps(dir)?;
     let mut found = bases(dir, "log")?;
     if found.is_empty() {
         found.push(0);
@@ -115,6 +117,13 @@ fn rescan(recovered: &mut Recovered, at: usize) -> io::Result<()> {
         Some(before) => recovered.segments[before].next_offset,
         None => i64::MIN,
     };
+    // The checksum does not cover the offset. The segment that is written to has no gaps; one that was
+    // compacted has, up to the segment behind it.
+    let end = recovered.segments.get(at + 1).map(|s| s.base);
+    let is_next = |header: &BatchHeader, expected: i64| match end {
+        None => header.base_offset == expected,
+        Some(end) => header.base_offset >= expected && header.last_offset() < end,
+    };
     let now_ms = crate::now_ms();
     let segment = &mut recovered.segments[at];
     segment.restore(SealedSegment {
@@ -126,8 +135,7 @@ fn rescan(recovered: &mut Recovered, at: usize) -> io::Result<()> {
     let file_bytes = segment.file.metadata()?.len();
     let mut window = Window::default();
     while let Some((header, marker)) = window.batch(segment, file_bytes)? {
-        // The checksum does not cover the offset; segments that are appended to have no gaps.
-        if header.base_offset != segment.next_offset {
+        if !is_next(&header, segment.next_offset) {
             break;
         }
         segment.note(&header);

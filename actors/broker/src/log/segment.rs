@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
-use super::batch::{BatchHeader, HEADER_BYTES};
+use super::batch::{BatchHeader, CRC_START, HEADER_BYTES};
 use super::files;
 use super::index::{INDEX_INTERVAL_BYTES, SealedSegment, SparseIndex};
 use super::producers::AbortedTxn;
@@ -55,8 +57,12 @@ impl Segment {
     /// # Errors
     /// What the file system says.
     pub fn open(dir: &Path, base: i64) -> io::Result<Self> {
-        let file = files::open_append(&segment_path(dir, base, "log"))?;
-        Ok(Self {
+        Ok(Self::empty(base, files::open_append(&segment_path(dir, base, "log"))?))
+    }
+
+    /// A segment without content around a file.
+    pub fn empty(base: i64, file: File) -> Self {
+        Self {
             base,
             file: Arc::new(file),
             size: 0,
@@ -65,7 +71,7 @@ impl Segment {
             aborted: Vec::new(),
             begun_ms: None,
             written_ms: None,
-        })
+        }
     }
 
     /// Takes over what its index file said.
@@ -126,21 +132,22 @@ impl Segment {
         })
     }
 
-    /// Whole batches of a range; empty when the segment has none.
+    /// Whole batches of a range, without bytes when the first is withheld; `None` when the segment has no batch at or
+    /// behind the range's start, as the rest of a compacted one may be.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn read(&self, range: ReadRange) -> io::Result<Bytes> {
+    pub fn read(&self, range: ReadRange) -> io::Result<Option<Bytes>> {
         let mut position = self.index.position_of(range.from - self.base);
         loop {
             let wanted = range.max_bytes as u64 + INDEX_INTERVAL_BYTES + HEADER_BYTES as u64;
             let chunk = self.chunk(position, wanted)?;
             match cut(&chunk, &range) {
-                Cut::Batches { start, end } => return Ok(chunk.slice(start..end)),
-                Cut::Nothing => return Ok(Bytes::new()),
+                Cut::Batches { start, end } => return Ok(Some(chunk.slice(start..end))),
+                Cut::Nothing => return Ok(None),
                 Cut::Skip(bytes) => position += bytes,
                 Cut::Oversized { at, bytes } => {
-                    return self.chunk(position + at as u64, bytes as u64);
+                    return self.chunk(position + at as u64, bytes as u64).map(Some);
                 }
             }
         }
@@ -177,9 +184,58 @@ impl Segment {
     fn chunk(&self, position: u64, wanted: u64) -> io::Result<Bytes> {
         let length = wanted.min(self.size.saturating_sub(position));
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let mut buffer = vec![0; length];
-        self.file.read_exact_at(&mut buffer, position)?;
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let at = position + buffer.len() as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut buffer), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        buffer.truncate(length);
         Ok(Bytes::from(buffer))
+    }
+}
+
+/// The batches of a complete segment from its start, each whole and checked.
+#[derive(Debug)]
+pub(crate) struct Batches<'a> {
+    file: &'a File,
+    size: u64,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Batches<'a> {
+    pub fn new(file: &'a File, size: u64) -> Self {
+        Self { file, size, position: 0, buffer: Vec::new() }
+    }
+
+    /// The next batch, `None` at the end.
+    ///
+    /// # Errors
+    /// `InvalidData` for one that is damaged, and what the file system says.
+    pub fn next(&mut self) -> io::Result<Option<(BatchHeader, &[u8])>> {
+        if self.position >= self.size {
+            return Ok(None);
+        }
+        self.fill(HEADER_BYTES)?;
+        let header = BatchHeader::parse(&self.buffer).ok_or(io::ErrorKind::InvalidData)?;
+        self.fill(header.total_bytes)?;
+        if crc32c::crc32c(&self.buffer[CRC_START..]) != header.crc {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.position += header.total_bytes as u64;
+        Ok(Some((header, &self.buffer)))
+    }
+
+    fn fill(&mut self, bytes: usize) -> io::Result<()> {
+        if bytes as u64 > self.size - self.position {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.buffer.resize(bytes, 0);
+        self.file.read_exact_at(&mut self.buffer, self.position)
     }
 }
 
@@ -236,7 +292,7 @@ fn whole_batches(chunk: &[u8], start: usize, range: &ReadRange) -> Cut {
         }
         end += header.total_bytes;
     }
-    if end == start { Cut::Nothing } else { Cut::Batches { start, end } }
+    Cut::Batches { start, end }
 }
 
 /// Path of a file that belongs to the segment from `base`.

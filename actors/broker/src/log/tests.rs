@@ -204,6 +204,42 @@ fn records_are_found_by_time_across_segments() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// A loss of power takes any part of what was not forced to the disk; no offset that anyone was told is given
+    /// again, and what is left is a prefix.
+    #[test]
+    fn a_loss_of_power_never_gives_an_offset_twice(
+        boots in proptest::collection::vec((1_i64..40, 0_u64..3_000, 0_usize..3), 1..6),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut told = std::collections::BTreeSet::new();
+        for (boot, (count, cut, indexes)) in boots.into_iter().enumerate() {
+            let mut log = open(dir.path(), &format!("boot {boot}"));
+            for _ in 0..count {
+                let offset = append(&mut log, &batch(1, 1, NO_PRODUCER)).unwrap();
+                proptest::prop_assert!(told.insert(offset), "{} is given twice", offset);
+            }
+            let _ = log.take_flush().run();
+            drop(log);
+            let mut cut = cut;
+            for base in segment::bases(dir.path(), "log").unwrap().into_iter().rev() {
+                let path = segment::segment_path(dir.path(), base, "log");
+                let size = std::fs::metadata(&path).unwrap().len();
+                files::open_rw(&path).unwrap().set_len(size - cut.min(size)).unwrap();
+                cut = cut.saturating_sub(size);
+            }
+            for base in segment::bases(dir.path(), "index").unwrap().into_iter().rev().take(indexes) {
+                std::fs::remove_file(segment::segment_path(dir.path(), base, "index")).unwrap();
+            }
+        }
+        let log = open(dir.path(), "last");
+        let left = offsets(&log, log.start_offset());
+        proptest::prop_assert!(left.is_sorted() && left.iter().all(|offset| told.contains(offset)));
+    }
+}
+
+proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
 
     /// Whatever is cut off or overwritten at the end, a log opens with a prefix of what it had.

@@ -13,8 +13,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::auth::{Hash, ScramKeys};
 use crate::error::OpenError;
 pub(crate) use crate::log::files::Durability;
+use crate::quota::{QuotaEntity, QuotaLimits};
 use file::MetaFile;
 
 /// Bytes of changes after which the file is rewritten, if the state itself is smaller.
@@ -26,6 +28,13 @@ pub(crate) struct CommittedOffset {
     pub offset: i64,
     pub metadata: String,
     pub committed_ms: i64,
+    /// Epoch of the leader that the offset was read from; -1 where the client gave none.
+    #[serde(default = "no_leader_epoch")]
+    pub leader_epoch: i32,
+}
+
+fn no_leader_epoch() -> i32 {
+    -1
 }
 
 /// A topic as created.
@@ -67,6 +76,9 @@ pub(crate) struct TxnOffset {
 pub(crate) struct TxnMeta {
     pub producer_id: i64,
     pub epoch: i16,
+    /// Epoch that the present producer had before it asked for this one; -1 if it is another producer.
+    #[serde(default = "no_epoch")]
+    pub last_epoch: i16,
     pub timeout_ms: i32,
     pub status: TxnStatus,
     pub begun_ms: i64,
@@ -74,6 +86,10 @@ pub(crate) struct TxnMeta {
     pub partitions: BTreeSet<(String, i32)>,
     pub groups: BTreeSet<String>,
     pub offsets: Vec<TxnOffset>,
+}
+
+fn no_epoch() -> i16 {
+    -1
 }
 
 /// Everything that survives a restart, except records.
@@ -84,6 +100,10 @@ pub(crate) struct MetaState {
     pub groups: BTreeMap<String, GroupOffsets>,
     pub next_producer_id: i64,
     pub txns: BTreeMap<String, TxnMeta>,
+    /// SCRAM keys that administrators stored, by user (KIP-554).
+    pub scram: BTreeMap<String, BTreeMap<Hash, ScramKeys>>,
+    /// Byte rates that administrators stored (KIP-546).
+    pub quotas: BTreeMap<QuotaEntity, QuotaLimits>,
 }
 
 /// One alteration of the state, as it is written to the file.
@@ -102,9 +122,16 @@ pub(crate) enum Change {
     ProducerIds { next: i64 },
     Txn { id: String, meta: TxnMeta },
     TxnDeleted { id: String },
+    Scram { user: String, keys: BTreeMap<Hash, ScramKeys> },
+    Quota { entity: QuotaEntity, limits: QuotaLimits },
 }
 
 impl MetaState {
+    /// The stored SCRAM keys of a user.
+    pub fn scram_keys(&self, hash: Hash, user: &str) -> Option<&ScramKeys> {
+        self.scram.get(user)?.get(&hash)
+    }
+
     /// Applies a change; one about something unknown has no effect.
     pub fn apply(&mut self, change: Change) {
         match change {
@@ -149,6 +176,18 @@ impl MetaState {
             Change::TxnDeleted { id } => {
                 self.txns.remove(&id);
             }
+            Change::Scram { user, keys } if keys.is_empty() => {
+                self.scram.remove(&user);
+            }
+            Change::Scram { user, keys } => {
+                self.scram.insert(user, keys);
+            }
+            Change::Quota { entity, limits } if limits.is_empty() => {
+                self.quotas.remove(&entity);
+            }
+            Change::Quota { entity, limits } => {
+                self.quotas.insert(entity, limits);
+            }
         }
     }
 
@@ -191,7 +230,10 @@ impl MetaState {
                 .collect(),
         });
         let txns = self.txns.iter().map(|(id, meta)| Change::Txn { id: id.clone(), meta: meta.clone() });
-        cluster.chain(ids).chain(topics).chain(groups).chain(txns)
+        let scram = self.scram.iter().map(|(user, keys)| Change::Scram { user: user.clone(), keys: keys.clone() });
+        let quotas =
+            self.quotas.iter().map(|(entity, limits)| Change::Quota { entity: entity.clone(), limits: *limits });
+        cluster.chain(ids).chain(topics).chain(groups).chain(txns).chain(scram).chain(quotas)
     }
 }
 
@@ -260,7 +302,7 @@ mod tests {
     use super::*;
 
     fn offset(offset: i64) -> CommittedOffset {
-        CommittedOffset { offset, metadata: String::new(), committed_ms: 5 }
+        CommittedOffset { offset, metadata: String::new(), committed_ms: 5, leader_epoch: 0 }
     }
 
     fn topic(name: &str) -> Change {
@@ -273,6 +315,11 @@ mod tests {
                 starts: BTreeMap::new(),
             },
         }
+    }
+
+    fn scram() -> BTreeMap<Hash, ScramKeys> {
+        let keys = ScramKeys { salt: vec![1], iterations: 4_096, stored_key: vec![2; 32], server_key: vec![3; 32] };
+        BTreeMap::from([(Hash::Sha256, keys)])
     }
 
     fn commits(store: &mut MetaStore, changes: impl IntoIterator<Item = Change>) {
@@ -298,10 +345,14 @@ mod tests {
                 Change::LogStart { topic: "a".to_owned(), partition: 2, offset: 40 },
                 Change::TopicDeleted { topic: "b".to_owned() },
                 Change::ProducerIds { next: 1_000 },
+                Change::Scram { user: "u".to_owned(), keys: scram() },
+                Change::Scram { user: "v".to_owned(), keys: scram() },
+                Change::Scram { user: "v".to_owned(), keys: BTreeMap::new() },
             ],
         );
         let before = store.state().clone();
         assert_eq!(before.groups["g"].len(), 1);
+        assert_eq!(before.scram.keys().collect::<Vec<_>>(), ["u"]);
         drop(store);
         for _ in 0..2 {
             assert_eq!(MetaStore::open(&path).unwrap().state(), &before);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::BrokerConfig;
 use crate::error::TopicError;
-use crate::log::{Retention, Timestamps};
+use crate::log::{CompactionRules, Retention, Timestamps};
 
 /// Largest segment: positions in an index have 32 bits.
 const MAX_SEGMENT_BYTES: i64 = 1 << 30;
@@ -70,7 +70,7 @@ pub(crate) const KEYS: &[Key] = &[
     number("max.compaction.lag.ms", Kind::Long, 1, "9223372036854775807"),
     number("max.message.bytes", Kind::Int, 0, "1048588"),
     boolean("message.downconversion.enable", "true"),
-    number("message.timestamp.after.max.ms", Kind::Long, 0, "9223372036854775807"),
+    number("message.timestamp.after.max.ms", Kind::Long, 0, "3600000"),
     number("message.timestamp.before.max.ms", Kind::Long, 0, "9223372036854775807"),
     number("message.timestamp.difference.max.ms", Kind::Long, 0, "9223372036854775807"),
     words("message.timestamp.type", &["CreateTime", "LogAppendTime"], "CreateTime"),
@@ -90,6 +90,11 @@ pub(crate) const KEYS: &[Key] = &[
 /// The key of that name.
 pub(crate) fn key(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| k.name == name)
+}
+
+/// What a topic that does not name the key gets.
+pub(crate) fn default_of(name: &str, config: &BrokerConfig) -> String {
+    key(name).map_or_else(String::new, |k| k.effective_default(config))
 }
 
 impl Key {
@@ -124,7 +129,6 @@ impl Key {
             "retention.ms" => or_never(config.default_retention_ms),
             "retention.bytes" => or_never(config.default_retention_bytes),
             "segment.bytes" => config.segment_bytes.to_string(),
-            "message.timestamp.type" if config.default_log_append_time => "LogAppendTime".to_owned(),
             _ => self.default.to_owned(),
         }
     }
@@ -143,13 +147,23 @@ pub(crate) fn check(configs: &BTreeMap<String, String>) -> Result<(), TopicError
     Ok(())
 }
 
+/// How far the times that producers give may be from the broker's (KIP-937); `None`: any distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimestampLimits {
+    pub before_ms: Option<i64>,
+    pub after_ms: Option<i64>,
+}
+
 /// The effect of a topic's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TopicSettings {
     pub max_message_bytes: usize,
     pub segment_bytes: u64,
     pub timestamps: Timestamps,
+    pub timestamp_limits: TimestampLimits,
     pub retention: Retention,
+    /// For topics with `cleanup.policy=compact`.
+    pub compaction: Option<CompactionRules>,
 }
 
 impl TopicSettings {
@@ -157,22 +171,36 @@ impl TopicSettings {
     pub fn new(configs: &BTreeMap<String, String>, config: &BrokerConfig) -> Self {
         let text = |name: &str| match configs.get(name) {
             Some(value) => value.clone(),
-            None => key(name).map_or_else(String::new, |k| k.effective_default(config)),
+            None => default_of(name, config),
         };
         let number = |name: &str| text(name).parse::<i64>().unwrap_or(-1);
         let limit = |name: &str| Some(number(name)).filter(|v| *v >= 0);
-        let is_deleted = text("cleanup.policy").contains("delete");
+        let has_policy = |word: &str| text("cleanup.policy").split(',').any(|w| w.trim() == word);
+        let (is_deleted, is_compacted) = (has_policy("delete"), has_policy("compact"));
+        let segment_bytes = number("segment.bytes").clamp(1, MAX_SEGMENT_BYTES).cast_unsigned();
+        let max_lag_ms = number("max.compaction.lag.ms");
         let timestamps =
             if text("message.timestamp.type") == "LogAppendTime" { Timestamps::Append } else { Timestamps::Producer };
         Self {
             max_message_bytes: usize::try_from(number("max.message.bytes")).unwrap_or(usize::MAX),
-            segment_bytes: number("segment.bytes").clamp(1, MAX_SEGMENT_BYTES).cast_unsigned(),
+            segment_bytes,
             timestamps,
+            timestamp_limits: TimestampLimits {
+                before_ms: Some(number("message.timestamp.before.max.ms")).filter(|ms| *ms < i64::MAX),
+                after_ms: Some(number("message.timestamp.after.max.ms")).filter(|ms| *ms < i64::MAX),
+            },
             retention: Retention {
                 max_age_ms: limit("retention.ms").filter(|_| is_deleted),
                 max_bytes: limit("retention.bytes").filter(|_| is_deleted).map(i64::cast_unsigned),
-                segment_ms: number("segment.ms").max(1),
+                segment_ms: number("segment.ms").max(1).min(if is_compacted { max_lag_ms } else { i64::MAX }),
             },
+            compaction: is_compacted.then(|| CompactionRules {
+                min_dirty_ratio: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
+                min_lag_ms: number("min.compaction.lag.ms"),
+                max_lag_ms,
+                delete_retention_ms: number("delete.retention.ms"),
+                segment_bytes,
+            }),
         }
     }
 }
@@ -215,6 +243,7 @@ mod tests {
         let config = BrokerConfig::new("unused");
         let compact = TopicSettings::new(&configs(&[("cleanup.policy", "compact")]), &config);
         assert_eq!(compact.retention.max_age_ms, None);
+        assert!(compact.compaction.is_some());
         let both = TopicSettings::new(&configs(&[("cleanup.policy", "compact,delete")]), &config);
         assert_eq!(both.retention.max_age_ms, config.default_retention_ms);
     }

@@ -27,6 +27,9 @@ const MAX_TIMEOUT_MS: i32 = 900_000;
 /// Transactional ids that nobody used for this long are forgotten.
 const ID_EXPIRY_MS: i64 = 7 * 24 * 3_600 * 1_000;
 
+/// Epoch of nobody.
+const NO_EPOCH: i16 = -1;
+
 /// A transactional producer's id and epoch.
 pub(crate) type ProducerEpoch = (i64, i16);
 
@@ -52,6 +55,7 @@ impl TxnMeta {
         Self {
             producer_id,
             epoch: 0,
+            last_epoch: NO_EPOCH,
             timeout_ms,
             status: TxnStatus::Empty,
             begun_ms: 0,
@@ -184,7 +188,7 @@ impl Inner {
     /// Carries a decision out; may be repeated after a failure at any point.
     fn finish(&self, id: &str, mut txn: TxnMeta, kind: Marker) -> KResult<()> {
         for (topic, index) in &txn.partitions {
-            self.mark(&txn, (topic, *index), kind)?;
+            self.mark((txn.producer_id, txn.epoch), (topic, *index), kind)?;
         }
         if kind == Marker::Commit {
             let mut by_group: HashMap<String, Vec<(String, i32, CommittedOffset)>> = HashMap::new();
@@ -208,7 +212,8 @@ impl Inner {
         self.store_txn(id, &txn, Durability::Cached)
     }
 
-    fn mark(&self, txn: &TxnMeta, at: (&str, i32), kind: Marker) -> KResult<()> {
+    /// Ends a producer's transaction in one partition, if it has one there.
+    fn mark(&self, producer: ProducerEpoch, at: (&str, i32), kind: Marker) -> KResult<()> {
         let (Some(topic), Ok(partition)) = (self.topics.get(at.0), self.topics.partition(at.0, at.1)) else {
             return Ok(());
         };
@@ -220,8 +225,8 @@ impl Inner {
             timestamps: settings.timestamps,
         };
         let mut log = partition.log.lock();
-        if log.producers().is_open(txn.producer_id) {
-            match log.append_marker((txn.producer_id, txn.epoch), kind, &rules) {
+        if log.producers().is_open(producer.0) {
+            match log.append_marker(producer, kind, &rules) {
                 Ok(_) | Err(Code::UnknownTopicOrPartition) => {}
                 Err(code) => return Err(code),
             }
@@ -229,6 +234,19 @@ impl Inner {
         drop(log);
         partition.waiters.wake();
         Ok(())
+    }
+
+    /// Ends a transaction that hangs in a partition, on an administrator's word (KIP-664).
+    ///
+    /// # Errors
+    /// `UnknownTopicOrPartition`, `InvalidProducerEpoch` for a producer that was replaced, `KafkaStorageError`.
+    pub fn end_hanging(&self, producer: ProducerEpoch, at: (&str, i32), kind: Marker) -> KResult<()> {
+        let partition = self.topics.partition(at.0, at.1)?;
+        let known = partition.log.lock().producers().epoch(producer.0);
+        if known.is_some_and(|epoch| producer.1 < epoch) {
+            return Err(Code::InvalidProducerEpoch);
+        }
+        self.mark(producer, at, kind)
     }
 
     /// Ends a transaction under a new epoch, so that its producer is fenced.

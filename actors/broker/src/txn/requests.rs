@@ -1,6 +1,6 @@
 //! What a transactional producer asks for before it ends its transaction.
 
-use super::{MAX_TIMEOUT_MS, ProducerEpoch};
+use super::{MAX_TIMEOUT_MS, NO_EPOCH, ProducerEpoch};
 use crate::broker::Inner;
 use crate::error::{Code, KResult};
 use crate::group::Identity;
@@ -33,13 +33,17 @@ impl Inner {
         Ok((txn.producer_id, txn.epoch))
     }
 
+    /// A producer that says who it is gets the next epoch if it is the present one, and its answer again
+    /// if that got lost; one that does not say replaces whoever there is.
     fn next_epoch(&self, id: &str, known: TxnMeta, claimed: ProducerEpoch) -> KResult<TxnMeta> {
-        let is_stranger =
-            claimed.0 >= 0 && (claimed.0 != known.producer_id || claimed.1 < known.epoch.saturating_sub(1));
-        if is_stranger {
+        let is_new = claimed.0 < 0;
+        if !is_new && claimed == (known.producer_id, known.last_epoch) && known.status == TxnStatus::Empty {
+            return Ok(known);
+        }
+        if !is_new && claimed != (known.producer_id, known.epoch) {
             return Err(Code::ProducerFenced);
         }
-        let txn = match known.status {
+        let mut txn = match known.status {
             TxnStatus::Ongoing => self.abort_and_fence(id, known)?,
             TxnStatus::PrepareCommit | TxnStatus::PrepareAbort => {
                 return Err(Code::ConcurrentTransactions);
@@ -48,6 +52,7 @@ impl Inner {
                 TxnMeta { epoch: known.epoch.saturating_add(1), ..known }
             }
         };
+        txn.last_epoch = if is_new { NO_EPOCH } else { claimed.1 };
         if txn.epoch < LAST_EPOCH {
             return Ok(txn);
         }

@@ -2,9 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 mod admin;
+mod compaction;
 mod groups;
+mod inspect;
+mod quotas;
+mod raw;
 mod records;
 mod recovery;
+mod scram_admin;
+mod security;
 mod support;
+mod tls;
 mod transactions;
 mod wire;

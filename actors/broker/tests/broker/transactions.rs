@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use kafka_protocol::messages::{ApiKey, InitProducerIdRequest, InitProducerIdResponse, ProducerId, TransactionalId};
+use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::raw::Raw;
 use crate::support::{PATIENCE, Server, eventually};
 
 const COMMITTED: [(&str, &str); 1] = [("isolation.level", "read_committed")];
@@ -58,6 +61,30 @@ fn a_newer_producer_fences_the_older_and_aborts_its_transaction() {
     server.send(&newer, ("t", 0), &["kept"]);
     newer.commit_transaction(PATIENCE).unwrap();
     assert_eq!(committed(&server, "t"), ["kept"]);
+}
+
+/// Error code, id and epoch that a producer gets; `claimed` is who it says it is.
+fn init(raw: &mut Raw, claimed: (i64, i16)) -> (i16, (i64, i16)) {
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(Some(TransactionalId(StrBytes::from_static_str("txn"))))
+        .with_transaction_timeout_ms(60_000)
+        .with_producer_id(ProducerId(claimed.0))
+        .with_producer_epoch(claimed.1);
+    let response: InitProducerIdResponse = raw.ask(ApiKey::InitProducerId, 4, &request);
+    (response.error_code, (response.producer_id.0, response.producer_epoch))
+}
+
+#[test]
+fn only_the_present_producer_gets_the_next_epoch_and_may_ask_again() {
+    const FENCED: i16 = 90;
+    let server = Server::start();
+    let mut raw = Raw::connect(&server);
+    let (_, (id, first)) = init(&mut raw, (-1, -1));
+    assert_eq!(init(&mut raw, (id, first)), (0, (id, first + 1)));
+    assert_eq!(init(&mut raw, (id, first)), (0, (id, first + 1)), "the answer was lost");
+    assert_eq!(init(&mut raw, (-1, -1)), (0, (id, first + 2)), "another producer");
+    assert_eq!(init(&mut raw, (id, first + 1)).0, FENCED, "the older one does not come back");
+    assert_eq!(init(&mut raw, (id + 1, first + 2)).0, FENCED);
 }
 
 #[test]

@@ -1,85 +1,12 @@
 //! Bytes that no client sends: duplicates of idempotent batches, broken and oversized requests.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    ApiKey, FetchRequest, JoinGroupRequest, ProduceRequest, ProduceResponse, RequestHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use kafka_protocol::messages::{ApiKey, FetchRequest, JoinGroupRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 
-use crate::support::{PATIENCE, Server, next};
-
-struct Raw(TcpStream);
-
-impl Raw {
-    fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(&server.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(stream)
-    }
-
-    fn send<T: Encodable>(&mut self, key: ApiKey, version: i16, request: &T) {
-        let mut bytes = BytesMut::new();
-        bytes.put_i32(0);
-        RequestHeader::default()
-            .with_request_api_key(key as i16)
-            .with_request_api_version(version)
-            .with_correlation_id(1)
-            .encode(&mut bytes, key.request_header_version(version))
-            .unwrap();
-        request.encode(&mut bytes, version).unwrap();
-        let length = i32::try_from(bytes.len() - 4).unwrap();
-        bytes[..4].copy_from_slice(&length.to_be_bytes());
-        self.0.write_all(&bytes).unwrap();
-    }
-
-    /// The body of a response whose header has only a correlation id.
-    fn receive(&mut self) -> Bytes {
-        let mut length = [0; 4];
-        self.0.read_exact(&mut length).unwrap();
-        let mut bytes = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
-        self.0.read_exact(&mut bytes).unwrap();
-        let mut bytes = Bytes::from(bytes);
-        bytes.advance(4);
-        bytes
-    }
-
-    fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0; 1]), Ok(0) | Err(_))
-    }
-}
-
-/// An uncompressed batch of one record from an idempotent producer.
-fn batch(epoch: i16, sequence: i32) -> Bytes {
-    let mut b = vec![0_u8; 61];
-    // Length 8, attributes, two deltas, no key, one byte of value, no headers.
-    b.extend_from_slice(&[14, 0, 0, 0, 1, 2, b'x', 0]);
-    let length = i32::try_from(b.len() - 12).unwrap();
-    b[8..12].copy_from_slice(&length.to_be_bytes());
-    b[16] = 2;
-    b[43..51].copy_from_slice(&77_i64.to_be_bytes());
-    b[51..53].copy_from_slice(&epoch.to_be_bytes());
-    b[53..57].copy_from_slice(&sequence.to_be_bytes());
-    b[57..61].copy_from_slice(&1_i32.to_be_bytes());
-    let crc = crc32c::crc32c(&b[21..]);
-    b[17..21].copy_from_slice(&crc.to_be_bytes());
-    b.into()
-}
-
-fn produce(raw: &mut Raw, records: Bytes) -> (i16, i64) {
-    let partition = PartitionProduceData::default().with_records(Some(records));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str("t")))
-        .with_partition_data(vec![partition]);
-    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1_000).with_topic_data(vec![topic]);
-    raw.send(ApiKey::Produce, 7, &request);
-    let response = ProduceResponse::decode(&mut raw.receive(), 7).unwrap();
-    let partition = &response.responses[0].partition_responses[0];
-    (partition.error_code, partition.base_offset)
-}
+use crate::raw::{Raw, batch, produce};
+use crate::support::{Server, next};
 
 #[test]
 fn a_repeated_idempotent_batch_is_stored_once_even_across_a_restart() {

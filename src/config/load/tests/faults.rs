@@ -127,18 +127,38 @@ fn malformed_variables_and_missing_files_are_faults() {
 fn no_fault_and_no_print_shows_a_secret() {
     let faulty = given(
         "auth:\n  tokens:\n    - { name: a, tken: hunter2, token: 5, role: hunter2 }\n    - { name: b, token: [hunter2] }\n\
-         kafka:\n  client:\n    sasl.password: [hunter2]\nregistry: { url: \"http://u:hunter2@h\" }\n",
+         kafka:\n  client:\n    sasl.password: [hunter2]\nregistry: { url: \"ftp://u:hunter2@h\" }\n",
     );
     let shown = format!("{}", Config::load(&faulty.sources).unwrap_err());
     assert!(shown.contains("6 fault") && !shown.contains("hunter2"), "{shown}");
     let good = given(
         "auth: { tokens: [ { name: a, token: hunter2 } ] }\n\
-         kafka: { client: { sasl.password: hunter2 } }\n",
+         kafka: { client: { sasl.password: hunter2 } }\n\
+         registry: { url: \"http://h/p\", auth: { user: a, password: hunter2 } }\n",
     )
     .config();
     let shown = format!("{good:?}{}", good.effective_yaml());
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_eq!(good.auth.tokens[0].token.expose(), "hunter2");
+}
+
+#[test]
+fn a_registry_outside_is_a_url_with_credentials_given_once() {
+    let cases = [
+        ("url: example.org", "registry.url", "expected a URL"),
+        ("url: \"http://a:b@h\", auth: { token: t }", "registry.url", "give them once"),
+        ("url: \"http://h\", auth: { user: a, token: t }", "registry.auth.token", "not both"),
+        ("url: \"http://h\", auth: { password: a }", "registry.auth.user", "needs a user"),
+        ("url: \"http://h\", ca_file: ca.pem", "registry.ca_file", "no https URL"),
+        ("embedded: { topic: \"a b\" }", "registry.embedded.topic", "a topic is"),
+    ];
+    for (yaml, path, message) in cases {
+        let faults = given(&format!("registry: {{ {yaml} }}\n")).faults();
+        let found: Vec<_> = faults.iter().map(|fault| (fault.path.as_str(), fault.message.as_str())).collect();
+        assert!(matches!(found[..], [(at, said)] if at == path && said.contains(message)), "{yaml}: {found:?}");
+    }
+    let fine = given("registry: { url: \"https://a:b@h:8081/apis/ccompat/v7\", ca_file: ca.pem }\n").config();
+    assert_eq!(fine.registry.url.unwrap().to_string(), "https://***@h:8081/apis/ccompat/v7");
 }
 
 #[test]
@@ -175,6 +195,54 @@ fn open_listeners_need_authentication_or_insecure() {
     assert!(with_token.faults().is_empty());
     let outside = given("kafka: { bootstrap: \"k:9092\", embedded: { listen: 0.0.0.0:9092 } }\n");
     assert!(outside.faults().is_empty());
+}
+
+#[test]
+fn an_open_broker_needs_users_and_passwords_that_nobody_can_read() {
+    let kafka = |more: &str| {
+        let yaml = format!("kafka: {{ embedded: {{ listen: 0.0.0.0:9092, {more} }} }}\n");
+        let faults = given(&yaml).faults();
+        faults.into_iter().map(|fault| fault.path).collect::<Vec<_>>()
+    };
+    let users = "users: [ { name: a, password: b } ]";
+    assert_eq!(kafka("auth: {}"), ["kafka.embedded.listen"]);
+    assert!(kafka(&format!("auth: {{ {users} }}")).is_empty());
+    let plain = format!("auth: {{ {users}, mechanisms: [PLAIN] }}");
+    assert_eq!(kafka(&plain), ["kafka.embedded.auth.mechanisms"]);
+    let tls = "tls: { certificate: -----BEGIN CERTIFICATE-----, key: -----BEGIN PRIVATE KEY----- }";
+    assert!(kafka(&format!("{plain}, {tls}")).is_empty());
+    assert_eq!(kafka(tls), ["kafka.embedded.listen"]);
+}
+
+#[test]
+fn users_and_certificates_of_the_broker_are_checked() {
+    let yaml = "\
+kafka:
+  embedded:
+    local_listen: 0.0.0.0:0
+    advertised_host: kafka:9092/
+    auth:
+      mechanisms: []
+      reauthenticate_after: 0s
+      users:
+        - { name: a, password: \"***\" }
+        - { name: a }
+    tls: { certificate: cert.pem }
+";
+    assert_eq!(
+        given(yaml).lines(),
+        [
+            "3:19 kafka.embedded.local_listen: must be a loopback address: its clients send passwords",
+            "4:22 kafka.embedded.advertised_host: expected a host such as kafka.example.org, without a port",
+            "11:5 kafka.embedded.tls: certificate and key belong together: one is given without the other",
+            "11:25 kafka.embedded.tls.certificate: expected PEM text, for example from a file: ${file:tls/broker.pem}",
+            "9:32 kafka.embedded.auth.users.0.password: this stands for a hidden password and is none",
+            "10:11 kafka.embedded.auth.users.1.password: a password is missing, or has a NUL",
+            "10:19 kafka.embedded.auth.users.1.name: another user has this name",
+            "6:7 kafka.embedded.auth.mechanisms: at least one mechanism is needed",
+            "7:29 kafka.embedded.auth.reauthenticate_after: must be more than 0s",
+        ]
+    );
 }
 
 #[test]

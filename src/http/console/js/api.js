@@ -1,4 +1,4 @@
-// Reading the REST API: one GET with a deadline, errors sorted by what a person can do about them.
+// Asking the REST API: one request with a deadline, errors sorted by what a person can do about them.
 
 const TIMEOUT_MS = 8000;
 const TOKEN_KEY = "streamward.token";
@@ -25,7 +25,7 @@ export function useToken(next) {
   }
 }
 
-/** `kind`: unreachable (no answer), unauthorized (401), forbidden (403), missing (404), failed (any other status or a bad body). */
+/** `kind`: unreachable (no answer), unauthorized (401), forbidden (403), missing (404), refused (409, 422), failed (any other status or a bad body). */
 export class ApiError extends Error {
   constructor(kind, path, message) {
     super(message);
@@ -34,22 +34,26 @@ export class ApiError extends Error {
   }
 }
 
-const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "missing" };
+const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "missing", 409: "refused", 422: "refused" };
 
 /** The JSON body of `GET path`. */
-export async function get(path) {
-  const response = await send(path);
+export const get = (path) => call("GET", path);
+
+/** The JSON body of an answer to `method path`; `content` is sent as JSON. */
+export async function call(method, path, content) {
+  const response = await send(method, path, content);
   const body = await response.json().catch(() => null);
   if (!response.ok) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body));
   if (body === null || typeof body !== "object") throw new ApiError("failed", path, "The answer is not JSON.");
   return body;
 }
 
-async function send(path) {
+async function send(method, path, content) {
   const headers = { Accept: "application/json" };
+  if (content !== undefined) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `Bearer ${token}`;
   try {
-    return await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    return await fetch(path, { method, headers, body: content === undefined ? undefined : JSON.stringify(content), cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch (error) {
     const reason = error.name === "TimeoutError" ? `no answer within ${TIMEOUT_MS / 1000} s` : "no connection";
     throw new ApiError("unreachable", path, reason);
@@ -58,6 +62,7 @@ async function send(path) {
 
 /** The problem+json text of an error answer, else its status. */
 function describe(response, body) {
+  if (Array.isArray(body?.detail)) return body.detail.map(({ msg }) => msg).join("; ");
   const text = [body?.title, body?.detail].filter((part) => typeof part === "string").join(": ");
   return text || `status ${response.status}`;
 }

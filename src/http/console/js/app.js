@@ -1,5 +1,6 @@
 // Start here: the page's frame. It routes by the address's hash, keeps the live feed and the navigation's counts,
-// and mounts one view at a time. A view is `{title, mount(slot, context) → unmount}`.
+// and mounts one view at a time. A view is `{title, mount(slot, context) → {unmount, redraw?}}`; what follows its name in
+// the address is in `context.path` and `context.query`, and `titleOf(path)` may name it.
 import { get } from "./api.js";
 import { showBanner } from "./banner.js";
 import { h, icon, setText } from "./dom.js";
@@ -14,8 +15,9 @@ import * as deadLetters from "./views/dead-letters.js";
 import * as overview from "./views/overview.js";
 import * as sensors from "./views/sensors.js";
 import * as supervision from "./views/supervision.js";
+import * as topics from "./views/topics.js";
 
-const VIEWS = { overview, sensors, alerts, "dead-letters": deadLetters, supervision };
+const VIEWS = { overview, sensors, topics, alerts, "dead-letters": deadLetters, supervision };
 const REDRAW_MS = 1000;
 /** Pages of 500 stored readings with which the charts begin. */
 const MAX_SEED_PAGES = 20;
@@ -55,7 +57,9 @@ function setCount(name, text, { quiet, label }) {
 }
 
 function route(event) {
-  const name = location.hash.replace(/^#\//, "").split("?")[0] || "overview";
+  const [address, query = ""] = location.hash.replace(/^#\//, "").split("?");
+  const [name, ...rest] = (address || "overview").split("/");
+  const path = decoded(rest.join("/"));
   const view = VIEWS[name] ?? overview;
   unmount();
   byId("view").replaceChildren();
@@ -63,15 +67,26 @@ function route(event) {
     if (link.hash === `#/${VIEWS[name] ? name : "overview"}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  setText(byId("title"), view.title);
-  document.title = `${view.title} · Streamward`;
-  const mounted = view.mount(byId("view"), { readings, isLive: () => feedState.state === "live" });
+  const title = view.titleOf?.(path) ?? view.title;
+  setText(byId("title"), title);
+  document.title = `${title} · Streamward`;
+  const context = { readings, path, query: new URLSearchParams(query), isLive: () => feedState.state === "live", isPaused: () => paused || document.hidden };
+  const mounted = view.mount(byId("view"), context);
   redraw = mounted.redraw ?? (() => {});
   unmount = mounted.unmount;
   redraw();
   if (event) {
     scrollTo(0, 0);
     byId("title").focus();
+  }
+}
+
+/** A part of an address without its escapes; as it is where they are broken. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 

@@ -32,6 +32,8 @@ export class ExpandableTable {
 
   makeBody(item) {
     const id = this.options.key(item);
+    // A row that went and comes again is closed.
+    this.open.delete(id);
     const detailId = `detail-${Math.random().toString(36).slice(2)}`;
     const button = h("button", { type: "button", class: "open", "aria-expanded": "false", "aria-controls": detailId }, icon("chevron"));
     const { cells, update } = this.options.makeCells(item);

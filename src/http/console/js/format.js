@@ -32,6 +32,15 @@ export function compact(value) {
   return whole(value);
 }
 
+/** A size in bytes with the unit that keeps it short: "812 B", "1.5 MiB". */
+export function bytes(value) {
+  if (!isNumber(value)) return NONE;
+  for (const [size, unit] of [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) {
+    if (value >= size) return `${fixed(value / size, value >= size * 100 ? 0 : 1)} ${unit}`;
+  }
+  return `${whole(value)} B`;
+}
+
 export const rate = (value) => (isNumber(value) ? fixed(value, value < 100 ? 1 : 0) : NONE);
 
 export const measure = (type, value) => `${fixed(value, digitsOf(type))}${UNITS[type] ? ` ${UNITS[type]}` : ""}`;

@@ -11,7 +11,7 @@ const outcomeListeners = new Set();
 let paused = false;
 
 class Resource {
-  /** `shape.path(base)` may add to the address, `shape.take(body)` turns an answer into the data, `shape.lost()` hears of a failed poll. */
+  /** `shape.everyMs` is the time between polls, `shape.path(base)` may add to the address, `shape.take(body)` turns an answer into the data, `shape.lost()` hears of a failed poll. */
   constructor(path, shape = {}) {
     this.path = path;
     this.shape = shape;
@@ -61,7 +61,7 @@ class Resource {
   }
 
   schedule() {
-    const wait = Math.min(EVERY_MS * 2 ** Math.min(this.failures, 3), SLOWEST_MS);
+    const wait = Math.min((this.shape.everyMs ?? EVERY_MS) * 2 ** Math.min(this.failures, 3), SLOWEST_MS);
     this.timer = setTimeout(() => (paused || document.hidden ? this.schedule() : this.load()), wait);
   }
 }

@@ -1,11 +1,13 @@
 //! Ports: what the HTTP side asks of the rest, without knowing who answers.
 //!
 //! Storage answers [`ReadStore`], the broker's producer [`Ingest`], the supervision tree [`Operations`] and
-//! [`SessionHost`]. Everything here is values and object-safe traits; no database, no actor system, no web framework.
+//! [`SessionHost`], the broker's topics [`topics::Topics`]. Everything here is values and object-safe traits; no database, no actor system, no web framework.
 //!
 //! Invariants: no error text of a port carries SQL, a secret or a file path that a client should not see, except
 //! [`ReadError::Unavailable`] and [`IngestError::Unavailable`], whose reasons are for the log alone.
 //! Start at [`ReadStore`].
+
+pub mod topics;
 
 use std::{future::Future, pin::Pin};
 
@@ -256,10 +258,31 @@ pub trait Ingest: Send + Sync {
     fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError>;
 }
 
+/// A value as JSON, or none where its bytes cannot be read.
+pub type Decoded<'a> = Pin<Box<dyn Future<Output = Option<Value>> + Send + 'a>>;
+
 /// Turns a stored value's bytes into JSON.
 pub trait ValueDecoder: Send + Sync {
-    /// `None` where the bytes cannot be read.
-    fn decode(&self, value: &[u8]) -> Option<Value>;
+    /// May have to ask a registry.
+    fn decode<'a>(&'a self, value: &'a [u8]) -> Decoded<'a>;
+}
+
+/// Why a value was not encoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    #[error("the registry has no subject named {0}")]
+    UnknownSubject(String),
+    #[error("{0}")]
+    Invalid(String),
+    /// The reason is for the log.
+    #[error("the registry does not answer")]
+    Unavailable(String),
+}
+
+/// Turns JSON into bytes.
+pub trait ValueEncoder: Send + Sync {
+    /// By the latest schema of a subject, in Confluent framing.
+    fn encode<'a>(&'a self, subject: &'a str, json: &'a [u8]) -> Answer<'a, Vec<u8>, EncodeError>;
 }
 
 /// A command to one node of the supervision tree.
@@ -329,8 +352,6 @@ pub trait Operations: Send + Sync {
     /// Carries out a command for `who` and answers the node's new state.
     fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError>;
     fn topology(&self) -> Answer<'_, Value, OpsError>;
-    /// Array of `{topic, partitions, …}`.
-    fn topics(&self) -> Answer<'_, Vec<Value>, OpsError>;
     /// Array of `{stream, topic, partition, records, seconds, …}`.
     fn lag(&self) -> Answer<'_, Vec<Value>, OpsError>;
     fn readiness(&self) -> Readiness;

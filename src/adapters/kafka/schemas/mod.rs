@@ -1,0 +1,292 @@
+//! The schemas topic: read to its end on demand, written in transactions.
+//!
+//! Every registry on a topic writes under the same transactional id, so that a claim (`InitProducerId`) fences who
+//! claimed before and settles what that one left open (KIP-98); a read in `read_committed` then sees all there is. A
+//! commit is answered when it is decided and before its markers are in the log, so a read waits for what was written.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientContext, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier},
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+};
+
+use super::{
+    KafkaSettings, QuietContext,
+    admin::{TopicSpec, ensure_topics},
+    log_line,
+};
+use crate::registry::log::{LogError, Record, SchemaLog};
+
+const PARTITION: i32 = 0;
+/// How long the broker is given for one step.
+const STEP: Duration = Duration::from_secs(10);
+/// How long one look for the broker's answers takes.
+const ANSWER_STEP: Duration = Duration::from_millis(1);
+/// Wait before the end of the topic is asked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long a transaction stays open when its writer is gone; nobody can write or read past it.
+const TRANSACTION_TIMEOUT_MS: &str = "10000";
+/// Longest record: a schema, quoted.
+const MAX_RECORD_BYTES: &str = "8000000";
+
+/// The schemas topic of a cluster.
+pub struct KafkaSchemaLog {
+    settings: KafkaSettings,
+    topic: String,
+    consumer: BaseConsumer<QuietContext>,
+    /// Offset of the next record to hand out.
+    next: i64,
+    /// Offset behind the last record written here: the least that a read reads to.
+    written: i64,
+    producer: Option<BaseProducer<Delivered>>,
+}
+
+/// A producer context that notes where the last record went.
+#[derive(Default)]
+struct Delivered(AtomicI64);
+
+impl ClientContext for Delivered {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "schemas producer");
+    }
+}
+
+impl ProducerContext for Delivered {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
+        if let Ok(message) = result {
+            self.0.fetch_max(message.offset(), Ordering::AcqRel);
+        }
+    }
+}
+
+/// Makes the topic if it is missing and checks that the one that is there keeps what is written to it.
+///
+/// # Errors
+/// If the cluster does not answer, or the topic cannot hold schemas; the message says what to do.
+pub async fn ensure_schemas_topic(settings: &KafkaSettings, topic: &str) -> Result<(), LogError> {
+    let configs = vec![
+        ("cleanup.policy".to_owned(), "compact".to_owned()),
+        ("max.message.bytes".to_owned(), MAX_RECORD_BYTES.to_owned()),
+    ];
+    let spec = TopicSpec { name: topic.to_owned(), partitions: 1, configs };
+    ensure_topics(settings, &[spec]).await.map_err(|error| unavailable(&format!("make topic {topic}"), &error))?;
+    let admin: AdminClient<QuietContext> = settings
+        .client("streamward-registry")
+        .create_with_context(QuietContext)
+        .map_err(|error| unavailable("the admin client", &error))?;
+    // A cluster may know a new topic before it tells its settings.
+    let until = Instant::now() + STEP;
+    let mut policy = cleanup_policy(&admin, topic).await?;
+    while policy.is_none() && Instant::now() < until {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        policy = cleanup_policy(&admin, topic).await?;
+    }
+    match policy {
+        Some(policy) if policy.split(',').any(|word| word.trim() == "delete") => Err(LogError::Unavailable(format!(
+            "topic {topic} has cleanup.policy={policy}, which would delete schemas in time: set it to compact"
+        ))),
+        Some(_) => Ok(()),
+        None => Err(LogError::Unavailable(format!("the cluster does not tell the settings of topic {topic}"))),
+    }
+}
+
+async fn cleanup_policy(admin: &AdminClient<QuietContext>, topic: &str) -> Result<Option<String>, LogError> {
+    let options = AdminOptions::new().request_timeout(Some(STEP));
+    let described = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
+    let resources = described.map_err(|error| unavailable("describe the topic", &error))?;
+    let of_topic = |resource: &ConfigResource| resource.specifier == OwnedResourceSpecifier::Topic(topic.to_owned());
+    let config = resources.into_iter().flatten().find(of_topic);
+    Ok(config.as_ref().and_then(|config| config.get("cleanup.policy")).and_then(|entry| entry.value.clone()))
+}
+
+fn unavailable(what: &str, error: &KafkaError) -> LogError {
+    LogError::Unavailable(format!("{what}: {error}"))
+}
+
+impl KafkaSchemaLog {
+    /// A log that is read from the topic's beginning. The topic must exist.
+    ///
+    /// # Errors
+    /// If a setting is refused, the cluster does not answer, or the topic has several partitions.
+    pub fn open(settings: &KafkaSettings, topic: &str) -> Result<Self, LogError> {
+        let mut config = settings.client("streamward-registry");
+        config
+            .set("group.id", "streamward-registry")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("fetch.message.max.bytes", MAX_RECORD_BYTES)
+            .set("fetch.wait.max.ms", "1");
+        let consumer: BaseConsumer<QuietContext> =
+            config.create_with_context(QuietContext).map_err(|error| unavailable("the consumer", &error))?;
+        let metadata =
+            consumer.fetch_metadata(Some(topic), STEP).map_err(|error| unavailable("the topic's metadata", &error))?;
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        if partitions != 1 {
+            return Err(LogError::Unavailable(format!(
+                "topic {topic} has {partitions} partitions; a schemas topic has one, so that all registries see one order"
+            )));
+        }
+        Ok(Self { settings: settings.clone(), topic: topic.to_owned(), consumer, next: 0, written: 0, producer: None })
+    }
+
+    /// The topic's start and end, once the end is behind what was written here.
+    fn bounds(&self) -> Result<(i64, i64), LogError> {
+        let until = Instant::now() + STEP;
+        loop {
+            let bounds = self.consumer.fetch_watermarks(&self.topic, PARTITION, STEP);
+            let (start, end) = bounds.map_err(|error| unavailable("the topic's end", &error))?;
+            if end >= self.written {
+                return Ok((start, end));
+            }
+            if Instant::now() >= until {
+                let topic = &self.topic;
+                return Err(LogError::Unavailable(format!("what was written to topic {topic} is not readable yet")));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn assign(&self) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, PARTITION, Offset::Offset(self.next))?;
+        self.consumer.assign(&list)
+    }
+
+    /// Reads `[next, end)`; the last offsets may hold no record.
+    fn drain(&mut self, end: i64, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
+        let mut until = Instant::now() + STEP;
+        while self.next < end {
+            match self.consumer.poll(until.saturating_duration_since(Instant::now())) {
+                Some(Ok(message)) => {
+                    if let Some(key) = message.key() {
+                        visit(Record { key: key.to_vec(), value: message.payload().map(<[u8]>::to_vec) });
+                    }
+                    self.next = message.offset() + 1;
+                    until = Instant::now() + STEP;
+                }
+                // The fetch was sent after the end was asked for.
+                Some(Err(KafkaError::PartitionEOF(_))) => self.next = end,
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) => return Err(unavailable("read the topic", &error)),
+                None => {}
+            }
+            if Instant::now() >= until {
+                let topic = &self.topic;
+                return Err(LogError::Unavailable(format!("nothing came from topic {topic} within {STEP:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn transact(producer: &BaseProducer<Delivered>, topic: &str, records: &[Record]) -> Result<(), KafkaError> {
+        producer.begin_transaction()?;
+        for record in records {
+            let mut outgoing = BaseRecord::<[u8], [u8]>::to(topic).partition(PARTITION).key(&record.key);
+            outgoing.payload = record.value.as_deref();
+            producer.send(outgoing).map_err(|(error, _)| error)?;
+        }
+        // A commit polls for the broker's answers in long steps.
+        let until = Instant::now() + STEP;
+        while producer.in_flight_count() > 0 && Instant::now() < until {
+            producer.poll(ANSWER_STEP);
+        }
+        producer.commit_transaction(STEP)
+    }
+}
+
+impl SchemaLog for KafkaSchemaLog {
+    fn read(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
+        let (start, end) = self.bounds()?;
+        if end < self.next {
+            let (topic, next) = (&self.topic, self.next);
+            return Err(LogError::Unavailable(format!(
+                "topic {topic} ends at {end} and was read to {next}: it was made anew; restart to read it again"
+            )));
+        }
+        self.next = self.next.max(start);
+        if self.next == end {
+            return Ok(());
+        }
+        self.assign().map_err(|error| unavailable("read the topic", &error))?;
+        let drained = self.drain(end, visit);
+        self.consumer.unassign().map_err(|error| unavailable("read the topic", &error))?;
+        drained
+    }
+
+    fn claim(&mut self) -> Result<(), LogError> {
+        self.producer = None;
+        let mut config = self.settings.client("streamward-registry");
+        config
+            .set("transactional.id", format!("streamward-registry-{}", self.topic))
+            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
+            .set("message.max.bytes", MAX_RECORD_BYTES)
+            .set("linger.ms", "0");
+        let producer: BaseProducer<Delivered> =
+            config.create_with_context(Delivered::default()).map_err(|error| unavailable("the producer", &error))?;
+        producer.init_transactions(STEP).map_err(|error| match &error {
+            KafkaError::Transaction(cause) if is_lost(cause.code()) => LogError::Superseded(error.to_string()),
+            _ => unavailable("claim the topic", &error),
+        })?;
+        self.producer = Some(producer);
+        Ok(())
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
+        let Some(producer) = self.producer.take() else {
+            return Err(LogError::Superseded("the topic is not claimed".to_owned()));
+        };
+        match Self::transact(&producer, &self.topic, records) {
+            Ok(()) => {
+                self.written = producer.context().0.load(Ordering::Acquire) + 1;
+                self.producer = Some(producer);
+                Ok(())
+            }
+            // The next claim settles what became of it, and reading tells.
+            Err(error) => Err(LogError::Superseded(error.to_string())),
+        }
+    }
+}
+
+fn is_lost(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Fenced
+            | RDKafkaErrorCode::ProducerFenced
+            | RDKafkaErrorCode::InvalidProducerEpoch
+            | RDKafkaErrorCode::ConcurrentTransactions
+    )
+}
+
+/// Errors that librdkafka recovers from by itself.
+fn is_passing(error: &KafkaError) -> bool {
+    let KafkaError::MessageConsumption(code) = error else { return false };
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+    )
+}

@@ -1,0 +1,162 @@
+//! Registries on a broker that clients reach over the network.
+
+use std::{collections::BTreeMap, net::TcpListener, thread::JoinHandle};
+
+use streamward_broker::{Broker, BrokerConfig};
+use tempfile::TempDir;
+
+use super::*;
+use crate::registry::{Level, Permanent, Registry, SettingsUpdate, Submission, Visible, Which};
+
+const TOPIC: &str = "_schemas";
+
+/// A broker on a thread of its own; stopped when dropped.
+struct Served {
+    settings: KafkaSettings,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+impl Served {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let bootstrap = listener.local_addr().unwrap().to_string();
+        let broker = Broker::open(BrokerConfig::new(folder.path().join("broker"))).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let serve = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                broker.serve(listener, async { drop(stopped.await) }).await.unwrap();
+            });
+        };
+        let thread = std::thread::Builder::new().spawn(serve).unwrap();
+        let settings = KafkaSettings { bootstrap, extra: BTreeMap::new() };
+        Self { settings, stop: Some(stop), thread: Some(thread), _folder: folder }
+    }
+
+    fn open(&self) -> Registry {
+        Registry::open(Box::new(KafkaSchemaLog::open(&self.settings, TOPIC).unwrap())).unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _gone = self.stop.take().map(|stop| stop.send(()));
+        let _panicked = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn schema(field: &str) -> Submission {
+    Submission::avro(&format!(r#"{{"type":"record","name":"R","fields":[{{"name":"{field}","type":"int"}}]}}"#))
+}
+
+const NONE: SettingsUpdate = SettingsUpdate { level: Some(Level::None), normalize: None };
+
+#[actix_rt::test]
+async fn what_is_registered_is_there_when_the_topic_is_opened_again() {
+    let served = Served::new();
+    ensure_schemas_topic(&served.settings, TOPIC).await.unwrap();
+    let registry = served.open();
+    registry.set_settings(None, NONE).unwrap();
+    for field in ["a", "b", "c"] {
+        registry.register("s", &schema(field)).unwrap();
+    }
+    registry.delete_version("s", Which::Number(3), Permanent(false)).unwrap();
+    registry.delete_version("s", Which::Number(3), Permanent(true)).unwrap();
+    ensure_schemas_topic(&served.settings, TOPIC).await.unwrap();
+    let again = served.open();
+    assert_eq!(again.all_versions("", Visible::All), registry.all_versions("", Visible::All));
+    assert_eq!((again.level(None), again.max_id()), (Level::None, 3));
+    assert_eq!(again.register("s", &schema("d")).unwrap().id, 4);
+    registry.catch_up().unwrap();
+    assert_eq!(registry.versions("s", Visible::All).unwrap(), [1, 2, 3]);
+}
+
+#[actix_rt::test]
+async fn two_registries_that_write_at_once_agree_on_every_id() {
+    let served = Served::new();
+    ensure_schemas_topic(&served.settings, TOPIC).await.unwrap();
+    served.open().set_settings(None, NONE).unwrap();
+    let writers = ["x", "y"].map(|name| {
+        let registry = served.open();
+        let register = move |index: usize| {
+            let field = if index.is_multiple_of(2) { format!("{name}{index}") } else { format!("both{index}") };
+            registry.register("s", &schema(&field)).unwrap()
+        };
+        std::thread::Builder::new().spawn(move || (0..8).map(register).collect::<Vec<_>>()).unwrap()
+    });
+    let answers: Vec<_> = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
+    let kept = served.open();
+    let mut texts = BTreeMap::new();
+    for version in answers {
+        assert_eq!(kept.version("s", Which::Number(version.version), Visible::Live).unwrap(), version);
+        let text = texts.entry(version.id).or_insert_with(|| version.definition.text.clone());
+        assert_eq!(*text, version.definition.text, "one id, one schema");
+    }
+    assert_eq!(texts.len(), 12);
+    assert_eq!(kept.versions("s", Visible::Live).unwrap().len(), 12);
+}
+
+#[actix_rt::test]
+async fn who_was_fenced_writes_nothing_and_goes_on_after_a_claim_of_its_own() {
+    let served = Served::new();
+    ensure_schemas_topic(&served.settings, TOPIC).await.unwrap();
+    let mut logs = [0, 1].map(|_| KafkaSchemaLog::open(&served.settings, TOPIC).unwrap());
+    let record = |value: &str| [Record { key: b"k".to_vec(), value: Some(value.into()) }];
+    let [first, second] = &mut logs;
+    first.claim().unwrap();
+    second.claim().unwrap();
+    assert!(matches!(first.append(&record("lost")), Err(LogError::Superseded(_))));
+    second.append(&record("second")).unwrap();
+    first.claim().unwrap();
+    first.append(&record("first")).unwrap();
+    for log in &mut logs {
+        let mut values = Vec::new();
+        log.read(&mut |record| values.push(String::from_utf8(record.value.unwrap()).unwrap())).unwrap();
+        assert_eq!(values, ["second", "first"]);
+        log.read(&mut |record| panic!("{record:?} is handed out twice")).unwrap();
+    }
+}
+
+#[actix_rt::test]
+async fn a_read_waits_for_what_was_written_and_is_not_readable_yet() {
+    let served = Served::new();
+    ensure_schemas_topic(&served.settings, TOPIC).await.unwrap();
+    let mut writer = KafkaSchemaLog::open(&served.settings, TOPIC).unwrap();
+    writer.claim().unwrap();
+    let records = ["a", "b"].map(|value| Record { key: b"k".to_vec(), value: Some(value.into()) });
+    writer.append(&records).unwrap();
+    assert_eq!(writer.written, 2, "behind the last record, before the marker");
+    let mut reader = KafkaSchemaLog::open(&served.settings, TOPIC).unwrap();
+    // As if this were a record of its own whose markers are still to come.
+    reader.written = 4;
+    let late = move || writer.append(&[Record { key: b"k".to_vec(), value: Some("c".into()) }]).unwrap();
+    let thread = std::thread::Builder::new().spawn(late).unwrap();
+    let mut values = Vec::new();
+    reader.read(&mut |record| values.push(String::from_utf8(record.value.unwrap()).unwrap())).unwrap();
+    thread.join().unwrap();
+    assert_eq!(values, ["a", "b", "c"]);
+}
+
+#[actix_rt::test]
+async fn a_topic_that_would_lose_schemas_or_has_several_partitions_is_refused() {
+    let served = Served::new();
+    let topic = |name: &str, partitions, policy: &str| TopicSpec {
+        name: name.to_owned(),
+        partitions,
+        configs: vec![("cleanup.policy".to_owned(), policy.to_owned())],
+    };
+    let topics = [topic("lossy", 1, "delete"), topic("both", 1, "compact,delete"), topic("wide", 2, "compact")];
+    ensure_topics(&served.settings, &topics).await.unwrap();
+    for lossy in ["lossy", "both"] {
+        let refused = ensure_schemas_topic(&served.settings, lossy).await.unwrap_err().to_string();
+        assert!(refused.contains(lossy) && refused.contains("set it to compact"), "{refused}");
+    }
+    ensure_schemas_topic(&served.settings, "wide").await.unwrap();
+    let refused = KafkaSchemaLog::open(&served.settings, "wide").map(drop).unwrap_err().to_string();
+    assert!(refused.contains("2 partitions"), "{refused}");
+}

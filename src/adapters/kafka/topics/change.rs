@@ -1,0 +1,163 @@
+//! Creates, alters and deletes topics, and writes single records.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rdkafka::admin::{
+    AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic as New, ResourceSpecifier, TopicReplication,
+};
+use streamward_core::ports::{
+    Placed,
+    topics::{Deletion, NewTopic, RecordToWrite, TopicChange, TopicError, TopicUse},
+};
+
+use tokio::time::Instant;
+
+use super::{
+    KafkaTopics,
+    catalog::options,
+    errors::{of_code, of_error},
+};
+use crate::adapters::kafka::producer::{Outgoing, ProduceError};
+
+/// How long a change of settings may take until every broker shows it.
+const SEEN_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The topic's own settings.
+fn own(entries: Vec<ConfigEntry>) -> BTreeMap<String, String> {
+    let own = entries.into_iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
+    own.filter_map(|entry| Some((entry.name, entry.value?))).collect()
+}
+
+impl KafkaTopics {
+    pub(super) async fn create_topic(&self, topic: NewTopic) -> Result<(), TopicError> {
+        let what = format!("create topic {}", topic.name);
+        let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
+        let new = New::new(&topic.name, partitions, TopicReplication::Fixed(-1));
+        let new = topic.configs.iter().fold(new, |new, (name, value)| new.set(name, value));
+        let admin = self.shared.admin()?;
+        let created = admin.create_topics(&[new], &options()).await;
+        for result in created.map_err(|error| of_error(error, &topic.name, &what))? {
+            result.map_err(|(_, code)| of_code(code, &topic.name, &what))?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn alter_topic(&self, topic: String, change: TopicChange) -> Result<(), TopicError> {
+        if let Some(partitions) = change.partitions {
+            self.add_partitions(&topic, partitions as usize).await?;
+        }
+        if !change.configs.is_empty() {
+            self.change_configs(&topic, change.configs).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_partitions(&self, topic: &str, wanted: usize) -> Result<(), TopicError> {
+        let name = topic.to_owned();
+        let present = self.blocking(move |shared| shared.catalog()?.partitions(&name)).await?.len();
+        if wanted == present {
+            return Ok(());
+        }
+        if wanted < present {
+            let reason = format!("topic {topic} has {present} and partitions are never taken away");
+            return Err(TopicError::Invalid { field: "partitions", reason });
+        }
+        let what = format!("add partitions to topic {topic}");
+        let admin = self.shared.admin()?;
+        let created = admin.create_partitions(&[NewPartitions::new(topic, wanted)], &options()).await;
+        for result in created.map_err(|error| of_error(error, topic, &what))? {
+            result.map_err(|(_, code)| of_code(code, topic, &what))?;
+        }
+        Ok(())
+    }
+
+    /// The request replaces all settings of the topic's own, so those that stay are given again. Another client's change
+    /// at the same moment may be lost.
+    async fn change_configs(&self, topic: &str, changes: Vec<(String, Option<String>)>) -> Result<(), TopicError> {
+        let entries = self.config_entries(topic).await?;
+        let unknown = changes.iter().find(|(name, _)| !entries.iter().any(|entry| entry.name == *name));
+        if let Some((name, _)) = unknown {
+            return Err(TopicError::Invalid { field: "configs", reason: format!("the broker knows no {name}") });
+        }
+        let before = own(entries);
+        let mut wanted = before.clone();
+        for (name, value) in changes {
+            match value {
+                Some(value) => wanted.insert(name, value),
+                None => wanted.remove(&name),
+            };
+        }
+        if wanted == before {
+            return Ok(());
+        }
+        let whole = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        let whole = wanted.iter().fold(whole, |whole, (name, value)| whole.set(name, value));
+        let what = format!("change topic {topic}");
+        let admin = self.shared.admin()?;
+        let altered = admin.alter_configs(&[whole], &options()).await;
+        for result in altered.map_err(|error| of_error(error, topic, &what))? {
+            result.map_err(|(_, code)| of_code(code, topic, &what))?;
+        }
+        self.await_change(topic, &before).await
+    }
+
+    /// The client library does not tell that the broker refused the values; a topic that stays as it was does.
+    async fn await_change(&self, topic: &str, before: &BTreeMap<String, String>) -> Result<(), TopicError> {
+        let until = Instant::now() + SEEN_WITHIN;
+        while own(self.config_entries(topic).await?) == *before {
+            if Instant::now() >= until {
+                let reason = "the broker refuses a value among them".to_owned();
+                return Err(TopicError::Invalid { field: "configs", reason });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete_topic(&self, topic: String, deletion: Deletion) -> Result<(), TopicError> {
+        let reason = match (self.shared.used_by(&topic), deletion) {
+            (Some(TopicUse::Stream(stream)), Deletion::Guarded) => Some(format!("the stream {stream} reads it")),
+            (Some(TopicUse::Own(what)), Deletion::Guarded) => Some(format!("Streamward keeps its {what} there")),
+            (None, _) if topic.starts_with("__") && deletion == Deletion::Guarded => {
+                Some("the broker keeps its own state there".to_owned())
+            }
+            (_, Deletion::Forced) | (None, Deletion::Guarded) => None,
+        };
+        if let Some(reason) = reason {
+            return Err(TopicError::Refused(format!(
+                "topic {topic} is in use: {reason}; force it to delete it anyway"
+            )));
+        }
+        let what = format!("delete topic {topic}");
+        let admin = self.shared.admin()?;
+        let deleted = admin.delete_topics(&[&topic], &options()).await;
+        for result in deleted.map_err(|error| of_error(error, &topic, &what))? {
+            result.map_err(|(_, code)| of_code(code, &topic, &what))?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write(&self, topic: String, record: RecordToWrite) -> Result<Placed, TopicError> {
+        let name = topic.clone();
+        // The client would wait long for a topic or partition that is not there.
+        let partitions = self.blocking(move |shared| shared.catalog()?.partitions(&name)).await?;
+        if let Some(partition) = record.partition.filter(|partition| !partitions.contains(partition)) {
+            return Err(TopicError::UnknownPartition { topic, partition, partitions: partitions.len() });
+        }
+        let outgoing = Outgoing {
+            topic: &topic,
+            partition: record.partition,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: record.headers,
+        };
+        match self.shared.producer.send(outgoing).await {
+            Ok(place) => Ok(Placed { partition: place.partition, offset: place.offset }),
+            Err(ProduceError::Refused(code)) => Err(of_code(code, &topic, &format!("write to topic {topic}"))),
+            Err(ProduceError::Unavailable(error)) => {
+                Err(TopicError::Unavailable(format!("write to topic {topic}: {error}")))
+            }
+        }
+    }
+}

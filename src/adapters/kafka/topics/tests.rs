@@ -1,0 +1,303 @@
+//! Against the embedded broker, over the network.
+
+use std::{collections::BTreeMap, net::TcpListener, thread::JoinHandle};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use streamward_broker::{Broker, BrokerConfig};
+use streamward_core::ports::topics::LogRecord;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A broker on a thread of its own; stopped when dropped.
+struct Served {
+    topics: KafkaTopics,
+    settings: KafkaSettings,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _folder: TempDir,
+}
+
+impl Served {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let bootstrap = listener.local_addr().unwrap().to_string();
+        let broker = Broker::open(BrokerConfig::new(folder.path().join("broker"))).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let served = broker.clone();
+        let serve = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                served.serve(listener, async { drop(stopped.await) }).await.unwrap();
+            });
+        };
+        let thread = std::thread::Builder::new().spawn(serve).unwrap();
+        let settings = KafkaSettings { bootstrap, extra: BTreeMap::new() };
+        let producer = KafkaProducer::create(&settings, "test").unwrap();
+        let used = [("orders".to_owned(), TopicUse::Stream("shop".to_owned()))];
+        let bytes: Sizes = Arc::new(move |topic| broker.topic_bytes(topic));
+        let knowledge = Knowledge { uses: HashMap::from(used), bytes: Some(bytes) };
+        let topics = KafkaTopics::new(settings.clone(), producer, knowledge);
+        Self { topics, settings, stop: Some(stop), thread: Some(thread), _folder: folder }
+    }
+
+    async fn make(&self, name: &str, partitions: u32, configs: &[(&str, &str)]) {
+        let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.topics.create(NewTopic { name: name.to_owned(), partitions, configs }).await.unwrap();
+    }
+
+    async fn write(&self, topic: &str, partition: i32, key: &str, value: &str) {
+        let record = RecordToWrite {
+            partition: Some(partition),
+            key: Some(key.as_bytes().to_vec()),
+            value: Some(value.as_bytes().to_vec()),
+            headers: vec![("source".to_owned(), Some(b"test".to_vec()))],
+        };
+        self.topics.produce(topic.to_owned(), record).await.unwrap();
+    }
+
+    /// Ten records with the keys k0 to k9, spread over the partitions.
+    async fn ten(&self, topic: &str, partitions: i32) {
+        for index in 0..10 {
+            self.write(topic, index % partitions, &format!("k{index}"), &format!("value {index}")).await;
+        }
+    }
+
+    async fn read(&self, change: impl FnOnce(&mut RecordQuery)) -> RecordPage {
+        let mut query = RecordQuery {
+            topic: "orders".to_owned(),
+            partition: None,
+            from: ReadFrom::Newest,
+            limit: 4,
+            key: None,
+            contains: None,
+        };
+        change(&mut query);
+        self.topics.records(query).await.unwrap()
+    }
+
+    async fn follow(&self, cursor: Option<String>) -> RecordPage {
+        self.read(|query| query.from = ReadFrom::Cursor(cursor.unwrap())).await
+    }
+
+    /// A client that commits offsets as a group that nobody is in.
+    fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let mut config = self.settings.client("test");
+        let consumer: BaseConsumer = config.set("group.id", group).create().unwrap();
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(offset)).unwrap();
+        consumer.commit(&list, CommitMode::Sync).unwrap();
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _gone = self.stop.take().map(|stop| stop.send(()));
+        let _panicked = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn keys(records: &[LogRecord]) -> Vec<String> {
+    let key = |record: &LogRecord| String::from_utf8(record.key.as_ref().unwrap().held.clone()).unwrap();
+    records.iter().map(key).collect()
+}
+
+#[actix_rt::test]
+async fn a_list_has_bounds_bytes_policy_and_who_uses_a_topic() {
+    let served = Served::new();
+    served.make("orders", 2, &[("cleanup.policy", "compact")]).await;
+    served.make("other", 1, &[]).await;
+    served.ten("orders", 2).await;
+    let page = served.topics.list(None, 1).await.unwrap();
+    assert_eq!((page.items.len(), page.total, page.next.as_deref()), (1, 2, Some("orders")));
+    let orders = &page.items[0];
+    assert_eq!(orders.logs.iter().map(LogBounds::records).collect::<Vec<_>>(), [5, 5]);
+    assert_eq!(orders.cleanup_policy.as_deref(), Some("compact"));
+    assert_eq!(orders.used_by, Some(TopicUse::Stream("shop".to_owned())));
+    assert!(orders.bytes.unwrap() > 100, "{:?}", orders.bytes);
+    let rest = served.topics.list(page.next, 5).await.unwrap();
+    assert_eq!((rest.items[0].name.as_str(), rest.next), ("other", None));
+}
+
+#[actix_rt::test]
+async fn the_newest_records_come_first_and_the_cursor_leads_to_the_oldest() {
+    let served = Served::new();
+    served.make("orders", 3, &[]).await;
+    served.ten("orders", 3).await;
+    let first = served.read(|_| {}).await;
+    assert_eq!(keys(&first.records), ["k9", "k8", "k7", "k6"]);
+    assert_eq!((first.total, first.scan.is_complete), (10, false));
+    let second = served.follow(first.next).await;
+    assert_eq!(keys(&second.records), ["k5", "k4", "k3", "k2"]);
+    let third = served.follow(second.next).await;
+    assert_eq!(keys(&third.records), ["k1", "k0"]);
+    assert_eq!((third.next, third.scan.is_complete), (None, true));
+}
+
+#[actix_rt::test]
+async fn from_a_page_one_follows_what_is_written_later() {
+    let served = Served::new();
+    served.make("orders", 2, &[]).await;
+    served.ten("orders", 2).await;
+    let newest = served.read(|_| {}).await;
+    let nothing = served.follow(Some(newest.previous)).await;
+    assert_eq!((nothing.records.len(), nothing.scan.is_complete), (0, true));
+    served.write("orders", 1, "later", "x").await;
+    let later = served.follow(nothing.next).await;
+    assert_eq!(keys(&later.records), ["later"]);
+    assert_eq!(keys(&served.follow(later.next).await.records), [""; 0]);
+}
+
+#[actix_rt::test]
+async fn reading_forward_begins_at_an_offset_or_a_time_and_leads_back() {
+    let served = Served::new();
+    served.make("orders", 1, &[]).await;
+    served.ten("orders", 1).await;
+    let page = served.read(|query| query.from = ReadFrom::Offset(3)).await;
+    assert_eq!(keys(&page.records), ["k3", "k4", "k5", "k6"]);
+    assert_eq!(page.scan.ranges, [(0, 3, 7)]);
+    assert_eq!(keys(&served.follow(page.next).await.records), ["k7", "k8", "k9"]);
+    assert_eq!(keys(&served.follow(Some(page.previous)).await.records), ["k2", "k1", "k0"]);
+    let at = page.records[2].timestamp_ms.unwrap();
+    let since = served.read(|query| query.from = ReadFrom::TimeMs(at)).await;
+    assert!(since.records.iter().all(|record| record.timestamp_ms >= Some(at)), "{since:?}");
+    assert!(keys(&since.records).contains(&"k5".to_owned()));
+    let beyond = served.read(|query| query.from = ReadFrom::TimeMs(at + 3_600_000)).await;
+    assert_eq!((beyond.records.len(), beyond.scan.is_complete), (0, true));
+    let oldest = served.read(|query| query.from = ReadFrom::Oldest).await;
+    assert_eq!(keys(&oldest.records), ["k0", "k1", "k2", "k3"]);
+}
+
+#[actix_rt::test]
+async fn a_filter_looks_through_the_topic_and_says_how_far() {
+    let served = Served::new();
+    served.make("orders", 2, &[]).await;
+    served.ten("orders", 2).await;
+    let by_key = served.read(|query| query.key = Some(b"k2".to_vec())).await;
+    assert_eq!((keys(&by_key.records), by_key.scan.records, by_key.next), (vec!["k2".to_owned()], 10, None));
+    let by_text = served.read(|query| query.contains = Some(b"value 7".to_vec())).await;
+    assert_eq!(keys(&by_text.records), ["k7"]);
+    let by_header = served.read(|query| query.contains = Some(b"tes".to_vec())).await;
+    assert_eq!(by_header.records.len(), 4);
+    let forward = |query: &mut RecordQuery| {
+        query.key = Some(b"k8".to_vec());
+        query.from = ReadFrom::Oldest;
+    };
+    assert_eq!(keys(&served.read(forward).await.records), ["k8"]);
+}
+
+#[actix_rt::test]
+async fn long_values_are_cut_and_shown_whole_alone() {
+    let served = Served::new();
+    served.make("orders", 1, &[]).await;
+    served.write("orders", 0, "long", &"x".repeat(200_000)).await;
+    let value = |page: &RecordPage| page.records[0].value.clone().unwrap();
+    let cut = value(&served.read(|_| {}).await);
+    assert_eq!((cut.held.len(), cut.length, cut.is_cut()), (128 << 10, 200_000, true));
+    assert!(!value(&served.read(|query| query.limit = 1).await).is_cut());
+}
+
+#[actix_rt::test]
+async fn what_does_not_exist_is_said() {
+    let served = Served::new();
+    served.make("orders", 1, &[]).await;
+    let unknown = served.topics.describe("nothing".to_owned()).await;
+    assert_eq!(unknown, Err(TopicError::UnknownTopic("nothing".to_owned())));
+    let mut query = RecordQuery {
+        topic: "orders".to_owned(),
+        partition: Some(4),
+        from: ReadFrom::Newest,
+        limit: 1,
+        key: None,
+        contains: None,
+    };
+    let error = served.topics.records(query.clone()).await.unwrap_err().to_string();
+    assert_eq!(error, "topic orders has no partition 4: it has 1");
+    query.partition = None;
+    query.from = ReadFrom::Cursor("newer_7.3".to_owned());
+    assert_eq!(served.topics.records(query).await, Err(TopicError::BadCursor));
+    assert_eq!(served.topics.group("nobody".to_owned()).await, Err(TopicError::UnknownGroup("nobody".to_owned())));
+}
+
+#[actix_rt::test]
+async fn a_topic_is_altered_and_takes_defaults_back() {
+    let served = Served::new();
+    served.make("orders", 1, &[("retention.ms", "1000"), ("max.message.bytes", "2000")]).await;
+    let change = |partitions, configs: &[(&str, Option<&str>)]| TopicChange {
+        partitions,
+        configs: configs.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect(),
+    };
+    let alter = |change| served.topics.alter("orders".to_owned(), change);
+    alter(change(Some(3), &[("retention.ms", None), ("retention.bytes", Some("5000"))])).await.unwrap();
+    let topic = served.topics.describe("orders".to_owned()).await.unwrap();
+    assert_eq!(topic.partitions.len(), 3);
+    let own: Vec<_> = topic.configs.iter().filter(|config| config.own).map(|config| config.name.as_str()).collect();
+    assert_eq!(own, ["max.message.bytes", "retention.bytes"]);
+    let fewer = alter(change(Some(2), &[])).await.unwrap_err().to_string();
+    assert_eq!(fewer, "partitions: topic orders has 3 and partitions are never taken away");
+    let unknown = alter(change(None, &[("retention.sm", Some("1"))])).await.unwrap_err().to_string();
+    assert_eq!(unknown, "configs: the broker knows no retention.sm");
+    let wrong = alter(change(None, &[("retention.ms", Some("soon"))])).await.unwrap_err().to_string();
+    assert_eq!(wrong, "configs: the broker refuses a value among them");
+}
+
+#[actix_rt::test]
+async fn a_used_topic_is_deleted_by_force_alone() {
+    let served = Served::new();
+    served.make("orders", 1, &[]).await;
+    served.make("other", 1, &[]).await;
+    let refused = served.topics.delete("orders".to_owned(), Deletion::Guarded).await.unwrap_err().to_string();
+    assert!(refused.contains("the stream shop reads it"), "{refused}");
+    served.topics.delete("other".to_owned(), Deletion::Guarded).await.unwrap();
+    served.topics.delete("orders".to_owned(), Deletion::Forced).await.unwrap();
+    assert_eq!(served.topics.list(None, 9).await.unwrap().items, []);
+    let gone = served.topics.delete("orders".to_owned(), Deletion::Forced).await;
+    assert_eq!(gone, Err(TopicError::UnknownTopic("orders".to_owned())));
+}
+
+#[actix_rt::test]
+async fn a_group_has_lag_and_is_moved_while_nobody_is_in_it() {
+    let served = Served::new();
+    served.make("orders", 2, &[]).await;
+    served.ten("orders", 2).await;
+    served.commit("billing", "orders", 0, 2);
+    let topic = served.topics.describe("orders".to_owned()).await.unwrap();
+    let group = &topic.groups[0];
+    assert_eq!((group.group.group.as_str(), group.group.state.as_str()), ("billing", "Empty"));
+    assert_eq!((group.offsets.len(), group.offsets[0].offset, group.offsets[0].lag), (1, 2, 3));
+    let moved = |to| served.topics.reset("billing".to_owned(), "orders".to_owned(), to);
+    let offsets = |all: Vec<GroupOffset>| all.iter().map(|offset| offset.offset).collect::<Vec<_>>();
+    assert_eq!(offsets(moved(ResetTo::Latest).await.unwrap()), [5, 5]);
+    assert_eq!(offsets(moved(ResetTo::Offsets(vec![(1, 1)])).await.unwrap()), [5, 1]);
+    assert_eq!(offsets(moved(ResetTo::Earliest).await.unwrap()), [0, 0]);
+    let outside = moved(ResetTo::Offsets(vec![(1, 6)])).await.unwrap_err().to_string();
+    assert_eq!(outside, "offsets: partition 1 has offsets 0 to 5, not 6");
+    assert_eq!(served.topics.group("billing".to_owned()).await.unwrap().offsets.len(), 2);
+}
+
+#[actix_rt::test]
+async fn a_group_with_members_is_not_moved() {
+    let served = Served::new();
+    served.make("orders", 1, &[]).await;
+    let mut config = served.settings.client("member");
+    let consumer: BaseConsumer = config.set("group.id", "busy").create().unwrap();
+    consumer.subscribe(&["orders"]).unwrap();
+    while consumer.assignment().unwrap().count() == 0 {
+        let _nothing = consumer.poll(Duration::from_millis(50));
+    }
+    let refused = served.topics.reset("busy".to_owned(), "orders".to_owned(), ResetTo::Latest).await;
+    assert_eq!(refused, Err(TopicError::Refused("group busy has 1 members: stop them first".to_owned())));
+}
+
+#[actix_rt::test]
+async fn reading_leaves_no_group_and_no_offset_behind() {
+    let served = Served::new();
+    served.make("orders", 1, &[]).await;
+    served.ten("orders", 1).await;
+    served.read(|_| {}).await;
+    served.topics.describe("orders".to_owned()).await.unwrap();
+    assert_eq!(served.topics.groups().await.unwrap(), []);
+}

@@ -1,0 +1,185 @@
+//! `streamward topics tail`: pages of records, one after the other, oldest first.
+
+use std::{process::ExitCode, str::FromStr, time::Duration};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{super::say_line, path, plain};
+use crate::cli::client::{Server, segment};
+
+/// Records asked for at once.
+const PAGE: usize = 200;
+/// Most of the last records that can be asked for.
+const MAX_LAST: usize = 10_000;
+/// Wait before the end of the log is looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// Name of the topic.
+    topic: String,
+    /// Where to begin: earliest, latest, a time in RFC 3339, or -N for the last N records.
+    #[arg(long, default_value = "-10", allow_hyphen_values = true, value_name = "earliest|latest|-N|TIME")]
+    from: From,
+    /// One partition alone.
+    #[arg(long)]
+    partition: Option<u32>,
+    /// Only records with this key.
+    #[arg(long)]
+    key: Option<String>,
+    /// Only records whose key, value or a header's value contains this text.
+    #[arg(long, value_name = "TEXT")]
+    contains: Option<String>,
+    /// Go on with what is written later, until interrupted.
+    #[arg(long, short)]
+    follow: bool,
+}
+
+/// Where a tail begins.
+#[derive(Debug, Clone, PartialEq)]
+enum From {
+    Earliest,
+    Latest,
+    Last(usize),
+    Time(Timestamp),
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            _ => match text.strip_prefix('-').map(str::parse) {
+                Some(Ok(last)) if (1..=MAX_LAST).contains(&last) => Ok(Self::Last(last)),
+                Some(_) => Err(format!("the last 1 to {MAX_LAST} records can be asked for")),
+                None => text.parse().map(Self::Time).map_err(|_| "expected earliest, latest, -N or a time".to_owned()),
+            },
+        }
+    }
+}
+
+impl TailArgs {
+    pub async fn run(&self, server: &Server, json: bool) -> Result<ExitCode, String> {
+        let show = |record: &Value| {
+            let text = if json { record.to_string() } else { line(record) };
+            say_line(format_args!("{text}"));
+        };
+        let mut cursor = match &self.from {
+            From::Earliest => self.forward(server, "order=oldest", &show).await?,
+            From::Time(time) => self.forward(server, &format!("time={}", segment(&time.to_string())), &show).await?,
+            From::Latest => self.last(server, 1).await?.1,
+            From::Last(count) => {
+                let (records, cursor) = self.last(server, *count).await?;
+                records.iter().rev().for_each(show);
+                cursor
+            }
+        };
+        if !self.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            cursor = self.forward(server, &format!("cursor={}", segment(&cursor)), &show).await?;
+        }
+    }
+
+    async fn page(&self, server: &Server, place: &str, limit: usize) -> Result<Value, String> {
+        let mut query = format!("{}/records?limit={limit}&{place}", path(&self.topic));
+        if let Some(partition) = self.partition {
+            query += &format!("&partition={partition}");
+        }
+        for (name, text) in [("key", &self.key), ("contains", &self.contains)] {
+            if let Some(text) = text {
+                query += &format!("&{name}={}", segment(text));
+            }
+        }
+        server.get(&query).await
+    }
+
+    /// Shows everything up to the present end; answers the cursor behind it.
+    async fn forward(&self, server: &Server, place: &str, show: &impl Fn(&Value)) -> Result<String, String> {
+        let mut place = place.to_owned();
+        loop {
+            let page = self.page(server, &place, PAGE).await?;
+            page["records"].as_array().into_iter().flatten().for_each(show);
+            let cursor = text(&page["next"])?;
+            if page["scanned"]["complete"] == true {
+                return Ok(cursor);
+            }
+            place = format!("cursor={}", segment(&cursor));
+        }
+    }
+
+    /// The last records, newest first, and the cursor to what comes after them.
+    async fn last(&self, server: &Server, count: usize) -> Result<(Vec<Value>, String), String> {
+        let mut page = self.page(server, "order=newest", count.min(PAGE)).await?;
+        let after = text(&page["previous"])?;
+        let mut records = Vec::new();
+        loop {
+            records.extend(page["records"].as_array_mut().map(std::mem::take).unwrap_or_default());
+            let next = page["next"].as_str().map(segment);
+            match next.filter(|_| records.len() < count) {
+                Some(next) => {
+                    let wanted = (count - records.len()).min(PAGE);
+                    page = self.page(server, &format!("cursor={next}"), wanted).await?;
+                }
+                None => return Ok((records, after)),
+            }
+        }
+    }
+}
+
+fn text(cursor: &Value) -> Result<String, String> {
+    cursor.as_str().map(str::to_owned).ok_or_else(|| "the server's answer has no cursor: is it older?".to_owned())
+}
+
+/// Time, place, key and value of a record.
+fn line(record: &Value) -> String {
+    let place = format!("{}/{}", plain(&record["partition"]), plain(&record["offset"]));
+    format!("{}  {place}  {}  {}", plain(&record["timestamp"]), content(&record["key"]), content(&record["value"]))
+}
+
+/// A key or value as it was decoded.
+fn content(content: &Value) -> String {
+    let data = plain(&content["data"]);
+    let shown = match content["format"].as_str() {
+        None => "(null)".to_owned(),
+        Some("base64") => format!("base64:{data}"),
+        Some("json" | "avro") => content["data"].to_string(),
+        Some(_) => data,
+    };
+    if content["truncated"] == true { format!("{shown}… ({} bytes)", content["bytes"]) } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tail_begins_at_a_bound_a_time_or_some_records_back() {
+        assert_eq!("earliest".parse(), Ok(From::Earliest));
+        assert_eq!("latest".parse(), Ok(From::Latest));
+        assert_eq!("-25".parse(), Ok(From::Last(25)));
+        assert_eq!("2025-01-01T00:00:00Z".parse(), Ok(From::Time(Timestamp::from_second(1_735_689_600).unwrap())));
+        for wrong in ["-0", "-x", "-10001", "soon", ""] {
+            assert!(wrong.parse::<From>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_a_line() {
+        let record = json!({"timestamp": "2025-01-01T00:00:00.000Z", "partition": 1, "offset": 7,
+            "key": {"format": "text", "data": "k", "bytes": 1, "truncated": false},
+            "value": {"format": "avro", "data": {"a": "b"}, "bytes": 9, "truncated": false}});
+        assert_eq!(line(&record), "2025-01-01T00:00:00.000Z  1/7  k  {\"a\":\"b\"}");
+        assert_eq!(content(&Value::Null), "(null)");
+        let cut = json!({"format": "base64", "data": "/w==", "bytes": 900, "truncated": true});
+        assert_eq!(content(&cut), "base64:/w==… (900 bytes)");
+    }
+}

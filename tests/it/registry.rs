@@ -1,0 +1,177 @@
+//! Schemas at the start, over the command line, shared between processes, and at a registry outside.
+
+use std::{fs, process::Output};
+
+use serde_json::{Value, json};
+use streamward_core::{
+    encode,
+    schema::{Scalar, StreamSchema},
+};
+
+use crate::support::{
+    http::Http,
+    kafka::{Outgoing, Producer},
+    readings::TOPIC,
+    server::{Node, Server},
+    wait::{self, is},
+};
+
+const SCHEMA: &str = include_str!("../../schemas/sensor_reading.avsc");
+const SUBJECT: &str = "sensor-readings-value";
+
+/// The sensors' schema with a field more.
+fn wider(field: &Value) -> String {
+    let mut schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    schema["fields"].as_array_mut().unwrap().push(field.clone());
+    schema.to_string()
+}
+
+fn exit(output: &Output) -> (Option<i32>, String) {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[actix_rt::test]
+async fn an_incompatible_schema_stops_the_start_with_the_reason() {
+    let (_, node) = Node::new().start().await.terminate().await;
+    fs::create_dir(node.path("schemas")).unwrap();
+    let required = wider(&json!({"name": "altitude", "type": "int"}));
+    fs::write(node.path("schemas/sensor_reading.avsc"), required).unwrap();
+    fs::write(node.path("config.yaml"), "").unwrap();
+    let listen = |key: &str| format!("{key}=127.0.0.1:0");
+    let keys = ["http.listen", "kafka.embedded.listen", "registry.embedded.listen"].map(listen);
+    let sets = keys.iter().flat_map(|set| ["--set", set]);
+    let (code, said) = exit(&node.command(&["run"]).args(sets).output().unwrap());
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("stream sensors") && said.contains("'altitude'") && said.contains("version 1"), "{said}");
+    fs::remove_file(node.path("config.yaml")).unwrap();
+    fs::remove_dir_all(node.path("schemas")).unwrap();
+    let server = node.start().await;
+    assert_eq!(Http::new(&server.registry).get(&format!("/subjects/{SUBJECT}/versions")).await, json!([1]));
+}
+
+#[actix_rt::test]
+async fn two_processes_on_one_kafka_share_their_schemas() {
+    let first = Node::new().start().await;
+    let second = Node::new().set("kafka.bootstrap", first.kafka()).set("kafka.consumer_group", "second").start().await;
+    let (one, other) = (Http::new(&first.registry), Http::new(&second.registry));
+    let latest = format!("/subjects/{SUBJECT}/versions/latest");
+    assert_eq!(one.get(&latest).await, other.get(&latest).await);
+    let (status, registered) = other.post("/subjects/s/versions", &json!({"schema": "\"string\""})).await;
+    assert_eq!(status, 200, "{registered}");
+    let path = format!("/schemas/ids/{}", registered["id"]);
+    let seen = wait::until("the other process sees it", async || one.try_get(&path).await).await;
+    assert_eq!(seen, json!({"schema": "\"string\""}));
+    let (_, again) = one.post("/subjects/t/versions", &json!({"schema": "\"string\""})).await;
+    assert_eq!(again, registered);
+}
+
+/// A reading in Confluent framing, written with the sensors' schema or with one that has `altitude` more.
+fn framed(schema: &str, id: u64, sensor: &str) -> Vec<u8> {
+    let schema = StreamSchema::parse(schema).unwrap();
+    let text = |text: &str| Scalar::Text(text.to_owned());
+    let mut row = vec![
+        text(sensor),
+        text("temperature"),
+        Scalar::Number(20.5),
+        Scalar::Integer(1_740_830_400_000),
+        text("hall"),
+        Scalar::Boolean(false),
+        Scalar::Integer(90),
+        Scalar::Integer(70),
+    ];
+    row.resize(schema.fields.len(), Scalar::Integer(3));
+    let mut bytes = Vec::new();
+    encode::push_frame(u32::try_from(id).unwrap(), &mut bytes);
+    encode::encode_avro(&schema, &row, &mut bytes).unwrap();
+    bytes
+}
+
+fn send(server: &Server, id: u64, value: &[u8]) {
+    let producer = Producer::connect(server.kafka());
+    producer.send(TOPIC, &Outgoing { id, value: Some(value), ..Outgoing::default() });
+    producer.finish();
+}
+
+#[actix_rt::test]
+async fn records_are_decoded_by_a_registry_outside_and_wait_while_it_is_silent() {
+    let registry = Node::new().start().await;
+    let address = registry.registry.clone();
+    let server = Node::new().set("registry.url", &format!("http://{address}")).start().await;
+    assert_eq!(server.registry, format!("http://{address}"));
+    let http = Http::new(&address);
+    let id = http.get(&format!("/subjects/{SUBJECT}/versions/latest")).await["id"].as_u64().unwrap();
+    send(&server, 0, &framed(SCHEMA, id, "known"));
+    let database = server.database();
+    wait::until("the first record is stored", async || is(database.count("sensor_readings").await, &1)).await;
+
+    let more = wider(&json!({"name": "altitude", "type": "int", "default": 0}));
+    let (status, registered) = http.post(&format!("/subjects/{SUBJECT}/versions"), &json!({"schema": more})).await;
+    assert_eq!(status, 200, "{registered}");
+    let node = registry.kill();
+    send(&server, 1, &framed(&more, registered["id"].as_u64().unwrap(), "waits"));
+    wait::until("the lane says what it waits for", async || {
+        let lane = server.http.actor("pipelines/sensors/lane").await?;
+        let text = lane.to_string();
+        if text.contains("the registry does not answer") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    assert_eq!(database.count("dead_letters").await, 0);
+    assert_eq!(database.count("sensor_readings").await, 1);
+
+    let registry = node.set("registry.embedded.listen", &address).start().await;
+    wait::until("the second record is stored", async || is(database.count("sensor_readings").await, &2)).await;
+    send(&server, 2, &framed(SCHEMA, 999, "unknown"));
+    wait::until("the unknown id is a dead letter", async || is(database.count("dead_letters").await, &1)).await;
+    assert_eq!(database.count("sensor_readings").await, 2);
+    let restarts = server.http.actor("pipelines/sensors/lane").await.unwrap()["restarts"].clone();
+    assert_eq!(restarts, 0);
+    drop(registry);
+}
+
+#[actix_rt::test]
+async fn schemas_are_handled_on_the_command_line() {
+    let server = Node::new().start().await;
+    let node = server.node();
+    let url = format!("http://{}", server.registry);
+    let run = |arguments: &[&str]| {
+        let all = [&["schema"], arguments, &["--url", &url]].concat();
+        exit(&node.command(&all).output().unwrap())
+    };
+    let done = |arguments: &[&str], wanted: &str| {
+        let (code, said) = run(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        assert!(said.contains(wanted), "{arguments:?}: {wanted} is not in\n{said}");
+    };
+    let record = |fields: &str| format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#);
+    fs::write(node.path("r.avsc"), record(r#"{"name":"a","type":"int"}"#)).unwrap();
+    fs::write(node.path("bad.avsc"), record(r#"{"name":"b","type":"int"}"#)).unwrap();
+    fs::write(node.path("user.avsc"), r#"["null","R"]"#).unwrap();
+    fs::write(node.path("m.proto"), "message M {}").unwrap();
+    done(&["check", "r.avsc", "--subject", "r"], "may be registered");
+    done(&["register", "r.avsc", "--subject", "r"], "r has the id");
+    done(&["register", "user.avsc", "--subject", "u", "--reference", "R=r:1"], "u has the id");
+    done(&["register", "m.proto", "--subject", "m"], "m has the id");
+    done(&["list"], SUBJECT);
+    done(&["show", "m"], "schemaType: PROTOBUF");
+    done(&["show", "u", "--version", "1"], "references: [{");
+    done(&["show", "--id", "1", "--json"], "\"schema\":");
+    let (code, reasons) = run(&["check", "bad.avsc", "--subject", "r"]);
+    assert_eq!(code, Some(1), "{reasons}");
+    assert!(reasons.contains("'b'"), "{reasons}");
+    let (code, refused) = run(&["register", "bad.avsc", "--subject", "r"]);
+    assert_eq!(code, Some(2), "{refused}");
+    done(&["config", "r", "--level", "none", "--mode", "readwrite"], "level: NONE");
+    done(&["register", "bad.avsc", "--subject", "r"], "r has the id");
+    done(&["config", "r", "--reset"], "level: BACKWARD");
+    done(&["config"], "mode: READWRITE");
+    done(&["delete", "r", "--version", "2"], "deleted");
+    done(&["delete", "r", "--version", "2", "--permanent"], "for ever");
+    let (_, listed) = run(&["list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let r = listed.as_array().unwrap().iter().find(|row| row["subject"] == "r").unwrap();
+    assert_eq!((&r["versions"], &r["level"]), (&json!([1]), &json!("BACKWARD")));
+    let (code, gone) = exit(&node.command(&["schema", "list", "--url", "http://127.0.0.1:1"]).output().unwrap());
+    assert_eq!(code, Some(2));
+    assert!(gone.contains("--url"), "{gone}");
+}
