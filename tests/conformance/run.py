@@ -94,6 +94,7 @@ def drive_all(args, catalogue, driven, chosen, running):
             pool.submit(drive, client, fleet.at, chosen[client.name]): (fleet.name, client.name)
             for client in driven
             for fleet in running
+            if fleet.name
         }
         for done in concurrent.futures.as_completed(work):
             server, client = work[done]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from suite import servers
 
 SOURCE = "org.apache.kafka.connect.file.FileStreamSourceConnector"
 SINK = "org.apache.kafka.connect.file.FileStreamSinkConnector"
-FOLDER = Path(tempfile.mkdtemp(prefix="streamward-conformance."))
+FOLDER = Path(tempfile.gettempdir()) / f"streamward-conformance.{os.getpid()}"
 STARTING = threading.Lock()
 WORKERS = {}
 
@@ -73,6 +74,7 @@ class Copy:
         self.source, self.sink = f"{self.topic}-source", f"{self.topic}-sink"
         self.file, self.copy = FOLDER / f"{self.topic}.in", FOLDER / f"{self.topic}.out"
         self.lines = []
+        FOLDER.mkdir(exist_ok=True)
         self.write(0)
         common = {"tasks.max": "1"}
         source = {"connector.class": SOURCE, "file": str(self.file), "topic": self.topic}
@@ -148,5 +150,11 @@ def restart(env):
     copy.check()
 
 
+def clean_up():
+    for server in WORKERS.values():
+        server.stop()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
 if __name__ == "__main__":
-    harness.main(versions, at_end=lambda: [server.stop() for server in WORKERS.values()], jobs=1)
+    harness.main(versions, at_end=clean_up, jobs=1)

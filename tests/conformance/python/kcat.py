@@ -85,6 +85,27 @@ def acks(env):
     eventually("all three", lambda: sorted(payloads(consume(env, topic))) == ["0", "1", "all"])
 
 
+@case("records/large")
+def large(env):
+    # Topics made by use have the default of max.message.bytes, 1 MiB and 12 bytes.
+    topic = env.name()
+    produce(env, topic, ["a" * 1_000_000], settings=["message.max.bytes=4000000"])
+    refused = attempt(env, "-P", "-t", topic, text="b" * 1_100_000, settings=["message.max.bytes=4000000"])
+    holds("a larger one is refused", "Message size too large" in refused.stderr, refused.stderr)
+    produce(env, topic, ["c" * 1_000_000], settings=["message.max.bytes=4000000"])
+    equal("records", [value[:1] for value in payloads(consume(env, topic))], ["a", "c"])
+
+
+@case("records/out-of-range")
+def out_of_range(env):
+    topic = env.name()
+    produce(env, topic, ["a", "b", "c"])
+    done = attempt(env, "-C", "-t", topic, "-e", "-o", "50", settings=["auto.offset.reset=error"])
+    holds("an error", "Offset out of range" in done.stderr and not done.stdout, done.stderr)
+    found = consume(env, topic, "-o", "50", settings=["auto.offset.reset=earliest"])
+    equal("from the beginning", payloads(found), ["a", "b", "c"])
+
+
 @case("records/idempotent")
 def idempotent(env):
     topic = env.name()
@@ -188,9 +209,9 @@ def kept_out(env, listener, *settings):
     holds("kcat fails", done.returncode != 0, done.stderr)
 
 
-def logged_in(env, mechanism, password=None):
+def logged_in(env, mechanism, password=None, user=None):
     login = ["security.protocol=SASL_PLAINTEXT", f"sasl.mechanism={mechanism}"]
-    return [*login, f"sasl.username={env.at['user']}", f"sasl.password={password or env.at['password']}"]
+    return [*login, f"sasl.username={user or env.at['user']}", f"sasl.password={password or env.at['password']}"]
 
 
 @case("security/sasl-plain")
@@ -202,6 +223,19 @@ def sasl_plain(env):
 def wrong_password(env):
     for mechanism in ("PLAIN", "SCRAM-SHA-512"):
         kept_out(env, "sasl", *logged_in(env, mechanism, "wrong"))
+
+
+@case("security/unknown-user")
+def unknown_user(env):
+    for mechanism in ("PLAIN", "SCRAM-SHA-512"):
+        kept_out(env, "sasl", *logged_in(env, mechanism, user="nobody"))
+
+
+@case("security/tls-sasl")
+def tls_sasl(env):
+    over_tls = ["security.protocol=SASL_SSL", f"ssl.ca.location={env.at['ca']}"]
+    secured(env, "sasl_tls", *logged_in(env, "PLAIN"), *over_tls)
+    kept_out(env, "sasl_tls", *logged_in(env, "PLAIN", "wrong"), *over_tls)
 
 
 @case("security/no-login")

@@ -1,5 +1,6 @@
 """The servers behind each group of columns, and their addresses as drivers take them."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -21,11 +22,24 @@ class Fleet:
             server.stop()
 
 
+class Folder:
+    """A temporary folder, removed with the servers that use it."""
+
+    name = None
+
+    def __init__(self):
+        self.path = Path(tempfile.mkdtemp(prefix="streamward-conformance."))
+
+    def stop(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
 def start(args, areas, fleets):
-    """Starts what the arguments ask for and what the areas of cases need; a fleet is in `fleets` before it runs."""
+    """Starts what the arguments ask for and what the areas of cases need; all that `fleets` gets is to be stopped."""
     folder = None
     if "security" in areas:
-        folder = certificates.make(Path(tempfile.mkdtemp(prefix="streamward-conformance.")) / "tls")
+        fleets.append(Folder())
+        folder = certificates.make(fleets[0].path / "tls")
     if not args.only_oracle:
         ours = Fleet("Streamward")
         fleets.append(ours)

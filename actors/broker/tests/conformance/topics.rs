@@ -6,16 +6,18 @@ use rdkafka::admin::{
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::Case;
-use crate::env::{Env, PATIENCE, eventually};
+use crate::env::{Env, PATIENCE, code, eventually};
 
 pub const CASES: &[Case] = &[
     ("topics/create", create),
+    ("topics/create-with-defaults", create_with_defaults),
     ("topics/create-refused", create_refused),
     ("topics/validate-only", validate_only),
     ("topics/delete-and-recreate", delete_and_recreate),
     ("topics/grow", grow),
     ("topics/configs", configs),
     ("topics/replace-configs", replace_configs),
+    ("topics/alter-takes-effect", alter_takes_effect),
 ];
 
 /// Number of partitions; none when there is no such topic.
@@ -39,6 +41,13 @@ fn create(env: &Env) {
     let wanted = |value: &str| Ok((Some(value.to_owned()), true));
     assert_eq!(config(env, &name, "retention.ms"), wanted("12345"));
     assert_eq!(config(env, &name, "cleanup.policy"), wanted("compact"));
+}
+
+fn create_with_defaults(env: &Env) {
+    let name = env.name();
+    let topic = [NewTopic::new(&name, -1, TopicReplication::Fixed(-1))];
+    env.runtime.block_on(env.admin().create_topics(&topic, &AdminOptions::new())).unwrap().remove(0).unwrap();
+    eventually("one partition", || partitions(env, &name) == Some(1));
 }
 
 fn create_refused(env: &Env) {
@@ -110,10 +119,26 @@ fn configs(env: &Env) {
     assert_eq!(value("message.timestamp.type").0.as_deref(), Some("CreateTime"));
 }
 
+/// Replaces all configs of a topic, as the older AlterConfigs does.
+fn replace(env: &Env, topic: &str, configs: &[(&str, &str)]) {
+    let wanted = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    let wanted = [configs.iter().fold(wanted, |wanted, (key, value)| wanted.set(key, value))];
+    env.runtime.block_on(env.admin().alter_configs(&wanted, &AdminOptions::new())).unwrap().remove(0).unwrap();
+}
+
 fn replace_configs(env: &Env) {
     let name = env.topic(1, &[("retention.ms", "1000"), ("max.message.bytes", "2000")]);
-    let wanted = [AlterConfig::new(ResourceSpecifier::Topic(&name)).set("retention.ms", "3000")];
-    env.runtime.block_on(env.admin().alter_configs(&wanted, &AdminOptions::new())).unwrap().remove(0).unwrap();
+    replace(env, &name, &[("retention.ms", "3000")]);
     eventually("what is named", || config(env, &name, "retention.ms").unwrap().0.as_deref() == Some("3000"));
     assert!(!config(env, &name, "max.message.bytes").unwrap().1, "what is not named");
+}
+
+fn alter_takes_effect(env: &Env) {
+    let (name, producer, text) = (env.topic(1, &[]), env.producer(&[]), "x".repeat(5000));
+    let sent = || code(env.send_texts(&producer, (&name, 0), &[&text]));
+    assert_eq!(sent(), None);
+    replace(env, &name, &[("max.message.bytes", "1000")]);
+    eventually("the limit holds", || sent() == Some(Code::MessageSizeTooLarge));
+    replace(env, &name, &[]);
+    eventually("the limit is lifted", || sent().is_none());
 }
