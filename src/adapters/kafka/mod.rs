@@ -7,6 +7,8 @@ pub mod admin;
 pub mod measure;
 pub mod producer;
 pub mod schemas;
+#[cfg(test)]
+mod served;
 pub mod source;
 pub mod topics;
 

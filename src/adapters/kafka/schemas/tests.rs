@@ -1,52 +1,16 @@
 //! Registries on a broker that clients reach over the network.
 
-use std::{collections::BTreeMap, net::TcpListener, thread::JoinHandle};
-
-use streamward_broker::{Broker, BrokerConfig};
-use tempfile::TempDir;
+use std::collections::BTreeMap;
 
 use super::*;
+use crate::adapters::kafka::served::Served;
 use crate::registry::{Level, Permanent, Registry, SettingsUpdate, Submission, Visible, Which};
 
 const TOPIC: &str = "_schemas";
 
-/// A broker on a thread of its own; stopped when dropped.
-struct Served {
-    settings: KafkaSettings,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    _folder: TempDir,
-}
-
 impl Served {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let bootstrap = listener.local_addr().unwrap().to_string();
-        let broker = Broker::open(BrokerConfig::new(folder.path().join("broker"))).unwrap();
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let serve = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                listener.set_nonblocking(true).unwrap();
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                broker.serve(listener, async { drop(stopped.await) }).await.unwrap();
-            });
-        };
-        let thread = std::thread::Builder::new().spawn(serve).unwrap();
-        let settings = KafkaSettings { bootstrap, extra: BTreeMap::new() };
-        Self { settings, stop: Some(stop), thread: Some(thread), _folder: folder }
-    }
-
     fn open(&self) -> Registry {
         Registry::open(Box::new(KafkaSchemaLog::open(&self.settings, TOPIC).unwrap())).unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _gone = self.stop.take().map(|stop| stop.send(()));
-        let _panicked = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -1,47 +1,27 @@
 //! Against the embedded broker, over the network.
 
-use std::{collections::BTreeMap, net::TcpListener, thread::JoinHandle};
-
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use streamward_broker::{Broker, BrokerConfig};
 use streamward_core::ports::topics::LogRecord;
-use tempfile::TempDir;
 
 use super::*;
+use crate::adapters::kafka::served::Served;
 
-/// A broker on a thread of its own; stopped when dropped.
-struct Served {
+/// The topics of a broker that is reached over the network.
+struct Reached {
     topics: KafkaTopics,
-    settings: KafkaSettings,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    _folder: TempDir,
+    broker: Served,
 }
 
-impl Served {
+impl Reached {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let bootstrap = listener.local_addr().unwrap().to_string();
-        let broker = Broker::open(BrokerConfig::new(folder.path().join("broker"))).unwrap();
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let served = broker.clone();
-        let serve = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                listener.set_nonblocking(true).unwrap();
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                served.serve(listener, async { drop(stopped.await) }).await.unwrap();
-            });
-        };
-        let thread = std::thread::Builder::new().spawn(serve).unwrap();
-        let settings = KafkaSettings { bootstrap, extra: BTreeMap::new() };
-        let producer = KafkaProducer::create(&settings, "test").unwrap();
+        let served = Served::new();
+        let producer = KafkaProducer::create(&served.settings, "test").unwrap();
         let used = [("orders".to_owned(), TopicUse::Stream("shop".to_owned()))];
+        let broker = served.broker.clone();
         let bytes: Sizes = Arc::new(move |topic| broker.topic_bytes(topic));
         let knowledge = Knowledge { uses: HashMap::from(used), bytes: Some(bytes) };
-        let topics = KafkaTopics::new(settings.clone(), producer, knowledge);
-        Self { topics, settings, stop: Some(stop), thread: Some(thread), _folder: folder }
+        let topics = KafkaTopics::new(served.settings.clone(), producer, knowledge);
+        Self { topics, broker: served }
     }
 
     async fn make(&self, name: &str, partitions: u32, configs: &[(&str, &str)]) {
@@ -85,18 +65,11 @@ impl Served {
 
     /// A client that commits offsets as a group that nobody is in.
     fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
-        let mut config = self.settings.client("test");
+        let mut config = self.broker.settings.client("test");
         let consumer: BaseConsumer = config.set("group.id", group).create().unwrap();
         let mut list = rdkafka::TopicPartitionList::new();
         list.add_partition_offset(topic, partition, rdkafka::Offset::Offset(offset)).unwrap();
         consumer.commit(&list, CommitMode::Sync).unwrap();
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _gone = self.stop.take().map(|stop| stop.send(()));
-        let _panicked = self.thread.take().map(JoinHandle::join);
     }
 }
 
@@ -107,7 +80,7 @@ fn keys(records: &[LogRecord]) -> Vec<String> {
 
 #[actix_rt::test]
 async fn a_list_has_bounds_bytes_policy_and_who_uses_a_topic() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 2, &[("cleanup.policy", "compact")]).await;
     served.make("other", 1, &[]).await;
     served.ten("orders", 2).await;
@@ -124,7 +97,7 @@ async fn a_list_has_bounds_bytes_policy_and_who_uses_a_topic() {
 
 #[actix_rt::test]
 async fn the_newest_records_come_first_and_the_cursor_leads_to_the_oldest() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 3, &[]).await;
     served.ten("orders", 3).await;
     let first = served.read(|_| {}).await;
@@ -139,7 +112,7 @@ async fn the_newest_records_come_first_and_the_cursor_leads_to_the_oldest() {
 
 #[actix_rt::test]
 async fn from_a_page_one_follows_what_is_written_later() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 2, &[]).await;
     served.ten("orders", 2).await;
     let newest = served.read(|_| {}).await;
@@ -153,7 +126,7 @@ async fn from_a_page_one_follows_what_is_written_later() {
 
 #[actix_rt::test]
 async fn reading_forward_begins_at_an_offset_or_a_time_and_leads_back() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 1, &[]).await;
     served.ten("orders", 1).await;
     let page = served.read(|query| query.from = ReadFrom::Offset(3)).await;
@@ -173,7 +146,7 @@ async fn reading_forward_begins_at_an_offset_or_a_time_and_leads_back() {
 
 #[actix_rt::test]
 async fn a_filter_looks_through_the_topic_and_says_how_far() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 2, &[]).await;
     served.ten("orders", 2).await;
     let by_key = served.read(|query| query.key = Some(b"k2".to_vec())).await;
@@ -191,7 +164,7 @@ async fn a_filter_looks_through_the_topic_and_says_how_far() {
 
 #[actix_rt::test]
 async fn long_values_are_cut_and_shown_whole_alone() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 1, &[]).await;
     served.write("orders", 0, "long", &"x".repeat(200_000)).await;
     let value = |page: &RecordPage| page.records[0].value.clone().unwrap();
@@ -202,7 +175,7 @@ async fn long_values_are_cut_and_shown_whole_alone() {
 
 #[actix_rt::test]
 async fn what_does_not_exist_is_said() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 1, &[]).await;
     let unknown = served.topics.describe("nothing".to_owned()).await;
     assert_eq!(unknown, Err(TopicError::UnknownTopic("nothing".to_owned())));
@@ -224,7 +197,7 @@ async fn what_does_not_exist_is_said() {
 
 #[actix_rt::test]
 async fn a_topic_is_altered_and_takes_defaults_back() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 1, &[("retention.ms", "1000"), ("max.message.bytes", "2000")]).await;
     let change = |partitions, configs: &[(&str, Option<&str>)]| TopicChange {
         partitions,
@@ -246,7 +219,7 @@ async fn a_topic_is_altered_and_takes_defaults_back() {
 
 #[actix_rt::test]
 async fn a_used_topic_is_deleted_by_force_alone() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 1, &[]).await;
     served.make("other", 1, &[]).await;
     let refused = served.topics.delete("orders".to_owned(), Deletion::Guarded).await.unwrap_err().to_string();
@@ -260,7 +233,7 @@ async fn a_used_topic_is_deleted_by_force_alone() {
 
 #[actix_rt::test]
 async fn a_group_has_lag_and_is_moved_while_nobody_is_in_it() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 2, &[]).await;
     served.ten("orders", 2).await;
     served.commit("billing", "orders", 0, 2);
@@ -280,9 +253,9 @@ async fn a_group_has_lag_and_is_moved_while_nobody_is_in_it() {
 
 #[actix_rt::test]
 async fn a_group_with_members_is_not_moved() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 1, &[]).await;
-    let mut config = served.settings.client("member");
+    let mut config = served.broker.settings.client("member");
     let consumer: BaseConsumer = config.set("group.id", "busy").create().unwrap();
     consumer.subscribe(&["orders"]).unwrap();
     while consumer.assignment().unwrap().count() == 0 {
@@ -294,7 +267,7 @@ async fn a_group_with_members_is_not_moved() {
 
 #[actix_rt::test]
 async fn reading_leaves_no_group_and_no_offset_behind() {
-    let served = Served::new();
+    let served = Reached::new();
     served.make("orders", 1, &[]).await;
     served.ten("orders", 1).await;
     served.read(|_| {}).await;
