@@ -20,7 +20,7 @@ export class TopicList {
     this.note = h("p", { class: "panel-note" });
     this.blank = h("div", {});
     this.body = h("tbody", {});
-    const heads = [["Topic"], ["Partitions", "num wide"], ["Records", "num"], ["Size", "num"], ["Policy", "wide"], ["Used by", "wider"]];
+    const heads = [["Topic"], ["Used by", "wider"], ["Policy", "wide"], ["Partitions", "num wide"], ["Records", "num"], ["Size", "num"]];
     this.table = h(
       "table",
       { class: "rows flat" },
@@ -62,11 +62,10 @@ export class TopicList {
 
 function make(topic) {
   const link = h("a", { href: `#/topics/${encodeURIComponent(topic.topic)}` }, topic.topic);
-  const row = h("tr", {}, h("th", { scope: "row", class: "name" }, link), cell("num wide"), cell("num"), cell("num"), cell("wide"), cell("wider"));
-  return row;
+  return h("tr", {}, h("th", { scope: "row", class: "name" }, link), cell("wider"), cell("wide"), cell("num wide"), cell("num"), cell("num"));
 }
 
 function update(row, topic) {
-  const texts = [whole(topic.partitions.length), compact(topic.records), bytes(topic.bytes), topic.cleanup_policy ?? "–", topic.used_by ?? "–"];
+  const texts = [topic.used_by ?? "–", topic.cleanup_policy ?? "–", whole(topic.partitions.length), compact(topic.records), bytes(topic.bytes)];
   texts.forEach((text, at) => setText(row.children[at + 1], text));
 }
