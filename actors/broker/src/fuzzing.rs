@@ -10,12 +10,10 @@ use kafka_protocol::protocol::Encodable;
 use parking_lot::Mutex;
 
 use crate::api::{self, APIS, Client};
-use crate::group::Memberships;
 use crate::log::batch::{BatchHeader, CRC_START};
 use crate::log::{
     AppendRules, BootId, CompactionRules, LogOptions, Oversized, PartitionLog, ReadRange, Timestamps, compact,
 };
-use crate::quota::Throttle;
 use crate::wire::Frame;
 use crate::{Broker, BrokerConfig, Fsync};
 
@@ -40,14 +38,7 @@ impl Requests {
         let config = BrokerConfig { fsync: Fsync::Never, max_request_bytes: 1 << 20, ..BrokerConfig::new(folder) };
         let broker = Broker::open(config).expect("a new folder opens");
         broker.ensure_topic("t", 2, &[]).expect("a topic is made");
-        let client = Client {
-            host: "h".to_owned(),
-            broker_host: "b".to_owned(),
-            broker_port: 1,
-            user: None,
-            throttle: Throttle::new(broker.inner().access.metered),
-            memberships: Memberships::default(),
-        };
+        let client = Client::new("h".to_owned(), ("b".to_owned(), 1), broker.inner().access.metered);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime is made");
         Self { broker, client, runtime }
     }

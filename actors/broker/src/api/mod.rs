@@ -30,7 +30,7 @@ use kafka_protocol::messages::{
 use crate::broker::{Broker, Inner};
 use crate::error::Code;
 use crate::group::Memberships;
-use crate::quota::{Direction, Sender, Throttle};
+use crate::quota::{Direction, Metered, Sender, Throttle};
 use crate::wire::{Answer, Frame, Malformed};
 pub(crate) use sasl::prove;
 
@@ -124,6 +124,20 @@ pub(crate) struct Client {
     pub user: Option<String>,
     pub throttle: Throttle,
     pub memberships: Memberships,
+}
+
+impl Client {
+    /// A client that has not said who it is; `broker` is the host and port that it is told.
+    pub fn new(host: String, broker: (String, i32), metered: Metered) -> Self {
+        Self {
+            host,
+            broker_host: broker.0,
+            broker_port: broker.1,
+            user: None,
+            throttle: Throttle::new(metered),
+            memberships: Memberships::default(),
+        }
+    }
 }
 
 /// One request in its surroundings.

@@ -13,7 +13,7 @@ use crate::Fsync;
 use crate::error::{Code, KResult};
 use crate::log::batch::BatchHeader;
 use crate::log::records::{check_keys, oldest_ms};
-use crate::log::{AppendRules, Appended, Timestamps};
+use crate::log::{Appended, Timestamps};
 use crate::topic::settings::TopicSettings;
 use crate::topic::{Partition, Topic};
 
@@ -73,12 +73,7 @@ impl Writer<'_> {
             return Err(Code::UnsupportedCompressionType);
         }
         let settings = topic.settings();
-        let rules = AppendRules {
-            segment_bytes: settings.segment_bytes,
-            max_message_bytes: settings.max_message_bytes,
-            now_ms: crate::now_ms(),
-            timestamps: settings.timestamps,
-        };
+        let rules = settings.append_rules(crate::now_ms());
         if settings.compaction.is_some() {
             check_keys(&header, batch)?;
         }

@@ -20,8 +20,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::api::{self, Client};
 use crate::auth::{Outcome, Session};
 use crate::broker::Broker;
-use crate::group::Memberships;
-use crate::quota::Throttle;
 use crate::serve::Access;
 use crate::tls;
 use crate::wire::{Answer, Frame, Malformed};
@@ -81,14 +79,9 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
     let deadline = Instant::now() + limit;
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
-    let client = Client {
-        host: peer.ip().to_canonical().to_string(),
-        broker_host: access.host.clone().unwrap_or_else(|| local.ip().to_canonical().to_string()),
-        broker_port: i32::from(local.port()),
-        user: None,
-        throttle: Throttle::new(access.metered),
-        memberships: Memberships::default(),
-    };
+    let host = access.host.clone().unwrap_or_else(|| local.ip().to_canonical().to_string());
+    let broker_address = (host, i32::from(local.port()));
+    let client = Client::new(peer.ip().to_canonical().to_string(), broker_address, access.metered);
     let Some(config) = &access.tls else {
         return converse(broker, access, client, (stream, deadline)).await;
     };

@@ -15,14 +15,7 @@ fn answer_to(bytes: &[u8]) -> (Result<(), Ended>, Vec<u8>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let broker = Broker::open(config).unwrap();
-        let client = Client {
-            host: "h".to_owned(),
-            broker_host: "b".to_owned(),
-            broker_port: 1,
-            user: None,
-            throttle: Throttle::new(broker.inner().access.metered),
-            memberships: Memberships::default(),
-        };
+        let client = Client::new("h".to_owned(), ("b".to_owned(), 1), broker.inner().access.metered);
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (mut back, mut forth) = tokio::io::split(theirs);
         forth.write_all(bytes).await.unwrap();

@@ -28,7 +28,8 @@ pub(crate) enum Durability {
 
 /// Replaces a file so that a reader finds the old or the new content, never a part.
 pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(content)?;
     if durability == Durability::Synced {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::BrokerConfig;
 use crate::error::TopicError;
-use crate::log::{CompactionRules, Retention, Timestamps};
+use crate::log::{AppendRules, CompactionRules, Retention, Timestamps};
 
 /// Largest segment: positions in an index have 32 bits.
 const MAX_SEGMENT_BYTES: i64 = 1 << 30;
@@ -167,6 +167,16 @@ pub(crate) struct TopicSettings {
 }
 
 impl TopicSettings {
+    /// What holds for an append at this time.
+    pub fn append_rules(&self, now_ms: i64) -> AppendRules {
+        AppendRules {
+            segment_bytes: self.segment_bytes,
+            max_message_bytes: self.max_message_bytes,
+            now_ms,
+            timestamps: self.timestamps,
+        }
+    }
+
     /// From entries that [`check`] accepted and the broker's defaults.
     pub fn new(configs: &BTreeMap<String, String>, config: &BrokerConfig) -> Self {
         let text = |name: &str| match configs.get(name) {

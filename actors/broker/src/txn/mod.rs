@@ -18,7 +18,6 @@ use parking_lot::Mutex;
 use crate::Fsync;
 use crate::broker::Inner;
 use crate::error::{Code, KResult};
-use crate::log::AppendRules;
 use crate::log::batch::Marker;
 use crate::meta::{Change, CommittedOffset, Durability, TxnMeta, TxnStatus};
 
@@ -218,12 +217,7 @@ impl Inner {
             return Ok(());
         };
         let settings = topic.settings();
-        let rules = AppendRules {
-            segment_bytes: settings.segment_bytes,
-            max_message_bytes: settings.max_message_bytes,
-            now_ms: crate::now_ms(),
-            timestamps: settings.timestamps,
-        };
+        let rules = settings.append_rules(crate::now_ms());
         let mut log = partition.log.lock();
         if log.producers().is_open(producer.0) {
             match log.append_marker(producer, kind, &rules) {

@@ -217,7 +217,10 @@ impl PartitionLog {
         fresh.begun_ms = there.first().and_then(|s| s.begun_ms);
         let bases: Vec<i64> = sources.iter().map(|s| s.base).collect();
         swap::commit(&self.dir, &bases, &fresh)?;
+        let base = fresh.base;
         self.segments.splice(at..at + sources.len(), [fresh]);
+        // Index files have one writer, the flush: two would take the temporary file from each other.
+        self.enqueue_seal(base);
         Ok(ControlFlow::Continue(()))
     }
 }

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::log::files::{self, Durability};
+use crate::log::files;
 use crate::log::segment::{Segment, bases, segment_path};
 
 const BEING_WRITTEN: &str = "cleaned";
@@ -30,9 +30,7 @@ pub(super) fn commit(dir: &Path, bases: &[i64], fresh: &Segment) -> io::Result<(
     let swap = dir.join(format!("{:020}-{:020}.{COMMITTED}", fresh.base, fresh.next_offset));
     std::fs::rename(segment_path(dir, fresh.base, BEING_WRITTEN), &swap)?;
     files::sync_dir(dir)?;
-    finish(dir, &swap, bases)?;
-    let index = segment_path(dir, fresh.base, "index");
-    files::replace(&index, &fresh.sealed().encode(), Durability::Cached)
+    finish(dir, &swap, bases)
 }
 
 /// Finishes or undoes what a process left that ended in the middle.
