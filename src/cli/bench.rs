@@ -129,6 +129,9 @@ struct BrokerArgs {
     /// Bytes of a record's value.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(9..=1_000_000))]
     value_bytes: u32,
+    /// Measure only the cases whose name contains this.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    case: String,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -250,6 +253,7 @@ fn bench_broker(args: &BrokerArgs) -> Result<ExitCode, String> {
         duration: Duration::from_secs(args.seconds),
         rounds: usize::try_from(args.rounds).unwrap_or(usize::MAX),
         warm_up: Duration::from_secs(args.warm_up),
+        case: args.case.clone(),
         value_bytes: usize::try_from(args.value_bytes).unwrap_or(usize::MAX),
     };
     let report = actix::System::new().block_on(broker::run(&targets, &bench))?;

@@ -10,6 +10,8 @@ use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::buf::{ByteBuf, NotEnoughBytesError};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes, decode_request_header_from_buffer};
 
+use crate::log::Records;
+
 /// Bytes of a request before its header's first string.
 const FIXED_HEADER_BYTES: usize = 8;
 /// First version of request headers with compact lengths.
@@ -107,7 +109,7 @@ impl Frame {
         response.encode(&mut out, version).map_err(|e| self.unencoded(version, e))?;
         let length = i32::try_from(out.len() - 4).map_err(|e| Malformed(e.to_string()))?;
         out[..4].copy_from_slice(&length.to_be_bytes());
-        Ok(Answer::of(vec![out.freeze()]))
+        Ok(Answer::of(vec![Records::Memory(out.freeze())]))
     }
 
     /// Encodes the header of the response.
@@ -136,22 +138,22 @@ impl Frame {
     }
 }
 
-/// An encoded response, sent piece by piece.
+/// An encoded response, sent piece by piece: records that were not read come from their file.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answer(Vec<Bytes>);
+pub(crate) struct Answer(Vec<Records>);
 
 impl Answer {
-    pub fn of(pieces: Vec<Bytes>) -> Self {
+    pub fn of(pieces: Vec<Records>) -> Self {
         Self(pieces)
     }
 
-    pub fn pieces(&self) -> &[Bytes] {
+    pub fn pieces(&self) -> &[Records] {
         &self.0
     }
 
     /// Bytes of all pieces.
     pub fn len(&self) -> usize {
-        self.0.iter().map(Bytes::len).sum()
+        self.0.iter().map(Records::len).sum()
     }
 }
 

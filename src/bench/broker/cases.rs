@@ -6,7 +6,10 @@ use hdrhistogram::Histogram;
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 use serde::Serialize;
 
-use super::{BrokerBench, Target};
+use super::{
+    BrokerBench, Target,
+    raw::{Batch, RawClient},
+};
 use crate::adapters::kafka::{
     KafkaSettings,
     admin::{TopicSpec, ensure_topics},
@@ -36,11 +39,19 @@ pub enum Case {
     Produce(&'static str, &'static [(&'static str, &'static str)]),
     Transactions,
     Consume,
+    /// Without a client library.
+    RawProduce,
+    RawFetch,
     EndToEnd,
 }
 
+/// Records and the time that they took.
+pub type Taken = (u64, Duration);
+
 const LEADER: Case = Case::Produce("produce acks=1", &[("acks", "1")]);
 const ALL: Case = Case::Produce("produce acks=all, idempotent", &[("enable.idempotence", "true")]);
+const SMALL_SETTINGS: &[(&str, &str)] = &[("enable.idempotence", "true"), ("batch.size", "16384")];
+const SMALL: Case = Case::Produce("produce acks=all, idempotent, 16 KiB batches", SMALL_SETTINGS);
 const LZ4: Case =
     Case::Produce("produce acks=all, idempotent, lz4", &[("enable.idempotence", "true"), ("compression.type", "lz4")]);
 const ZSTD: Case = Case::Produce(
@@ -50,17 +61,23 @@ const ZSTD: Case = Case::Produce(
 
 impl Case {
     /// Every case with its number of clients.
-    pub const ALL: [(Self, usize); 11] = [
+    pub const ALL: [(Self, usize); 17] = [
         (LEADER, 1),
         (LEADER, 4),
         (ALL, 1),
         (ALL, 4),
+        (SMALL, 1),
+        (SMALL, 4),
         (LZ4, 1),
         (ZSTD, 1),
         (Self::Transactions, 1),
         (Self::Transactions, 4),
         (Self::Consume, 1),
         (Self::Consume, 4),
+        (Self::RawProduce, 1),
+        (Self::RawProduce, 4),
+        (Self::RawFetch, 1),
+        (Self::RawFetch, 4),
         (Self::EndToEnd, 1),
     ];
 
@@ -70,6 +87,8 @@ impl Case {
             Self::Produce(name, _) => name,
             Self::Transactions => "transactions of 100 records",
             Self::Consume => "consume",
+            Self::RawProduce => "raw produce, acks=all, 16 KiB batches",
+            Self::RawFetch => "raw fetch",
             Self::EndToEnd => "end to end at 10,000/s, acks=all",
         }
     }
@@ -125,7 +144,7 @@ pub async fn measure(target: &Target, bench: &BrokerBench, (case, clients): (Cas
     let (kafka, bench) = (target.kafka.clone(), bench.clone());
     let measured = in_thread(move || match case {
         Case::EndToEnd => end_to_end(&kafka, &case.topic(clients), &bench),
-        Case::Produce(..) | Case::Transactions | Case::Consume => throughput(&kafka, &bench, (case, clients)),
+        _ => throughput(&kafka, &bench, (case, clients)),
     });
     let mut figures = measured.await.map_err(|error| format!("{}: {}: {error}", target.name, case.name()))?;
     if let (Some(before), Some(after)) = (cpu, target.cpu_time()) {
@@ -143,8 +162,13 @@ async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> +
 fn throughput(kafka: &KafkaSettings, bench: &BrokerBench, (case, clients): (Case, usize)) -> Result<Figures, String> {
     let values = values(bench.value_bytes);
     let topic = case.topic(clients);
-    let one = |client: usize| -> Result<(u64, Duration), String> {
+    let batch = if case == Case::RawProduce { Some(small_batch(kafka, &topic, &values)?) } else { None };
+    let one = |client: usize| -> Result<Taken, String> {
         let until = Instant::now() + bench.duration;
+        let raw = |topic: &str| {
+            let partition = i32::try_from(client).unwrap_or(0);
+            RawClient::connect(&kafka.bootstrap, topic, partition).map_err(|error| error.to_string())
+        };
         match case {
             Case::Produce(_, settings) => produce(kafka, &topic, settings, (&values, until)),
             Case::Transactions => transactions(kafka, &topic, client, (&values, until)),
@@ -153,10 +177,15 @@ fn throughput(kafka: &KafkaSettings, bench: &BrokerBench, (case, clients): (Case
                 let own = if clients == 1 { &all[..] } else { &all[client..=client] };
                 consume(kafka, own, until)
             }
+            Case::RawProduce => match &batch {
+                Some(batch) => raw(&topic)?.produce(batch, until).map_err(|error| error.to_string()),
+                None => Err("no batch to send".to_owned()),
+            },
+            Case::RawFetch => raw(FILLED)?.fetch(until).map_err(|error| error.to_string()),
             Case::EndToEnd => Err("has a measurement of its own".to_owned()),
         }
     };
-    let outcomes: Vec<Result<(u64, Duration), String>> = std::thread::scope(|scope| {
+    let outcomes: Vec<Result<Taken, String>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..clients).map(|client| scope.spawn(move || one(client))).collect();
         threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err("a client panicked".to_owned()))).collect()
     });
@@ -177,7 +206,7 @@ fn produce(
     topic: &str,
     settings: &[(&str, &str)],
     (values, until): Load<'_>,
-) -> Result<(u64, Duration), String> {
+) -> Result<Taken, String> {
     let producer = MeasuredProducer::create(kafka, settings).map_err(|error| error.to_string())?;
     let begun = Instant::now();
     while Instant::now() < until {
@@ -190,12 +219,14 @@ fn produce(
     Ok((records, begun.elapsed()))
 }
 
-fn transactions(
-    kafka: &KafkaSettings,
-    topic: &str,
-    client: usize,
-    (values, until): Load<'_>,
-) -> Result<(u64, Duration), String> {
+/// A batch of 16 KiB as librdkafka makes it.
+fn small_batch(kafka: &KafkaSettings, topic: &str, values: &[Vec<u8>]) -> Result<Batch, String> {
+    produce(kafka, topic, &SMALL_SETTINGS[1..], (values, Instant::now() + Duration::from_millis(100)))?;
+    let mut client = RawClient::connect(&kafka.bootstrap, topic, 0).map_err(|error| error.to_string())?;
+    client.first_batch().map_err(|error| error.to_string())
+}
+
+fn transactions(kafka: &KafkaSettings, topic: &str, client: usize, (values, until): Load<'_>) -> Result<Taken, String> {
     let id = format!("{topic}-{client}");
     let work = || {
         let producer = MeasuredProducer::create(kafka, &[("transactional.id", &id), ("linger.ms", "0")])?;
@@ -214,7 +245,7 @@ fn transactions(
 }
 
 /// Reads from the start for as long as there is time.
-fn consume(kafka: &KafkaSettings, partitions: &[i32], until: Instant) -> Result<(u64, Duration), String> {
+fn consume(kafka: &KafkaSettings, partitions: &[i32], until: Instant) -> Result<Taken, String> {
     let work = || {
         let (mut records, mut taken) = (0, Duration::ZERO);
         while Instant::now() < until {

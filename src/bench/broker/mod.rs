@@ -4,6 +4,7 @@
 //! process. Cases take turns between the brokers, several rounds each, and the median counts. Start at [`run`].
 
 mod cases;
+mod raw;
 mod target;
 
 use std::{fmt, time::Duration};
@@ -26,6 +27,8 @@ pub struct BrokerBench {
     pub warm_up: Duration,
     /// Bytes of a record's value.
     pub value_bytes: usize,
+    /// Text that the names of measured cases contain.
+    pub case: String,
 }
 
 /// The report.
@@ -67,14 +70,20 @@ pub struct Named {
 /// Measures every case on every broker.
 ///
 /// # Errors
-/// If a broker does not take the load.
+/// If no case has such a name, or a broker does not take the load.
 pub async fn run(targets: &[Target], bench: &BrokerBench) -> Result<BrokerReport, String> {
+    let chosen = Case::ALL.into_iter().filter(|(case, _)| case.name().contains(&bench.case));
+    let chosen: Vec<(Case, usize)> = chosen.collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = Case::ALL.iter().map(|(case, _)| case.name()).collect();
+        return Err(format!("no case has {:?} in its name; they are: {}", bench.case, names.join("; ")));
+    }
     let load_average = process::load_average();
     for target in targets {
         cases::prepare(target, bench).await?;
     }
     let mut reports = Vec::new();
-    for (case, clients) in Case::ALL {
+    for (case, clients) in chosen {
         let mut measured: Vec<Vec<Figures>> = vec![Vec::new(); targets.len()];
         for _ in 0..bench.rounds {
             for (target, figures) in targets.iter().zip(&mut measured) {
@@ -103,14 +112,14 @@ impl fmt::Display for BrokerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<34} {:>7} {:<12} {:>12} {:>10} {:>8} {:>8} {:>8}",
+            "{:<42} {:>7} {:<15} {:>10} {:>8} {:>8} {:>8} {:>8}",
             "case", "clients", "broker", "records/s", "CPU µs", "p50 ms", "p99 ms", "max ms"
         )?;
         for case in &self.cases {
             for BrokerFigures { broker, figures } in &case.brokers {
                 write!(
                     f,
-                    "{:<34} {:>7} {:<12} {:>12.0} {:>10}",
+                    "{:<42} {:>7} {:<15} {:>10.0} {:>8}",
                     case.case,
                     case.clients,
                     broker,

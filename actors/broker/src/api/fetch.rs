@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Call;
 use crate::error::{Code, KResult};
 use crate::log::producers::AbortedTxn;
-use crate::log::{Oversized, PartitionLog, ReadRange};
+use crate::log::{Oversized, PartitionLog, ReadRange, Records};
 use crate::topic::{Partition, Waiter};
 
 /// Bytes of records in one response, whatever the client allows.
@@ -34,11 +34,12 @@ impl Isolation {
 }
 
 /// Reads what the request asks for, as soon as there is enough of it or its time is up.
-pub(super) async fn fetch(call: &Call<'_>, request: FetchRequest) -> FetchResponse {
+pub(super) async fn fetch(call: &Call<'_>, request: FetchRequest) -> Fetched {
     if request.session_id != 0 {
         // Sessions (KIP-227) are never opened: each request names all its partitions.
         let code = Code::FetchSessionIdNotFound.code();
-        return FetchResponse::default().with_error_code(code);
+        let response = FetchResponse::default().with_error_code(code);
+        return Fetched { response, records: Vec::new() };
     }
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = Instant::now() + wait.min(MAX_WAIT);
@@ -47,8 +48,8 @@ pub(super) async fn fetch(call: &Call<'_>, request: FetchRequest) -> FetchRespon
     let mut is_registered = false;
     loop {
         let look = if Instant::now() < deadline { Look::Early } else { Look::Last };
-        if let Some(response) = query.attempt(look) {
-            return response;
+        if let Some(fetched) = query.attempt(look) {
+            return fetched;
         }
         if is_registered {
             // Both outcomes lead to another look.
@@ -60,10 +61,18 @@ pub(super) async fn fetch(call: &Call<'_>, request: FetchRequest) -> FetchRespon
     }
 }
 
-/// Bytes of the records in a response.
-pub(super) fn records_len(response: &FetchResponse) -> usize {
-    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-    partitions.filter_map(|partition| partition.records.as_ref()).map(Bytes::len).sum()
+/// A response whose partitions have no records yet, and the records of each partition in turn.
+#[derive(Debug, Default)]
+pub(super) struct Fetched {
+    pub response: FetchResponse,
+    pub records: Vec<Records>,
+}
+
+impl Fetched {
+    /// Bytes of all records.
+    pub fn records_len(&self) -> usize {
+        self.records.iter().map(Records::len).sum()
+    }
 }
 
 struct Target {
@@ -147,16 +156,18 @@ impl Query {
     }
 
     /// The response, if there is enough to answer or this is the last look.
-    fn attempt(&self, look: Look) -> Option<FetchResponse> {
+    fn attempt(&self, look: Look) -> Option<Fetched> {
         if look == Look::Early && !self.may_have_enough() {
             return None;
         }
+        let mut records = Vec::new();
         let mut bytes = 0;
         let mut failed = false;
         let read = |(name, targets): &(TopicName, Vec<Target>)| {
             let read = |target: &Target| {
-                let data = self.read(target, bytes);
-                bytes += data.records.as_ref().map_or(0, Bytes::len);
+                let (data, found) = self.read(target, bytes);
+                bytes += found.len();
+                records.push(found);
                 failed |= data.error_code != 0;
                 data
             };
@@ -166,7 +177,7 @@ impl Query {
         };
         let responses = self.topics.iter().map(read).collect();
         let is_enough = self.min_bytes == 0 || bytes > 0 || failed || look == Look::Last;
-        is_enough.then(|| FetchResponse::default().with_responses(responses))
+        is_enough.then(|| Fetched { response: FetchResponse::default().with_responses(responses), records })
     }
 
     /// A look at the sizes alone; also true if a partition has something wrong to report.
@@ -187,16 +198,15 @@ impl Query {
         bytes >= self.min_bytes
     }
 
-    fn read(&self, target: &Target, bytes_so_far: usize) -> PartitionData {
+    fn read(&self, target: &Target, bytes_so_far: usize) -> (PartitionData, Records) {
         let data = PartitionData::default()
             .with_partition_index(target.wanted.partition)
             .with_preferred_read_replica(BrokerId(-1))
             .with_records(Some(Bytes::new()));
         let failed = |data: PartitionData, code: Code| {
-            data.with_error_code(code.code())
-                .with_high_watermark(-1)
-                .with_last_stable_offset(-1)
-                .with_log_start_offset(-1)
+            let data = data.with_error_code(code.code());
+            let data = data.with_high_watermark(-1).with_last_stable_offset(-1).with_log_start_offset(-1);
+            (data, Records::default())
         };
         let partition = match &target.partition {
             Ok(partition) => partition,
@@ -224,11 +234,12 @@ impl Query {
         };
         let aborted = (self.isolation == Isolation::ReadCommitted)
             .then(|| log.aborted_in(from, view.upto).iter().map(aborted).collect());
-        data.with_high_watermark(view.high_watermark)
+        let data = data
+            .with_high_watermark(view.high_watermark)
             .with_last_stable_offset(view.stable)
             .with_log_start_offset(view.start)
-            .with_aborted_transactions(aborted)
-            .with_records(Some(records))
+            .with_aborted_transactions(aborted);
+        (data, records)
     }
 }
 

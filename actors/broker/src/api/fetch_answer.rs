@@ -1,13 +1,14 @@
-//! A fetch response in pieces: records are sent from where they were read to, not copied beside the rest.
+//! A fetch response in pieces: large records are sent from where they are, not copied beside the rest.
 //!
 //! The records are the last field of a partition, partitions the last of a topic and topics the last of the response,
 //! each before the tagged fields of flexible versions. So everything else is encoded with an empty last field, and its
 //! end is replaced.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::messages::FetchResponse;
+use bytes::{BufMut, BytesMut};
 use kafka_protocol::protocol::Encodable;
 
+use super::fetch::Fetched;
+use crate::log::Records;
 use crate::wire::{Answer, Frame, Malformed};
 
 /// Records below this are cheaper to copy than to send by themselves.
@@ -21,7 +22,9 @@ const PARTITION_BYTES: usize = 64;
 ///
 /// # Errors
 /// A field that the version of the request cannot express.
-pub(super) fn encode(frame: &Frame, mut response: FetchResponse) -> Result<Answer, Malformed> {
+pub(super) fn encode(frame: &Frame, fetched: Fetched) -> Result<Answer, Malformed> {
+    let Fetched { mut response, records } = fetched;
+    let mut records = records.into_iter();
     let topics = std::mem::take(&mut response.responses);
     let mut pieces = Pieces { frame, done: Vec::new(), open: BytesMut::new() };
     pieces.open.put_i32(0);
@@ -30,8 +33,8 @@ pub(super) fn encode(frame: &Frame, mut response: FetchResponse) -> Result<Answe
     for mut topic in topics {
         let partitions = std::mem::take(&mut topic.partitions);
         pieces.put_up_to_last(&topic, partitions.len())?;
-        for mut partition in partitions {
-            let records = partition.records.replace(Bytes::new()).unwrap_or_default();
+        for partition in partitions {
+            let records = records.next().unwrap_or_default();
             pieces.put_up_to_last(&partition, records.len())?;
             pieces.put_records(records);
             pieces.close();
@@ -44,7 +47,7 @@ pub(super) fn encode(frame: &Frame, mut response: FetchResponse) -> Result<Answe
 
 struct Pieces<'a> {
     frame: &'a Frame,
-    done: Vec<Bytes>,
+    done: Vec<Records>,
     open: BytesMut,
 }
 
@@ -69,13 +72,14 @@ impl Pieces<'_> {
         Ok(())
     }
 
-    fn put_records(&mut self, records: Bytes) {
-        if records.len() < WORTH_A_PIECE_BYTES {
-            self.open.put_slice(&records);
-            return;
+    fn put_records(&mut self, records: Records) {
+        match records {
+            Records::Memory(records) if records.len() < WORTH_A_PIECE_BYTES => self.open.put_slice(&records),
+            records => {
+                self.done.push(Records::Memory(self.open.split().freeze()));
+                self.done.push(records);
+            }
         }
-        self.done.push(self.open.split().freeze());
-        self.done.push(records);
     }
 
     /// Ends a message: it has no tagged fields.
@@ -86,10 +90,10 @@ impl Pieces<'_> {
     }
 
     fn finish(mut self) -> Result<Answer, Malformed> {
-        self.done.push(self.open.freeze());
-        let bytes: usize = self.done.iter().map(Bytes::len).sum();
+        self.done.push(Records::Memory(self.open.freeze()));
+        let bytes: usize = self.done.iter().map(Records::len).sum();
         let length = i32::try_from(bytes - 4).map_err(|e| Malformed::new(e.to_string()))?;
-        if let Some(first) = self.done.first_mut() {
+        if let Some(Records::Memory(first)) = self.done.first_mut() {
             let mut head = BytesMut::from(&first[..]);
             head[..4].copy_from_slice(&length.to_be_bytes());
             *first = head.freeze();
@@ -108,11 +112,16 @@ fn put_varint(out: &mut BytesMut, mut value: u32) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
     use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
-    use kafka_protocol::messages::{ApiKey, ProducerId, RequestHeader, TopicName};
+    use kafka_protocol::messages::{ApiKey, FetchResponse, ProducerId, RequestHeader, TopicName};
     use kafka_protocol::protocol::StrBytes;
 
     use super::*;
+    use crate::log::slice::FileSlice;
 
     fn frame(version: i16) -> Frame {
         let mut bytes = BytesMut::new();
@@ -133,6 +142,27 @@ mod tests {
             .with_records(Some(vec![b'r'; records].into()))
     }
 
+    /// The records taken out of a response; of every second partition they are in a file.
+    fn fetched(mut response: FetchResponse) -> Fetched {
+        let mut records = Vec::new();
+        for partition in response.responses.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            let taken = partition.records.replace(Bytes::new()).unwrap();
+            records.push(if records.len() % 2 == 0 {
+                Records::Memory(taken)
+            } else {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(b"before").unwrap();
+                file.write_all(&taken).unwrap();
+                Records::File(FileSlice { file: Arc::new(file), position: 6, length: taken.len() })
+            });
+        }
+        Fetched { response, records }
+    }
+
+    fn joined(answer: &Answer) -> Vec<u8> {
+        answer.pieces().iter().flat_map(|piece| piece.clone().into_bytes().unwrap()).collect()
+    }
+
     #[test]
     fn pieces_are_what_the_codec_writes_in_every_version() {
         for version in 4..=FIRST_FLEXIBLE {
@@ -146,11 +176,9 @@ mod tests {
                 let response = FetchResponse::default().with_responses(sizes.iter().map(topic).collect());
                 let frame = frame(version);
                 let whole = frame.encode(&response).unwrap();
-                let answer = encode(&frame, response).unwrap();
-                assert_eq!(answer.pieces().concat(), whole.pieces().concat(), "v{version} {sizes:?}");
+                let answer = encode(&frame, fetched(response)).unwrap();
                 assert_eq!(answer.len(), whole.len());
-                let large = sizes.iter().flatten().filter(|s| **s >= WORTH_A_PIECE_BYTES).count();
-                assert_eq!(answer.pieces().len(), 1 + 2 * large);
+                assert_eq!(joined(&answer), joined(&whole), "v{version} {sizes:?}");
             }
         }
     }

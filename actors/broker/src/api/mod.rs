@@ -217,9 +217,9 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<Answer>, Malf
             response.map(|response| frame.encode(&response.with_throttle_time_ms(pause_ms))).transpose()
         }
         ApiKey::Fetch => {
-            let response = Box::pin(fetch::fetch(call, frame.decode()?)).await;
-            let pause_ms = call.charge(Direction::Fetch, fetch::records_len(&response));
-            fetch_answer::encode(frame, response.with_throttle_time_ms(pause_ms)).map(Some)
+            let mut fetched = Box::pin(fetch::fetch(call, frame.decode()?)).await;
+            fetched.response.throttle_time_ms = call.charge(Direction::Fetch, fetched.records_len());
+            fetch_answer::encode(frame, fetched).map(Some)
         }
         ApiKey::ListOffsets => now!(frame, call, list_offsets::list_offsets),
         ApiKey::Metadata => later!(frame, call, metadata::metadata),

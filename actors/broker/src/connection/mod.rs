@@ -6,13 +6,15 @@
 //! Memory is bounded: one request of at most `max_request_bytes`, [`READ_AHEAD_BYTES`] of those that
 //! follow, and one response. A request that waits is given up when the client goes away.
 
+mod transport;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -20,9 +22,11 @@ use tokio_rustls::TlsAcceptor;
 use crate::api::{self, Client};
 use crate::auth::{Outcome, Session};
 use crate::broker::Broker;
+use crate::log::Records;
 use crate::serve::Access;
 use crate::tls;
 use crate::wire::{Answer, Frame, Malformed};
+use transport::Transport;
 
 /// Bytes read of later requests while one waits for its answer.
 const READ_AHEAD_BYTES: usize = 64 << 10;
@@ -97,7 +101,7 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
     }
 }
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+async fn converse<S: Transport>(
     broker: &Broker,
     access: &Access,
     mut client: Client,
@@ -112,7 +116,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Serves a client, after its authentication where that is asked for.
-async fn signed_in<S: AsyncRead + AsyncWrite + Unpin>(
+async fn signed_in<S: Transport>(
     broker: &Broker,
     access: &Access,
     client: &mut Client,
@@ -142,7 +146,7 @@ enum Left {
 }
 
 /// Serves what a client needs to prove who it is, until it has.
-async fn sign_in<S: AsyncRead + AsyncWrite + Unpin>(
+async fn sign_in<S: Transport>(
     broker: &Broker,
     client: &Client,
     connection: &mut Connection<S>,
@@ -174,7 +178,7 @@ async fn sign_in<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Serves requests until the client leaves.
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+async fn serve<S: Transport>(
     broker: &Broker,
     client: &Client,
     connection: &mut Connection<S>,
@@ -220,7 +224,7 @@ struct Connection<S> {
     buffer: BytesMut,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Transport> Connection<S> {
     fn new(stream: S) -> Self {
         Self { stream, buffer: BytesMut::with_capacity(FIRST_BUFFER_BYTES) }
     }
@@ -228,7 +232,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn send(&mut self, broker: &Broker, answer: &Answer) -> io::Result<()> {
         broker.inner().counters.sent(answer.len());
         for piece in answer.pieces() {
-            self.stream.write_all(piece).await?;
+            match piece {
+                Records::Memory(bytes) => self.stream.write_all(bytes).await?,
+                Records::File(slice) => self.stream.send_file(slice).await?,
+            }
         }
         self.stream.flush().await
     }
@@ -288,7 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Ended::Refused("the token after SaslHandshake version 0 is refused".to_owned()));
         };
         let length = u32::try_from(answer.len()).unwrap_or(u32::MAX);
-        let framed = Answer::of(vec![[&length.to_be_bytes()[..], &answer].concat().into()]);
+        let framed = Answer::of(vec![Records::Memory([&length.to_be_bytes()[..], &answer].concat().into())]);
         Ok(self.send(broker, &framed).await?)
     }
 }

@@ -50,6 +50,12 @@ impl SparseIndex {
         self.entries.get(after.saturating_sub(1)).map_or(0, |e| u64::from(e.position))
     }
 
+    /// The last position up to a limit at which a batch is known to begin.
+    pub fn boundary_up_to(&self, limit: u64) -> u64 {
+        let after = self.entries.partition_point(|e| u64::from(e.position) <= limit);
+        self.entries.get(after.saturating_sub(1)).map_or(0, |e| u64::from(e.position))
+    }
+
     /// Where to start reading for the first batch at or after a time.
     pub fn position_of_time(&self, timestamp_ms: i64) -> Option<u64> {
         let entry = self.entries.iter().find(|e| e.max_timestamp_ms >= timestamp_ms)?;
@@ -168,6 +174,7 @@ mod tests {
         assert_eq!(index.entries.len(), 2);
         assert_eq!(index.position_of(1), 0);
         assert_eq!(index.position_of(2), 5_000);
+        assert_eq!([4_999, 5_000, 9_000].map(|limit| index.boundary_up_to(limit)), [0, 5_000, 5_000]);
         assert_eq!(index.position_of_time(8), Some(0));
         assert_eq!(index.position_of_time(10), None);
         assert_eq!(index.max_timestamp_ms(), Some(9));

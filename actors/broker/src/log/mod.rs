@@ -20,6 +20,7 @@ pub(crate) mod records;
 mod recovery;
 mod reservation;
 mod segment;
+pub(crate) mod slice;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -41,6 +42,7 @@ pub(crate) use reservation::BootId;
 use reservation::{Found, RESERVE_AHEAD, Reservation};
 pub(crate) use segment::{Oversized, ReadRange};
 use segment::{Segment, WriteFailure};
+pub(crate) use slice::Records;
 pub(crate) use upkeep::{Flush, Retention};
 
 /// How a log is opened.

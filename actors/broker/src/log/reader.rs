@@ -2,13 +2,12 @@
 
 use std::io;
 
-use bytes::Bytes;
-
 use super::PartitionLog;
 use super::batch::BatchHeader;
 use super::producers::AbortedTxn;
 use super::records::record_at_or_after;
 use super::segment::{Oversized, ReadRange, Segment};
+use super::slice::Records;
 
 /// An offset found by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,22 +21,26 @@ impl PartitionLog {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn read(&self, range: ReadRange) -> io::Result<Bytes> {
+    pub fn read(&self, range: ReadRange) -> io::Result<Records> {
         if range.from >= range.upto {
-            return Ok(Bytes::new());
+            return Ok(Records::default());
         }
         for segment in &self.segments[self.segment_of(range.from)..] {
             if segment.base >= range.upto {
                 break;
             }
             let inside = ReadRange { from: range.from.max(segment.base), ..range };
-            if inside.from < segment.next_offset
-                && let Some(batches) = segment.read(inside)?
-            {
-                return Ok(batches);
+            if inside.from >= segment.next_offset {
+                continue;
+            }
+            if let Some(slice) = segment.slice(inside)? {
+                return Ok(Records::File(slice));
+            }
+            if let Some(batches) = segment.read(inside)? {
+                return Ok(Records::Memory(batches));
             }
         }
-        Ok(Bytes::new())
+        Ok(Records::default())
     }
 
     /// Bytes that [`Self::read`] could return without a limit: an upper bound, found in memory.

@@ -17,6 +17,10 @@ use super::batch::{BatchHeader, CRC_START, HEADER_BYTES};
 use super::files;
 use super::index::{INDEX_INTERVAL_BYTES, SealedSegment, SparseIndex};
 use super::producers::AbortedTxn;
+use super::slice::FileSlice;
+
+/// Fewer bytes are cheaper to copy than to send from the file.
+pub(crate) const SLICE_BYTES: u64 = 16 << 10;
 
 /// A segment and its index.
 #[derive(Debug)]
@@ -151,6 +155,32 @@ impl Segment {
                 }
             }
         }
+    }
+
+    /// What [`Self::read`] gives as a part of the file, if that is large; may end a little earlier.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn slice(&self, range: ReadRange) -> io::Result<Option<FileSlice>> {
+        let mut position = self.index.position_of(range.from - self.base);
+        let end =
+            if range.upto < self.next_offset { self.index.position_of(range.upto - self.base) } else { self.size };
+        if end < position + SLICE_BYTES || range.max_bytes as u64 <= SLICE_BYTES {
+            return Ok(None);
+        }
+        let start = loop {
+            let chunk = self.chunk(position, INDEX_INTERVAL_BYTES + HEADER_BYTES as u64)?;
+            match cut(&chunk, &range) {
+                Cut::Batches { start: at, .. } | Cut::Oversized { at, .. } => break position + at as u64,
+                Cut::Nothing => return Ok(None),
+                Cut::Skip(bytes) => position += bytes,
+            }
+        };
+        let limit = start + range.max_bytes as u64;
+        let end = if end > limit { self.index.boundary_up_to(limit) } else { end };
+        let length = usize::try_from(end.saturating_sub(start)).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let is_large = length as u64 >= SLICE_BYTES;
+        Ok(is_large.then(|| FileSlice { file: self.file.clone(), position: start, length }))
     }
 
     /// Bytes from an index position to the end: an upper bound of what a reader gets.

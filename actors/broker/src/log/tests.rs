@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq};
+
 use super::batch::tests::{NO_PRODUCER, Producer, batch};
 use super::*;
 use crate::Fsync;
@@ -35,7 +37,7 @@ fn offsets(log: &PartitionLog, mut from: i64) -> Vec<i64> {
     let mut found = Vec::new();
     loop {
         let range = ReadRange { from, upto: log.high_watermark(), max_bytes: 300, oversized_first: Oversized::Return };
-        let bytes = log.read(range).unwrap();
+        let bytes = log.read(range).unwrap().into_bytes().unwrap();
         let mut rest = &bytes[..];
         if rest.is_empty() {
             return found;
@@ -260,5 +262,40 @@ proptest::proptest! {
         proptest::prop_assert!(last <= end && end <= count);
         append_many(&mut log, 1);
         proptest::prop_assert_eq!(offsets(&log, 0), (0..=end).collect::<Vec<_>>());
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_part_of_the_file_is_the_beginning_of_what_would_be_read(
+        counts in proptest::collection::vec(1..900_u16, 1..60),
+        (from, upto) in (0.0..1.0_f64, 0.0..1.2_f64),
+        max_bytes in 1..200_000_usize,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(dir.path(), "a");
+        let rules = AppendRules { segment_bytes: 1 << 20, max_message_bytes: 1 << 20, ..rules() };
+        for count in counts {
+            let bytes = batch(i32::from(count), 5, NO_PRODUCER);
+            log.append(&BatchHeader::check_produced(&bytes).unwrap(), &bytes, &rules).unwrap();
+        }
+        let end = log.high_watermark() as f64;
+        let (from, upto) = ((from * end) as i64, (upto * end) as i64);
+        let range = ReadRange { from, upto, max_bytes, oversized_first: Oversized::Return };
+        let segment = &log.segments[0];
+        if from < upto && let Some(slice) = segment.slice(range).unwrap() {
+            let part = Records::File(slice).into_bytes().unwrap();
+            let whole = segment.read(range).unwrap().unwrap();
+            prop_assert!(part.len() <= max_bytes && whole.starts_with(&part));
+            let mut rest = &part[..];
+            while let Some(header) = BatchHeader::parse(rest) {
+                rest = &rest[header.total_bytes..];
+            }
+            prop_assert!(rest.is_empty(), "{} bytes behind the last whole batch", rest.len());
+        }
+        let read = log.read(range).unwrap();
+        prop_assert_eq!(read.len() == 0, from >= upto);
     }
 }

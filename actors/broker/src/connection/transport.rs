@@ -1,0 +1,117 @@
+//! How the part of a file reaches a client: by the kernel alone where the stream is a bare socket.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::log::slice::FileSlice;
+
+/// Bytes that are read at once where they have to pass through.
+const COPY_BYTES: usize = 64 << 10;
+
+/// A stream to a client.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Sends a part of a file.
+    async fn send_file(&mut self, slice: &FileSlice) -> io::Result<()> {
+        copy(self, slice).await
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {}
+
+#[cfg(test)]
+impl Transport for tokio::io::DuplexStream {}
+
+impl Transport for TcpStream {
+    #[cfg(target_os = "linux")]
+    async fn send_file(&mut self, slice: &FileSlice) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < slice.length {
+            let mut position = slice.position + sent as u64;
+            let send = || {
+                let count = slice.length - sent;
+                rustix::fs::sendfile(&*self, &*slice.file, Some(&mut position), count).map_err(io::Error::from)
+            };
+            match self.async_io(tokio::io::Interest::WRITABLE, send).await {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn copy<S: AsyncWrite + Unpin + ?Sized>(stream: &mut S, slice: &FileSlice) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES.min(slice.length)];
+    let mut sent = 0;
+    while sent < slice.length {
+        let part = buffer.len().min(slice.length - sent);
+        slice.read_at(sent, &mut buffer[..part])?;
+        stream.write_all(&buffer[..part]).await?;
+        sent += part;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LENGTH: usize = 5 << 20;
+
+    /// A part of a file that is larger than any buffer on the way, and its content.
+    fn slice() -> (FileSlice, Vec<u8>) {
+        let content: Vec<u8> = (0..LENGTH + 100).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        let slice = FileSlice { file: Arc::new(file), position: 30, length: LENGTH };
+        (slice, content[30..30 + LENGTH].to_vec())
+    }
+
+    async fn received(mut sender: impl Transport, mut receiver: impl AsyncRead + Unpin) {
+        let (slice, content) = slice();
+        let sending = async {
+            sender.send_file(&slice).await.unwrap();
+            sender.shutdown().await.unwrap();
+        };
+        let mut bytes = Vec::new();
+        let (_, read) = tokio::join!(sending, receiver.read_to_end(&mut bytes));
+        read.unwrap();
+        assert!(bytes == content);
+    }
+
+    #[tokio::test]
+    async fn a_socket_gets_exactly_the_part_of_the_file() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, connected) = tokio::join!(listener.accept(), connecting);
+        received(accepted.unwrap().0, connected.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn another_stream_gets_exactly_the_part_of_the_file() {
+        let (ours, theirs) = tokio::io::duplex(1_000);
+        received(ours, theirs).await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_shorter_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, connected) = tokio::join!(listener.accept(), connecting);
+        let slice = FileSlice { file: Arc::new(tempfile::tempfile().unwrap()), position: 0, length: 1 };
+        let error = accepted.unwrap().0.send_file(&slice).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        drop(connected);
+    }
+}
