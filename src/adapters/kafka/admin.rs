@@ -47,6 +47,22 @@ pub async fn ensure_topics(settings: &KafkaSettings, topics: &[TopicSpec]) -> Re
     Ok(())
 }
 
+/// Deletes the topics that exist.
+///
+/// # Errors
+/// If the cluster does not answer or refuses.
+pub async fn delete_topics(settings: &KafkaSettings, topics: &[&str]) -> Result<(), KafkaError> {
+    let admin: AdminClient<QuietContext> = settings.client("streamward-admin").create_with_context(QuietContext)?;
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    for result in admin.delete_topics(topics, &options).await? {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+            Err((_, code)) => return Err(KafkaError::AdminOp(code)),
+        }
+    }
+    Ok(())
+}
+
 /// Reads the bounds of logs; keeps one connection.
 pub struct LogInspector {
     consumer: BaseConsumer<QuietContext>,

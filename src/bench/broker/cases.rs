@@ -12,7 +12,7 @@ use super::{
 };
 use crate::adapters::kafka::{
     KafkaSettings,
-    admin::{TopicSpec, ensure_topics},
+    admin::{TopicSpec, delete_topics, ensure_topics},
     measure::{FROM_END, FROM_START, MeasureError, MeasuredConsumer, MeasuredProducer},
 };
 
@@ -20,6 +20,12 @@ use crate::adapters::kafka::{
 const PARTITIONS: i32 = 4;
 /// Topic that the consumers read.
 const FILLED: &str = "bench-filled";
+/// That topic is filled for so many times the length of a measurement: four consumers read faster than one producer
+/// writes.
+const FILL: u32 = 3;
+const WARM_UP: &str = "bench-warm-up";
+/// Time of each step of the warm-up.
+const WARM_UP_SLICE: Duration = Duration::from_millis(500);
 /// Different values that are sent in turn.
 const VALUES: usize = 1_000;
 /// Records of one transaction.
@@ -120,22 +126,37 @@ pub fn median(mut figures: Vec<Figures>) -> Figures {
 
 /// Makes the topics, fills the one that is read, and warms the broker up.
 pub async fn prepare(target: &Target, bench: &BrokerBench) -> Result<(), String> {
-    let spec = |name: String| TopicSpec { name, partitions: PARTITIONS, configs: Vec::new() };
+    let configs = vec![("file.delete.delay.ms".to_owned(), "1000".to_owned())];
+    let spec = |name: String| TopicSpec { name, partitions: PARTITIONS, configs: configs.clone() };
     let mut topics: Vec<TopicSpec> = Case::ALL.iter().map(|(case, clients)| spec(case.topic(*clients))).collect();
-    topics.push(spec(FILLED.to_owned()));
+    topics.extend([FILLED, WARM_UP].map(|name| spec(name.to_owned())));
     ensure_topics(&target.kafka, &topics).await.map_err(|error| format!("{}: {error}", target.name))?;
     let (kafka, bench) = (target.kafka.clone(), bench.clone());
     in_thread(move || {
         let until = Instant::now() + bench.warm_up;
         let values = values(bench.value_bytes);
         while Instant::now() < until {
-            let slice = Instant::now() + Duration::from_secs(1);
-            produce(&kafka, FILLED, &[], (&values, slice.min(until)))?;
-            consume(&kafka, &[0, 1, 2, 3], slice)?;
+            produce(&kafka, WARM_UP, &[], (&values, Instant::now() + WARM_UP_SLICE))?;
+            consume(&kafka, (WARM_UP, &[0, 1, 2, 3]), Instant::now() + WARM_UP_SLICE)?;
         }
-        produce(&kafka, FILLED, &[], (&values, Instant::now() + bench.duration)).map(drop)
+        produce(&kafka, FILLED, &[], (&values, Instant::now() + bench.duration * FILL)).map(drop)
     })
-    .await
+    .await?;
+    delete(target, WARM_UP).await
+}
+
+/// Removes what a case has written.
+pub async fn clean_up(target: &Target, (case, clients): (Case, usize)) -> Result<(), String> {
+    delete(target, &case.topic(clients)).await
+}
+
+/// Removes what the consumers read.
+pub async fn end(target: &Target) -> Result<(), String> {
+    delete(target, FILLED).await
+}
+
+async fn delete(target: &Target, topic: &str) -> Result<(), String> {
+    delete_topics(&target.kafka, &[topic]).await.map_err(|error| format!("{}: delete {topic}: {error}", target.name))
 }
 
 /// Measures one case once.
@@ -175,7 +196,7 @@ fn throughput(kafka: &KafkaSettings, bench: &BrokerBench, (case, clients): (Case
             Case::Consume => {
                 let all: Vec<i32> = (0..PARTITIONS).collect();
                 let own = if clients == 1 { &all[..] } else { &all[client..=client] };
-                consume(kafka, own, until)
+                consume(kafka, (FILLED, own), until)
             }
             Case::RawProduce => match &batch {
                 Some(batch) => raw(&topic)?.produce(batch, until).map_err(|error| error.to_string()),
@@ -245,11 +266,11 @@ fn transactions(kafka: &KafkaSettings, topic: &str, client: usize, (values, unti
 }
 
 /// Reads from the start for as long as there is time.
-fn consume(kafka: &KafkaSettings, partitions: &[i32], until: Instant) -> Result<Taken, String> {
+fn consume(kafka: &KafkaSettings, (topic, partitions): (&str, &[i32]), until: Instant) -> Result<Taken, String> {
     let work = || {
         let (mut records, mut taken) = (0, Duration::ZERO);
         while Instant::now() < until {
-            let consumer = MeasuredConsumer::create(kafka, FILLED, partitions, FROM_START)?;
+            let consumer = MeasuredConsumer::create(kafka, topic, partitions, FROM_START)?;
             consumer.read(FIRST_READ, Instant::now() + TIMEOUT, |_| {})?;
             let begun = Instant::now();
             records += consumer.read(u64::MAX, until, |_| {})?;

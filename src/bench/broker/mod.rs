@@ -90,11 +90,17 @@ pub async fn run(targets: &[Target], bench: &BrokerBench) -> Result<BrokerReport
                 figures.push(cases::measure(target, bench, (case, clients)).await?);
             }
         }
+        for target in targets {
+            cases::clean_up(target, (case, clients)).await?;
+        }
         let brokers = targets
             .iter()
             .zip(measured)
             .map(|(target, figures)| BrokerFigures { broker: target.name.clone(), figures: cases::median(figures) });
         reports.push(CaseReport { case: case.name(), clients, brokers: brokers.collect() });
+    }
+    for target in targets {
+        cases::end(target).await?;
     }
     let rss = |target: &Target| target.resident_mb().map(|value| Named { broker: target.name.clone(), value });
     Ok(BrokerReport {

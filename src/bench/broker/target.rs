@@ -1,7 +1,7 @@
 //! A broker under measurement: this program as a process of its own, or one that runs already.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -43,7 +43,14 @@ impl Target {
         for listener in ["http.listen", "kafka.embedded.listen", "registry.embedded.listen"] {
             command.arg("--set").arg(format!("{listener}=127.0.0.1:0"));
         }
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        // Neither a configuration beside the caller nor one in the environment takes part.
+        command.current_dir(folder);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STREAMWARD")) {
+            command.env_remove(name);
+        }
+        let log = folder.join("log");
+        let stderr = File::create(&log).map_err(|error| format!("create {}: {error}", log.display()))?;
+        let child = command.stdout(Stdio::null()).stderr(stderr).spawn();
         let mut target = Self {
             name: "streamward".to_owned(),
             kafka: KafkaSettings { bootstrap: String::new(), extra: Default::default() },
@@ -57,6 +64,10 @@ impl Target {
                 target.kafka.bootstrap = kafka;
                 target.process = Some(Process::of(pid));
                 return Ok(target);
+            }
+            if let Some(Ok(Some(status))) = target.child.as_mut().map(Child::try_wait) {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                return Err(format!("the server ended with {status}: {}", said.trim_end()));
             }
             std::thread::sleep(PAUSE);
         }
