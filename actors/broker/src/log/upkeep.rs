@@ -88,6 +88,16 @@ impl PartitionLog {
         }
     }
 
+    /// As [`Self::enqueue_seal`], after forcing the segment itself to the disk.
+    pub(super) fn enqueue_unsynced(&mut self, base: i64) {
+        if let Some(segment) = self.segments.iter().find(|s| s.base == base)
+            && self.fsync != Fsync::Never
+        {
+            self.pending.files.push(segment.file.clone());
+        }
+        self.enqueue_seal(base);
+    }
+
     /// Everything that is not on the disk yet, to be run without the lock.
     pub fn take_flush(&mut self) -> Flush {
         let mut flush = std::mem::take(&mut self.pending);
