@@ -84,7 +84,7 @@ impl Schemas for EmbeddedSchemas {
             let registered = self.blocking(move |registry| registry.register(&subject, &submission)).await;
             match registered {
                 Some(Ok(version)) => Ok(version.id),
-                Some(Err(error @ (RegistryError::Store(_) | RegistryError::TimedOut))) => {
+                Some(Err(error @ (RegistryError::Store(_) | RegistryError::TimedOut(_)))) => {
                     Err(RegisterError::Unavailable(error.to_string()))
                 }
                 Some(Err(error)) => Err(RegisterError::Refused(error.to_string())),
