@@ -12,6 +12,7 @@
 
 mod avro;
 mod decide;
+pub mod decode;
 pub mod encode;
 mod error;
 mod level;
