@@ -291,9 +291,10 @@ async fn a_group_has_lag_and_is_moved_while_nobody_is_in_it() {
 }
 
 #[actix_rt::test]
-async fn a_group_with_members_is_not_moved() {
+async fn a_group_with_members_is_not_moved_and_is_asked_first_about_their_topic() {
     let served = Reached::new();
     served.make("orders", 1, &[]).await;
+    served.commit("able", "orders", 0, 0);
     let mut config = served.broker.settings.client("member");
     let consumer: BaseConsumer = config.set("group.id", "busy").create().unwrap();
     consumer.subscribe(&["orders"]).unwrap();
@@ -302,6 +303,12 @@ async fn a_group_with_members_is_not_moved() {
     }
     let refused = served.topics.reset("busy".to_owned(), "orders".to_owned(), ResetTo::Latest).await;
     assert_eq!(refused, Err(TopicError::Refused("group busy has 1 members: stop them first".to_owned())));
+    let order = async |topic: &'static str| {
+        let asked = served.topics.blocking(move |shared| groups::to_ask(&*shared.catalog()?, topic)).await.unwrap();
+        asked.into_iter().map(|group| group.group).collect::<Vec<_>>()
+    };
+    assert_eq!(order("orders").await, ["busy", "able"]);
+    assert_eq!(order("order").await, ["able", "busy"]);
 }
 
 #[actix_rt::test]
