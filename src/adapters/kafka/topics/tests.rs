@@ -218,7 +218,7 @@ async fn a_topic_is_altered_and_takes_defaults_back() {
 }
 
 #[actix_rt::test]
-async fn a_topic_is_altered_as_a_whole_or_not_at_all() {
+async fn a_change_of_a_topic_that_is_refused_in_part_changes_nothing() {
     let served = Reached::new();
     served.make("orders", 2, &[]).await;
     let alter = async |partitions, value: &str| {
