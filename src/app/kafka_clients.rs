@@ -1,5 +1,7 @@
 //! How clients reach Kafka: those of this process, and those of commands beside a running server.
 
+use std::net::IpAddr;
+
 use super::AppError;
 use crate::{adapters::kafka::KafkaSettings, config::Config};
 
@@ -11,10 +13,11 @@ pub fn settings(config: &Config, bootstrap: String) -> KafkaSettings {
 
 /// For a command: the cluster at `bootstrap`, the configured one, or the embedded broker of a running server.
 ///
-/// Where the embedded broker is guarded and `kafka.client` names no user, commands come as the first configured user.
+/// Where the embedded broker is guarded and `kafka.client` names no user, commands come as the first configured user, by
+/// loopback alone: PLAIN sends the password as it is.
 ///
 /// # Errors
-/// If the embedded broker's port is chosen at start and not known here.
+/// If the embedded broker's port is chosen at start and not known here, or it lets no command in.
 pub fn command_settings(config: &Config, bootstrap: Option<&str>) -> Result<KafkaSettings, AppError> {
     if let Some(cluster) = &config.kafka.bootstrap {
         return Ok(settings(config, bootstrap.unwrap_or(cluster).to_owned()));
@@ -27,6 +30,13 @@ pub fn command_settings(config: &Config, bootstrap: Option<&str>) -> Result<Kafk
     };
     let address = match bootstrap {
         Some(address) => address.to_owned(),
+        None if embedded.is_guarded() && embedded.auth.users.is_empty() => {
+            return Err(AppError::Config(
+                "the embedded broker has kafka.embedded.tls and no users, and commands come to it by a password: add a user \
+                 for them to kafka.embedded.auth.users, or give the address of another broker with --bootstrap"
+                    .to_owned(),
+            ));
+        }
         None if listen.port() == 0 => {
             return Err(AppError::Config(format!(
                 "the embedded broker's port is chosen at its start: set {key}, or give the address with --bootstrap"
@@ -34,12 +44,23 @@ pub fn command_settings(config: &Config, bootstrap: Option<&str>) -> Result<Kafk
         }
         None => listen.to_string(),
     };
+    let is_private = is_loopback(&address);
     let settings = settings(config, address);
     let names_a_user = config.kafka.client.names().any(|name| name.starts_with("sasl."));
     match embedded.auth.users.first() {
-        Some(user) if !names_a_user => Ok(settings.with_plain(&user.name, user.password.expose())),
+        Some(user) if is_private && !names_a_user => Ok(settings.with_plain(&user.name, user.password.expose())),
         _ => Ok(settings),
     }
+}
+
+/// Whether every broker of a list `host:port,host:port` is on this machine.
+fn is_loopback(brokers: &str) -> bool {
+    brokers.split(',').all(|broker| {
+        let broker = broker.trim();
+        let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host);
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 #[cfg(test)]
@@ -74,6 +95,30 @@ mod tests {
         let settings = command_settings(&config, Some("127.0.0.1:9")).unwrap();
         assert_eq!(settings.bootstrap, "127.0.0.1:9");
         assert_eq!(setting(&settings, "sasl.username").as_deref(), Some("bob"));
+    }
+
+    #[test]
+    fn a_password_of_the_configuration_leaves_this_machine_for_no_address() {
+        let mut config = guarded();
+        config.kafka.client = serde_json::from_str(r#"{"ssl.ca.location": "ca.pem"}"#).unwrap();
+        for away in ["k.example:9092", "10.0.0.1:9092", "127.0.0.1:9093,k.example:9092", "localhost.example:9092"] {
+            let settings = command_settings(&config, Some(away)).unwrap();
+            assert_eq!((setting(&settings, "sasl.password"), settings.extra.len()), (None, 1), "{away}");
+        }
+        for here in ["127.0.0.1:9093", "[::1]:9093", "localhost:9093", "localhost:1, 127.0.0.2:2"] {
+            let settings = command_settings(&config, Some(here)).unwrap();
+            assert_eq!(setting(&settings, "sasl.password").as_deref(), Some("pencil"), "{here}");
+        }
+    }
+
+    #[test]
+    fn a_broker_with_tls_and_no_users_lets_no_command_in_and_that_is_said() {
+        let mut config = guarded();
+        config.kafka.embedded.auth.users = Vec::new();
+        config.kafka.embedded.tls.certificate = Some("-----BEGIN CERTIFICATE-----".to_owned());
+        let error = command_settings(&config, None).unwrap_err().to_string();
+        assert!(error.contains("kafka.embedded.auth.users"), "{error}");
+        assert_eq!(command_settings(&config, Some("k:9092")).unwrap().bootstrap, "k:9092");
     }
 
     #[test]

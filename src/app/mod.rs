@@ -270,6 +270,12 @@ fn host_name(text: &str) -> &str {
     }
 }
 
+/// Hosts that the HTTP server and the registry answer to.
+fn host_rule(config: &Config) -> HostRule {
+    let http = &config.http;
+    HostRule::new(http.allowed_hosts.iter().chain(&http.allowed_origins).map(|name| host_name(name).to_owned()))
+}
+
 fn read_settings(config: &Config) -> ReadSettings {
     ReadSettings { connections: config.storage.sqlite.read_connections, ..ReadSettings::default() }
 }
@@ -286,11 +292,10 @@ fn http_settings(config: &Config) -> HttpSettings {
         },
         secret: token.token.expose().to_owned(),
     });
-    let names = http.allowed_hosts.iter().chain(&http.allowed_origins).map(|name| host_name(name).to_owned());
     let defaults = HttpSettings::default();
     HttpSettings {
         workers: usize::try_from(http.workers).unwrap_or(1),
-        access: Access { hosts: HostRule::new(names), tokens: tokens.collect() },
+        access: Access { hosts: host_rule(config), tokens: tokens.collect() },
         body_limit: http.max_body.as_usize(),
         sockets: SocketSettings {
             ping_every: http.websocket.ping_every.into(),

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Failure, Placement, Runtime, Scope, SupervisorSpec};
 use tokio::time::Instant;
 
-use super::{AppError, listen, tree::serve};
+use super::{AppError, host_rule, listen, tree::serve};
 use crate::{
     adapters::{
         kafka::{
@@ -22,7 +22,6 @@ use crate::{
         registry::{RegistryAuth, RegistryClient, RegistrySettings},
     },
     config::{self, Config, RegistryConfig},
-    http::access::HostRule,
     plan::StreamSetup,
     registry::{
         self, ClusterIds, Registry,
@@ -136,11 +135,11 @@ impl RegistryStart<'_> {
             .map_err(|error| fault(&error))??;
         let ids = ClusterIds { kafka: kafka_id, topic };
         let listener = Arc::new(listener.try_clone().map_err(|error| fault(&error))?);
-        let served = registry.clone();
+        let (served, hosts) = (registry.clone(), host_rule(self.config));
         let http = ChildSpec::role("http", "registry", move |scope| {
-            let (registry, ids, listener) = (served.clone(), ids.clone(), listener.clone());
+            let (registry, ids, listener, hosts) = (served.clone(), ids.clone(), listener.clone(), hosts.clone());
             async move {
-                let server = registry::server(registry, ids, listener.try_clone()?, HostRule::default())?;
+                let server = registry::server(registry, ids, listener.try_clone()?, hosts)?;
                 serve(scope, server).await
             }
         });

@@ -439,7 +439,7 @@ impl<'a> Builder<'a> {
             operations,
             topics: Arc::new(self.topics()),
             sessions: Arc::new(Sessions::new(self.runtime.supervisor(sessions), max)),
-            decoder: Arc::new(SchemaDecoder(self.schemas.clone())),
+            decoder: Arc::new(SchemaDecoder::new(self.schemas.clone())),
             encoder: Arc::new(SchemaEncoder(self.schemas.clone())),
             live: self.live.clone(),
         };

@@ -4,16 +4,29 @@ use std::time::Duration;
 
 pub use awc::http::Method;
 use clap::Args;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+
+pub use crate::adapters::registry::segment;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer read, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// A text as a part of an address.
-pub fn segment(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskError {
+    /// The server is not there or cannot answer now; it may later.
+    Passing(String),
+    /// It would answer so again.
+    Final(String),
+}
+
+impl From<AskError> for String {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Passing(reason) | AskError::Final(reason) => reason,
+        }
+    }
 }
 
 /// Which server to ask.
@@ -29,12 +42,18 @@ pub struct Server {
 
 impl Server {
     /// Fetches a JSON body.
-    pub async fn get(&self, path: &str) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// [`AskError`]
+    pub async fn get(&self, path: &str) -> Result<Value, AskError> {
         self.call(Method::GET, path, None).await
     }
 
     /// Makes a request and reads its JSON answer; null where it has no body.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// [`AskError`]
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, AskError> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         let mut request = awc::Client::builder().timeout(TIMEOUT).finish().request(method, &url);
         if let Some(token) = &self.token {
@@ -45,19 +64,25 @@ impl Server {
             None => request.send().await,
         };
         let mut answer = sent.map_err(|error| {
-            format!("{url} does not answer ({error}): is the server running? give its address with --url")
+            AskError::Passing(format!(
+                "{url} does not answer ({error}): is the server running? give its address with --url"
+            ))
         })?;
         let status = answer.status();
-        let body = answer.body().limit(MAX_ANSWER).await.map_err(|error| format!("read {url}: {error}"))?;
+        let unread = |error| AskError::Passing(format!("read {url}: {error}"));
+        let body = answer.body().limit(MAX_ANSWER).await.map_err(unread)?;
         if !status.is_success() {
             let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
             let reason = reason(&problem).unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-            return Err(format!("{url} answered {status}: {reason}"));
+            let text = format!("{url} answered {status}: {reason}");
+            let is_passing = status.is_server_error() || status.as_u16() == 429;
+            return Err(if is_passing { AskError::Passing(text) } else { AskError::Final(text) });
         }
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body).map_err(|error| format!("{url} did not answer with JSON: {error}"))
+        let no_json = |error| AskError::Final(format!("{url} did not answer with JSON: {error}"));
+        serde_json::from_slice(&body).map_err(no_json)
     }
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod replay;
 mod run;
 mod schema;
+mod table;
 mod topics;
 mod tree;
 mod verify;

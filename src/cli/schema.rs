@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::ConfigSource;
+use super::{
+    ConfigSource,
+    table::{plain, table},
+};
 use crate::{
     adapters::registry::{CallError, Method, RegistryHttp, segment},
     app::registry_settings,
@@ -242,7 +245,7 @@ impl Command {
                 "type": latest["schemaType"].as_str().unwrap_or("AVRO"), "level": config["compatibilityLevel"],
             }));
         }
-        self.print(&rows.into(), |rows| table(rows.as_array().map_or(&[], Vec::as_slice)));
+        self.print(&rows.into(), |rows| listed(rows.as_array().map_or(&[], Vec::as_slice)));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -341,26 +344,15 @@ impl Command {
     }
 }
 
-/// A text without quotes; other values as JSON.
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Subjects as lines with columns of one width.
-fn table(rows: &[Value]) -> String {
-    if rows.is_empty() {
+/// Subjects as lines.
+fn listed(subjects: &[Value]) -> String {
+    if subjects.is_empty() {
         return "no subjects".to_owned();
     }
     let columns = ["subject", "versions", "id", "type", "level"];
-    let cell = |row: &Value, column: &str| plain(&row[column]).trim_matches(['[', ']']).to_owned();
-    let width = |column: &&str| rows.iter().map(|row| cell(row, column).len()).chain([column.len()]).max().unwrap_or(0);
-    let widths = columns.each_ref().map(width);
-    let line = |cells: [String; 5]| {
-        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        padded.join("  ").trim_end().to_owned() + "\n"
-    };
-    let head = line(columns.map(str::to_uppercase));
-    head + &rows.iter().map(|row| line(columns.map(|column| cell(row, column)))).collect::<String>()
+    let cell = |subject: &Value, column: &str| plain(&subject[column]).trim_matches(['[', ']']).to_owned();
+    let row = |subject: &Value| columns.iter().map(|column| cell(subject, column)).collect();
+    table(&columns, &subjects.iter().map(row).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -371,8 +363,8 @@ mod tests {
     fn subjects_are_shown_in_columns() {
         let row = json!({"subject": "orders-value", "versions": [1, 12], "id": 7, "type": "AVRO", "level": "FULL"});
         let wanted = "SUBJECT       VERSIONS  ID  TYPE  LEVEL\norders-value  1,12      7   AVRO  FULL\n";
-        assert_eq!(table(&[row]), wanted);
-        assert_eq!(table(&[]), "no subjects");
+        assert_eq!(listed(&[row]), wanted);
+        assert_eq!(listed(&[]), "no subjects");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct HttpConfig {
     pub max_body: ByteSize,
     /// Live sessions.
     pub websocket: WebSocketConfig,
-    /// Further names under which browsers may reach the server, besides loopback and `listen`.
+    /// Further names under which browsers may reach the server and the embedded registry, besides loopback.
     pub allowed_hosts: Vec<String>,
     /// Further origins whose pages may change state or open a WebSocket.
     pub allowed_origins: Vec<String>,

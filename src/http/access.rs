@@ -86,14 +86,14 @@ impl HostRule {
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         if !self.is_ours(host) {
-            return Err(refused(format!("this server does not answer to the host '{host}'; see http.hosts")));
+            return Err(refused(format!("this server does not answer to the host '{host}'; see http.allowed_hosts")));
         }
         match headers.get(header::ORIGIN).map(HeaderValue::to_str) {
             None => Ok(()),
             Some(Ok(origin)) if self.is_our_origin(origin) => Ok(()),
             Some(origin) => {
                 let origin = origin.unwrap_or_default();
-                Err(refused(format!("requests from the origin '{origin}' are refused; see http.hosts")))
+                Err(refused(format!("requests from the origin '{origin}' are refused; see http.allowed_origins")))
             }
         }
     }

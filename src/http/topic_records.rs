@@ -1,5 +1,7 @@
 //! Records of a topic: a page of them as people read them, and one written.
 
+use std::collections::BTreeSet;
+
 use actix_web::{
     HttpResponse,
     web::{self, Data, Path, Payload, ReqData, ServiceConfig},
@@ -30,6 +32,11 @@ const DEFAULT_LIMIT: u32 = 50;
 const MAX_HEADERS: usize = 100;
 /// First byte of a value in Confluent framing; four bytes of schema id follow.
 const MAGIC: u8 = 0;
+const FRAME_BYTES: usize = 5;
+/// Most memory that the decoded keys and values of a page take, about; the rest is shown undecoded.
+const MAX_DECODED_BYTES: usize = 32 << 20;
+/// About what one JSON value takes in memory besides its text.
+const VALUE_BYTES: usize = 32;
 
 pub fn routes(config: &mut ServiceConfig) {
     config.service(
@@ -65,7 +72,12 @@ pub async fn records(state: Data<HttpState>, topic: Path<String>, mut params: Pa
     let query = query(topic.into_inner(), &mut params)?;
     params.finish()?;
     let page = state.topics.records(query).await?;
-    let shown = join_all(page.records.iter().map(|record| shown(record, &*state.decoder))).await;
+    look_up(&page, &*state.decoder).await;
+    let mut decoding = Decoding { decoder: &*state.decoder, left: MAX_DECODED_BYTES };
+    let mut shown = Vec::with_capacity(page.records.len());
+    for record in &page.records {
+        shown.push(decoding.shown(record).await);
+    }
     Ok(HttpResponse::Ok().json(body(&page, &shown)))
 }
 
@@ -102,35 +114,74 @@ fn body(page: &RecordPage, records: &[Value]) -> Value {
     })
 }
 
-async fn shown(record: &LogRecord, decoder: &dyn ValueDecoder) -> Value {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.length);
-    json!({
-        "partition": record.partition, "offset": record.offset,
-        "timestamp": record.timestamp_ms.map(time_text),
-        "key": content(record.key.as_ref(), decoder).await,
-        "value": content(record.value.as_ref(), decoder).await,
-        "headers": record.headers.iter().map(header).collect::<Vec<_>>(),
-        "size": length(&record.key) + length(&record.value),
-    })
+/// Has the decoder ask for all schemas of a page at once, so that decoding waits for none. A frame alone names one.
+async fn look_up(page: &RecordPage, decoder: &dyn ValueDecoder) {
+    let contents = page.records.iter().flat_map(|record| [&record.key, &record.value]).flatten();
+    let whole = contents.filter(|bytes| !bytes.is_cut());
+    let frames: BTreeSet<&[u8; FRAME_BYTES]> =
+        whole.filter_map(|bytes| bytes.held.first_chunk()).filter(|frame| frame[0] == MAGIC).collect();
+    join_all(frames.into_iter().map(|frame| decoder.decode(frame))).await;
 }
 
-/// Bytes as people read them best: decoded, as JSON, as text, else as base64.
-async fn content(bytes: Option<&Bytes>, decoder: &dyn ValueDecoder) -> Value {
-    let Some(bytes) = bytes else { return Value::Null };
-    let decoded = if bytes.is_cut() { None } else { decoder.decode(&bytes.held).await };
-    let mut shown = match (decoded, bytes.held.first_chunk()) {
-        (Some(data), Some([MAGIC, a, b, c, d])) => {
-            json!({ "format": "avro", "data": data, "schema_id": u32::from_be_bytes([*a, *b, *c, *d]) })
+/// Decodes the records of a page, one after the other.
+struct Decoding<'a> {
+    decoder: &'a dyn ValueDecoder,
+    /// Bytes of memory that further keys and values may take.
+    left: usize,
+}
+
+impl Decoding<'_> {
+    async fn shown(&mut self, record: &LogRecord) -> Value {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.length);
+        json!({
+            "partition": record.partition, "offset": record.offset,
+            "timestamp": record.timestamp_ms.map(time_text),
+            "key": self.content(record.key.as_ref()).await,
+            "value": self.content(record.value.as_ref()).await,
+            "headers": record.headers.iter().map(header).collect::<Vec<_>>(),
+            "size": length(&record.key) + length(&record.value),
+        })
+    }
+
+    /// Bytes as people read them best: decoded, as JSON, as text, else as base64.
+    async fn content(&mut self, bytes: Option<&Bytes>) -> Value {
+        let Some(bytes) = bytes else { return Value::Null };
+        let decoded = if bytes.is_cut() { None } else { self.decoded(&bytes.held).await };
+        let mut shown = match (decoded, bytes.held.first_chunk()) {
+            (Some(data), Some([MAGIC, a, b, c, d])) => {
+                json!({ "format": "avro", "data": data, "schema_id": u32::from_be_bytes([*a, *b, *c, *d]) })
+            }
+            (Some(data), _) => json!({ "format": "json", "data": data }),
+            (None, _) => match readable(bytes) {
+                Some(text) => json!({ "format": "text", "data": text }),
+                None => json!({ "format": "base64", "data": STANDARD.encode(&bytes.held) }),
+            },
+        };
+        shown["bytes"] = bytes.length.into();
+        shown["truncated"] = bytes.is_cut().into();
+        shown
+    }
+
+    /// None also where the page's memory is used up.
+    async fn decoded(&mut self, bytes: &[u8]) -> Option<Value> {
+        if self.left == 0 {
+            return None;
         }
-        (Some(data), _) => json!({ "format": "json", "data": data }),
-        (None, _) => match readable(bytes) {
-            Some(text) => json!({ "format": "text", "data": text }),
-            None => json!({ "format": "base64", "data": STANDARD.encode(&bytes.held) }),
-        },
+        let data = self.decoder.decode(bytes).await?;
+        self.left = self.left.saturating_sub(memory(&data));
+        Some(data)
+    }
+}
+
+/// About how many bytes a value takes in memory.
+fn memory(value: &Value) -> usize {
+    let inside: usize = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(memory).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, field)| name.len() + memory(field)).sum(),
     };
-    shown["bytes"] = bytes.length.into();
-    shown["truncated"] = bytes.is_cut().into();
-    shown
+    VALUE_BYTES + inside
 }
 
 /// The text of bytes that are one; a character that the cut has hit is left out.
@@ -275,5 +326,38 @@ fn encode_problem(field: &str, error: EncodeError) -> Problem {
             tracing::warn!(reason, "the registry did not answer");
             Problem::unavailable(text)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamward_core::ports::Decoded;
+
+    use super::*;
+
+    struct Json;
+
+    impl ValueDecoder for Json {
+        fn decode<'a>(&'a self, value: &'a [u8]) -> Decoded<'a> {
+            Box::pin(std::future::ready(serde_json::from_slice(value).ok()))
+        }
+    }
+
+    #[actix_web::test]
+    async fn what_a_page_has_no_memory_for_is_shown_undecoded() {
+        let bytes = |held: &[u8]| Bytes { held: held.to_vec(), length: held.len() as u64 };
+        let mut decoding = Decoding { decoder: &Json, left: memory(&json!([1, 2])) + 1 };
+        let mut formats = Vec::new();
+        for _ in 0..3 {
+            let shown = decoding.content(Some(&bytes(b"[1, 2]"))).await;
+            formats.push((shown["format"].clone(), shown["data"].clone()));
+        }
+        let (decoded, text) = ((json!("json"), json!([1, 2])), (json!("text"), json!("[1, 2]")));
+        assert_eq!(formats, [decoded.clone(), decoded, text]);
+    }
+
+    #[test]
+    fn memory_counts_every_value_and_its_text() {
+        assert_eq!(memory(&json!({"ab": ["cde", null]})), 4 * VALUE_BYTES + 5);
     }
 }

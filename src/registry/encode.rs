@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use apache_avro::{Schema, types::Value as AvroValue, writer::datum::GenericDatumWriter};
+use apache_avro::{types::Value as AvroValue, writer::datum::GenericDatumWriter};
 use serde_json::Value;
 use streamward_core::{
     encode::push_frame,
@@ -43,10 +43,10 @@ fn encode(id: u32, schema: &str, json: &[u8]) -> Result<Vec<u8>, String> {
         .parsed;
     let json: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let fits = |error: apache_avro::Error| format!("the value does not fit schema {id}: {error}");
-    if let Some(name) = stranger(&json, &parsed) {
+    let value = AvroValue::try_from(json.clone()).and_then(|value| value.resolve(&parsed)).map_err(fits)?;
+    if let Some(name) = stranger(&json, &value) {
         return Err(format!("the value does not fit schema {id}: it has no field {name}"));
     }
-    let value = AvroValue::try_from(json).and_then(|value| value.resolve(&parsed)).map_err(fits)?;
     let writer = GenericDatumWriter::builder(&parsed).build().map_err(fits)?;
     let mut bytes = Vec::new();
     push_frame(id, &mut bytes);
@@ -54,10 +54,27 @@ fn encode(id: u32, schema: &str, json: &[u8]) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The first field that the schema does not have: left out silently, a slip of the pen would be lost.
-fn stranger<'j>(json: &'j Value, schema: &Schema) -> Option<&'j str> {
-    let (Value::Object(fields), Schema::Record(record)) = (json, schema) else { return None };
-    fields.keys().map(String::as_str).find(|name| !record.fields.iter().any(|field| field.name == *name))
+/// The path of the first field that the schema does not have: left out silently, a slip of the pen would be lost. In
+/// `taken` is what the schema took of the JSON, with the branches of unions that it took.
+fn stranger(json: &Value, taken: &AvroValue) -> Option<String> {
+    let below = |name: &str, (json, taken): (&Value, &AvroValue)| Some(format!("{name}.{}", stranger(json, taken)?));
+    match (json, taken) {
+        (_, AvroValue::Union(_, branch)) => stranger(json, branch),
+        (Value::Object(fields), AvroValue::Record(known)) => {
+            fields.iter().find_map(|(name, field)| match known.iter().find(|(known, _)| known == name) {
+                Some((_, taken)) => below(name, (field, taken)),
+                None => Some(name.clone()),
+            })
+        }
+        (Value::Object(fields), AvroValue::Map(known)) => {
+            fields.iter().find_map(|(name, field)| below(name, (field, known.get(name)?)))
+        }
+        (Value::Array(items), AvroValue::Array(known)) => {
+            let mut pairs = items.iter().zip(known).enumerate();
+            pairs.find_map(|(index, pair)| below(&index.to_string(), pair))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -75,9 +92,32 @@ mod tests {
     fn a_value_that_fits_is_framed_and_read_back_with_its_defaults() {
         let bytes = encode(7, ORDER, br#"{"id": "o1", "amount": 3, "at": 1735689600000, "note": "x"}"#).unwrap();
         assert_eq!(bytes[..5], [0, 0, 0, 0, 7]);
-        let read = crate::registry::schemas::decode_avro(ORDER, &bytes[5..]).unwrap();
+        let read = crate::registry::decode::decode_text(ORDER, &bytes[5..]).unwrap();
         assert_eq!((&read["id"], &read["amount"], &read["count"]), (&"o1".into(), &3.0.into(), &1.into()));
         assert_eq!((&read["note"], &read["at"]), (&"x".into(), &1_735_689_600_000_i64.into()));
+    }
+
+    #[test]
+    fn a_field_that_the_schema_does_not_have_is_found_at_any_depth() {
+        let part = r#"{"type": "record", "name": "Part", "fields": [{"name": "a", "type": "int"}]}"#;
+        let whole = format!(
+            r#"{{"type": "record", "name": "Whole", "fields": [
+                {{"name": "one", "type": ["null", {part}], "default": null}},
+                {{"name": "many", "type": {{"type": "array", "items": "Part"}}, "default": []}},
+                {{"name": "named", "type": {{"type": "map", "values": "Part"}}, "default": {{}}}}]}}"#
+        );
+        let cases = [
+            (r#"{"one": {"a": 1}, "many": [{"a": 1}], "named": {"x": {"a": 1}}}"#, None),
+            (r#"{"one": {"a": 1, "b": 2}}"#, Some("one.b")),
+            (r#"{"many": [{"a": 1}, {"a": 1, "b": 2}]}"#, Some("many.1.b")),
+            (r#"{"named": {"x": {"a": 1, "b": 2}}}"#, Some("named.x.b")),
+        ];
+        for (json, wanted) in cases {
+            let refused = encode(7, &whole, json.as_bytes()).err();
+            assert_eq!(refused.is_some(), wanted.is_some(), "{json}: {refused:?}");
+            let field = wanted.map(|wanted| format!("it has no field {wanted}"));
+            assert!(field.is_none_or(|field| refused.is_some_and(|refused| refused.ends_with(&field))), "{json}");
+        }
     }
 
     #[test]

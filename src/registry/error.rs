@@ -68,12 +68,13 @@ pub enum RegistryError {
     NotSupported(String),
     #[error("{0}")]
     BadRequest(String),
-    #[error("The registry holds as many schemas or settings as it may ({0})")]
+    /// Entries, or bytes of them.
+    #[error("The registry holds as many schemas or settings, or bytes of them, as it may ({0})")]
     Full(usize),
     #[error("Error in the backend data store: {0}")]
     Store(#[from] LogError),
-    #[error("The operation timed out: other writers of the schemas topic came first, again and again. Try again")]
-    TimedOut,
+    #[error("The operation timed out: {0}. Try again")]
+    TimedOut(String),
 }
 
 impl RegistryError {
@@ -103,7 +104,7 @@ impl RegistryError {
             Self::InvalidSubject(_) => 42208,
             Self::TooLarge(_) => 42209,
             Self::Full(_) | Self::Store(_) => 50001,
-            Self::TimedOut => 50002,
+            Self::TimedOut(_) => 50002,
         }
     }
 

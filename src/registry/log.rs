@@ -41,5 +41,6 @@ pub trait SchemaLog: Send {
     ///
     /// # Errors
     /// [`LogError::Superseded`] if somebody else has claimed the log since; the log must then be claimed again.
+    /// [`LogError::Unavailable`] if the log refuses the records and would again: none is appended.
     fn append(&mut self, records: &[Record]) -> Result<(), LogError>;
 }

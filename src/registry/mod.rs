@@ -12,6 +12,7 @@
 
 mod avro;
 mod decide;
+pub mod decode;
 pub mod encode;
 mod error;
 mod level;
@@ -50,6 +51,8 @@ pub use self::{
 pub const MAX_SCHEMA_BYTES: usize = 1024 * 1024;
 /// Most versions, settings and modes that the registry holds.
 pub const MAX_ENTRIES: usize = 100_000;
+/// Most bytes of schemas, their metadata and settings that the registry holds.
+pub const MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Longest subject name, in bytes.
 pub const MAX_SUBJECT_BYTES: usize = 255;
 
@@ -68,6 +71,8 @@ pub struct Registry {
 struct Shared {
     state: RwLock<State>,
     log: Mutex<Writer>,
+    /// When the last read that came to the topic's end began.
+    read_at: Mutex<Option<Instant>>,
 }
 
 /// Held from the decision to the answer, so that writes are one after the other.
@@ -88,8 +93,14 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Store`].
     pub fn open(log: Box<dyn SchemaLog>) -> Result<Self, RegistryError> {
+        Self::bounded(log, MAX_BYTES)
+    }
+
+    /// As [`Registry::open`], for a registry that holds at most `max_bytes`.
+    fn bounded(log: Box<dyn SchemaLog>, max_bytes: usize) -> Result<Self, RegistryError> {
         let log = Mutex::new(Writer { log, is_claimed: false });
-        let registry = Self { shared: Arc::new(Shared { state: RwLock::default(), log }) };
+        let state = RwLock::new(State::bounded(max_bytes));
+        let registry = Self { shared: Arc::new(Shared { state, log, read_at: Mutex::default() }) };
         registry.catch_up()?;
         Ok(registry)
     }
@@ -101,6 +112,24 @@ impl Registry {
     pub fn catch_up(&self) -> Result<(), RegistryError> {
         let mut writer = self.lock()?;
         Ok(self.read(&mut writer)?)
+    }
+
+    /// Whether all that was written before `since` is taken in.
+    #[must_use]
+    pub fn is_read_since(&self, since: Instant) -> bool {
+        self.shared.read_at.lock().is_some_and(|read_at| read_at >= since)
+    }
+
+    /// Takes in all that was written before `since`; many that ask at once share one read.
+    ///
+    /// # Errors
+    /// As [`Registry::catch_up`].
+    pub fn catch_up_since(&self, since: Instant) -> Result<(), RegistryError> {
+        let mut writer = self.lock()?;
+        if !self.is_read_since(since) {
+            self.read(&mut writer)?;
+        }
+        Ok(())
     }
 
     /// Registers a schema under a subject; one that the subject has keeps its id and version. Blocks until it is in
@@ -296,7 +325,7 @@ impl Registry {
                 Err(RegistryError::Store(LogError::Superseded(reason))) => {
                     writer.is_claimed = false;
                     if Instant::now() + pause > until {
-                        return Err(RegistryError::TimedOut);
+                        return Err(RegistryError::TimedOut(format!("the schemas topic took no record: {reason}")));
                     }
                     tracing::debug!(reason, "decide again");
                     std::thread::sleep(pause.mul_f64(rand::random_range(1.0..2.0)));
@@ -327,10 +356,14 @@ impl Registry {
     }
 
     fn read(&self, writer: &mut Writer) -> Result<(), LogError> {
-        writer.log.read(&mut |record| self.shared.state.write().apply(&record))
+        let began = Instant::now();
+        writer.log.read(&mut |record| self.shared.state.write().apply(&record))?;
+        *self.shared.read_at.lock() = Some(began);
+        Ok(())
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, Writer>, RegistryError> {
-        self.shared.log.try_lock_for(WITHIN).ok_or(RegistryError::TimedOut)
+        let busy = || RegistryError::TimedOut("other requests of this registry are not done".to_owned());
+        self.shared.log.try_lock_for(WITHIN).ok_or_else(busy)
     }
 }

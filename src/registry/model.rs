@@ -84,6 +84,13 @@ impl Definition {
     pub fn new(schema_type: SchemaType, text: &str) -> Self {
         Self { schema_type, text: text.into(), references: Vec::new(), metadata: None, rule_set: None }
     }
+
+    /// About how much it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let references = self.references.iter().map(|reference| reference.name.len() + reference.subject.len());
+        let contract = [&self.metadata, &self.rule_set].into_iter().flatten().map(|value| value.to_string().len());
+        self.text.len() + references.chain(contract).sum::<usize>()
+    }
 }
 
 /// A definition that was read, with what compatibility needs.

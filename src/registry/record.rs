@@ -107,6 +107,14 @@ pub struct Settings {
     pub(super) other: Map<String, Value>,
 }
 
+impl Settings {
+    /// About how much they take in memory, with the name of their subject.
+    pub(super) fn bytes(&self, subject: Option<&str>) -> usize {
+        let other = self.other.iter().map(|(name, value)| name.len() + value.to_string().len());
+        subject.map_or(0, str::len) + other.sum::<usize>()
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct ModeValue {
     #[serde(default, skip_serializing_if = "Option::is_none")]

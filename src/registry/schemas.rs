@@ -1,18 +1,18 @@
 //! Where the process registers schemas and looks them up: one port for the registry inside and for one outside.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use serde_json::Value;
-use streamward_core::ports::{Decoded, ValueDecoder};
 use streamward_pipeline::{ports::SchemaSource, store::BoxFuture};
 
 use super::{Registry, RegistryError, Submission, Visible, Which, avro};
 
-/// First byte of a value in Confluent framing; the schema id follows as four bytes, big-endian.
-const MAGIC: u8 = 0;
-const FRAME_BYTES: usize = 5;
-/// How long people wait for the schema of a value that they look at.
-const DECODE_WITHIN: Duration = Duration::from_secs(2);
+pub use super::decode::SchemaDecoder;
+
+/// How old what is known may be for people who look at values.
+const FRESH_FOR: Duration = Duration::from_millis(250);
 
 /// Why a schema was not registered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,14 @@ pub trait Schemas: SchemaSource {
     /// # Errors
     /// The registry did not answer.
     fn latest<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>>;
+
+    /// As [`SchemaSource::schemas`], for people who look at values: what was registered a moment ago may be missing.
+    ///
+    /// # Errors
+    /// The registry did not answer.
+    fn schemas_to_show<'a>(&'a self, ids: &'a [u32]) -> BoxFuture<'a, Result<Vec<Option<Arc<str>>>, String>> {
+        self.schemas(ids)
+    }
 }
 
 /// An Avro schema with its references put in.
@@ -59,21 +67,26 @@ impl EmbeddedSchemas {
         let registry = self.0.clone();
         tokio::task::spawn_blocking(move || call(&registry)).await.ok()
     }
+
+    /// The schemas with these ids, with all that was registered before `since`.
+    async fn known_since(&self, ids: &[u32], since: Instant) -> Result<Vec<Option<Arc<str>>>, String> {
+        // No schema has the id 0.
+        let is_unknown = ids.iter().any(|id| *id != 0 && self.0.definition(*id).is_none());
+        if is_unknown && !self.0.is_read_since(since) {
+            match self.blocking(move |registry| registry.catch_up_since(since)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Err("the process shuts down".to_owned()),
+            }
+        }
+        Ok(ids.iter().map(|id| self.0.whole_text(*id)).collect())
+    }
 }
 
 impl SchemaSource for EmbeddedSchemas {
     fn schemas<'a>(&'a self, ids: &'a [u32]) -> BoxFuture<'a, Result<Vec<Option<Arc<str>>>, String>> {
-        Box::pin(async move {
-            if ids.iter().any(|id| self.0.definition(*id).is_none()) {
-                // Another process may have registered it just before it wrote the record.
-                match self.blocking(Registry::catch_up).await {
-                    Some(Ok(())) => {}
-                    Some(Err(error)) => return Err(error.to_string()),
-                    None => return Err("the process shuts down".to_owned()),
-                }
-            }
-            Ok(ids.iter().map(|id| self.0.whole_text(*id)).collect())
-        })
+        // Another process may have registered one just before it wrote the record.
+        Box::pin(self.known_since(ids, Instant::now()))
     }
 }
 
@@ -84,7 +97,7 @@ impl Schemas for EmbeddedSchemas {
             let registered = self.blocking(move |registry| registry.register(&subject, &submission)).await;
             match registered {
                 Some(Ok(version)) => Ok(version.id),
-                Some(Err(error @ (RegistryError::Store(_) | RegistryError::TimedOut))) => {
+                Some(Err(error @ (RegistryError::Store(_) | RegistryError::TimedOut(_)))) => {
                     Err(RegisterError::Unavailable(error.to_string()))
                 }
                 Some(Err(error)) => Err(RegisterError::Refused(error.to_string())),
@@ -97,31 +110,9 @@ impl Schemas for EmbeddedSchemas {
         let latest = self.0.version(subject, Which::Latest, Visible::Live);
         Box::pin(std::future::ready(Ok(latest.ok().map(|version| version.id))))
     }
-}
 
-/// Shows values to people: JSON text, or Avro in Confluent framing.
-pub struct SchemaDecoder(pub Arc<dyn Schemas>);
-
-impl ValueDecoder for SchemaDecoder {
-    fn decode<'a>(&'a self, value: &'a [u8]) -> Decoded<'a> {
-        Box::pin(async move {
-            if value.first() != Some(&MAGIC) {
-                return serde_json::from_slice(value).ok();
-            }
-            let (frame, datum) = value.split_at_checked(FRAME_BYTES)?;
-            let id = u32::from_be_bytes(frame[1..].try_into().ok()?);
-            let asked = tokio::time::timeout(DECODE_WITHIN, self.0.schemas(&[id])).await;
-            let schema = asked.ok()?.ok()?.pop()??;
-            decode_avro(&schema, datum)
-        })
+    fn schemas_to_show<'a>(&'a self, ids: &'a [u32]) -> BoxFuture<'a, Result<Vec<Option<Arc<str>>>, String>> {
+        let now = Instant::now();
+        Box::pin(self.known_since(ids, now.checked_sub(FRESH_FOR).unwrap_or(now)))
     }
-}
-
-pub(super) fn decode_avro(schema: &str, mut datum: &[u8]) -> Option<Value> {
-    let parsed = avro::read(schema, &[], avro::Form::Canonical).ok()?.parsed;
-    let reader = apache_avro::reader::datum::GenericDatumReader::builder(&parsed).build().ok()?;
-    let value = reader.read_value(&mut datum).ok()?;
-    // The reader takes a text that is cut short for a null, so its answer is checked.
-    let is_whole = datum.is_empty() && value.validate(&parsed);
-    is_whole.then(|| value.try_into().ok()).flatten()
 }

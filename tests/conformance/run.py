@@ -6,6 +6,7 @@ import concurrent.futures
 import difflib
 import fnmatch
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -16,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from suite import clients, fleets, servers, table
 from suite.catalogue import Catalogue
 
-# Longest time for one driver's cases against one server, in seconds.
+# Longest time for one driver's cases against one server, and to end when it is told to, in seconds.
 DRIVER_LIMIT = 600.0
+END_LIMIT = 60.0
 
 
 def arguments():
@@ -55,13 +57,22 @@ def selected(args, catalogue, driven):
     return chosen
 
 
+def end(process):
+    """Ends a driver, which may have servers of its own to end."""
+    process.terminate()
+    try:
+        process.wait(END_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
 def drive(client, at, cases):
     """The results of a driver by case: whether it held, seconds, and what did not hold."""
     found = {}
     if not cases:
         return found
     process = client.start(at, cases)
-    guard = threading.Timer(DRIVER_LIMIT, process.kill)
+    guard = threading.Timer(DRIVER_LIMIT, end, [process])
     guard.start()
     for line in process.stdout:
         try:

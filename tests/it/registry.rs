@@ -51,6 +51,20 @@ async fn an_incompatible_schema_stops_the_start_with_the_reason() {
 }
 
 #[actix_rt::test]
+async fn the_registry_answers_to_the_allowed_hosts_of_http() {
+    let server = Node::new().set("http.allowed_hosts", "[streams.example]").start().await;
+    let url = format!("http://{}/subjects/s/versions", server.registry);
+    let client = awc::Client::default();
+    for (host, wanted) in [("streams.example:8081", 200), ("elsewhere.example", 403)] {
+        let request = client.post(&url).insert_header(("Host", host));
+        let mut answer = request.send_json(&json!({"schema": "\"string\""})).await.unwrap();
+        let body = String::from_utf8(answer.body().await.unwrap().to_vec()).unwrap();
+        assert_eq!(answer.status().as_u16(), wanted, "{host}: {body}");
+        assert_eq!(body.contains("http.allowed_hosts"), wanted == 403, "{body}");
+    }
+}
+
+#[actix_rt::test]
 async fn two_processes_on_one_kafka_share_their_schemas() {
     let first = Node::new().start().await;
     let second = Node::new().set("kafka.bootstrap", first.kafka()).set("kafka.consumer_group", "second").start().await;

@@ -162,7 +162,7 @@ async fn the_groups_of_the_pipelines_show_their_lag_and_are_not_moved_while_they
 }
 
 #[actix_rt::test]
-async fn a_stream_has_its_topic_only_until_it_is_deleted_by_force() {
+async fn a_topic_that_streamward_uses_is_deleted_by_force_alone() {
     let server = Node::new().start().await;
     let client = awc::Client::default();
     let delete = |force: bool| {

@@ -14,7 +14,11 @@ pub mod topics;
 
 use std::{collections::BTreeMap, fmt};
 
-use rdkafka::{ClientConfig, ClientContext, config::RDKafkaLogLevel, error::KafkaError};
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 
 /// How to reach the cluster.
 #[derive(Clone)]
@@ -80,6 +84,20 @@ impl ClientContext for QuietContext {
 }
 
 impl rdkafka::consumer::ConsumerContext for QuietContext {}
+
+/// Whether a reading client recovers from an error by itself.
+fn is_passing(error: &KafkaError) -> bool {
+    let KafkaError::MessageConsumption(code) = error else { return false };
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+    )
+}
 
 fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::client::{Method, Server, segment};
+use super::{
+    client::{Method, Server, segment},
+    table::{plain, table},
+};
 
 /// List, describe, create, alter, delete and tail topics.
 #[derive(Debug, Args)]
@@ -169,30 +172,6 @@ impl TopicsArgs {
         self.server.call(Method::DELETE, &path, None).await?;
         self.print(&json!({ "deleted": args.name.topic }), |_| format!("deleted {}", args.name.topic))
     }
-}
-
-/// A text without quotes, a dash for nothing, other values as JSON.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Rows with columns of one width.
-fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([heads[column].len()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        padded.join("  ").trim_end().to_owned() + "\n"
-    };
-    let head: Vec<String> = heads.iter().map(|head| head.to_uppercase()).collect();
-    line(&head) + &rows.iter().map(|row| line(row)).collect::<String>()
 }
 
 fn rows(items: &Value, fields: &[&str]) -> Vec<Vec<String>> {

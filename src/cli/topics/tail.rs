@@ -6,8 +6,11 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{super::say_line, path, plain};
-use crate::cli::client::{Server, segment};
+use super::{super::say_line, path};
+use crate::cli::{
+    client::{AskError, Server, segment},
+    table::plain,
+};
 
 /// Records asked for at once.
 const PAGE: usize = 200;
@@ -68,7 +71,7 @@ impl TailArgs {
             let text = if json { record.to_string() } else { line(record) };
             say_line(format_args!("{text}"));
         };
-        let mut cursor = match &self.from {
+        let cursor = match &self.from {
             From::Earliest => self.forward(server, "order=oldest", &show).await?,
             From::Time(time) => self.forward(server, &format!("time={}", segment(&time.to_string())), &show).await?,
             From::Latest => self.last(server, 1).await?.1,
@@ -78,16 +81,35 @@ impl TailArgs {
                 cursor
             }
         };
-        if !self.follow {
-            return Ok(ExitCode::SUCCESS);
-        }
+        if self.follow { self.go_on(server, cursor, &show).await } else { Ok(ExitCode::SUCCESS) }
+    }
+
+    /// Shows what comes behind a cursor until the server refuses; one that is away is said once and waited for.
+    async fn go_on(&self, server: &Server, mut cursor: String, show: &impl Fn(&Value)) -> Result<ExitCode, String> {
+        let mut is_away = false;
         loop {
+            match self.page(server, &format!("cursor={}", segment(&cursor)), PAGE).await {
+                Ok(page) => {
+                    is_away = false;
+                    page["records"].as_array().into_iter().flatten().for_each(show);
+                    cursor = text(&page["next"])?;
+                    if page["scanned"]["complete"] != true {
+                        continue;
+                    }
+                }
+                Err(AskError::Passing(reason)) => {
+                    if !is_away {
+                        eprintln!("streamward: {reason}; trying again");
+                    }
+                    is_away = true;
+                }
+                Err(AskError::Final(reason)) => return Err(reason),
+            }
             tokio::time::sleep(LOOK_EVERY).await;
-            cursor = self.forward(server, &format!("cursor={}", segment(&cursor)), &show).await?;
         }
     }
 
-    async fn page(&self, server: &Server, place: &str, limit: usize) -> Result<Value, String> {
+    async fn page(&self, server: &Server, place: &str, limit: usize) -> Result<Value, AskError> {
         let mut query = format!("{}/records?limit={limit}&{place}", path(&self.topic));
         if let Some(partition) = self.partition {
             query += &format!("&partition={partition}");
@@ -157,6 +179,8 @@ fn content(content: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use serde_json::json;
 
     use super::*;
@@ -170,6 +194,55 @@ mod tests {
         for wrong in ["-0", "-x", "-10001", "soon", ""] {
             assert!(wrong.parse::<From>().is_err(), "{wrong}");
         }
+    }
+
+    /// Answers requests one after the other with these statuses and bodies.
+    fn answering(answers: Vec<(&'static str, Value)>) -> Server {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serve = move || {
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.extend(byte);
+                }
+                let (body, close) = (body.to_string(), "Connection: close");
+                let length = body.len();
+                write!(stream, "HTTP/1.1 {status}\r\n{close}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+            }
+        };
+        std::thread::Builder::new().spawn(serve).unwrap();
+        Server { url, token: None }
+    }
+
+    #[actix_rt::test]
+    async fn following_goes_on_after_a_server_that_is_away_and_ends_where_it_refuses() {
+        let page = |offset: u64| {
+            let records = json!([{ "offset": offset }]);
+            json!({"records": records, "next": format!("newer_{offset}"), "scanned": {"complete": true}})
+        };
+        let server = answering(vec![
+            ("200 OK", page(1)),
+            ("503 Service Unavailable", json!({"detail": "the broker is away"})),
+            ("200 OK", page(2)),
+            ("404 Not Found", json!({"detail": "no such topic"})),
+        ]);
+        let args = TailArgs {
+            topic: "orders".to_owned(),
+            from: From::Latest,
+            partition: None,
+            key: None,
+            contains: None,
+            follow: true,
+        };
+        let seen = std::cell::RefCell::new(Vec::new());
+        let show = |record: &Value| seen.borrow_mut().push(record["offset"].clone());
+        let ended = args.go_on(&server, "newer_0".to_owned(), &show).await.unwrap_err();
+        assert_eq!(*seen.borrow(), [1, 2]);
+        assert!(ended.contains("no such topic"), "{ended}");
     }
 
     #[test]

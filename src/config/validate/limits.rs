@@ -1,7 +1,7 @@
 //! Ranges of single keys, and keys of one section that must fit each other.
 
 use super::Check;
-use crate::config::{Config, HumanDuration, Intensity};
+use crate::config::{Config, HIDDEN, HumanDuration, Intensity};
 
 const MAX_PARTITIONS: u32 = 4096;
 const MAX_ROWS: u32 = 1_000_000;
@@ -134,6 +134,14 @@ fn registry(config: &Config, check: &mut Check<'_>) {
         "registry.auth.token",
         "give a user or a token, not both",
     );
+    for (name, secret) in [("password", &auth.password), ("token", &auth.token)] {
+        let is_given = secret.as_ref().is_none_or(|secret| secret.expose() != HIDDEN);
+        check.require(
+            is_given,
+            &format!("registry.auth.{name}"),
+            &format!("this stands for a hidden {name} and is none"),
+        );
+    }
     let Some(text) = &registry.url else { return };
     let url = url::Url::parse(text.expose()).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none());

@@ -7,6 +7,7 @@
 //! Start at [`read`].
 
 mod expand;
+mod size;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -19,6 +20,7 @@ use apache_avro::{
 };
 use serde_json::Value;
 
+pub use size::is_within;
 use text::Definitions;
 pub use text::Form;
 

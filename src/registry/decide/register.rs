@@ -86,9 +86,8 @@ pub fn register(state: &State, subject: &str, submission: &Submission) -> Result
         return Ok(Decision::nothing(version));
     }
     check_mode(state, subject, submission)?;
-    if state.len() >= MAX_ENTRIES {
-        return Err(RegistryError::Full(MAX_ENTRIES));
-    }
+    let is_held = state.id_of(&checked.definition).is_some();
+    state.check_room(if is_held { 0 } else { checked.definition.bytes() })?;
     let is_import = state.mode(Some(subject)) == Mode::Import;
     if !is_import {
         let problems = incompatibilities(state, subject, &checked)?;

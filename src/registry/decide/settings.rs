@@ -2,7 +2,7 @@
 
 use super::{Decision, check_not_read_only, delete::removal};
 use crate::registry::{
-    Level, MAX_ENTRIES, RegistryError,
+    Level, RegistryError,
     model::{Mode, Visible},
     record::{Change, Settings},
     state::State,
@@ -23,8 +23,8 @@ pub fn set_settings(
 ) -> Result<Decision<Settings>, RegistryError> {
     check_not_read_only(state, subject)?;
     let old = state.settings(subject);
-    if old.is_none() && state.len() >= MAX_ENTRIES {
-        return Err(RegistryError::Full(MAX_ENTRIES));
+    if old.is_none() {
+        state.check_room(subject.map_or(0, str::len))?;
     }
     let mut settings = old.cloned().unwrap_or_default();
     settings.compatibility_level = update.level.or(settings.compatibility_level);
@@ -55,8 +55,8 @@ pub fn set_mode(state: &State, subject: Option<&str>, mode: Mode, force: Force) 
     if mode == Mode::Import && state.mode(subject) != Mode::Import && force == Force::No {
         changes = emptied(state, subject)?;
     }
-    if state.own_mode(subject).is_none() && state.len() >= MAX_ENTRIES {
-        return Err(RegistryError::Full(MAX_ENTRIES));
+    if state.own_mode(subject).is_none() {
+        state.check_room(subject.map_or(0, str::len))?;
     }
     changes.push(Change::Mode { subject: subject.map(str::to_owned), mode: Some(mode) });
     Ok(Decision { changes, answer: () })

@@ -82,7 +82,10 @@ async fn check_host(
     let hosts = request.app_data::<Data<HostRule>>().cloned();
     let is_change = !request.method().is_safe();
     if is_change && hosts.is_some_and(|hosts| hosts.check(request.headers()).is_err()) {
-        let body = error_body(40301, "This server does not answer to that Host or Origin");
+        let body = error_body(
+            40301,
+            "This server does not answer to that Host or Origin; see http.allowed_hosts and http.allowed_origins",
+        );
         return Ok(request.into_response(reply(StatusCode::FORBIDDEN, &body)).map_into_right_body());
     }
     Ok(next.call(request).await?.map_into_left_body())

@@ -10,7 +10,7 @@ use crate::registry::{
     avro,
     log::Record,
     model::{Definition, SchemaType},
-    record::{Change, SchemaValue},
+    record::{Change, SchemaValue, Settings},
 };
 
 impl State {
@@ -37,11 +37,20 @@ impl State {
                 }
             }
             Change::Cleared { subject } => self.clear(subject.as_deref()),
-            Change::Settings { subject, settings: Some(settings) } => drop(self.settings.insert(subject, settings)),
-            Change::Settings { subject, settings: None } => drop(self.settings.remove(&subject)),
+            Change::Settings { subject, settings } => self.put_settings(subject, settings),
             Change::Mode { subject, mode: Some(mode) } => drop(self.modes.insert(subject, mode)),
             Change::Mode { subject, mode: None } => drop(self.modes.remove(&subject)),
             Change::MaxId(id) => self.max_id = self.max_id.max(id),
+        }
+    }
+
+    fn put_settings(&mut self, subject: Option<String>, settings: Option<Settings>) {
+        let bytes = |settings: &Settings| settings.bytes(subject.as_deref());
+        self.bytes -= self.settings.get(&subject).map_or(0, bytes);
+        self.bytes += settings.as_ref().map_or(0, bytes);
+        match settings {
+            Some(settings) => drop(self.settings.insert(subject, settings)),
+            None => drop(self.settings.remove(&subject)),
         }
     }
 
@@ -59,11 +68,13 @@ impl State {
             self.remove(subject, version);
         }
         self.max_id = self.max_id.max(id);
-        let by_definition = &mut self.by_definition;
+        let (by_definition, bytes) = (&mut self.by_definition, &mut self.bytes);
         let stored = self.ids.entry(id).or_insert_with(|| {
             let canonical = Arc::new(canonical(&definition));
             by_definition.entry(Arc::clone(&canonical)).or_insert(id);
-            Stored { definition: Arc::new(definition), canonical, uses: BTreeSet::new() }
+            let stored = Stored { definition: Arc::new(definition), canonical, uses: BTreeSet::new() };
+            *bytes += stored.bytes();
+            stored
         });
         stored.uses.insert((subject.clone(), version));
         let entry = Entry { id, is_deleted: value.deleted };
@@ -79,10 +90,12 @@ impl State {
         let Some(Entry { id, .. }) = removed else { return };
         let Some(stored) = self.ids.get_mut(&id) else { return };
         stored.uses.remove(&(subject.to_owned(), version));
-        if stored.uses.is_empty()
-            && let Some(gone) = self.ids.remove(&id)
-            && self.by_definition.get(&gone.canonical) == Some(&id)
-        {
+        if !stored.uses.is_empty() {
+            return;
+        }
+        let Some(gone) = self.ids.remove(&id) else { return };
+        self.bytes -= gone.bytes();
+        if self.by_definition.get(&gone.canonical) == Some(&id) {
             self.by_definition.remove(&gone.canonical);
             // An imported schema may have had a second id.
             let other = self.ids.iter().find(|(_, stored)| stored.canonical == gone.canonical);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Level, RegistryError,
+    Level, MAX_ENTRIES, RegistryError,
     model::{Definition, Mode, Reference, SchemaType, Version, Visible, Which},
     record::Settings,
 };
@@ -27,6 +27,14 @@ struct Stored {
     canonical: Arc<Definition>,
     /// Subjects and versions that have it, deleted ones too.
     uses: BTreeSet<(String, u32)>,
+}
+
+impl Stored {
+    fn bytes(&self) -> usize {
+        let canonical =
+            if Arc::ptr_eq(&self.canonical.text, &self.definition.text) { 0 } else { self.canonical.text.len() };
+        self.definition.bytes() + canonical
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,9 +53,17 @@ pub(super) struct State {
     modes: BTreeMap<Option<String>, Mode>,
     /// The highest id ever given.
     max_id: u32,
+    /// Bytes of definitions and settings held.
+    bytes: usize,
+    max_bytes: usize,
 }
 
 impl State {
+    /// Holds nothing yet.
+    pub(super) fn bounded(max_bytes: usize) -> Self {
+        Self { max_bytes, ..Self::default() }
+    }
+
     pub(super) fn definition(&self, id: u32) -> Option<&Arc<Definition>> {
         self.ids.get(&id).map(|stored| &stored.definition)
     }
@@ -65,6 +81,20 @@ impl State {
     pub(super) fn len(&self) -> usize {
         let versions: usize = self.subjects.values().map(BTreeMap::len).sum();
         versions + self.settings.len() + self.modes.len()
+    }
+
+    /// Whether a new entry of so many bytes has room.
+    ///
+    /// # Errors
+    /// [`RegistryError::Full`].
+    pub(super) fn check_room(&self, bytes: usize) -> Result<(), RegistryError> {
+        if self.len() >= MAX_ENTRIES {
+            return Err(RegistryError::Full(MAX_ENTRIES));
+        }
+        if self.bytes.saturating_add(bytes) > self.max_bytes {
+            return Err(RegistryError::Full(self.max_bytes));
+        }
+        Ok(())
     }
 
     /// Subject names with a prefix, ascending.

@@ -9,7 +9,7 @@ use streamward_pipeline::ports::SchemaSource;
 use super::{A, B_DEFAULT, Topic, avro, schema};
 use crate::registry::{
     Definition, Level, Reference, SchemaType, SettingsUpdate, Submission, Visible,
-    schemas::{EmbeddedSchemas, SchemaDecoder},
+    schemas::{EmbeddedSchemas, SchemaDecoder, Schemas},
 };
 
 #[test]
@@ -102,7 +102,7 @@ fn json_and_protobuf_are_kept_as_they_come() {
 async fn values_are_decoded_by_their_id_or_as_json() {
     let registry = Topic::default().open();
     registry.register("s", &avro(A)).unwrap();
-    let decoder = SchemaDecoder(Arc::new(EmbeddedSchemas(registry)));
+    let decoder = SchemaDecoder::new(Arc::new(EmbeddedSchemas(registry)));
     let framed = [0, 0, 0, 0, 1, 4, b'h', b'i'];
     assert_eq!(decoder.decode(&framed).await, Some(json!({"a": "hi"})));
     assert_eq!(decoder.decode(br#"{"x":1}"#).await, Some(json!({"x": 1})));
@@ -118,4 +118,20 @@ async fn an_unknown_id_is_looked_for_behind_the_last_record_read() {
     assert_eq!(here.schemas(&[1]).await, Ok(vec![None]));
     topic.open().register("s", &avro(B_DEFAULT)).unwrap();
     assert_eq!(here.schemas(&[1, 2]).await, Ok(vec![Some(schema(B_DEFAULT).into()), None]));
+}
+
+#[actix_web::test]
+async fn who_asks_for_unknown_ids_at_once_shares_a_read_and_people_do_without() {
+    let topic = Topic::default();
+    let here = EmbeddedSchemas(topic.open());
+    let before = topic.reads();
+    assert_eq!(here.schemas(&[0]).await, Ok(vec![None]));
+    assert_eq!(here.schemas_to_show(&[7]).await, Ok(vec![None]), "read a moment ago");
+    assert_eq!(topic.reads(), before);
+    let asked = std::time::Instant::now();
+    here.0.catch_up_since(asked).unwrap();
+    here.0.catch_up_since(asked).unwrap();
+    assert_eq!(topic.reads(), before + 1, "the second was asked before that read");
+    here.schemas(&[7]).await.unwrap();
+    assert_eq!(topic.reads(), before + 2, "a record may have come since");
 }

@@ -48,6 +48,8 @@ struct Content {
     owner: u64,
     /// What becomes of the next write.
     fault: Option<Fault>,
+    /// How often it was read.
+    reads: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,15 @@ impl Topic {
 
     pub fn log(&self) -> Box<dyn SchemaLog> {
         Box::new(MemoryLog { topic: self.clone(), claim: 0, next: 0 })
+    }
+
+    /// A registry that holds at most so many bytes.
+    pub fn open_bounded(&self, max_bytes: usize) -> Registry {
+        Registry::bounded(self.log(), max_bytes).expect("a log in memory")
+    }
+
+    pub fn reads(&self) -> usize {
+        self.0.lock().reads
     }
 
     pub fn fail(&self, fault: Fault) {
@@ -97,6 +108,7 @@ struct MemoryLog {
 
 impl SchemaLog for MemoryLog {
     fn read(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
+        self.topic.0.lock().reads += 1;
         let records = self.topic.records();
         records[self.next..].iter().for_each(|record| visit(record.clone()));
         self.next = records.len();

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{A, B_DEFAULT, B_REQUIRED, Fault, Topic, avro, schema};
 use crate::registry::{
-    Force, Level, Mode, Permanent, Registry, RegistryError, SettingsUpdate, Submission, Version, Visible, Which,
+    Definition, Force, Level, Mode, Permanent, Registry, RegistryError, SchemaType, SettingsUpdate, Submission,
+    Version, Visible, Which,
 };
 
 const LATEST: Which = Which::Latest;
@@ -204,4 +205,24 @@ fn compaction_changes_nothing_that_is_answered() {
     assert_eq!(registry.versions("t", Visible::All).unwrap(), [2]);
     let definitions: Vec<_> = (1..=3).map(|id| registry.definition(id).map(|found| Arc::clone(&found.text))).collect();
     assert_eq!(definitions, [Some(schema(A).into()), None, Some(schema(B_REQUIRED).into())]);
+}
+
+#[test]
+fn a_registry_that_holds_all_the_bytes_it_may_takes_no_more_until_some_are_gone() {
+    let topic = Topic::default();
+    let text = |letter: &str| Submission {
+        definition: Definition::new(SchemaType::Protobuf, &letter.repeat(400)),
+        ..avro("")
+    };
+    let registry = topic.open_bounded(1_000);
+    registry.register("a", &text("a")).unwrap();
+    registry.register("b", &text("b")).unwrap();
+    let refused = registry.register("c", &text("c")).unwrap_err();
+    assert!(matches!(refused, RegistryError::Full(1_000)), "{refused}");
+    assert_eq!(registry.register("d", &text("a")).unwrap().id, 1, "what is held takes no more");
+    registry.delete_subject("b", Permanent(false)).unwrap();
+    registry.delete_subject("b", Permanent(true)).unwrap();
+    registry.register("c", &text("c")).unwrap();
+    let again = topic.compacted().open_bounded(1_000);
+    assert!(matches!(again.register("e", &text("e")), Err(RegistryError::Full(1_000))));
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -156,5 +157,11 @@ def clean_up():
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
+def terminated(*_):
+    clean_up()
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, terminated)
     harness.main(versions, at_end=clean_up, jobs=1)

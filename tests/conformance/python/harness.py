@@ -1,7 +1,7 @@
 """Runs cases against one broker and prints one JSON line for each.
 
-A case is a function that takes an `Env` and raises when what it says does not hold. Cases run side by side, each in
-a thread of its own and with names of its own, so none may rely on what else the broker holds.
+A case is a function that takes an `Env` and raises when what it says does not hold. Cases run side by side but for
+those in `ALONE`, each in a thread of its own and with names of its own, so none may rely on what else the broker holds.
 """
 
 import argparse
@@ -24,14 +24,18 @@ PATIENCE = 30.0
 CASE_LIMIT = 120.0
 
 CASES = {}
+# Names of cases that change what others rely on: they run one by one, after all others.
+ALONE = set()
 
 
-def case(name):
+def case(name, alone=False):
     """Registers a function as the case of this name in `cases.toml`."""
 
     def register(function):
         assert name not in CASES, f"two cases {name}"
         CASES[name] = function
+        if alone:
+            ALONE.add(name)
         return function
 
     return register
@@ -196,7 +200,8 @@ def main(versions, library=None, at_end=lambda: None, jobs=4):
     def env_of(name):
         return Env(at, library, re.sub(r"[^a-z0-9]+", "-", name))
 
-    run_all(args.cases, env_of, args.jobs)
+    run_all([name for name in args.cases if name not in ALONE], env_of, args.jobs)
+    run_all([name for name in args.cases if name in ALONE], env_of, 1)
     at_end()
     sys.stdout.flush()
     os._exit(0)  # a case that never ended may hold a thread of its client

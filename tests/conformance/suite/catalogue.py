@@ -46,6 +46,10 @@ class Catalogue:
                 yield f"{client.name} has no case {name}, and no note in cases.toml says why"
         for name in sorted(set(listed) - wanted):
             yield f"{client.name} has a case {name} that is not in cases.toml"
+        names = [case.name for case in self.cases]
+        for pattern in self.without.get(client.name, {}):
+            if not fnmatch.filter(names, pattern):
+                yield f"cases.toml says that {client.name} is without {pattern}, and has no such case"
         for name in sorted(set(listed) & set(self.without.get(client.name, {}))):
             yield f"{client.name} has the case {name}, which it cannot have by cases.toml"
 

@@ -24,7 +24,7 @@ use rdkafka::{
 use super::{
     KafkaSettings, QuietContext,
     admin::{TopicSpec, ensure_topics},
-    log_line,
+    is_passing, log_line,
 };
 use crate::registry::log::{LogError, Record, SchemaLog};
 
@@ -261,8 +261,7 @@ impl SchemaLog for KafkaSchemaLog {
                 self.producer = Some(producer);
                 Ok(())
             }
-            // The next claim settles what became of it, and reading tells.
-            Err(error) => Err(LogError::Superseded(error.to_string())),
+            Err(error) => Err(not_appended(&error)),
         }
     }
 }
@@ -277,16 +276,18 @@ fn is_lost(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Errors that librdkafka recovers from by itself.
-fn is_passing(error: &KafkaError) -> bool {
-    let KafkaError::MessageConsumption(code) = error else { return false };
-    matches!(
-        code,
-        RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::Resolve
-            | RDKafkaErrorCode::OperationTimedOut
-            | RDKafkaErrorCode::NotLeaderForPartition
-            | RDKafkaErrorCode::LeaderNotAvailable
-    )
+/// What a write that failed means: a refusal would come again; of all others the next claim settles what became of them,
+/// and reading tells.
+fn not_appended(error: &KafkaError) -> LogError {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessageSize,
+        ) => unavailable("write to the topic", error),
+        _ => LogError::Superseded(error.to_string()),
+    }
 }

@@ -124,3 +124,15 @@ async fn a_topic_that_would_lose_schemas_or_has_several_partitions_is_refused() 
     let refused = KafkaSchemaLog::open(&served.settings, "wide").map(drop).unwrap_err().to_string();
     assert!(refused.contains("2 partitions"), "{refused}");
 }
+
+#[test]
+fn a_write_that_would_be_refused_again_is_no_other_writer() {
+    let of = |code| not_appended(&KafkaError::MessageProduction(code));
+    for code in [RDKafkaErrorCode::TopicAuthorizationFailed, RDKafkaErrorCode::MessageSizeTooLarge] {
+        let error = of(code);
+        assert!(matches!(&error, LogError::Unavailable(reason) if reason.contains("write to the topic")), "{error}");
+    }
+    for code in [RDKafkaErrorCode::ProducerFenced, RDKafkaErrorCode::OperationTimedOut] {
+        assert!(matches!(of(code), LogError::Superseded(_)), "{code}");
+    }
+}

@@ -43,26 +43,33 @@ impl KafkaTopics {
         Ok(())
     }
 
+    /// Settings come first, for they can be changed back; a number of partitions that cannot be is refused before.
     pub(super) async fn alter_topic(&self, topic: String, change: TopicChange) -> Result<(), TopicError> {
-        if let Some(partitions) = change.partitions {
-            self.add_partitions(&topic, partitions as usize).await?;
-        }
+        let wanted = match change.partitions {
+            Some(partitions) => self.grown(&topic, partitions as usize).await?,
+            None => None,
+        };
         if !change.configs.is_empty() {
             self.change_configs(&topic, change.configs).await?;
         }
-        Ok(())
+        match wanted {
+            Some(wanted) => self.add_partitions(&topic, wanted).await,
+            None => Ok(()),
+        }
     }
 
-    async fn add_partitions(&self, topic: &str, wanted: usize) -> Result<(), TopicError> {
+    /// The number of partitions to grow to; none if the topic has as many.
+    async fn grown(&self, topic: &str, wanted: usize) -> Result<Option<usize>, TopicError> {
         let name = topic.to_owned();
         let present = self.blocking(move |shared| shared.catalog()?.partitions(&name)).await?.len();
-        if wanted == present {
-            return Ok(());
-        }
         if wanted < present {
             let reason = format!("topic {topic} has {present} and partitions are never taken away");
             return Err(TopicError::Invalid { field: "partitions", reason });
         }
+        Ok((wanted > present).then_some(wanted))
+    }
+
+    async fn add_partitions(&self, topic: &str, wanted: usize) -> Result<(), TopicError> {
         let what = format!("add partitions to topic {topic}");
         let admin = self.shared.admin()?;
         let created = admin.create_partitions(&[NewPartitions::new(topic, wanted)], &options()).await;

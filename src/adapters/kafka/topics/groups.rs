@@ -98,6 +98,26 @@ pub fn detail(settings: &KafkaSettings, catalog: &Catalog, group: &str) -> Resul
     Ok(GroupDetail { group, offsets })
 }
 
+/// Every group in the order in which they are asked whether they read a topic: first those with members that do now.
+pub fn to_ask(catalog: &Catalog, topic: &str) -> Result<Vec<GroupSummary>, TopicError> {
+    let list = catalog.consumer().fetch_group_list(None, TIMEOUT).map_err(unavailable)?;
+    let reads = |group: &GroupInfo| {
+        let mut assignments = group.members().iter().filter_map(rdkafka::groups::GroupMemberInfo::assignment);
+        assignments.any(|assignment| is_among(topic, assignment))
+    };
+    let mut groups: Vec<(bool, GroupSummary)> =
+        list.groups().iter().map(|group| (!reads(group), summary(group))).collect();
+    groups.sort_by(|(a, one), (b, other)| (a, &one.group).cmp(&(b, &other.group)));
+    Ok(groups.into_iter().map(|(_, group)| group).collect())
+}
+
+/// Whether an assignment of the consumer protocol names a topic: a length in two bytes, then the name (KIP-429).
+fn is_among(topic: &str, assignment: &[u8]) -> bool {
+    let Ok(length) = i16::try_from(topic.len()) else { return false };
+    let name = [&length.to_be_bytes()[..], topic.as_bytes()].concat();
+    memchr::memmem::find(assignment, &name).is_some()
+}
+
 /// The groups that have an offset in a topic, and how many were not asked.
 pub fn of_topic(
     settings: &KafkaSettings,
@@ -105,7 +125,7 @@ pub fn of_topic(
     topic: &str,
     bounds: &[LogBounds],
 ) -> Result<(Vec<GroupDetail>, usize), TopicError> {
-    let groups = all(catalog)?;
+    let groups = to_ask(catalog, topic)?;
     let not_asked = groups.len().saturating_sub(MAX_ASKED);
     let logs = [(topic.to_owned(), bounds.to_vec())];
     let mut found = Vec::new();

@@ -69,7 +69,7 @@ struct Shared {
     settings: KafkaSettings,
     knowledge: Knowledge,
     producer: KafkaProducer,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     catalog: Mutex<Option<Arc<Catalog>>>,
     admin: Mutex<Option<Arc<AdminClient<QuietContext>>>>,
     readers: Mutex<Vec<Reader>>,
@@ -83,7 +83,7 @@ impl KafkaTopics {
             settings,
             knowledge,
             producer,
-            turns: Semaphore::new(CONCURRENT),
+            turns: Arc::new(Semaphore::new(CONCURRENT)),
             catalog: Mutex::default(),
             admin: Mutex::default(),
             readers: Mutex::default(),
@@ -96,12 +96,17 @@ impl KafkaTopics {
         &self,
         call: impl FnOnce(&Shared) -> Result<T, TopicError> + Send + 'static,
     ) -> Result<T, TopicError> {
-        let turn = tokio::time::timeout(TURN_WITHIN, self.shared.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let turn = tokio::time::timeout(TURN_WITHIN, self.shared.turns.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
             return Err(TopicError::Busy(format!("{CONCURRENT} requests to the broker are under way: try again")));
         };
         let shared = self.shared.clone();
-        let done = tokio::task::spawn_blocking(move || call(&shared)).await;
+        // A caller that goes away does not end its call, which keeps its turn.
+        let in_turn = move || {
+            let _turn = turn;
+            call(&shared)
+        };
+        let done = tokio::task::spawn_blocking(in_turn).await;
         done.map_err(|_| TopicError::Unavailable("the call was given up".to_owned()))?
     }
 }

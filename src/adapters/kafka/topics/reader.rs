@@ -9,11 +9,11 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::KafkaError,
     message::BorrowedMessage,
 };
 
-use super::super::{KafkaSettings, QuietContext};
+use super::super::{KafkaSettings, QuietContext, is_passing};
 
 /// Longest wait for one poll.
 const POLL: Duration = Duration::from_millis(200);
@@ -132,10 +132,4 @@ impl Reader {
         list.add_partition(topic, partition);
         self.consumer.pause(&list)
     }
-}
-
-/// What the client tries again by itself.
-fn is_passing(error: &KafkaError) -> bool {
-    let codes = [Code::AllBrokersDown, Code::BrokerTransportFailure, Code::Resolve, Code::NotLeaderForPartition];
-    error.rdkafka_error_code().is_some_and(|code| codes.contains(&code))
 }

@@ -218,6 +218,45 @@ async fn a_topic_is_altered_and_takes_defaults_back() {
 }
 
 #[actix_rt::test]
+async fn a_change_of_a_topic_that_is_refused_in_part_changes_nothing() {
+    let served = Reached::new();
+    served.make("orders", 2, &[]).await;
+    let alter = async |partitions, value: &str| {
+        let configs = vec![("retention.ms".to_owned(), Some(value.to_owned()))];
+        let change = TopicChange { partitions: Some(partitions), configs };
+        let done = served.topics.alter("orders".to_owned(), change).await;
+        let topic = served.topics.describe("orders".to_owned()).await.unwrap();
+        let own = topic.configs.iter().find(|config| config.own).and_then(|config| config.value.clone());
+        (done.is_ok(), topic.partitions.len(), own)
+    };
+    assert_eq!(alter(3, "soon").await, (false, 2, None));
+    assert_eq!(alter(1, "1000").await, (false, 2, None));
+    assert_eq!(alter(3, "1000").await, (true, 3, Some("1000".to_owned())));
+}
+
+#[actix_rt::test]
+async fn a_call_that_nobody_waits_for_any_more_keeps_its_turn_to_its_end() {
+    let served = Reached::new();
+    let turns = &served.topics.shared.turns;
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let (begun, started) = tokio::sync::oneshot::channel();
+    let call = served.topics.blocking(move |_| {
+        let _heard = begun.send(());
+        let _gone = held.recv();
+        Ok(())
+    });
+    tokio::select! {
+        _ = call => panic!("it is held"),
+        _ = started => {}
+    }
+    assert_eq!(turns.available_permits(), CONCURRENT - 1);
+    drop(go_on);
+    let all = u32::try_from(CONCURRENT).unwrap();
+    let free = tokio::time::timeout(TURN_WITHIN, turns.acquire_many(all)).await;
+    assert!(free.is_ok(), "its turn is free again");
+}
+
+#[actix_rt::test]
 async fn a_used_topic_is_deleted_by_force_alone() {
     let served = Reached::new();
     served.make("orders", 1, &[]).await;
@@ -252,9 +291,10 @@ async fn a_group_has_lag_and_is_moved_while_nobody_is_in_it() {
 }
 
 #[actix_rt::test]
-async fn a_group_with_members_is_not_moved() {
+async fn a_group_with_members_is_not_moved_and_is_asked_first_about_their_topic() {
     let served = Reached::new();
     served.make("orders", 1, &[]).await;
+    served.commit("able", "orders", 0, 0);
     let mut config = served.broker.settings.client("member");
     let consumer: BaseConsumer = config.set("group.id", "busy").create().unwrap();
     consumer.subscribe(&["orders"]).unwrap();
@@ -263,6 +303,12 @@ async fn a_group_with_members_is_not_moved() {
     }
     let refused = served.topics.reset("busy".to_owned(), "orders".to_owned(), ResetTo::Latest).await;
     assert_eq!(refused, Err(TopicError::Refused("group busy has 1 members: stop them first".to_owned())));
+    let order = async |topic: &'static str| {
+        let asked = served.topics.blocking(move |shared| groups::to_ask(&*shared.catalog()?, topic)).await.unwrap();
+        asked.into_iter().map(|group| group.group).collect::<Vec<_>>()
+    };
+    assert_eq!(order("orders").await, ["busy", "able"]);
+    assert_eq!(order("order").await, ["able", "busy"]);
 }
 
 #[actix_rt::test]

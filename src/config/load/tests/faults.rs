@@ -246,6 +246,18 @@ kafka:
 }
 
 #[test]
+fn what_stands_for_a_hidden_secret_of_the_registry_is_none() {
+    let given = |auth: &str| given(&format!("registry: {{ url: 'http://r:1', auth: {{ {auth} }} }}\n")).lines();
+    let password = given("user: me, password: '***'");
+    assert!(
+        password[0].ends_with("registry.auth.password: this stands for a hidden password and is none"),
+        "{password:?}"
+    );
+    let token = given("token: '***'");
+    assert!(token[0].ends_with("registry.auth.token: this stands for a hidden token and is none"), "{token:?}");
+}
+
+#[test]
 fn two_listeners_on_one_port_are_refused_except_port_0() {
     let lines = given("registry: { embedded: { listen: 127.0.0.1:8000 } }\n").lines();
     assert_eq!(lines, ["1:33 registry.embedded.listen: 127.0.0.1:8000 is the address of http.listen already"]);

@@ -40,20 +40,23 @@ const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "missing", 409: "ref
 export const get = (path) => call("GET", path);
 
 /** The JSON body of an answer to `method path`; `content` is sent as JSON. */
-export async function call(method, path, content) {
-  const response = await send(method, path, content);
+export const call = (method, path, content) => callWith(method, path, content === undefined ? undefined : JSON.stringify(content));
+
+/** As `call`, with a body that is JSON text already. */
+export async function callWith(method, path, text) {
+  const response = await send(method, path, text);
   const body = await response.json().catch(() => null);
   if (!response.ok) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body));
   if (body === null || typeof body !== "object") throw new ApiError("failed", path, "The answer is not JSON.");
   return body;
 }
 
-async function send(method, path, content) {
+async function send(method, path, text) {
   const headers = { Accept: "application/json" };
-  if (content !== undefined) headers["Content-Type"] = "application/json";
+  if (text !== undefined) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `Bearer ${token}`;
   try {
-    return await fetch(path, { method, headers, body: content === undefined ? undefined : JSON.stringify(content), cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    return await fetch(path, { method, headers, body: text, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch (error) {
     const reason = error.name === "TimeoutError" ? `no answer within ${TIMEOUT_MS / 1000} s` : "no connection";
     throw new ApiError("unreachable", path, reason);

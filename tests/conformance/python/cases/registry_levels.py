@@ -113,7 +113,7 @@ def subject_level(env):
     refused(env, (404, 40408), "GET", f"/config/{subject}")
 
 
-@case("registry/global-level")
+@case("registry/global-level", alone=True)
 def global_level(env):
     subject = env.name()
     before = get(env, "GET", "/config")["compatibilityLevel"]

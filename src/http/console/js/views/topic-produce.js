@@ -1,5 +1,5 @@
 // Writing one record to a topic.
-import { call } from "../api.js";
+import { callWith } from "../api.js";
 import { h, panel } from "../dom.js";
 import { say } from "./said.js";
 
@@ -44,20 +44,22 @@ export class ProduceForm {
     if (this.partition.options.length !== ids.length + 1) this.partition.replaceChildren(...partitionOptions("By key", ids));
   }
 
-  /** The record as the API takes it; throws a sentence where a field is wrong. */
+  /** The record as JSON text that the API takes; throws a sentence where a field is wrong. */
   record() {
-    const record = { headers: this.headerList(), value: this.content() };
+    const record = { headers: this.headerList() };
     if (this.key.value !== "") record.key = this.key.value;
     if (this.partition.value !== "") record.partition = Number(this.partition.value);
-    return record;
+    return `{"value":${this.content()},${JSON.stringify(record).slice(1)}`;
   }
 
+  /** The value as JSON text. JSON that was given stays as it is: read and written again, integers beyond 2^53 would be others. */
   content() {
     const text = this.value.value;
-    if (this.format.value === "null") return null;
-    if (this.format.value === "text") return { text };
-    if (this.format.value === "base64") return { base64: text.trim() };
-    return this.format.value === "avro" ? { json: parsed(text), subject: this.subject.value.trim() } : { json: parsed(text) };
+    if (this.format.value === "null") return "null";
+    if (this.format.value === "text") return JSON.stringify({ text });
+    if (this.format.value === "base64") return JSON.stringify({ base64: text.trim() });
+    const subject = this.format.value === "avro" ? `,"subject":${JSON.stringify(this.subject.value.trim())}` : "";
+    return `{"json":${checked(text)}${subject}}`;
   }
 
   headerList() {
@@ -73,7 +75,7 @@ export class ProduceForm {
     this.button.disabled = true;
     say(this.said, "", "Writing.");
     try {
-      const { partition, offset } = await call("POST", this.path, this.record());
+      const { partition, offset } = await callWith("POST", this.path, this.record());
       say(this.said, "good", `Written to partition ${partition}, offset ${offset}.`);
       this.onWritten();
     } catch (error) {
@@ -83,9 +85,10 @@ export class ProduceForm {
   }
 }
 
-function parsed(text) {
+function checked(text) {
   try {
-    return JSON.parse(text);
+    JSON.parse(text);
+    return text;
   } catch (error) {
     throw new Error(`The value is no JSON: ${error.message}`);
   }

@@ -101,7 +101,13 @@ export class RecordBrowser {
     const turn = (this.asked += 1);
     clearTimeout(this.timer);
     this.isForward = this.order.value !== "newest";
+    this.newer = null;
     this.show("loading", []);
+    return this.loadPage(turn);
+  }
+
+  /** The first page; following tries again where it failed. */
+  async loadPage(turn) {
     const { order, offset, time } = this.wanted();
     const place = Object.fromEntries(Object.entries({ order, offset, time }).filter(([, value]) => value !== undefined));
     try {
@@ -115,6 +121,7 @@ export class RecordBrowser {
       this.error = error;
       this.next = null;
       this.show(error.kind, []);
+      this.schedule(turn);
     }
   }
 
@@ -162,6 +169,7 @@ export class RecordBrowser {
 
   /** One bounded page of what was written since; the next poll goes on behind it. */
   async follow(turn) {
+    if (!this.newer) return this.loadPage(turn);
     try {
       const page = await get(this.query({ cursor: this.newer }));
       if (turn !== this.asked) return;
