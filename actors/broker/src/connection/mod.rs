@@ -3,8 +3,8 @@
 //! Where clients have to prove who they are, [`sign_in`] comes first: until it ends, nothing but the
 //! proof is served, in small frames and before a deadline.
 //!
-//! Memory is bounded: one request of at most `max_request_bytes`, [`READ_AHEAD_BYTES`] of those that
-//! follow, and one response. A request that waits is given up when the client goes away.
+//! Memory is bounded: one request of at most `max_request_bytes` to produce or [`MAX_OTHER_BYTES`] for
+//! anything else, [`READ_AHEAD_BYTES`] of those that follow, and one response. A request that waits is given up when the client goes away.
 
 mod transport;
 
@@ -33,6 +33,11 @@ const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Bytes that the buffer grows by ahead of what arrived.
 const GROWTH_BYTES: usize = 1 << 20;
 const FIRST_BUFFER_BYTES: usize = 8 << 10;
+/// Largest request that is no Produce: what it decodes to and its answer may take a hundred times as much.
+const MAX_OTHER_BYTES: usize = 1 << 20;
+/// Where the length of a frame ends, and where the API behind it does.
+const LENGTH_END: usize = 4;
+const KEY_END: usize = 6;
 /// Largest request of a client that has not proven who it is.
 const MAX_SIGN_IN_BYTES: usize = 64 << 10;
 /// How long the answer to a failed proof waits.
@@ -244,19 +249,13 @@ impl<S: Transport> Connection<S> {
     async fn next_frame(&mut self, limit: usize) -> Result<Option<Bytes>, Ended> {
         let buffer = &mut self.buffer;
         loop {
-            let mut missing = 4_usize.saturating_sub(buffer.len());
-            if missing == 0 {
-                let length = (&buffer[..4]).get_i32();
-                let Some(length) = usize::try_from(length).ok().filter(|l| *l <= limit) else {
-                    return Err(too_long(&buffer[..4], length));
-                };
-                missing = (4 + length).saturating_sub(buffer.len());
-                if missing == 0 {
-                    buffer.advance(4);
-                    return Ok(Some(buffer.split_to(length).freeze()));
-                }
+            let wanted = bytes_to_read(buffer, limit)?;
+            if buffer.len() >= wanted {
+                let mut frame = buffer.split_to(wanted);
+                frame.advance(LENGTH_END);
+                return Ok(Some(frame.freeze()));
             }
-            buffer.reserve(missing.clamp(FIRST_BUFFER_BYTES, GROWTH_BYTES));
+            buffer.reserve((wanted - buffer.len()).clamp(FIRST_BUFFER_BYTES, GROWTH_BYTES));
             if self.stream.read_buf(buffer).await? == 0 {
                 return Ok(None);
             }
@@ -297,6 +296,25 @@ impl<S: Transport> Connection<S> {
         let length = u32::try_from(answer.len()).unwrap_or(u32::MAX);
         let framed = Answer::of(vec![Records::Memory([&length.to_be_bytes()[..], &answer].concat().into())]);
         Ok(self.send(broker, &framed).await?)
+    }
+}
+
+/// Bytes up to which the next frame has to be read: its length, the API if it is large, its end.
+fn bytes_to_read(start: &[u8], limit: usize) -> Result<usize, Ended> {
+    let Some(mut prefix) = start.get(..LENGTH_END) else {
+        return Ok(LENGTH_END);
+    };
+    let length = prefix.get_i32();
+    let refused = || Err(too_long(start, length));
+    match usize::try_from(length) {
+        Ok(bytes) if bytes > limit => refused(),
+        Ok(bytes) if bytes > MAX_OTHER_BYTES => match start.get(LENGTH_END..KEY_END) {
+            None => Ok(KEY_END),
+            Some(key) if *key == (ApiKey::Produce as i16).to_be_bytes() => Ok(LENGTH_END + bytes),
+            Some(_) => refused(),
+        },
+        Ok(bytes) => Ok(LENGTH_END + bytes),
+        Err(_) => refused(),
     }
 }
 
