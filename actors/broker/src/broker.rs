@@ -67,6 +67,10 @@ pub(crate) struct Inner {
     pub access: Access,
     cluster_id: String,
     producer_ids: Mutex<std::ops::Range<i64>>,
+    /// Held by the one pass of compaction, as two would write the same files.
+    compacting: Mutex<()>,
+    /// Held by regular work on files, other than compaction.
+    keeping: Mutex<()>,
     /// Holds the folder's lock for as long as the broker lives.
     _lock: File,
 }
@@ -108,6 +112,8 @@ impl Broker {
             quotas: Quotas::new(config.client_rates, meta.clone()),
             access,
             producer_ids: Mutex::new(next_id..next_id),
+            compacting: Mutex::default(),
+            keeping: Mutex::default(),
             config,
             meta,
             cluster_id,
@@ -220,6 +226,7 @@ impl Inner {
 
     /// Forces what is dirty to the disk, as `fsync` says; blocks.
     pub fn sync(&self) {
+        let _one_at_a_time = self.keeping.lock();
         for topic in self.topics.all() {
             for partition in topic.partitions() {
                 partition.reserve_ahead();
@@ -238,6 +245,7 @@ impl Inner {
 
     /// Retention, expiry and the size of the metadata; blocks.
     pub fn upkeep(&self, now_ms: i64) {
+        let _one_at_a_time = self.keeping.lock();
         for topic in self.topics.all() {
             let retention = topic.settings().retention;
             for partition in topic.partitions() {
@@ -254,8 +262,10 @@ impl Inner {
         }
     }
 
-    /// Compacts the logs of topics that ask for it, until `stop` says so; blocks.
+    /// Compacts the logs of topics that ask for it, until `stop` says so; blocks. While another pass runs nothing is
+    /// done.
     pub fn compact(&self, now_ms: i64, stop: &AtomicBool) {
+        let Some(_one_at_a_time) = self.compacting.try_lock() else { return };
         for topic in self.topics.all() {
             let Some(rules) = topic.settings().compaction else { continue };
             for (index, partition) in topic.partitions().iter().enumerate() {
