@@ -177,6 +177,24 @@ fn retention_by_age_and_size_removes_whole_old_segments() {
 }
 
 #[test]
+fn nothing_is_left_of_a_segment_that_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 5);
+    let all = Retention { max_age_ms: Some(0), max_bytes: None, segment_ms: i64::MAX / 4 };
+    assert_eq!(log.retain(&all, 100).unwrap(), 1, "closed and removed at once");
+    log.take_flush().run().unwrap();
+    let left = |extension| segment::bases(dir.path(), extension).unwrap();
+    assert_eq!((left("log"), left("index"), left("producers")), (vec![5], vec![], vec![5]));
+    drop(log);
+    for stray in [segment::segment_path(dir.path(), 3, "index"), segment::segment_path(dir.path(), 9, "producers")] {
+        std::fs::write(stray, "").unwrap();
+    }
+    assert_eq!(open(dir.path(), "a").high_watermark(), 5);
+    assert_eq!((left("index"), left("producers")), (vec![], vec![5]), "nor of one that was in part");
+}
+
+#[test]
 fn a_full_disk_refuses_appends_and_leaves_the_log_readable() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path(), "a");
