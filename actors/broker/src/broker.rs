@@ -185,7 +185,7 @@ impl Broker {
         let mut outcome = self.inner.meta.lock().sync();
         for topic in self.inner.topics.all() {
             for partition in topic.partitions() {
-                outcome = outcome.and(partition.log.lock().close());
+                outcome = outcome.and(partition.close());
             }
         }
         outcome
@@ -230,10 +230,8 @@ impl Inner {
         for topic in self.topics.all() {
             for partition in topic.partitions() {
                 partition.reserve_ahead();
-                let flush = partition.log.lock().take_flush();
-                if !flush.is_empty() {
-                    partition.run_flush(flush);
-                }
+                // A failure is told where it happens, and the partition is read-only from then on.
+                let _ = partition.flush();
             }
         }
         if self.config.fsync != Fsync::Never

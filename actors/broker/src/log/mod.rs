@@ -43,7 +43,8 @@ use reservation::{Found, RESERVE_AHEAD, Reservation};
 pub(crate) use segment::{Oversized, ReadRange};
 use segment::{Segment, WriteFailure};
 pub(crate) use slice::Records;
-pub(crate) use upkeep::{Flush, Retention};
+use upkeep::Flush;
+pub(crate) use upkeep::Retention;
 
 /// How a log is opened.
 #[derive(Debug, Clone)]

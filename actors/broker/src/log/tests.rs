@@ -208,6 +208,22 @@ fn a_full_disk_refuses_appends_and_leaves_the_log_readable() {
 }
 
 #[test]
+fn a_partition_that_could_not_be_synced_is_read_only_and_no_later_flush_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { fsync: Fsync::Interval(std::time::Duration::from_secs(1)), ..options("a") };
+    let mut log = PartitionLog::open(dir.path(), options).unwrap();
+    append_many(&mut log, 1);
+    // A device that cannot be synced.
+    let broken = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let real = std::mem::replace(&mut log.active().file, Arc::new(broken));
+    let partition = crate::topic::Partition::new(log);
+    assert!(partition.flush().is_err());
+    partition.log.lock().active().file = real;
+    assert!(partition.flush().is_err(), "the system may have dropped what it did not write");
+    assert_eq!(append(&mut partition.log.lock(), &batch(1, 9, NO_PRODUCER)), Err(Code::KafkaStorageError));
+}
+
+#[test]
 fn records_are_found_by_time_across_segments() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path(), "a");

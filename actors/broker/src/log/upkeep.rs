@@ -30,10 +30,6 @@ pub(crate) struct Flush {
 }
 
 impl Flush {
-    pub fn is_empty(&self) -> bool {
-        self.removals.is_empty() && self.files.is_empty() && self.writes.is_empty() && self.dir.is_none()
-    }
-
     /// Syncs, then writes the index files: their presence says that the segment is on the disk. One that cannot be
     /// written is made again when the log is opened; a file that cannot be removed is found again then.
     ///

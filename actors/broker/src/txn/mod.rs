@@ -176,10 +176,7 @@ impl Inner {
             let Ok(partition) = self.topics.partition(topic, *index) else {
                 continue;
             };
-            let flush = partition.log.lock().take_flush();
-            let file = partition.log.lock().file_to_sync();
-            partition.run_flush(flush);
-            file.sync_data().map_err(storage)?;
+            partition.flush().map_err(storage)?;
         }
         Ok(())
     }
