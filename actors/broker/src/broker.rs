@@ -273,8 +273,8 @@ impl Inner {
                         tracing::debug!(topic = topic.name, index, bytes_before, bytes_after, "compacted");
                     }
                     Err(error) => {
-                        let topic = &topic.name;
-                        tracing::error!(topic, index, %error, "cannot be compacted; not tried again before a restart");
+                        let (topic, is_final) = (&topic.name, error.is_final());
+                        tracing::error!(topic, index, %error, is_final, "cannot be compacted");
                     }
                 }
             }

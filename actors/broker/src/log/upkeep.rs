@@ -226,7 +226,10 @@ impl PartitionLog {
         Ok(self.start_offset)
     }
 
+    /// Drops the first segments, except those of which a compaction is putting another in the place.
     fn drop_first(&mut self, count: usize) -> usize {
+        let upto = self.compaction.swapped_from.unwrap_or(i64::MAX);
+        let count = self.segments[..count].partition_point(|s| s.base < upto);
         for segment in self.segments.drain(..count) {
             self.pending.remove(&self.dir, segment.base);
         }
