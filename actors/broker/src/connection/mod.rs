@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -28,6 +29,13 @@ use crate::tls;
 use crate::wire::{Answer, Frame, Malformed};
 use transport::Transport;
 
+/// Silence after which a client that waits for nothing is given up, as `connections.max.idle.ms` of Kafka.
+const IDLE_LIMIT: Duration = Duration::from_secs(600);
+/// A client whose machine is gone is noticed after [`KEEPALIVE_IDLE`] and [`KEEPALIVE_PROBES`] times
+/// [`KEEPALIVE_INTERVAL`].
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 /// Bytes read of later requests while one waits for its answer.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Bytes that the buffer grows by ahead of what arrived.
@@ -87,6 +95,7 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
     let limit = broker.inner().config.handshake_timeout;
     let deadline = Instant::now() + limit;
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let local = stream.local_addr()?;
     let host = access.host.clone().unwrap_or_else(|| local.ip().to_canonical().to_string());
     let broker_address = (host, i32::from(local.port()));
@@ -104,6 +113,14 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
         }),
         Ok(Ok(stream)) => Box::pin(converse(broker, access, client, (stream, deadline))).await,
     }
+}
+
+/// Has the system look whether the client's machine is still there.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 async fn converse<S: Transport>(
@@ -238,14 +255,14 @@ impl<S: Transport> Connection<S> {
         broker.inner().counters.sent(answer.len());
         for piece in answer.pieces() {
             match piece {
-                Records::Memory(bytes) => self.stream.write_all(bytes).await?,
+                Records::Memory(bytes) => self.stream.send(bytes).await?,
                 Records::File(slice) => self.stream.send_file(slice).await?,
             }
         }
-        self.stream.flush().await
+        self.stream.finish().await
     }
 
-    /// The next request without its length; `None` when the client closed.
+    /// The next request without its length; `None` when the client closed or was silent for [`IDLE_LIMIT`].
     async fn next_frame(&mut self, limit: usize) -> Result<Option<Bytes>, Ended> {
         let buffer = &mut self.buffer;
         loop {
@@ -256,8 +273,10 @@ impl<S: Transport> Connection<S> {
                 return Ok(Some(frame.freeze()));
             }
             buffer.reserve((wanted - buffer.len()).clamp(FIRST_BUFFER_BYTES, GROWTH_BYTES));
-            if self.stream.read_buf(buffer).await? == 0 {
-                return Ok(None);
+            match timeout(IDLE_LIMIT, self.stream.read_buf(buffer)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) | Err(_) => return Ok(None),
+                Ok(Err(error)) => return Err(error.into()),
             }
         }
     }

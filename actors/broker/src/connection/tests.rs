@@ -84,3 +84,13 @@ fn only_produce_may_be_large() {
     assert_eq!(wanted(b"\0\x10\0\x01\0\x0f"), None);
     assert_eq!(wanted(b"\x02\0\0\x01\0\0"), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_given_up_after_the_idle_limit() {
+    let (ours, mut theirs) = tokio::io::duplex(1_000);
+    let mut connection = Connection::new(ours);
+    let begun = Instant::now();
+    theirs.write_all(b"\0\0").await.unwrap();
+    assert!(connection.next_frame(100).await.unwrap().is_none());
+    assert_eq!(begun.elapsed().as_secs(), IDLE_LIMIT.as_secs());
+}
