@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     pub access: Access,
     cluster_id: String,
     producer_ids: Mutex<std::ops::Range<i64>>,
+    /// Held while settings of topics are read, changed and stored.
+    pub configuring: Mutex<()>,
     /// Held by the one pass of compaction, as two would write the same files.
     compacting: Mutex<()>,
     /// Held by regular work on files, other than compaction.
@@ -112,6 +114,7 @@ impl Broker {
             quotas: Quotas::new(config.client_rates, meta.clone()),
             access,
             producer_ids: Mutex::new(next_id..next_id),
+            configuring: Mutex::default(),
             compacting: Mutex::default(),
             keeping: Mutex::default(),
             config,

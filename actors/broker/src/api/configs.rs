@@ -167,6 +167,7 @@ async fn change(
         return (Code::InvalidRequest.code(), Some(text(words)));
     }
     let work = move |broker: &Inner| {
+        let _one_at_a_time = broker.configuring.lock();
         let mut configs = broker.topics.configs(&name)?;
         edit(&mut configs, &broker.config)?;
         match mode {
