@@ -211,7 +211,7 @@ impl PartitionLog {
     /// Ends a producer's transaction in this partition.
     ///
     /// # Errors
-    /// As [`Self::append`]; `InvalidProducerEpoch` when a newer producer wrote here.
+    /// `KafkaStorageError`, as [`Self::append`].
     pub fn append_marker(&mut self, producer: (i64, i16), kind: Marker, rules: &AppendRules) -> KResult<i64> {
         let bytes = batch::marker(producer.0, producer.1, kind, rules.now_ms);
         let mut placed = BatchHeader::parse(&bytes).expect("built with a whole header");
