@@ -235,7 +235,7 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<Answer>, Malf
             fetched.response.throttle_time_ms = call.charge(Direction::Fetch, fetched.records_len());
             fetch_answer::encode(frame, fetched).map(Some)
         }
-        ApiKey::ListOffsets => now!(frame, call, list_offsets::list_offsets),
+        ApiKey::ListOffsets => later!(frame, call, list_offsets::list_offsets),
         ApiKey::Metadata => later!(frame, call, metadata::metadata),
         ApiKey::OffsetCommit => now!(frame, call, offsets::commit),
         ApiKey::OffsetFetch => now!(frame, call, offsets::fetch),

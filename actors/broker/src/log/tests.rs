@@ -37,7 +37,7 @@ fn offsets(log: &PartitionLog, mut from: i64) -> Vec<i64> {
     let mut found = Vec::new();
     loop {
         let range = ReadRange { from, upto: log.high_watermark(), max_bytes: 300, oversized_first: Oversized::Return };
-        let bytes = log.read(range).unwrap().into_bytes().unwrap();
+        let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
         let mut rest = &bytes[..];
         if rest.is_empty() {
             return found;
@@ -230,12 +230,12 @@ fn records_are_found_by_time_across_segments() {
     for i in 0..60 {
         append(&mut log, &batch(1, i * 10, NO_PRODUCER)).unwrap();
     }
-    let at = |t| log.offset_at_time(t).unwrap().map(|f| f.offset);
+    let at = |t| log.batch_at_time(t).unwrap().map(|batch| batch.record().offset);
     assert_eq!(at(0), Some(0));
     assert_eq!(at(295), Some(30));
     assert_eq!(at(590), Some(59));
     assert_eq!(at(591), None);
-    let newest = log.offset_of_max_time().unwrap().unwrap();
+    let newest = log.batch_of_max_time().unwrap().unwrap().record();
     assert_eq!((newest.offset, newest.timestamp_ms), (59, 590));
 }
 
@@ -319,17 +319,21 @@ proptest::proptest! {
         let (from, upto) = ((from * end) as i64, (upto * end) as i64);
         let range = ReadRange { from, upto, max_bytes, oversized_first: Oversized::Return };
         let segment = &log.segments[0];
-        if from < upto && let Some(slice) = segment.slice(range).unwrap() {
+        if from < upto && let Some((slice, end_offset)) = segment.slice(range).unwrap() {
             let part = Records::File(slice).into_bytes().unwrap();
-            let whole = segment.read(range).unwrap().unwrap();
+            let (whole, whole_end_offset) = segment.read(range).unwrap().unwrap();
             prop_assert!(part.len() <= max_bytes && whole.starts_with(&part));
+            prop_assert!(end_offset <= whole_end_offset);
             let mut rest = &part[..];
+            let mut behind = from;
             while let Some(header) = BatchHeader::parse(rest) {
+                behind = header.last_offset() + 1;
                 rest = &rest[header.total_bytes..];
             }
             prop_assert!(rest.is_empty(), "{} bytes behind the last whole batch", rest.len());
+            prop_assert_eq!(end_offset, behind);
         }
-        let read = log.read(range).unwrap();
+        let (read, _) = log.read(range).unwrap();
         prop_assert_eq!(read.len() == 0, from >= upto);
     }
 }

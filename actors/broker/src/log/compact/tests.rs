@@ -68,7 +68,7 @@ fn batches(log: &Mutex<PartitionLog>) -> Vec<(BatchHeader, Vec<u8>)> {
     let mut found = Vec::new();
     loop {
         let range = ReadRange { from, upto, max_bytes: 200, oversized_first: Oversized::Return };
-        let bytes = log.read(range).unwrap().into_bytes().unwrap();
+        let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
         let mut rest = &bytes[..];
         if rest.is_empty() {
             return found;
