@@ -52,6 +52,21 @@ impl Process {
     }
 }
 
+/// Lets this process open as many files as it may: segments and sockets are many. The limit in force.
+#[must_use]
+pub fn raise_open_files() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, ?current, "the limit of open files stays");
+            current
+        }
+    }
+}
+
 /// Load average over the last minute.
 #[must_use]
 pub fn load_average() -> f64 {

@@ -16,6 +16,7 @@ use crate::{
     adapters::kafka::KafkaSettings,
     config::{self, Config, EmbeddedKafka, Secret, StreamConfig},
     node::{NodeError, NodeFolder},
+    process,
 };
 
 /// How often the broker's thread looks for injected faults.
@@ -119,6 +120,8 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     if config.kafka.bootstrap.is_some() {
         return Ok(None);
     }
+    let open_files = process::raise_open_files();
+    tracing::debug!(open_files, "limit of open files");
     let embedded = &config.kafka.embedded;
     let listener = listen("Kafka", embedded.listen.get())?;
     let address = listener.local_addr().map_err(|error| AppError::open("the broker", error))?;

@@ -122,7 +122,7 @@ fn refused(detail: String) -> Problem {
 
 impl Access {
     fn admit(&self, request: &ServiceRequest) -> Result<Caller, Problem> {
-        let is_socket = request.path().starts_with("/ws/");
+        let is_socket = routed_path(request).starts_with("/ws/");
         if is_socket || !request.method().is_safe() {
             self.hosts.check(request.headers())?;
         }
@@ -153,9 +153,14 @@ impl Access {
     }
 }
 
+/// The path that decides which handler gets the request: decoded, unlike that of the request itself.
+fn routed_path(request: &ServiceRequest) -> &str {
+    request.match_info().as_str()
+}
+
 /// `None` for what holds no data: the console's files, the documentation, health.
 fn needed_role(request: &ServiceRequest) -> Option<Role> {
-    let path = request.path();
+    let path = routed_path(request);
     let is_open =
         path == "/" || ["/console", "/docs", "/openapi.json", "/health/"].iter().any(|own| path.starts_with(own));
     let method = request.method();

@@ -185,7 +185,7 @@ impl Broker {
     /// # Errors
     /// The first thing that the file system says; the rest is done all the same.
     pub fn close(&self) -> io::Result<()> {
-        let mut outcome = self.inner.meta.lock().sync();
+        let mut outcome = self.inner.sync_meta();
         for topic in self.inner.topics.all() {
             for partition in topic.partitions() {
                 outcome = outcome.and(partition.close());
@@ -238,10 +238,19 @@ impl Inner {
             }
         }
         if self.config.fsync != Fsync::Never
-            && let Err(error) = self.meta.lock().sync()
+            && let Err(error) = self.sync_meta()
         {
             tracing::error!(%error, "metadata cannot be synced");
         }
+    }
+
+    /// Forces all changes of the metadata to the disk; blocks, but nobody who reads or changes them.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn sync_meta(&self) -> io::Result<()> {
+        let Some(file) = self.meta.lock().take_dirty() else { return Ok(()) };
+        file.sync_data().inspect_err(|_| self.meta.lock().doubt())
     }
 
     /// Retention, expiry and the size of the metadata; blocks.

@@ -100,6 +100,8 @@ fn viewers_read_topics_operators_write_records_and_admins_change_topics() {
         ("POST", "/api/v1/topics", r#"{"name": "new"}"#, [403, 403, 201]),
         ("PATCH", "/api/v1/topics/orders", r#"{"partitions": 2}"#, [403, 403, 200]),
         ("DELETE", "/api/v1/topics/orders", "", [403, 403, 204]),
+        ("POST", "/api/v1/%74opics", r#"{"name": "new"}"#, [403, 403, 201]),
+        ("DELETE", "/api/v1/%74opics/orders", "", [403, 403, 204]),
     ];
     for (method, path, body, expected) in cases {
         let statuses = ["vera", "otto", "ada"].map(|user| as_user(&server, user, method, path, body).status);
@@ -119,6 +121,19 @@ fn a_socket_takes_its_token_from_the_query_or_a_sub_protocol() {
     assert!(named.contains("sec-websocket-protocol: streamward.v1"), "{named}");
     let query = server.get("/api/v1/lag?access_token=vera-secret");
     assert_eq!(query.status, 401, "tokens in addresses end up in logs: only sockets, which cannot do otherwise");
+}
+
+#[test]
+fn an_encoded_address_is_not_another_one() {
+    let server = with_tokens();
+    let fault = r#"{"fault": "panic"}"#;
+    let inject = as_user(&server, "otto", "POST", "/api/v1/supervision/pipelines/lane/injec%74", fault);
+    assert_eq!(inject.status, 403);
+    let server = Running::start();
+    let foreign = [("Origin", "http://evil.example")];
+    for path in ["/ws/sensors", "/%77s/sensors"] {
+        assert!(server.socket(path, &foreign).1.starts_with("HTTP/1.1 403"), "{path}");
+    }
 }
 
 #[test]

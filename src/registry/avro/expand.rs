@@ -11,11 +11,13 @@ use apache_avro::{
 
 /// Most types in an expanded schema; beyond that, uses stay names.
 const MAX_TYPES: usize = 20_000;
+/// Depth below which uses stay names, as a schema may refer far.
+const MAX_DEPTH: usize = 128;
 
 /// The schema with named types in place of their uses.
 pub fn whole(schema: &Schema) -> Schema {
     let Ok(resolved) = ResolvedSchema::new(schema) else { return schema.clone() };
-    let mut expansion = Expansion { resolved: &resolved, inside: Vec::new(), types: 0 };
+    let mut expansion = Expansion { resolved: &resolved, inside: Vec::new(), types: 0, depth: 0 };
     expansion.schema(schema)
 }
 
@@ -24,13 +26,22 @@ struct Expansion<'a> {
     /// Named types around this place.
     inside: Vec<Name>,
     types: usize,
+    depth: usize,
 }
 
 impl Expansion<'_> {
     fn schema(&mut self, schema: &Schema) -> Schema {
         self.types += 1;
+        self.depth += 1;
+        let expanded = self.expanded(schema);
+        self.depth -= 1;
+        expanded
+    }
+
+    fn expanded(&mut self, schema: &Schema) -> Schema {
+        let has_room = self.types < MAX_TYPES && self.depth < MAX_DEPTH;
         match schema {
-            Schema::Ref { name } if self.types < MAX_TYPES && !self.inside.contains(name) => {
+            Schema::Ref { name } if has_room && !self.inside.contains(name) => {
                 match self.resolved.get_names().get(name) {
                     Some(definition) => self.schema(definition),
                     None => schema.clone(),

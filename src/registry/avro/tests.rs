@@ -68,3 +68,17 @@ fn what_is_no_schema_is_refused_with_a_reason() {
         assert!(refused.as_ref().is_err_and(|reason| !reason.is_empty()), "{json}: {refused:?}");
     }
 }
+
+#[test]
+fn a_long_chain_of_references_is_refused_not_followed() {
+    let record = |n: usize| match n {
+        0 => r#"{"type":"record","name":"R0","fields":[]}"#.to_owned(),
+        n => format!(r#"{{"type":"record","name":"R{n}","fields":[{{"name":"f","type":"R{}"}}]}}"#, n - 1),
+    };
+    let chain: Vec<String> = (0..3_000).map(record).collect();
+    let flat = format!("[{}]", chain.join(","));
+    let whole = read(&flat, &[], Form::Canonical).unwrap().parsed;
+    assert_eq!(super::reads(&whole, &whole), Ok(()));
+    assert!(read(r#""R2999""#, std::slice::from_ref(&flat), Form::Canonical).is_err());
+    assert!(read(r#""R20""#, &[flat], Form::Canonical).is_ok());
+}

@@ -18,6 +18,8 @@ pub enum Form {
     Resolved,
 }
 
+/// Depth of types in one another to which references are followed; parsers of JSON go no deeper.
+const MAX_DEPTH: usize = 128;
 const PRIMITIVES: [&str; 8] = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"];
 /// Attributes with a meaning, of types and of fields; all others are of one's own.
 const OF_TYPES: [&str; 10] =
@@ -106,7 +108,8 @@ fn named_type(object: &Map<String, Value>, around: &str) -> Option<Name> {
 
 /// Writes a schema.
 pub fn write(schema: &Value, definitions: &Definitions, form: Form) -> String {
-    let mut writer = Writer { form, definitions, seen: HashSet::new(), namespace: String::new(), out: String::new() };
+    let (namespace, out) = (String::new(), String::new());
+    let mut writer = Writer { form, definitions, seen: HashSet::new(), namespace, out, depth: 0 };
     writer.schema(schema, "");
     writer.out
 }
@@ -119,11 +122,13 @@ struct Writer<'a> {
     /// Namespace at this place of the output.
     namespace: String,
     out: String,
+    depth: usize,
 }
 
 impl Writer<'_> {
     /// `around` is the namespace in which the names of `schema` are meant.
     fn schema(&mut self, schema: &Value, around: &str) {
+        self.depth += 1;
         match schema {
             Value::String(name) if PRIMITIVES.contains(&&**name) => self.text(name),
             Value::String(name) => self.reference(name, around),
@@ -133,6 +138,7 @@ impl Writer<'_> {
             Value::Object(object) => self.object(schema, object, around),
             other => self.json(other),
         }
+        self.depth -= 1;
     }
 
     fn object(&mut self, schema: &Value, object: &Map<String, Value>, around: &str) {
@@ -177,11 +183,16 @@ impl Writer<'_> {
         }
         let definitions = self.definitions;
         match definitions.named.get(&name.full()) {
-            Some((schema, around)) if self.form == Form::Resolved && !self.seen.contains(&name.full()) => {
+            Some((schema, around)) if self.is_put_in(&name) => {
                 self.schema(schema, around);
             }
             _ => self.text(&name.inside(&self.namespace)),
         }
+    }
+
+    /// Whether the type of a reference takes the place of its name. Far down it does not: the parser then misses it.
+    fn is_put_in(&self, name: &Name) -> bool {
+        self.form == Form::Resolved && self.depth < MAX_DEPTH && !self.seen.contains(&name.full())
     }
 
     fn named(&mut self, object: &Map<String, Value>, name: &Name) {

@@ -1,6 +1,6 @@
 //! OffsetCommit, OffsetFetch and OffsetDelete: how far a group got.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::offset_delete_request::OffsetDeleteRequestPartition;
@@ -69,64 +69,67 @@ pub(super) fn commit(call: &Call<'_>, request: &OffsetCommitRequest) -> OffsetCo
     OffsetCommitResponse::default().with_topics(topics)
 }
 
-type Found = BTreeMap<String, Vec<(i32, Option<CommittedOffset>)>>;
-
 /// What one partition is told.
 struct Told {
     offset: i64,
     leader_epoch: i32,
-    metadata: Option<StrBytes>,
+    metadata: String,
     error: i16,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { offset: -1, leader_epoch: -1, metadata: String::new(), error: 0 }
+    }
 }
 
 /// Tells committed offsets; those that a transaction is about to change are unstable.
 pub(super) fn fetch(call: &Call<'_>, request: &OffsetFetchRequest) -> OffsetFetchResponse {
-    let inner = call.inner();
-    let told = |group: &str, topic: &str, partition: i32, found: &Option<CommittedOffset>| {
-        if request.require_stable && inner.is_offset_unstable(group, topic, partition) {
-            let error = Code::UnstableOffsetCommit.code();
-            return Told { offset: -1, leader_epoch: -1, metadata: Some(text("")), error };
-        }
-        let (offset, leader_epoch, metadata) = match found {
-            Some(o) => (o.offset, o.leader_epoch, o.metadata.as_str()),
-            None => (-1, -1, ""),
-        };
-        Told { offset, leader_epoch, metadata: Some(text(metadata)), error: 0 }
-    };
     if call.version < FIRST_VERSION_WITH_GROUPS {
-        let group = &request.group_id;
-        let wanted = request.topics.as_ref().map(|topics| {
-            let own = topics.iter();
-            own.map(|t| (t.name.to_string(), t.partition_indexes.clone())).collect()
-        });
-        let found = inner.groups.offsets(group, &query(wanted));
-        return single(&found, |t, p, o| told(group, t, p, o));
+        let topics = request.topics.as_ref();
+        let wanted = topics.map(|topics| topics.iter().map(|t| (t.name.to_string(), t.partition_indexes.clone())));
+        return single(&look(call, &request.group_id, wanted.map(Iterator::collect), request.require_stable));
     }
     let groups = request.groups.iter().map(|g| {
-        let wanted = g.topics.as_ref().map(|topics| {
-            let own = topics.iter();
-            own.map(|t| (t.name.to_string(), t.partition_indexes.clone())).collect()
-        });
-        let found = inner.groups.offsets(&g.group_id, &query(wanted));
-        let topics = several(&found, |t, p, o| told(&g.group_id, t, p, o));
-        OffsetFetchResponseGroup::default().with_group_id(g.group_id.clone()).with_topics(topics)
+        let topics = g.topics.as_ref();
+        let wanted = topics.map(|topics| topics.iter().map(|t| (t.name.to_string(), t.partition_indexes.clone())));
+        let found = look(call, &g.group_id, wanted.map(Iterator::collect), request.require_stable);
+        OffsetFetchResponseGroup::default().with_group_id(g.group_id.clone()).with_topics(several(&found))
     });
     OffsetFetchResponse::default().with_groups(groups.collect())
 }
 
-fn query(wanted: Option<BTreeMap<String, Vec<i32>>>) -> OffsetsQuery {
-    wanted.map_or(OffsetsQuery::All, OffsetsQuery::Of)
+type Wanted = BTreeMap<String, Vec<i32>>;
+type Found = BTreeMap<String, Vec<(i32, Told)>>;
+
+/// What is told of a group's partitions.
+fn look(call: &Call<'_>, group: &str, wanted: Option<Wanted>, require_stable: bool) -> Found {
+    let inner = call.inner();
+    let unstable = if require_stable { inner.unstable_offsets(group) } else { BTreeSet::new() };
+    let query = wanted.map_or(OffsetsQuery::All, OffsetsQuery::Of);
+    let told = |topic: &str, (partition, committed): (i32, Option<CommittedOffset>)| {
+        if unstable.contains(&(topic.to_owned(), partition)) {
+            return (partition, Told { error: Code::UnstableOffsetCommit.code(), ..Told::default() });
+        }
+        let told =
+            committed.map(|o| Told { offset: o.offset, leader_epoch: o.leader_epoch, metadata: o.metadata, error: 0 });
+        (partition, told.unwrap_or_default())
+    };
+    let of_topic = |(topic, partitions): (String, Vec<(i32, Option<CommittedOffset>)>)| {
+        let told = partitions.into_iter().map(|p| told(&topic, p)).collect();
+        (topic, told)
+    };
+    inner.groups.offsets(group, &query).into_iter().map(of_topic).collect()
 }
 
-fn single(found: &Found, told: impl Fn(&str, i32, &Option<CommittedOffset>) -> Told) -> OffsetFetchResponse {
+fn single(found: &Found) -> OffsetFetchResponse {
     let topics = found.iter().map(|(name, partitions)| {
-        let one = |(index, committed): &(i32, Option<CommittedOffset>)| {
-            let told = told(name, *index, committed);
+        let one = |(index, told): &(i32, Told)| {
             OffsetFetchResponsePartition::default()
                 .with_partition_index(*index)
                 .with_committed_offset(told.offset)
                 .with_committed_leader_epoch(told.leader_epoch)
-                .with_metadata(told.metadata)
+                .with_metadata(Some(text(told.metadata.as_str())))
                 .with_error_code(told.error)
         };
         OffsetFetchResponseTopic::default()
@@ -136,18 +139,14 @@ fn single(found: &Found, told: impl Fn(&str, i32, &Option<CommittedOffset>) -> T
     OffsetFetchResponse::default().with_topics(topics.collect())
 }
 
-fn several(
-    found: &Found,
-    told: impl Fn(&str, i32, &Option<CommittedOffset>) -> Told,
-) -> Vec<OffsetFetchResponseTopics> {
+fn several(found: &Found) -> Vec<OffsetFetchResponseTopics> {
     let topics = found.iter().map(|(name, partitions)| {
-        let one = |(index, committed): &(i32, Option<CommittedOffset>)| {
-            let told = told(name, *index, committed);
+        let one = |(index, told): &(i32, Told)| {
             OffsetFetchResponsePartitions::default()
                 .with_partition_index(*index)
                 .with_committed_offset(told.offset)
                 .with_committed_leader_epoch(told.leader_epoch)
-                .with_metadata(told.metadata)
+                .with_metadata(Some(text(told.metadata.as_str())))
                 .with_error_code(told.error)
         };
         OffsetFetchResponseTopics::default()

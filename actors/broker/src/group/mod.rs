@@ -38,6 +38,9 @@ const DEFAULT_PROTOCOL_TYPE: &str = "consumer";
 pub(crate) struct Groups {
     meta: Arc<Mutex<MetaStore>>,
     live: Mutex<Live>,
+    /// When each group with stored offsets was last seen with members, by the clock of the offsets.
+    last_live_ms: Mutex<HashMap<String, i64>>,
+    opened_ms: i64,
     /// Sessions are measured by a clock that nobody sets.
     started: Instant,
 }
@@ -129,7 +132,8 @@ pub(crate) struct GroupView {
 
 impl Groups {
     pub fn new(meta: Arc<Mutex<MetaStore>>) -> Self {
-        Self { meta, live: Mutex::default(), started: Instant::now() }
+        let (live, last_live_ms) = (Mutex::default(), Mutex::default());
+        Self { meta, live, last_live_ms, opened_ms: crate::now_ms(), started: Instant::now() }
     }
 
     fn now_ms(&self) -> u64 {

@@ -99,20 +99,22 @@ impl Groups {
         Ok(read)
     }
 
-    /// Forgets groups without members that committed nothing for seven days.
+    /// Forgets groups that committed nothing and had no members for seven days, of which the broker saw all (KIP-211).
     pub fn expire_offsets(&self, now_ms: i64) {
         let live = self.live.lock();
+        let mut last_live = self.last_live_ms.lock();
         let mut meta = self.meta.lock();
-        let is_old = |o: &CommittedOffset| o.committed_ms < now_ms - OFFSET_RETENTION_MS;
-        let expired: Vec<String> = meta
-            .state()
-            .groups
-            .iter()
-            .filter(|(id, offsets)| {
-                !live.groups.contains_key(*id) && offsets.values().flat_map(BTreeMap::values).all(is_old)
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
+        let groups = &meta.state().groups;
+        last_live.retain(|id, _| groups.contains_key(id));
+        for id in live.groups.keys().filter(|id| groups.contains_key(*id)) {
+            last_live.insert(id.clone(), now_ms);
+        }
+        let since = now_ms - OFFSET_RETENTION_MS;
+        let is_idle = |id: &String| *last_live.get(id).unwrap_or(&self.opened_ms) < since;
+        let is_old =
+            |offsets: &GroupOffsets| offsets.values().flat_map(BTreeMap::values).all(|o| o.committed_ms < since);
+        let expired = groups.iter().filter(|(id, offsets)| is_idle(id) && is_old(offsets));
+        let expired: Vec<String> = expired.map(|(id, _)| id.clone()).collect();
         for group in expired {
             if let Err(error) = meta.commit(Change::GroupDeleted { group }, Durability::Cached) {
                 tracing::warn!(%error, "an expired group cannot be removed");

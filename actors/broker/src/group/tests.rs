@@ -366,3 +366,31 @@ proptest::proptest! {
         proptest::prop_assert!(open.is_empty(), "never answered: {:?}", open);
     }
 }
+
+#[test]
+fn offsets_of_a_group_stay_for_a_week_after_it_was_last_seen() {
+    use super::Groups;
+    use crate::meta::{Change, CommittedOffset, Durability, MetaStore};
+
+    const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = MetaStore::open(&dir.path().join("metadata.log")).unwrap();
+    let old = CommittedOffset { offset: 4, metadata: String::new(), committed_ms: 5, leader_epoch: 0 };
+    let change = Change::Offsets { group: "g".to_owned(), offsets: vec![("t".to_owned(), 0, old)] };
+    store.commit(change, Durability::Cached).unwrap();
+    let groups = Groups::new(std::sync::Arc::new(parking_lot::Mutex::new(store)));
+    let is_known = |at_ms: i64| {
+        groups.expire_offsets(at_ms);
+        groups.meta.lock().state().groups.contains_key("g")
+    };
+    let opened_ms = groups.opened_ms;
+    assert!(is_known(opened_ms + 1), "its members had no time to come back");
+    let (mut live, mut now_ms) = (super::Live::default(), opened_ms + 2 * WEEK_MS);
+    live.groups.insert("g".to_owned(), Group::new());
+    *groups.live.lock() = live;
+    assert!(is_known(now_ms), "it has members");
+    groups.live.lock().groups.clear();
+    now_ms += WEEK_MS;
+    assert!(is_known(now_ms));
+    assert!(!is_known(now_ms + 1));
+}

@@ -148,6 +148,23 @@ pub(crate) fn with_base_offset(bytes: &[u8], base_offset: i64) -> [u8; HEADER_BY
     header
 }
 
+/// A batch without records that stands for a range of offsets; `None` for a range that one batch cannot span.
+pub(crate) fn empty(first_offset: i64, last_offset: i64) -> Option<(BatchHeader, [u8; HEADER_BYTES])> {
+    let delta = i32::try_from(last_offset.checked_sub(first_offset)?).ok().filter(|delta| *delta >= 0)?;
+    let mut batch = [0_u8; HEADER_BYTES];
+    batch[0..8].copy_from_slice(&first_offset.to_be_bytes());
+    let length = i32::try_from(HEADER_BYTES - LENGTH_PREFIX_BYTES).ok()?;
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    batch[16] = 2;
+    batch[23..27].copy_from_slice(&delta.to_be_bytes());
+    batch[BASE_TIMESTAMP_AT..43].copy_from_slice(&[0xff; 16]);
+    // No producer, no sequence.
+    batch[43..57].copy_from_slice(&[0xff; 14]);
+    let crc = crc32c::crc32c(&batch[CRC_START..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    BatchHeader::parse(&batch).map(|header| (header, batch))
+}
+
 /// Marks a header as stamped by the broker and renews its checksum over `records`.
 pub(crate) fn stamp(header: &mut [u8; HEADER_BYTES], records: &[u8], now_ms: i64) {
     let attributes = i16::from_be_bytes(take(header, CRC_START)) | LOG_APPEND_TIME;

@@ -28,20 +28,29 @@ pub(crate) enum Durability {
 
 /// Replaces a file so that a reader finds the old or the new content, never a part.
 pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    rename_new(path, content, durability)?;
+    match (durability, path.parent()) {
+        (Durability::Synced, Some(dir)) => sync_dir(dir),
+        (Durability::Synced, None) | (Durability::Cached, _) => Ok(()),
+    }
+}
+
+/// Puts new content in the place of a file; the new file, to be written on at its end. Its name is not durable before
+/// the folder is synced.
+pub(crate) fn rename_new(path: &Path, content: &[u8], durability: Durability) -> io::Result<File> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
-    let mut file = File::create(&temporary)?;
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().append(true).create_new(true).open(&temporary)?;
     file.write_all(content)?;
     if durability == Durability::Synced {
         file.sync_data()?;
     }
     std::fs::rename(&temporary, path)?;
-    if durability == Durability::Synced
-        && let Some(dir) = path.parent()
-    {
-        sync_dir(dir)?;
-    }
-    Ok(())
+    Ok(file)
 }
 
 /// Writes two pieces one after the other without joining them in memory.

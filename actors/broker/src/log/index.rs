@@ -9,6 +9,8 @@ use super::producers::AbortedTxn;
 
 /// Bytes of log that one entry stands for, at least.
 pub(crate) const INDEX_INTERVAL_BYTES: u64 = 4_096;
+/// Time of a stretch without records of data.
+const NO_TIMESTAMP: i64 = i64::MIN;
 const MAGIC: &[u8; 8] = b"swidx\0\0\x01";
 const FIXED_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
 
@@ -30,17 +32,20 @@ impl SparseIndex {
     /// Adds the batch at `position`; `header.base_offset` is the one it has in the log.
     pub fn note(&mut self, segment_base: i64, position: u64, header: &BatchHeader) {
         let position = u32::try_from(position).unwrap_or(u32::MAX);
+        // A search by time finds records of data alone.
+        let has_data = header.record_count > 0 && !header.is_control();
+        let max_timestamp_ms = if has_data { header.max_timestamp_ms } else { NO_TIMESTAMP };
         if let Some(last) = self.entries.last_mut()
             && u64::from(position - last.position) < INDEX_INTERVAL_BYTES
         {
-            last.max_timestamp_ms = last.max_timestamp_ms.max(header.max_timestamp_ms);
+            last.max_timestamp_ms = last.max_timestamp_ms.max(max_timestamp_ms);
             return;
         }
         let relative = header.base_offset - segment_base;
         self.entries.push(IndexEntry {
             relative_offset: u32::try_from(relative).unwrap_or(u32::MAX),
             position,
-            max_timestamp_ms: header.max_timestamp_ms,
+            max_timestamp_ms,
         });
     }
 
@@ -62,8 +67,9 @@ impl SparseIndex {
         Some(u64::from(entry.position))
     }
 
+    /// The largest time of a record; none without records.
     pub fn max_timestamp_ms(&self) -> Option<i64> {
-        self.entries.iter().map(|e| e.max_timestamp_ms).max()
+        self.entries.iter().map(|e| e.max_timestamp_ms).max().filter(|newest| *newest != NO_TIMESTAMP)
     }
 
     /// Bytes of memory that the entries take.

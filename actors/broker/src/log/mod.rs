@@ -144,11 +144,12 @@ impl PartitionLog {
             reserved: 0,
             state: State::Open,
             pending: Flush::default(),
-            is_dirty: false,
+            // What an earlier process wrote may not be on the disk yet.
+            is_dirty: true,
             compaction: Compaction::read(dir),
         };
         for base in recovered.unsealed {
-            log.enqueue_seal(base);
+            log.enqueue_unsynced(base);
         }
         log
     }
@@ -164,12 +165,19 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Skips the offsets below a mark. An empty batch stands for them, so that a reader at the last record gets to the
+    /// end of the log.
     fn jump_to(&mut self, mark: i64) -> io::Result<()> {
         self.reserved = self.next_offset;
         if mark > self.next_offset {
-            self.next_offset = mark;
             self.reserved = mark;
-            self.roll()?;
+            let filled = batch::empty(self.next_offset, mark - 1)
+                .is_some_and(|(header, bytes)| self.write(&header, &bytes, &[]).is_ok());
+            if !filled {
+                tracing::warn!(dir = %self.dir.display(), "a gap at the log's end: clients may wait for what is in it");
+                self.next_offset = mark;
+                self.roll()?;
+            }
         }
         Ok(())
     }
@@ -282,9 +290,9 @@ impl PartitionLog {
         self.start_offset
     }
 
-    /// Offset up to which all transactions have ended.
+    /// Offset up to which all transactions have ended; not below the log's start.
     pub fn last_stable_offset(&self) -> i64 {
-        self.producers.first_open_offset().unwrap_or(self.next_offset)
+        self.producers.first_open_offset().unwrap_or(self.next_offset).max(self.start_offset)
     }
 
     pub fn producers(&self) -> &Producers {

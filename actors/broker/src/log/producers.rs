@@ -202,6 +202,16 @@ impl Producers {
         self.by_id.get(&producer_id).is_some_and(|p| p.open_since_offset.is_some())
     }
 
+    /// Offset of the last marker of a producer.
+    pub fn last_marker_offset(&self, producer_id: i64) -> Option<i64> {
+        self.by_id.get(&producer_id)?.last_marker_offset
+    }
+
+    /// Producers with an open transaction, and their epochs.
+    pub fn open(&self) -> Vec<(i64, i16)> {
+        self.by_id.iter().filter(|(_, p)| p.open_since_offset.is_some()).map(|(&id, p)| (id, p.epoch)).collect()
+    }
+
     /// First offset of the oldest open transaction.
     pub fn first_open_offset(&self) -> Option<i64> {
         self.open.first().copied()

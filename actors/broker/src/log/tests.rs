@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq};
 
-use super::batch::tests::{NO_PRODUCER, Producer, batch};
+use super::batch::tests::{NO_PRODUCER, Producer, batch, seal};
 use super::*;
 use crate::Fsync;
 
@@ -32,7 +32,15 @@ fn append_many(log: &mut PartitionLog, count: i64) {
     }
 }
 
-/// Base offsets of all batches that a reader gets from an offset on.
+/// A batch of one record of the transactional producer 7.
+fn transactional(time_ms: i64) -> Vec<u8> {
+    let mut bytes = batch(1, time_ms, Producer { id: 7, epoch: 0, sequence: 0 });
+    bytes[22] |= 0x10;
+    seal(&mut bytes);
+    bytes
+}
+
+/// Base offsets of all batches with records that a reader gets from an offset on; it must get to the end.
 fn offsets(log: &PartitionLog, mut from: i64) -> Vec<i64> {
     let mut found = Vec::new();
     loop {
@@ -40,10 +48,13 @@ fn offsets(log: &PartitionLog, mut from: i64) -> Vec<i64> {
         let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
         let mut rest = &bytes[..];
         if rest.is_empty() {
+            assert_eq!(from, log.high_watermark());
             return found;
         }
         while let Some(header) = BatchHeader::parse(rest) {
-            found.push(header.base_offset);
+            if header.record_count > 0 {
+                found.push(header.base_offset);
+            }
             from = header.last_offset() + 1;
             rest = &rest[header.total_bytes..];
         }
@@ -78,9 +89,49 @@ fn another_boot_leaves_a_gap_and_never_gives_an_offset_twice() {
     assert_eq!(append(&mut log, &batch(1, 9, NO_PRODUCER)), Ok(mark));
     assert_eq!(offsets(&log, 0), [0, 1, mark]);
     assert_eq!(offsets(&log, 3), [mark], "a reader inside the gap goes on behind it");
+    assert_eq!(log.batch_of_max_time().unwrap().unwrap().record().offset, mark);
     drop(log);
     let log = open(dir.path(), "b");
     assert_eq!(log.high_watermark(), mark + 1);
+}
+
+#[test]
+fn after_a_gap_a_reader_gets_to_the_end_though_nothing_was_written_since() {
+    let dir = tempfile::tempdir().unwrap();
+    append_many(&mut open(dir.path(), "a"), 5);
+    let log = open(dir.path(), "b");
+    assert!(log.high_watermark() > 5);
+    assert_eq!(offsets(&log, 0), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn committed_readers_are_not_sent_below_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append(&mut log, &transactional(1)).unwrap();
+    append_many(&mut log, 3);
+    assert_eq!(log.last_stable_offset(), 0);
+    log.delete_before(3).unwrap();
+    assert_eq!(log.last_stable_offset(), 3);
+}
+
+#[test]
+fn the_newest_time_is_that_of_a_record_not_of_a_marker() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append(&mut log, &transactional(20)).unwrap();
+    log.append_marker((7, 0), Marker::Commit, &AppendRules { now_ms: 900, ..rules() }).unwrap();
+    let found = log.batch_of_max_time().unwrap().unwrap().record();
+    assert_eq!((found.offset, found.timestamp_ms), (0, 20));
+}
+
+#[test]
+fn what_an_earlier_process_wrote_is_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    append_many(&mut open(dir.path(), "a"), 5);
+    let options = LogOptions { fsync: Fsync::Interval(std::time::Duration::from_secs(1)), ..options("a") };
+    let mut log = PartitionLog::open(dir.path(), options).unwrap();
+    assert!(!log.take_flush().is_empty());
 }
 
 #[test]

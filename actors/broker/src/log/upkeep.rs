@@ -30,6 +30,11 @@ pub(crate) struct Flush {
 }
 
 impl Flush {
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.removals.is_empty() && self.files.is_empty() && self.writes.is_empty() && self.dir.is_none()
+    }
+
     /// Syncs, then writes the index files: their presence says that the segment is on the disk. One that cannot be
     /// written is made again when the log is opened; a file that cannot be removed is found again then.
     ///
@@ -118,6 +123,16 @@ impl PartitionLog {
             let path = segment_path(&self.dir, base, "index");
             self.pending.writes.push((path, segment.sealed().encode()));
         }
+    }
+
+    /// As [`Self::enqueue_seal`], after forcing the segment itself to the disk.
+    pub(super) fn enqueue_unsynced(&mut self, base: i64) {
+        if let Some(segment) = self.segments.iter().find(|s| s.base == base)
+            && self.fsync != Fsync::Never
+        {
+            self.pending.files.push(segment.file.clone());
+        }
+        self.enqueue_seal(base);
     }
 
     /// Everything that is not on the disk yet, to be run without the lock.

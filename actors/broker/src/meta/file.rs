@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Change;
 use crate::error::OpenError;
@@ -10,19 +11,30 @@ use crate::log::files::{self, Durability};
 
 const PREFIX_BYTES: usize = 8;
 
+/// The file that changes are appended to.
 #[derive(Debug)]
 pub(super) struct MetaFile {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     size: u64,
     is_dirty: bool,
+    /// What is in the file or on the disk is not known: it must be written anew before the next change.
+    is_doubtful: bool,
+}
+
+/// What a file held.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub changes: Vec<Change>,
+    /// Nothing was cut off, and the file was there.
+    pub is_whole: bool,
 }
 
 /// All whole changes of a file; none when it does not exist.
-pub(super) fn read(path: &Path) -> Result<Vec<Change>, OpenError> {
+pub(super) fn read(path: &Path) -> Result<Found, OpenError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
         Err(e) => return Err(OpenError::io(path)(e)),
     };
     let mut changes = Vec::new();
@@ -40,14 +52,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<Change>, OpenError> {
         tracing::warn!(torn_bytes = rest.len(), kept = %kept.display(), "metadata has a torn end");
         std::fs::copy(path, &kept).map_err(OpenError::io(&kept))?;
     }
-    Ok(changes)
+    Ok(Found { changes, is_whole: rest.is_empty() })
 }
 
 fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (crc, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (body, after) = rest.split_at_checked(length)?;
+    // No change is empty: zeros are what a file system leaves where nothing was written.
+    let (body, after) = rest.split_at_checked(length).filter(|(body, _)| !body.is_empty())?;
     (crc32c::crc32c(body) == u32::from_be_bytes(*crc)).then_some((body, after))
 }
 
@@ -68,29 +81,46 @@ impl MetaFile {
         for change in changes {
             content.extend_from_slice(&frame(&change)?);
         }
-        files::replace(path, &content, Durability::Synced)?;
-        Ok(Self { path: path.to_owned(), file: files::open_append(path)?, size: content.len() as u64, is_dirty: false })
+        let file = Arc::new(files::rename_new(path, &content, Durability::Synced)?);
+        // From here on the new file is the one at the path, whatever happens.
+        let synced = path.parent().map_or(Ok(()), files::sync_dir);
+        if let Err(error) = &synced {
+            tracing::warn!(%error, "the name of the metadata file may not be durable");
+        }
+        let size = content.len() as u64;
+        Ok(Self { path: path.to_owned(), file, size, is_dirty: false, is_doubtful: synced.is_err() })
     }
 
+    /// Adds a change; after an error it is as if there had been none.
     pub fn append(&mut self, change: &Change, durability: Durability) -> io::Result<()> {
         let bytes = frame(change)?;
-        if let Err(e) = self.file.write_all(&bytes) {
-            self.file.set_len(self.size)?;
-            return Err(e);
+        let file: &File = &self.file;
+        let written = (&mut &*file).write_all(&bytes).and_then(|()| match durability {
+            Durability::Cached => Ok(()),
+            Durability::Synced => file.sync_data(),
+        });
+        if let Err(error) = written {
+            let undone = file.set_len(self.size);
+            self.is_doubtful |= undone.is_err() || durability == Durability::Synced;
+            return Err(error);
         }
         self.size += bytes.len() as u64;
-        match durability {
-            Durability::Cached => self.is_dirty = true,
-            Durability::Synced => self.file.sync_data()?,
-        }
+        self.is_dirty |= durability == Durability::Cached;
         Ok(())
     }
 
-    pub fn sync(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.is_dirty) {
-            self.file.sync_data()?;
-        }
-        Ok(())
+    /// The file, if changes of it are not on the disk; whoever takes it syncs it.
+    pub fn take_dirty(&mut self) -> Option<Arc<File>> {
+        std::mem::take(&mut self.is_dirty).then(|| self.file.clone())
+    }
+
+    /// After a failed sync: what is on the disk is not known.
+    pub fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    pub fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     pub fn size_bytes(&self) -> u64 {

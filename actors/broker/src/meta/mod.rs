@@ -7,8 +7,10 @@
 mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -86,6 +88,20 @@ pub(crate) struct TxnMeta {
     pub partitions: BTreeSet<(String, i32)>,
     pub groups: BTreeSet<String>,
     pub offsets: Vec<TxnOffset>,
+    /// The last marker that was written to each partition: with it a restart notices one that a loss of power took.
+    #[serde(default)]
+    pub markers: Vec<WrittenMarker>,
+}
+
+/// A marker as it was written to a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WrittenMarker {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub producer_id: i64,
+    pub epoch: i16,
+    pub is_commit: bool,
 }
 
 fn no_epoch() -> i16 {
@@ -200,6 +216,7 @@ impl MetaState {
         for txn in self.txns.values_mut() {
             txn.partitions.retain(|(t, _)| t != topic);
             txn.offsets.retain(|o| o.topic != topic);
+            txn.markers.retain(|m| m.topic != topic);
         }
     }
 
@@ -243,6 +260,7 @@ pub(crate) struct MetaStore {
     state: MetaState,
     file: MetaFile,
     rewritten_bytes: u64,
+    is_whole: bool,
 }
 
 impl MetaStore {
@@ -252,14 +270,20 @@ impl MetaStore {
     /// What the file system says, and a change that this version does not know.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let mut state = MetaState::default();
-        for change in file::read(path)? {
+        let found = file::read(path)?;
+        for change in found.changes {
             state.apply(change);
         }
         if state.cluster_id.is_empty() {
             state.cluster_id = Uuid::new_v4().simple().to_string();
         }
         let file = MetaFile::rewrite(path, state.changes()).map_err(OpenError::io(path))?;
-        Ok(Self { rewritten_bytes: file.size_bytes(), state, file })
+        Ok(Self { rewritten_bytes: file.size_bytes(), state, file, is_whole: found.is_whole })
+    }
+
+    /// Whether all of the state was there when it was opened.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     pub fn state(&self) -> &MetaState {
@@ -271,29 +295,38 @@ impl MetaStore {
     /// # Errors
     /// What the file system says.
     pub fn commit(&mut self, change: Change, durability: Durability) -> io::Result<()> {
+        if self.file.is_doubtful() {
+            self.rewrite()?;
+        }
         self.file.append(&change, durability)?;
         self.state.apply(change);
         Ok(())
     }
 
-    /// Forces all changes to the disk.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()
+    /// The file, if changes are not on the disk yet, to be synced without the store's lock; after a failure
+    /// [`Self::doubt`] must be told.
+    pub fn take_dirty(&mut self) -> Option<Arc<File>> {
+        self.file.take_dirty()
     }
 
-    /// Rewrites the file if most of it is history.
+    /// Takes note that a sync failed: the file is written anew before the next change.
+    pub fn doubt(&mut self) {
+        self.file.doubt();
+    }
+
+    fn rewrite(&mut self) -> io::Result<()> {
+        self.file = MetaFile::rewrite(self.file.path(), self.state.changes())?;
+        self.rewritten_bytes = self.file.size_bytes();
+        Ok(())
+    }
+
+    /// Rewrites the file if most of it is history, or what is in it is not known.
     ///
     /// # Errors
     /// What the file system says; the old file stays in use then.
     pub fn compact_if_due(&mut self) -> io::Result<()> {
-        if self.file.size_bytes() > REWRITE_BYTES.max(4 * self.rewritten_bytes) {
-            self.file = MetaFile::rewrite(self.file.path(), self.state.changes())?;
-            self.rewritten_bytes = self.file.size_bytes();
-        }
-        Ok(())
+        let is_long = self.file.size_bytes() > REWRITE_BYTES.max(4 * self.rewritten_bytes);
+        if is_long || self.file.is_doubtful() { self.rewrite() } else { Ok(()) }
     }
 }
 
@@ -371,6 +404,36 @@ mod tests {
         drop(store);
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_len(whole + 9).unwrap();
-        assert_eq!(MetaStore::open(&path).unwrap().state(), &before);
+        let store = MetaStore::open(&path).unwrap();
+        assert_eq!(store.state(), &before);
+        assert!(!store.is_whole());
+        assert!(MetaStore::open(&path).unwrap().is_whole());
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metadata.log");
+        let mut store = MetaStore::open(&path).unwrap();
+        commits(&mut store, [topic("a")]);
+        let whole = std::fs::metadata(&path).unwrap().len();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(whole + 4_096).unwrap();
+        assert_eq!(MetaStore::open(&path).unwrap().state(), store.state());
+    }
+
+    #[test]
+    fn after_a_failed_sync_the_next_change_rewrites_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metadata.log");
+        let mut store = MetaStore::open(&path).unwrap();
+        commits(&mut store, [topic("a")]);
+        assert!(store.take_dirty().is_some() && store.take_dirty().is_none());
+        store.doubt();
+        std::fs::write(&path, b"lost").unwrap();
+        commits(&mut store, [topic("b")]);
+        let again = MetaStore::open(&path).unwrap();
+        assert_eq!(again.state(), store.state());
+        assert_eq!(again.state().topics.len(), 2);
     }
 }

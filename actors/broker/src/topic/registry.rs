@@ -40,11 +40,14 @@ impl Topics {
     /// # Errors
     /// What the file system says.
     pub fn open(config: Arc<BrokerConfig>, boot: BootId, meta: Arc<Mutex<MetaStore>>) -> Result<Self, OpenError> {
-        let known = meta.lock().state().topics.clone();
+        let (known, is_whole) = {
+            let meta = meta.lock();
+            (meta.state().topics.clone(), meta.is_whole())
+        };
         let topics = Self { config, boot, meta, by_name: RwLock::default(), changing: Mutex::new(()) };
         let root = topics.root();
         std::fs::create_dir_all(&root).map_err(OpenError::io(&root))?;
-        topics.remove_strays(&known)?;
+        topics.clear_strays(&known, is_whole)?;
         for (name, meta) in &known {
             let dir = topics.topic_dir(name, meta.id);
             let topic = topics.open_topic(name, meta).map_err(OpenError::io(dir))?;
@@ -62,15 +65,26 @@ impl Topics {
         self.root().join(format!("{shown}.{}", id.simple()))
     }
 
-    /// Folders left by a removal that did not end.
-    fn remove_strays(&self, known: &BTreeMap<String, TopicMeta>) -> Result<(), OpenError> {
+    /// Folders of no known topic: left by a removal that did not end, so they are removed. Where metadata was lost they
+    /// may be all that is left of a topic, so they are put aside.
+    fn clear_strays(&self, known: &BTreeMap<String, TopicMeta>, is_whole: bool) -> Result<(), OpenError> {
         let root = self.root();
+        let aside = self.config.data_dir.join("strays");
         let kept: Vec<PathBuf> = known.iter().map(|(name, meta)| self.topic_dir(name, meta.id)).collect();
         for entry in std::fs::read_dir(&root).map_err(OpenError::io(&root))? {
-            let path = entry.map_err(OpenError::io(&root))?.path();
-            if !kept.contains(&path) && path.is_dir() {
-                std::fs::remove_dir_all(&path).map_err(OpenError::io(&path))?;
+            let entry = entry.map_err(OpenError::io(&root))?;
+            let path = entry.path();
+            if kept.contains(&path) || !path.is_dir() {
+                continue;
             }
+            if is_whole {
+                std::fs::remove_dir_all(&path).map_err(OpenError::io(&path))?;
+                continue;
+            }
+            let to = aside.join(entry.file_name());
+            tracing::warn!(from = %path.display(), to = %to.display(), "metadata was lost: a topic it does not name is put aside");
+            std::fs::create_dir_all(&aside).map_err(OpenError::io(&aside))?;
+            std::fs::rename(&path, &to).map_err(OpenError::io(&path))?;
         }
         Ok(())
     }

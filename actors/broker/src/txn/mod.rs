@@ -8,9 +8,12 @@
 //!
 //! Start with [`Inner::end_txn`].
 
+mod recovery;
 mod requests;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use parking_lot::Mutex;
@@ -19,7 +22,7 @@ use crate::Fsync;
 use crate::broker::Inner;
 use crate::error::{Code, KResult};
 use crate::log::batch::Marker;
-use crate::meta::{Change, CommittedOffset, Durability, TxnMeta, TxnStatus};
+use crate::meta::{Change, CommittedOffset, Durability, TxnMeta, TxnStatus, WrittenMarker};
 
 /// Time-out of a transaction that a producer may ask for.
 const MAX_TIMEOUT_MS: i32 = 900_000;
@@ -74,6 +77,7 @@ impl TxnMeta {
             partitions: Default::default(),
             groups: Default::default(),
             offsets: Vec::new(),
+            markers: Vec::new(),
         }
     }
 
@@ -114,9 +118,9 @@ impl Inner {
         known.ok_or(Code::InvalidProducerIdMapping)
     }
 
-    fn store_txn(&self, id: &str, txn: &TxnMeta, durability: Durability) -> KResult<()> {
+    fn store_txn(&self, id: &str, txn: &TxnMeta) -> KResult<()> {
         let change = Change::Txn { id: id.to_owned(), meta: txn.clone() };
-        self.meta.lock().commit(change, durability).map_err(storage)
+        self.meta.lock().commit(change, Durability::Cached).map_err(storage)
     }
 
     /// Whether a transactional batch may be appended; called with the log's lock held.
@@ -136,11 +140,13 @@ impl Inner {
         if txn.status == TxnStatus::Ongoing && is_in { Ok(()) } else { Err(Code::InvalidTxnState) }
     }
 
-    /// Whether an open transaction is about to change a committed offset.
-    pub fn is_offset_unstable(&self, group: &str, topic: &str, partition: i32) -> bool {
+    /// Partitions whose committed offset an open transaction is about to change. Asked for before the offsets are read,
+    /// so that what is read of the others is not older than the transactions that have ended (KIP-447).
+    pub fn unstable_offsets(&self, group: &str) -> BTreeSet<(String, i32)> {
         let meta = self.meta.lock();
-        let mut open = meta.state().txns.values().filter(|t| t.is_open());
-        open.any(|txn| txn.offsets.iter().any(|o| o.partition == partition && o.topic == topic && o.group == group))
+        let open = meta.state().txns.values().filter(|t| t.is_open() && t.groups.contains(group));
+        let of_group = open.flat_map(|txn| &txn.offsets).filter(|o| o.group == group);
+        of_group.map(|o| (o.topic.clone(), o.partition)).collect()
     }
 
     /// Commits or aborts a transaction.
@@ -167,18 +173,18 @@ impl Inner {
     /// Writes the decision, then carries it out.
     fn decide(&self, id: &str, mut txn: TxnMeta, kind: Marker) -> KResult<()> {
         txn.updated_ms = crate::now_ms();
-        let mut durability = Durability::Cached;
+        let is_durable = kind == Marker::Commit && self.config.fsync != Fsync::Never;
+        if is_durable {
+            self.sync_partitions(&txn)?;
+        }
         txn.status = match kind {
             Marker::Abort => TxnStatus::PrepareAbort,
-            Marker::Commit => {
-                if self.config.fsync != Fsync::Never {
-                    self.sync_partitions(&txn)?;
-                    durability = Durability::Synced;
-                }
-                TxnStatus::PrepareCommit
-            }
+            Marker::Commit => TxnStatus::PrepareCommit,
         };
-        self.store_txn(id, &txn, durability)?;
+        self.store_txn(id, &txn)?;
+        if is_durable {
+            self.sync_meta().map_err(storage)?;
+        }
         self.finish(id, txn, kind)
     }
 
@@ -195,8 +201,12 @@ impl Inner {
 
     /// Carries a decision out; may be repeated after a failure at any point.
     fn finish(&self, id: &str, mut txn: TxnMeta, kind: Marker) -> KResult<()> {
-        for (topic, index) in &txn.partitions {
-            self.mark((txn.producer_id, txn.epoch), (topic, *index), kind)?;
+        let (producer_id, epoch) = (txn.producer_id, txn.epoch);
+        for (topic, partition) in std::mem::take(&mut txn.partitions) {
+            let Some(offset) = self.mark((producer_id, epoch), (&topic, partition), kind)? else { continue };
+            txn.markers.retain(|m| m.topic != topic || m.partition != partition);
+            let is_commit = kind == Marker::Commit;
+            txn.markers.push(WrittenMarker { topic, partition, offset, producer_id, epoch, is_commit });
         }
         if kind == Marker::Commit {
             let mut by_group: HashMap<String, Vec<(String, i32, CommittedOffset)>> = HashMap::new();
@@ -214,29 +224,27 @@ impl Inner {
             Marker::Commit => TxnStatus::Committed,
             Marker::Abort => TxnStatus::Aborted,
         };
-        txn.partitions.clear();
         txn.groups.clear();
         txn.offsets.clear();
-        self.store_txn(id, &txn, Durability::Cached)
+        self.store_txn(id, &txn)
     }
 
-    /// Ends a producer's transaction in one partition, if it has one there.
-    fn mark(&self, producer: ProducerEpoch, at: (&str, i32), kind: Marker) -> KResult<()> {
+    /// Ends a producer's transaction in one partition, if it has one there; the marker's offset.
+    fn mark(&self, producer: ProducerEpoch, at: (&str, i32), kind: Marker) -> KResult<Option<i64>> {
         let (Some(topic), Ok(partition)) = (self.topics.get(at.0), self.topics.partition(at.0, at.1)) else {
-            return Ok(());
+            return Ok(None);
         };
         let settings = topic.settings();
         let rules = settings.append_rules(crate::now_ms());
         let mut log = partition.log.lock();
-        if log.producers().is_open(producer.0) {
-            match log.append_marker(producer, kind, &rules) {
-                Ok(_) | Err(Code::UnknownTopicOrPartition) => {}
-                Err(code) => return Err(code),
-            }
-        }
+        let is_open = log.producers().is_open(producer.0);
+        let marked = is_open.then(|| log.append_marker(producer, kind, &rules)).transpose();
         drop(log);
         partition.waiters.wake();
-        Ok(())
+        match marked {
+            Err(Code::UnknownTopicOrPartition) => Ok(None),
+            other => other,
+        }
     }
 
     /// Ends a transaction that hangs in a partition, on an administrator's word (KIP-664).
@@ -249,7 +257,7 @@ impl Inner {
         if known.is_some_and(|epoch| producer.1 < epoch) {
             return Err(Code::InvalidProducerEpoch);
         }
-        self.mark(producer, at, kind)
+        self.mark(producer, at, kind).map(drop)
     }
 
     /// Ends a transaction under a new epoch, so that its producer is fenced.
@@ -257,21 +265,6 @@ impl Inner {
         txn.epoch = txn.epoch.saturating_add(1);
         self.decide(id, txn, Marker::Abort)?;
         self.txn(id)
-    }
-
-    /// Finishes what was decided when the broker last ended.
-    pub fn recover_txns(&self) {
-        let txns = self.meta.lock().state().txns.clone();
-        for (id, txn) in txns {
-            let kind = match txn.status {
-                TxnStatus::PrepareCommit => Marker::Commit,
-                TxnStatus::PrepareAbort => Marker::Abort,
-                TxnStatus::Empty | TxnStatus::Ongoing | TxnStatus::Committed | TxnStatus::Aborted => continue,
-            };
-            if let Err(code) = self.finish(&id, txn, kind) {
-                tracing::error!(id, %code, "a decided transaction cannot be finished");
-            }
-        }
     }
 
     /// Aborts transactions that took too long, finishes those that could not be, and forgets ids

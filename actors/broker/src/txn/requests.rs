@@ -4,7 +4,7 @@ use super::{MAX_IDS, MAX_TIMEOUT_MS, NO_EPOCH, ProducerEpoch};
 use crate::broker::Inner;
 use crate::error::{Code, KResult};
 use crate::group::Identity;
-use crate::meta::{Durability, TxnMeta, TxnOffset, TxnStatus};
+use crate::meta::{TxnMeta, TxnOffset, TxnStatus};
 
 /// Epoch after which a producer gets another id.
 const LAST_EPOCH: i16 = i16::MAX - 1;
@@ -30,7 +30,7 @@ impl Inner {
         txn.timeout_ms = timeout_ms;
         txn.status = TxnStatus::Empty;
         txn.updated_ms = crate::now_ms();
-        self.store_txn(id, &txn, Durability::Cached)?;
+        self.store_txn(id, &txn)?;
         Ok((txn.producer_id, txn.epoch))
     }
 
@@ -83,7 +83,7 @@ impl Inner {
         let _one_at_a_time = lock.lock();
         let mut txn = self.open_txn(id, producer)?;
         txn.partitions.extend(partitions);
-        self.store_txn(id, &txn, Durability::Cached)
+        self.store_txn(id, &txn)
     }
 
     /// Takes a group's offsets into a transaction, beginning it where needed.
@@ -95,7 +95,7 @@ impl Inner {
         let _one_at_a_time = lock.lock();
         let mut txn = self.open_txn(id, producer)?;
         txn.groups.insert(group.to_owned());
-        self.store_txn(id, &txn, Durability::Cached)
+        self.store_txn(id, &txn)
     }
 
     /// Stores offsets that are committed if the transaction is.
@@ -124,6 +124,6 @@ impl Inner {
                 .retain(|o| o.partition != offset.partition || o.topic != offset.topic || o.group != offset.group);
             txn.offsets.push(offset);
         }
-        self.store_txn(id, &txn, Durability::Cached)
+        self.store_txn(id, &txn)
     }
 }

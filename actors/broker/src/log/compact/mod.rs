@@ -99,6 +99,9 @@ struct Plan {
     aborted: Vec<AbortedTxn>,
     /// Batches that hold a producer's newest sequence or epoch.
     newest_of_producers: HashSet<i64>,
+    /// Offset after the log's last batch, if that is in the sources: it stays, emptied or not, so that readers get to the
+    /// end of the log.
+    tail: Option<i64>,
 }
 
 /// Compacts a log if that is due; blocks for as long as it takes to read and write it. `stop` ends
@@ -245,6 +248,7 @@ impl PartitionLog {
             start_offset: self.start_offset,
             aborted: self.aborted_in(i64::MIN, stable),
             newest_of_producers: self.producers.newest_batches(),
+            tail: self.segments.last().filter(|active| active.size == 0).map(|_| self.next_offset),
         })
     }
 

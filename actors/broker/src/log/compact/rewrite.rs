@@ -52,8 +52,7 @@ impl<'a> Pass<'a> {
 
     /// A marker is needed while a batch of its transaction is there, and for its producer's epoch.
     fn judge_marker<'b>(&mut self, header: &BatchHeader, batch: &'b [u8]) -> Result<Option<Cow<'b, [u8]>>, Code> {
-        let is_needed = self.with_batches.remove(&header.producer_id)
-            || self.plan.newest_of_producers.contains(&header.base_offset);
+        let is_needed = self.with_batches.remove(&header.producer_id) || self.is_lasting(header);
         match header.horizon_ms() {
             _ if is_needed => Ok(Some(Cow::Borrowed(batch))),
             Some(horizon_ms) if horizon_ms <= self.now_ms => Ok(None),
@@ -82,8 +81,7 @@ impl<'a> Pass<'a> {
                 kept.push(record);
             }
         }
-        let is_newest_of_producer = self.plan.newest_of_producers.contains(&header.base_offset);
-        if kept.is_empty() && !is_newest_of_producer {
+        if kept.is_empty() && !self.is_lasting(header) {
             return Ok(None);
         }
         let needs_horizon = header.horizon_ms().is_none() && kept.iter().any(|r| r.is_tombstone);
@@ -93,6 +91,11 @@ impl<'a> Pass<'a> {
             return Ok(Some(Cow::Borrowed(batch)));
         }
         rebuild(batch, &kept, horizon_ms).map(|b| Some(Cow::Owned(b)))
+    }
+
+    /// Whether a batch stays though nothing in it does: for its producer's sequence, or at the end of the log.
+    fn is_lasting(&self, header: &BatchHeader) -> bool {
+        self.plan.newest_of_producers.contains(&header.base_offset) || self.plan.tail == Some(header.last_offset() + 1)
     }
 
     fn horizon_ms(&self) -> i64 {

@@ -335,6 +335,19 @@ fn a_crash_at_any_step_of_the_swap_leaves_a_whole_log() {
     }
 }
 
+#[test]
+fn a_reader_gets_to_the_end_though_the_last_record_is_an_expired_tombstone() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    put(&log, "a", Some("v"));
+    put(&log, "a", None);
+    run(&log, 100).unwrap();
+    log.lock().compaction.upto = 0;
+    run(&log, 5_000).unwrap();
+    assert_eq!(records(&log), []);
+    assert_eq!(batches(&log).last().unwrap().0.last_offset() + 1, log.lock().high_watermark());
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
 

@@ -1,0 +1,143 @@
+//! Transactions after a loss of power, which may take the logs and the metadata back to different moments.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::log::batch::BatchHeader;
+use crate::log::batch::tests::{Producer, batch, seal};
+use crate::log::{BootId, Oversized, ReadRange};
+use crate::{Broker, BrokerConfig};
+
+const ID: &str = "id";
+const TOPIC: &str = "t";
+
+fn open(dir: &Path, boot: &str) -> Broker {
+    let broker = Broker::open_in_boot(BrokerConfig::new(dir), BootId::named(boot)).unwrap();
+    broker.ensure_topic(TOPIC, 1, &[]).unwrap();
+    broker
+}
+
+/// Writes one record in a transaction that stays open.
+fn write(broker: &Broker, producer: ProducerEpoch, sequence: i32) {
+    let inner = broker.inner();
+    inner.add_txn_partitions(ID, producer, vec![(TOPIC.to_owned(), 0)]).unwrap();
+    let mut bytes = batch(1, 5, Producer { id: producer.0, epoch: producer.1, sequence });
+    bytes[22] |= 0x10;
+    seal(&mut bytes);
+    let rules = inner.topics.get(TOPIC).unwrap().settings().append_rules(5);
+    let partition = inner.topics.partition(TOPIC, 0).unwrap();
+    let header = BatchHeader::check_produced(&bytes).unwrap();
+    partition.log.lock().append(&header, &bytes, &rules).unwrap();
+}
+
+/// Offsets of the markers and of the records that a reader of committed data gets.
+fn committed(broker: &Broker) -> (Vec<i64>, Vec<i64>) {
+    let partition = broker.inner().topics.partition(TOPIC, 0).unwrap();
+    let log = partition.log.lock();
+    let upto = log.high_watermark();
+    assert_eq!(log.last_stable_offset(), upto, "nothing hangs");
+    let range = ReadRange { from: 0, upto, max_bytes: 10_000, oversized_first: Oversized::Return };
+    let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
+    let aborted = log.aborted_in(0, upto);
+    let (mut markers, mut records) = (Vec::new(), Vec::new());
+    let mut rest = &bytes[..];
+    while let Some(header) = BatchHeader::parse(rest) {
+        let offset = header.base_offset;
+        let is_hidden = aborted.iter().any(|t| (t.first_offset..t.last_offset).contains(&offset));
+        match header.is_control() {
+            true => markers.push(offset),
+            false if header.record_count > 0 && !is_hidden => records.push(offset),
+            false => {}
+        }
+        rest = &rest[header.total_bytes..];
+    }
+    (markers, records)
+}
+
+/// The topic's only segment.
+fn segment(dir: &Path) -> PathBuf {
+    let topic = std::fs::read_dir(dir.join("topics")).unwrap().next().unwrap().unwrap().path();
+    topic.join("0").join(format!("{:020}.log", 0))
+}
+
+fn cut(path: &Path, bytes: u64) {
+    std::fs::File::options().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+#[test]
+fn a_committed_transaction_whose_marker_was_lost_is_committed_again() {
+    for kind in [Marker::Commit, Marker::Abort] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = open(dir.path(), "a");
+        let producer = broker.inner().init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+        write(&broker, producer, 0);
+        let before = std::fs::metadata(segment(dir.path())).unwrap().len();
+        broker.inner().end_txn(ID, producer, kind).unwrap();
+        drop(broker);
+        cut(&segment(dir.path()), before);
+        let broker = open(dir.path(), "b");
+        let (markers, records) = committed(&broker);
+        assert_eq!(markers.len(), 1);
+        assert_eq!(records, if kind == Marker::Commit { vec![0] } else { vec![] });
+    }
+}
+
+#[test]
+fn a_lost_marker_is_renewed_though_the_next_transaction_has_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let producer = broker.inner().init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    write(&broker, producer, 0);
+    let before = std::fs::metadata(segment(dir.path())).unwrap().len();
+    broker.inner().end_txn(ID, producer, Marker::Commit).unwrap();
+    write(&broker, producer, 1);
+    drop(broker);
+    cut(&segment(dir.path()), before);
+    let broker = open(dir.path(), "b");
+    assert_eq!(committed(&broker).1, [0]);
+    broker.inner().end_txn(ID, producer, Marker::Abort).unwrap();
+    assert_eq!(committed(&broker).1, [0], "an abort of the next one does not reach back");
+}
+
+#[test]
+fn records_of_a_transaction_that_the_metadata_lost_are_aborted() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let producer = broker.inner().init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    write(&broker, producer, 0);
+    broker.inner().end_txn(ID, producer, Marker::Commit).unwrap();
+    let metadata = dir.path().join("metadata.log");
+    let before = std::fs::metadata(&metadata).unwrap().len();
+    write(&broker, producer, 1);
+    drop(broker);
+    cut(&metadata, before);
+    let broker = open(dir.path(), "b");
+    let (markers, records) = committed(&broker);
+    assert_eq!((markers.len(), records), (2, vec![0]));
+}
+
+#[test]
+fn an_open_transaction_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let producer = broker.inner().init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    write(&broker, producer, 0);
+    drop(broker);
+    let broker = open(dir.path(), "a");
+    write(&broker, producer, 1);
+    broker.inner().end_txn(ID, producer, Marker::Commit).unwrap();
+    assert_eq!(committed(&broker).1, [0, 1]);
+}
+
+#[test]
+fn topics_that_lost_metadata_does_not_name_are_put_aside_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let name = segment(dir.path()).parent().unwrap().parent().unwrap().file_name().unwrap().to_owned();
+    drop(broker);
+    std::fs::remove_file(dir.path().join("metadata.log")).unwrap();
+    drop(Broker::open_in_boot(BrokerConfig::new(dir.path()), BootId::named("a")).unwrap());
+    assert!(dir.path().join("strays").join(&name).join("0").is_dir());
+    drop(Broker::open_in_boot(BrokerConfig::new(dir.path()), BootId::named("a")).unwrap());
+    assert!(dir.path().join("strays").join(&name).is_dir());
+}
