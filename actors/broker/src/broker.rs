@@ -388,3 +388,37 @@ impl Counters {
         Held(self.connections.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::batch::BatchHeader;
+    use crate::log::batch::tests::NO_PRODUCER;
+    use crate::log::records::tests::keyed;
+    use crate::log::{AppendRules, Timestamps};
+
+    const COMPACT: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")];
+
+    #[test]
+    fn a_second_pass_of_compaction_does_not_begin_beside_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(BrokerConfig::new(dir.path())).unwrap();
+        broker.ensure_topic("t", 1, &COMPACT).unwrap();
+        let partition = broker.inner.topics.partition("t", 0).unwrap();
+        let batch = keyed(&[(Some("key"), Some("value"))], crate::log::codec::Codec::None, NO_PRODUCER);
+        let header = BatchHeader::check_produced(&batch).unwrap();
+        let rules =
+            AppendRules { segment_bytes: 1, max_message_bytes: 10_000, now_ms: 1, timestamps: Timestamps::Producer };
+        for _ in 0..5 {
+            partition.log.lock().append(&header, &batch, &rules).unwrap();
+        }
+        let bytes_after_a_pass = || {
+            broker.inner.compact(crate::now_ms(), &AtomicBool::new(false));
+            broker.topic_bytes("t").unwrap()
+        };
+        let first = broker.inner.compacting.lock();
+        let before = bytes_after_a_pass();
+        drop(first);
+        assert!(bytes_after_a_pass() < before);
+    }
+}

@@ -10,7 +10,7 @@
 //! Start with [`PartitionLog::append`], then `reader.rs`, `upkeep.rs` and `compact/`.
 
 pub(crate) mod batch;
-mod codec;
+pub(crate) mod codec;
 mod compact;
 pub(crate) mod files;
 mod index;
