@@ -67,6 +67,12 @@ pub(crate) struct Inner {
     pub access: Access,
     cluster_id: String,
     producer_ids: Mutex<std::ops::Range<i64>>,
+    /// Held while settings of topics are read, changed and stored.
+    pub configuring: Mutex<()>,
+    /// Held by the one pass of compaction, as two would write the same files.
+    compacting: Mutex<()>,
+    /// Held by regular work on files, other than compaction.
+    keeping: Mutex<()>,
     /// Holds the folder's lock for as long as the broker lives.
     _lock: File,
 }
@@ -108,6 +114,9 @@ impl Broker {
             quotas: Quotas::new(config.client_rates, meta.clone()),
             access,
             producer_ids: Mutex::new(next_id..next_id),
+            configuring: Mutex::default(),
+            compacting: Mutex::default(),
+            keeping: Mutex::default(),
             config,
             meta,
             cluster_id,
@@ -179,7 +188,7 @@ impl Broker {
         let mut outcome = self.inner.sync_meta();
         for topic in self.inner.topics.all() {
             for partition in topic.partitions() {
-                outcome = outcome.and(partition.log.lock().close());
+                outcome = outcome.and(partition.close());
             }
         }
         outcome
@@ -220,13 +229,12 @@ impl Inner {
 
     /// Forces what is dirty to the disk, as `fsync` says; blocks.
     pub fn sync(&self) {
+        let _one_at_a_time = self.keeping.lock();
         for topic in self.topics.all() {
             for partition in topic.partitions() {
                 partition.reserve_ahead();
-                let flush = partition.log.lock().take_flush();
-                if !flush.is_empty() {
-                    partition.run_flush(flush);
-                }
+                // A failure is told where it happens, and the partition is read-only from then on.
+                let _ = partition.flush();
             }
         }
         if self.config.fsync != Fsync::Never
@@ -247,6 +255,7 @@ impl Inner {
 
     /// Retention, expiry and the size of the metadata; blocks.
     pub fn upkeep(&self, now_ms: i64) {
+        let _one_at_a_time = self.keeping.lock();
         for topic in self.topics.all() {
             let retention = topic.settings().retention;
             for partition in topic.partitions() {
@@ -263,8 +272,10 @@ impl Inner {
         }
     }
 
-    /// Compacts the logs of topics that ask for it, until `stop` says so; blocks.
+    /// Compacts the logs of topics that ask for it, until `stop` says so; blocks. While another pass runs nothing is
+    /// done.
     pub fn compact(&self, now_ms: i64, stop: &AtomicBool) {
+        let Some(_one_at_a_time) = self.compacting.try_lock() else { return };
         for topic in self.topics.all() {
             let Some(rules) = topic.settings().compaction else { continue };
             for (index, partition) in topic.partitions().iter().enumerate() {
@@ -274,8 +285,8 @@ impl Inner {
                         tracing::debug!(topic = topic.name, index, bytes_before, bytes_after, "compacted");
                     }
                     Err(error) => {
-                        let topic = &topic.name;
-                        tracing::error!(topic, index, %error, "cannot be compacted; not tried again before a restart");
+                        let (topic, is_final) = (&topic.name, error.is_final());
+                        tracing::error!(topic, index, %error, is_final, "cannot be compacted");
                     }
                 }
             }
@@ -375,5 +386,39 @@ impl Counters {
     pub fn connection(&self) -> Held {
         self.connections.fetch_add(1, Ordering::Relaxed);
         Held(self.connections.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::batch::BatchHeader;
+    use crate::log::batch::tests::NO_PRODUCER;
+    use crate::log::records::tests::keyed;
+    use crate::log::{AppendRules, Timestamps};
+
+    const COMPACT: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")];
+
+    #[test]
+    fn a_second_pass_of_compaction_does_not_begin_beside_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(BrokerConfig::new(dir.path())).unwrap();
+        broker.ensure_topic("t", 1, &COMPACT).unwrap();
+        let partition = broker.inner.topics.partition("t", 0).unwrap();
+        let batch = keyed(&[(Some("key"), Some("value"))], crate::log::codec::Codec::None, NO_PRODUCER);
+        let header = BatchHeader::check_produced(&batch).unwrap();
+        let rules =
+            AppendRules { segment_bytes: 1, max_message_bytes: 10_000, now_ms: 1, timestamps: Timestamps::Producer };
+        for _ in 0..5 {
+            partition.log.lock().append(&header, &batch, &rules).unwrap();
+        }
+        let bytes_after_a_pass = || {
+            broker.inner.compact(crate::now_ms(), &AtomicBool::new(false));
+            broker.topic_bytes("t").unwrap()
+        };
+        let first = broker.inner.compacting.lock();
+        let before = bytes_after_a_pass();
+        drop(first);
+        assert!(bytes_after_a_pass() < before);
     }
 }

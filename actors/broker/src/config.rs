@@ -109,7 +109,7 @@ pub struct BrokerConfig {
     pub default_partitions: i32,
     /// Size at which a log segment is closed and the next one begun.
     pub segment_bytes: u64,
-    /// Largest request that is read; a larger one ends its connection.
+    /// Largest request to produce that is read, others have at most 1 MiB; a larger one ends its connection.
     pub max_request_bytes: usize,
     /// Connections served at a time; more are closed at once.
     pub max_connections: usize,

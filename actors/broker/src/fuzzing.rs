@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::api::{self, APIS, Client};
 use crate::log::batch::{BatchHeader, CRC_START};
 use crate::log::{
-    AppendRules, BootId, CompactionRules, LogOptions, Oversized, PartitionLog, ReadRange, Records, Timestamps, compact,
+    AppendRules, BootId, CompactionRules, LogOptions, Oversized, PartitionLog, ReadRange, Timestamps, compact,
 };
 use crate::wire::Frame;
 use crate::{Broker, BrokerConfig, Fsync};
@@ -99,7 +99,8 @@ fn use_log(folder: &Path) {
     assert!(from <= upto && log.last_stable_offset() <= upto);
     while from < upto {
         let range = ReadRange { from, upto, max_bytes: 4_096, oversized_first: Oversized::Return };
-        let batches: Bytes = log.read(range).and_then(Records::into_bytes).expect("what was recovered is read");
+        let batches: Bytes =
+            log.read(range).and_then(|(records, _)| records.into_bytes()).expect("what was recovered is read");
         let Some(header) = BatchHeader::parse(&batches) else { break };
         assert!(header.last_offset() >= from, "a reader goes forward");
         from = header.last_offset() + 1;

@@ -1,7 +1,8 @@
 //! Decoding requests and encoding responses, with lengths checked before memory is taken.
 //!
 //! The generated decoders reserve memory for as many elements as a request claims. [`Guard`] refuses
-//! any claim that exceeds the bytes left, since every element takes at least one.
+//! any claim that exceeds the bytes left, since every element takes at least one, and more elements than
+//! a request that is small could have.
 
 use std::fmt;
 
@@ -14,6 +15,9 @@ use crate::log::Records;
 
 /// Bytes of a request before its header's first string.
 const FIXED_HEADER_BYTES: usize = 8;
+/// Reads of lengths and small numbers that one request may take: each element of an array takes at least one, and a few
+/// bytes of a large request may be an element of a hundred.
+const MAX_READS: usize = 1 << 20;
 /// First version of request headers with compact lengths.
 const FLEXIBLE_HEADER: i16 = 2;
 
@@ -80,8 +84,8 @@ impl Frame {
     pub fn decode<T: Decodable>(&self) -> Result<T, Malformed> {
         let failed = |e| Malformed(format!("{:?} v{}: {e}", self.key, self.version));
         let is_flexible = self.key.request_header_version(self.version) >= FLEXIBLE_HEADER;
-        let mut guard =
-            Guard { rest: self.body.clone(), lengths: if is_flexible { Lengths::Compact } else { Lengths::Fixed } };
+        let lengths = if is_flexible { Lengths::Compact } else { Lengths::Fixed };
+        let mut guard = Guard { rest: self.body.clone(), lengths, reads_left: MAX_READS };
         let guarded = T::decode(&mut guard, self.version).map_err(failed)?;
         if is_flexible {
             return Ok(guarded);
@@ -175,6 +179,7 @@ enum Lengths {
 struct Guard {
     rest: Bytes,
     lengths: Lengths,
+    reads_left: usize,
 }
 
 impl Guard {
@@ -188,6 +193,11 @@ impl Guard {
             }
         }
         value
+    }
+
+    fn count_read(&mut self) -> Result<(), TryGetError> {
+        self.reads_left = self.reads_left.checked_sub(1).ok_or_else(|| self.refuse(usize::MAX))?;
+        Ok(())
     }
 
     fn refuse(&self, requested: usize) -> TryGetError {
@@ -209,6 +219,7 @@ impl Buf for Guard {
     }
 
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
+        self.count_read()?;
         if self.lengths == Lengths::Compact && self.rest.first().is_some_and(|b| *b >= 0x80) {
             let claimed = self.peek_varint();
             if claimed > self.rest.len() as u64 + 1 {
@@ -219,6 +230,7 @@ impl Buf for Guard {
     }
 
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
+        self.count_read()?;
         let value = self.rest.try_get_i32()?;
         match self.lengths {
             Lengths::Compact => Ok(value),
@@ -244,5 +256,37 @@ impl ByteBuf for Guard {
             return Err(NotEnoughBytesError);
         }
         Ok(self.rest.split_to(size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::ProduceRequest;
+
+    use super::*;
+
+    /// Produce of version 9 with so many empty topics.
+    fn produce(topics: u32) -> Frame {
+        let mut bytes = BytesMut::new();
+        let version = 9;
+        let header = RequestHeader::default().with_request_api_version(version);
+        header.encode(&mut bytes, ApiKey::Produce.request_header_version(version)).unwrap();
+        bytes.put_slice(&[0, 0, 1, 0, 0, 0, 9]);
+        let mut count = topics + 1;
+        while count >= 0x80 {
+            bytes.put_u8(u8::try_from(count & 0x7f).unwrap() | 0x80);
+            count >>= 7;
+        }
+        bytes.put_u8(u8::try_from(count).unwrap());
+        (0..topics).for_each(|_| bytes.put_slice(&[1, 1, 0]));
+        bytes.put_u8(0);
+        Frame::parse(bytes.freeze()).unwrap()
+    }
+
+    #[test]
+    fn a_large_request_cannot_have_millions_of_elements() {
+        let decoded = |topics| produce(topics).decode::<ProduceRequest>().map(|request| request.topic_data.len());
+        assert_eq!(decoded(100_000).unwrap(), 100_000);
+        assert!(decoded(400_000).is_err());
     }
 }

@@ -9,13 +9,11 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Call, NODE};
+use super::{Call, NODE, OPERATIONS_NOT_TOLD, distinct};
 use crate::wire::text;
 
 /// First version that asks for several coordinators.
 const FIRST_VERSION_WITH_MANY: i16 = 4;
-/// Set where authorised operations are not told (KIP-430).
-const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 
 /// Tells who coordinates groups or transactions.
 pub(super) fn find_coordinator(call: &Call<'_>, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
@@ -27,7 +25,7 @@ pub(super) fn find_coordinator(call: &Call<'_>, request: &FindCoordinatorRequest
     let one = |key: &StrBytes| {
         Coordinator::default().with_key(key.clone()).with_node_id(NODE).with_host(host.clone()).with_port(port)
     };
-    let coordinators = request.coordinator_keys.iter().map(one).collect();
+    let coordinators = distinct(&request.coordinator_keys, |key| key).map(one).collect();
     FindCoordinatorResponse::default().with_coordinators(coordinators)
 }
 

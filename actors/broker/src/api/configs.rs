@@ -16,7 +16,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::{Call, Mode, NODE};
+use super::{Call, Mode, NODE, distinct};
 use crate::broker::Inner;
 use crate::config::BrokerConfig;
 use crate::error::{Code, TopicError};
@@ -77,7 +77,8 @@ pub(super) fn describe(call: &Call<'_>, request: &DescribeConfigsRequest) -> Des
             Err(error) => result.with_error_code(error.code().code()).with_error_message(Some(text(error.to_string()))),
         }
     };
-    DescribeConfigsResponse::default().with_results(request.resources.iter().map(one).collect())
+    let resources = distinct(&request.resources, |resource| (resource.resource_type, &resource.resource_name));
+    DescribeConfigsResponse::default().with_results(resources.map(one).collect())
 }
 
 /// What has settings, by kind (KIP-1142); before version 1 only client metrics are asked for, which there are not.
@@ -166,6 +167,7 @@ async fn change(
         return (Code::InvalidRequest.code(), Some(text(words)));
     }
     let work = move |broker: &Inner| {
+        let _one_at_a_time = broker.configuring.lock();
         let mut configs = broker.topics.configs(&name)?;
         edit(&mut configs, &broker.config)?;
         match mode {

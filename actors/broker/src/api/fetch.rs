@@ -225,15 +225,15 @@ impl Query {
             max_bytes: wanted.min(self.max_bytes.saturating_sub(bytes_so_far)),
             oversized_first: if bytes_so_far == 0 { Oversized::Return } else { Oversized::Withhold },
         };
-        let records = match log.read(range) {
-            Ok(records) => records,
+        let (records, end_offset) = match log.read(range) {
+            Ok(found) => found,
             Err(error) => {
                 tracing::error!(%error, "read failed");
                 return failed(data, Code::KafkaStorageError);
             }
         };
         let aborted = (self.isolation == Isolation::ReadCommitted)
-            .then(|| log.aborted_in(from, view.upto).iter().map(aborted).collect());
+            .then(|| log.aborted_in(from, end_offset).iter().map(aborted).collect());
         let data = data
             .with_high_watermark(view.high_watermark)
             .with_last_stable_offset(view.stable)

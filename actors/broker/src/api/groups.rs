@@ -8,7 +8,7 @@ use kafka_protocol::messages::{
     ListGroupsRequest, ListGroupsResponse,
 };
 
-use super::Call;
+use super::{Call, OPERATIONS_NOT_TOLD, distinct};
 use crate::error::{Code, code_of};
 use crate::group::{GroupView, Member};
 use crate::wire::text;
@@ -19,8 +19,6 @@ const FIRST_VERSION_WITH_NOT_FOUND: i16 = 6;
 const DEAD: &str = "Dead";
 /// Protocol of all groups (KIP-848 calls it so).
 const TYPE: &str = "classic";
-/// Set where authorised operations are not told (KIP-430).
-const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 
 /// All groups, or those in some states.
 pub(super) fn list(call: &Call<'_>, request: &ListGroupsRequest) -> ListGroupsResponse {
@@ -46,7 +44,7 @@ pub(super) fn describe(call: &Call<'_>, request: &DescribeGroupsRequest) -> Desc
         Some(group) => described(id.clone(), group),
         None => unknown(id, call.version),
     };
-    DescribeGroupsResponse::default().with_groups(request.groups.iter().map(one).collect())
+    DescribeGroupsResponse::default().with_groups(distinct(&request.groups, |id| id).map(one).collect())
 }
 
 fn unknown(id: &GroupId, version: i16) -> DescribedGroup {

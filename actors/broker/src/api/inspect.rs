@@ -1,7 +1,7 @@
 //! What administrators look at: DescribeProducers, ListTransactions and DescribeTransactions (KIP-664),
 //! DescribeLogDirs (KIP-113) and OffsetForLeaderEpoch (KIP-320).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::Call;
+use super::{Call, distinct};
 use crate::error::{Code, KResult};
 use crate::log::producers::ActiveProducer;
 use crate::meta::{TxnMeta, TxnStatus};
@@ -55,8 +55,10 @@ fn name_of(status: TxnStatus) -> &'static str {
 
 /// Producers that wrote to partitions lately.
 pub(super) fn describe_producers(call: &Call<'_>, request: &DescribeProducersRequest) -> DescribeProducersResponse {
+    let mut seen = HashSet::new();
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partition_indexes.iter().map(|&index| {
+        let distinct = topic.partition_indexes.iter().filter(|index| seen.insert((&topic.name, **index)));
+        let partitions = distinct.map(|&index| {
             let response = PartitionResponse::default().with_partition_index(index);
             match call.inner().topics.partition(&topic.name, index) {
                 Ok(partition) => {
@@ -133,7 +135,8 @@ pub(super) fn describe_transactions(
             .with_producer_epoch(txn.epoch)
             .with_topics(topics.collect())
     };
-    DescribeTransactionsResponse::default().with_transaction_states(request.transactional_ids.iter().map(one).collect())
+    let ids = distinct(&request.transactional_ids, |id| id);
+    DescribeTransactionsResponse::default().with_transaction_states(ids.map(one).collect())
 }
 
 /// The folder of the logs and how large each is.

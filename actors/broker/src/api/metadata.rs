@@ -9,13 +9,11 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 
-use super::{Call, NODE};
+use super::{Call, NODE, OPERATIONS_NOT_TOLD, distinct};
 use crate::error::{Code, KResult, TopicError};
 use crate::topic::Topic;
 use crate::wire::text;
 
-/// Set where authorised operations are not told (KIP-430).
-const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 /// First version in which the client decides about auto-creation.
 const FIRST_VERSION_WITH_CONSENT: i16 = 4;
 
@@ -39,8 +37,8 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
     let topics = match named {
         None => call.inner().topics.all().iter().map(described).collect(),
         Some(named) => {
-            let mut topics = Vec::with_capacity(named.len());
-            for wanted in named {
+            let mut topics = Vec::new();
+            for wanted in distinct(&named, |wanted| (wanted.topic_id, name_of(wanted))) {
                 topics.push(one(call, wanted, unknown).await);
             }
             topics
@@ -58,10 +56,13 @@ pub(super) async fn metadata(call: &Call<'_>, request: MetadataRequest) -> Metad
         .with_topics(topics)
 }
 
-async fn one(call: &Call<'_>, wanted: MetadataRequestTopic, unknown: UnknownTopic) -> MetadataResponseTopic {
-    // A client that asks by id may give an empty name.
-    let named = wanted.name.filter(|_| wanted.topic_id.is_nil());
-    let Some(name) = named else {
+/// The name that a topic is asked for by; a client that asks by id may give an empty one.
+fn name_of(wanted: &MetadataRequestTopic) -> Option<&TopicName> {
+    wanted.name.as_ref().filter(|_| wanted.topic_id.is_nil())
+}
+
+async fn one(call: &Call<'_>, wanted: &MetadataRequestTopic, unknown: UnknownTopic) -> MetadataResponseTopic {
+    let Some(name) = name_of(wanted) else {
         return match call.inner().topics.get_by_id(wanted.topic_id) {
             Some(topic) => described(&topic),
             None => MetadataResponseTopic::default()
@@ -71,15 +72,15 @@ async fn one(call: &Call<'_>, wanted: MetadataRequestTopic, unknown: UnknownTopi
                 .with_error_code(Code::UnknownTopicId.code()),
         };
     };
-    let found = match call.inner().topics.get(&name) {
+    let found = match call.inner().topics.get(name) {
         Some(topic) => Ok(topic),
-        None if unknown == UnknownTopic::Create => create(call, &name).await,
+        None if unknown == UnknownTopic::Create => create(call, name).await,
         None => Err(Code::UnknownTopicOrPartition),
     };
     match found {
         Ok(topic) => described(&topic),
         Err(code) => MetadataResponseTopic::default()
-            .with_name(Some(name))
+            .with_name(Some(name.clone()))
             .with_topic_authorized_operations(OPERATIONS_NOT_TOLD)
             .with_error_code(code.code()),
     }

@@ -23,6 +23,9 @@ mod scram;
 mod topics;
 mod txns;
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, api_versions_response::ApiVersion,
 };
@@ -36,6 +39,8 @@ pub(crate) use sasl::prove;
 
 /// The only node's id.
 pub(crate) const NODE: BrokerId = BrokerId(1);
+/// Set where authorised operations are not told (KIP-430).
+const OPERATIONS_NOT_TOLD: i32 = i32::MIN;
 
 /// An API and the versions of it that are served.
 #[derive(Debug)]
@@ -98,6 +103,15 @@ pub(crate) const APIS: &[Api] = &[
     api(ApiKey::ListTransactions, 0, 1),
     api(ApiKey::ListConfigResources, 0, 1),
 ];
+
+/// What a request names, each once: an answer is no larger than all that there is.
+fn distinct<'a, T: 'a, K: Eq + Hash>(
+    named: impl IntoIterator<Item = &'a T>,
+    identity: impl Fn(&'a T) -> K,
+) -> impl Iterator<Item = &'a T> {
+    let mut seen = HashSet::new();
+    named.into_iter().filter(move |one| seen.insert(identity(one)))
+}
 
 /// Whether a change is made or only checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,7 +235,7 @@ async fn dispatch(call: &Call<'_>, frame: &Frame) -> Result<Option<Answer>, Malf
             fetched.response.throttle_time_ms = call.charge(Direction::Fetch, fetched.records_len());
             fetch_answer::encode(frame, fetched).map(Some)
         }
-        ApiKey::ListOffsets => now!(frame, call, list_offsets::list_offsets),
+        ApiKey::ListOffsets => later!(frame, call, list_offsets::list_offsets),
         ApiKey::Metadata => later!(frame, call, metadata::metadata),
         ApiKey::OffsetCommit => now!(frame, call, offsets::commit),
         ApiKey::OffsetFetch => now!(frame, call, offsets::fetch),

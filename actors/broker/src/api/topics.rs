@@ -23,6 +23,7 @@ use crate::wire::text;
 const FIRST_VERSION_WITH_IDS: i16 = 6;
 /// The partition count or replication factor that means the broker's default (KIP-464).
 const DEFAULT_COUNT: i32 = -1;
+/// Topics that one request may create; more are refused.
 const MAX_TOPICS_PER_REQUEST: usize = 1_000;
 
 /// A code and the words that explain it.
@@ -35,13 +36,14 @@ fn explained(error: &TopicError) -> Refused {
 /// Creates topics, or only checks whether they could be.
 pub(super) async fn create(call: &Call<'_>, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mode = Mode::of(request.validate_only);
-    let mut results = Vec::with_capacity(request.topics.len().min(MAX_TOPICS_PER_REQUEST));
-    for topic in request.topics.into_iter().take(MAX_TOPICS_PER_REQUEST) {
+    let mut results = Vec::with_capacity(request.topics.len());
+    for (n, topic) in request.topics.into_iter().enumerate() {
         let name = topic.name.clone();
         let work = move |broker: &Inner| create_one(broker, &topic, mode);
-        let outcome = match call.blocking(work).await {
-            Ok(outcome) => outcome,
-            Err(code) => Err((code, None)),
+        let outcome = if n < MAX_TOPICS_PER_REQUEST {
+            call.blocking(work).await.unwrap_or_else(|code| Err((code, None)))
+        } else {
+            Err((Code::PolicyViolation, Some(format!("more than {MAX_TOPICS_PER_REQUEST} topics in one request"))))
         };
         results.push(match outcome {
             Ok(result) => result,

@@ -3,8 +3,8 @@
 //! Where clients have to prove who they are, [`sign_in`] comes first: until it ends, nothing but the
 //! proof is served, in small frames and before a deadline.
 //!
-//! Memory is bounded: one request of at most `max_request_bytes`, [`READ_AHEAD_BYTES`] of those that
-//! follow, and one response. A request that waits is given up when the client goes away.
+//! Memory is bounded: one request of at most `max_request_bytes` to produce or [`MAX_OTHER_BYTES`] for
+//! anything else, [`READ_AHEAD_BYTES`] of those that follow, and one response. A request that waits is given up when the client goes away.
 
 mod transport;
 
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -28,11 +29,23 @@ use crate::tls;
 use crate::wire::{Answer, Frame, Malformed};
 use transport::Transport;
 
+/// Silence after which a client that waits for nothing is given up, as `connections.max.idle.ms` of Kafka.
+const IDLE_LIMIT: Duration = Duration::from_secs(600);
+/// A client whose machine is gone is noticed after [`KEEPALIVE_IDLE`] and [`KEEPALIVE_PROBES`] times
+/// [`KEEPALIVE_INTERVAL`].
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 /// Bytes read of later requests while one waits for its answer.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 /// Bytes that the buffer grows by ahead of what arrived.
 const GROWTH_BYTES: usize = 1 << 20;
 const FIRST_BUFFER_BYTES: usize = 8 << 10;
+/// Largest request that is no Produce: what it decodes to and its answer may take a hundred times as much.
+const MAX_OTHER_BYTES: usize = 1 << 20;
+/// Where the length of a frame ends, and where the API behind it does.
+const LENGTH_END: usize = 4;
+const KEY_END: usize = 6;
 /// Largest request of a client that has not proven who it is.
 const MAX_SIGN_IN_BYTES: usize = 64 << 10;
 /// How long the answer to a failed proof waits.
@@ -82,6 +95,7 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
     let limit = broker.inner().config.handshake_timeout;
     let deadline = Instant::now() + limit;
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let local = stream.local_addr()?;
     let host = access.host.clone().unwrap_or_else(|| local.ip().to_canonical().to_string());
     let broker_address = (host, i32::from(local.port()));
@@ -99,6 +113,14 @@ async fn begin(broker: &Broker, access: &Access, stream: TcpStream, peer: Socket
         }),
         Ok(Ok(stream)) => Box::pin(converse(broker, access, client, (stream, deadline))).await,
     }
+}
+
+/// Has the system look whether the client's machine is still there.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 async fn converse<S: Transport>(
@@ -233,32 +255,28 @@ impl<S: Transport> Connection<S> {
         broker.inner().counters.sent(answer.len());
         for piece in answer.pieces() {
             match piece {
-                Records::Memory(bytes) => self.stream.write_all(bytes).await?,
+                Records::Memory(bytes) => self.stream.send(bytes).await?,
                 Records::File(slice) => self.stream.send_file(slice).await?,
             }
         }
-        self.stream.flush().await
+        self.stream.finish().await
     }
 
-    /// The next request without its length; `None` when the client closed.
+    /// The next request without its length; `None` when the client closed or was silent for [`IDLE_LIMIT`].
     async fn next_frame(&mut self, limit: usize) -> Result<Option<Bytes>, Ended> {
         let buffer = &mut self.buffer;
         loop {
-            let mut missing = 4_usize.saturating_sub(buffer.len());
-            if missing == 0 {
-                let length = (&buffer[..4]).get_i32();
-                let Some(length) = usize::try_from(length).ok().filter(|l| *l <= limit) else {
-                    return Err(too_long(&buffer[..4], length));
-                };
-                missing = (4 + length).saturating_sub(buffer.len());
-                if missing == 0 {
-                    buffer.advance(4);
-                    return Ok(Some(buffer.split_to(length).freeze()));
-                }
+            let wanted = bytes_to_read(buffer, limit)?;
+            if buffer.len() >= wanted {
+                let mut frame = buffer.split_to(wanted);
+                frame.advance(LENGTH_END);
+                return Ok(Some(frame.freeze()));
             }
-            buffer.reserve(missing.clamp(FIRST_BUFFER_BYTES, GROWTH_BYTES));
-            if self.stream.read_buf(buffer).await? == 0 {
-                return Ok(None);
+            buffer.reserve((wanted - buffer.len()).clamp(FIRST_BUFFER_BYTES, GROWTH_BYTES));
+            match timeout(IDLE_LIMIT, self.stream.read_buf(buffer)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) | Err(_) => return Ok(None),
+                Ok(Err(error)) => return Err(error.into()),
             }
         }
     }
@@ -297,6 +315,25 @@ impl<S: Transport> Connection<S> {
         let length = u32::try_from(answer.len()).unwrap_or(u32::MAX);
         let framed = Answer::of(vec![Records::Memory([&length.to_be_bytes()[..], &answer].concat().into())]);
         Ok(self.send(broker, &framed).await?)
+    }
+}
+
+/// Bytes up to which the next frame has to be read: its length, the API if it is large, its end.
+fn bytes_to_read(start: &[u8], limit: usize) -> Result<usize, Ended> {
+    let Some(mut prefix) = start.get(..LENGTH_END) else {
+        return Ok(LENGTH_END);
+    };
+    let length = prefix.get_i32();
+    let refused = || Err(too_long(start, length));
+    match usize::try_from(length) {
+        Ok(bytes) if bytes > limit => refused(),
+        Ok(bytes) if bytes > MAX_OTHER_BYTES => match start.get(LENGTH_END..KEY_END) {
+            None => Ok(KEY_END),
+            Some(key) if *key == (ApiKey::Produce as i16).to_be_bytes() => Ok(LENGTH_END + bytes),
+            Some(_) => refused(),
+        },
+        Ok(bytes) => Ok(LENGTH_END + bytes),
+        Err(_) => refused(),
     }
 }
 

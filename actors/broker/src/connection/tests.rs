@@ -72,3 +72,25 @@ fn a_large_frame_is_not_awaited_before_authentication() {
     let (ended, _) = answer_to(&(1_u32 << 20).to_be_bytes());
     assert!(matches!(ended, Err(Ended::Malformed(_))));
 }
+
+#[test]
+fn only_produce_may_be_large() {
+    let limit = 32 << 20;
+    let wanted = |start: &[u8]| bytes_to_read(start, limit).ok();
+    assert_eq!(wanted(b"\0\0"), Some(LENGTH_END));
+    assert_eq!(wanted(b"\0\x10\0\0"), Some(LENGTH_END + (1 << 20)), "as large as any may be");
+    assert_eq!(wanted(b"\0\x10\0\x01"), Some(KEY_END), "the API decides");
+    assert_eq!(wanted(b"\0\x10\0\x01\0\0"), Some(LENGTH_END + (1 << 20) + 1));
+    assert_eq!(wanted(b"\0\x10\0\x01\0\x0f"), None);
+    assert_eq!(wanted(b"\x02\0\0\x01\0\0"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_given_up_after_the_idle_limit() {
+    let (ours, mut theirs) = tokio::io::duplex(1_000);
+    let mut connection = Connection::new(ours);
+    let begun = Instant::now();
+    theirs.write_all(b"\0\0").await.unwrap();
+    assert!(connection.next_frame(100).await.unwrap().is_none());
+    assert_eq!(begun.elapsed().as_secs(), IDLE_LIMIT.as_secs());
+}

@@ -1,9 +1,13 @@
-//! How the part of a file reaches a client: by the kernel alone where the stream is a bare socket.
+//! How bytes reach a client, as long as it takes some: the part of a file by the kernel alone where the stream is a bare
+//! socket.
 
+use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use crate::log::slice::FileSlice;
@@ -11,8 +15,27 @@ use crate::log::slice::FileSlice;
 /// Bytes that are read at once where they have to pass through.
 const COPY_BYTES: usize = 64 << 10;
 
+/// How long a client may take nothing of what it is sent.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
+
 /// A stream to a client.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// Sends bytes.
+    async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match in_time(self.write(bytes)).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => bytes = &bytes[count..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is held back.
+    async fn finish(&mut self) -> io::Result<()> {
+        in_time(self.flush()).await
+    }
+
     /// Sends a part of a file.
     async fn send_file(&mut self, slice: &FileSlice) -> io::Result<()> {
         copy(self, slice).await
@@ -34,7 +57,7 @@ impl Transport for TcpStream {
                 let count = slice.length - sent;
                 rustix::fs::sendfile(&*self, &*slice.file, Some(&mut position), count).map_err(io::Error::from)
             };
-            match self.async_io(tokio::io::Interest::WRITABLE, send).await {
+            match in_time(self.async_io(tokio::io::Interest::WRITABLE, send)).await {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -45,13 +68,18 @@ impl Transport for TcpStream {
     }
 }
 
-async fn copy<S: AsyncWrite + Unpin + ?Sized>(stream: &mut S, slice: &FileSlice) -> io::Result<()> {
+/// One step of sending, `TimedOut` if the client takes nothing.
+async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(STALL_LIMIT, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn copy<S: Transport + ?Sized>(stream: &mut S, slice: &FileSlice) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BYTES.min(slice.length)];
     let mut sent = 0;
     while sent < slice.length {
         let part = buffer.len().min(slice.length - sent);
         slice.read_at(sent, &mut buffer[..part])?;
-        stream.write_all(&buffer[..part]).await?;
+        stream.send(&buffer[..part]).await?;
         sent += part;
     }
     Ok(())
@@ -76,6 +104,17 @@ mod tests {
         file.write_all(&content).unwrap();
         let slice = FileSlice { file: Arc::new(file), position: 30, length: LENGTH };
         (slice, content[30..30 + LENGTH].to_vec())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (mut ours, theirs) = tokio::io::duplex(1_000);
+        let (slice, content) = slice();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(ours.send_file(&slice).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(ours.send(&content).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 2 * STALL_LIMIT.as_secs());
+        drop(theirs);
     }
 
     async fn received(mut sender: impl Transport, mut receiver: impl AsyncRead + Unpin) {

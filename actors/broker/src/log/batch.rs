@@ -19,6 +19,7 @@ const CONTROL: i16 = 0x20;
 pub(crate) const DELETE_HORIZON: i16 = 0x40;
 /// Where the time is that the records' times count from.
 pub(crate) const BASE_TIMESTAMP_AT: usize = 27;
+/// The last codec that there is.
 const ZSTD: i16 = 4;
 
 /// The fields of a header that the broker uses.
@@ -110,8 +111,8 @@ impl BatchHeader {
     /// Checks a batch that a producer sent.
     ///
     /// # Errors
-    /// `CorruptMessage` for a wrong length or checksum, `InvalidRecord` for anything that is not one
-    /// well-formed data batch of format 2.
+    /// `CorruptMessage` for a wrong length or checksum, `UnsupportedCompressionType`, `InvalidRecord` for anything
+    /// that is not one well-formed data batch of format 2.
     pub fn check_produced(bytes: &[u8]) -> KResult<Self> {
         let header = Self::parse(bytes).ok_or(Code::CorruptMessage)?;
         if header.total_bytes > bytes.len() {
@@ -123,10 +124,13 @@ impl BatchHeader {
         if crc32c::crc32c(&bytes[CRC_START..]) != header.crc {
             return Err(Code::CorruptMessage);
         }
-        let counts_agree =
-            header.record_count > 0 && header.last_offset_delta == header.record_count - 1 && !header.is_control();
+        if header.codec() > ZSTD {
+            return Err(Code::UnsupportedCompressionType);
+        }
+        let is_data = header.attributes & (CONTROL | DELETE_HORIZON) == 0;
+        let counts_agree = header.record_count > 0 && header.last_offset_delta == header.record_count - 1;
         let sequence_valid = header.producer_id < 0 || (header.base_sequence >= 0 && header.producer_epoch >= 0);
-        if counts_agree && sequence_valid { Ok(header) } else { Err(Code::InvalidRecord) }
+        if is_data && counts_agree && sequence_valid { Ok(header) } else { Err(Code::InvalidRecord) }
     }
 }
 
@@ -292,6 +296,16 @@ pub(crate) mod tests {
     fn a_client_may_not_write_control_batches() {
         let marker = marker(1, 0, Marker::Commit, 5);
         assert_eq!(BatchHeader::check_produced(&marker), Err(Code::InvalidRecord));
+    }
+
+    #[test]
+    fn attributes_that_no_client_may_set_are_refused() {
+        for (attributes, code) in [(5, Code::UnsupportedCompressionType), (0x40, Code::InvalidRecord)] {
+            let mut b = batch(1, 0, NO_PRODUCER);
+            b[22] = attributes;
+            seal(&mut b);
+            assert_eq!(BatchHeader::check_produced(&b), Err(code));
+        }
     }
 
     #[test]

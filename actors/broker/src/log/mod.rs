@@ -10,7 +10,7 @@
 //! Start with [`PartitionLog::append`], then `reader.rs`, `upkeep.rs` and `compact/`.
 
 pub(crate) mod batch;
-mod codec;
+pub(crate) mod codec;
 mod compact;
 pub(crate) mod files;
 mod index;
@@ -43,7 +43,8 @@ use reservation::{Found, RESERVE_AHEAD, Reservation};
 pub(crate) use segment::{Oversized, ReadRange};
 use segment::{Segment, WriteFailure};
 pub(crate) use slice::Records;
-pub(crate) use upkeep::{Flush, Retention};
+use upkeep::Flush;
+pub(crate) use upkeep::Retention;
 
 /// How a log is opened.
 #[derive(Debug, Clone)]
@@ -218,7 +219,7 @@ impl PartitionLog {
     /// Ends a producer's transaction in this partition.
     ///
     /// # Errors
-    /// As [`Self::append`]; `InvalidProducerEpoch` when a newer producer wrote here.
+    /// `KafkaStorageError`, as [`Self::append`].
     pub fn append_marker(&mut self, producer: (i64, i16), kind: Marker, rules: &AppendRules) -> KResult<i64> {
         let bytes = batch::marker(producer.0, producer.1, kind, rules.now_ms);
         let mut placed = BatchHeader::parse(&bytes).expect("built with a whole header");

@@ -2,10 +2,10 @@
 //!
 //! Invariants: per producer at most [`REMEMBERED_BATCHES`] batches are kept (the number of requests
 //! a client may have in flight); sequences of one epoch follow each other without a gap; an open
-//! transaction is known by its first offset. State is rebuilt from the log and its snapshots, it is
+//! transaction is known by its first offset; no more than [`MAX_IDLE_PRODUCERS`] are kept without one. State is rebuilt from the log and its snapshots, it is
 //! never the only copy. Rules: KIP-98 and Kafka's `ProducerAppendInfo`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ use crate::error::{Code, KResult};
 
 /// Batches per producer whose repetition is recognised.
 pub(crate) const REMEMBERED_BATCHES: usize = 5;
+/// Producers without an open transaction whose batches are remembered; of more the longest unused is forgotten.
+const MAX_IDLE_PRODUCERS: usize = 10_000;
 /// A producer that wrote nothing for this long is forgotten.
 pub(crate) const PRODUCER_EXPIRY_MS: i64 = 24 * 3_600 * 1_000;
 
@@ -33,6 +35,13 @@ struct Producer {
     open_since_offset: Option<i64>,
     #[serde(default)]
     last_marker_offset: Option<i64>,
+}
+
+impl Producer {
+    /// Offset of its last batch or marker.
+    fn last_offset(&self) -> Option<i64> {
+        self.recent.back().map(|r| r.base_offset).max(self.last_marker_offset)
+    }
 }
 
 /// A producer as administrators see it.
@@ -69,8 +78,25 @@ pub(crate) enum Verdict {
 
 /// All producers of one partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub(crate) struct Producers {
     by_id: HashMap<i64, Producer>,
+    /// First offsets of the open transactions.
+    #[serde(skip)]
+    open: BTreeSet<i64>,
+}
+
+/// Producers as they are written.
+#[derive(Deserialize)]
+struct Stored {
+    by_id: HashMap<i64, Producer>,
+}
+
+impl From<Stored> for Producers {
+    fn from(Stored { by_id }: Stored) -> Self {
+        let open = by_id.values().filter_map(|p| p.open_since_offset).collect();
+        Self { by_id, open }
+    }
 }
 
 impl Producers {
@@ -106,6 +132,7 @@ impl Producers {
     /// Remembers a data batch that was written at `now_ms`; `append_time_ms` is what its producer
     /// was told.
     pub fn note_batch(&mut self, header: &BatchHeader, append_time_ms: i64, now_ms: i64) {
+        self.make_room_for(header.producer_id);
         let producer = self.by_id.entry(header.producer_id).or_default();
         if header.producer_epoch != producer.epoch {
             producer.recent.clear();
@@ -122,12 +149,13 @@ impl Producers {
         });
         producer.last_used_ms = producer.last_used_ms.max(now_ms);
         if header.is_transactional() {
-            producer.open_since_offset.get_or_insert(header.base_offset);
+            self.open.insert(*producer.open_since_offset.get_or_insert(header.base_offset));
         }
     }
 
     /// Remembers a marker that was written; the aborted transaction it ends, if it is one.
     pub fn note_marker(&mut self, header: &BatchHeader, kind: Marker, now_ms: i64) -> Option<AbortedTxn> {
+        self.make_room_for(header.producer_id);
         let producer = self.by_id.entry(header.producer_id).or_default();
         if header.producer_epoch > producer.epoch {
             producer.epoch = header.producer_epoch;
@@ -136,6 +164,7 @@ impl Producers {
         producer.last_used_ms = producer.last_used_ms.max(now_ms);
         producer.last_marker_offset = Some(header.base_offset);
         let first_offset = producer.open_since_offset.take()?;
+        self.open.remove(&first_offset);
         match kind {
             Marker::Commit => None,
             Marker::Abort => {
@@ -185,7 +214,19 @@ impl Producers {
 
     /// First offset of the oldest open transaction.
     pub fn first_open_offset(&self) -> Option<i64> {
-        self.by_id.values().filter_map(|p| p.open_since_offset).min()
+        self.open.first().copied()
+    }
+
+    /// Forgets the longest unused producer without an open transaction if there are as many as may be.
+    fn make_room_for(&mut self, new_id: i64) {
+        let is_full = self.by_id.len() - self.open.len() >= MAX_IDLE_PRODUCERS;
+        if !is_full || self.by_id.contains_key(&new_id) {
+            return;
+        }
+        let idle = self.by_id.iter().filter(|(_, p)| p.open_since_offset.is_none());
+        if let Some((&id, _)) = idle.min_by_key(|(_, p)| p.last_offset()) {
+            self.by_id.remove(&id);
+        }
     }
 
     /// Forgets producers without an open transaction that wrote nothing for a day.
@@ -247,6 +288,21 @@ mod tests {
         }
         assert_eq!(p.check(&header(0, 0, 1)), Err(Code::OutOfOrderSequenceNumber));
         assert!(matches!(p.check(&header(0, 1, 1)), Ok(Verdict::Duplicate { base_offset: 1, .. })));
+    }
+
+    #[test]
+    fn the_longest_unused_of_too_many_producers_is_forgotten() {
+        let mut p = Producers::default();
+        let producer = |id| BatchHeader::parse(&batch(1, 1, P { id, epoch: 0, sequence: 0 })).unwrap();
+        let max = i64::try_from(MAX_IDLE_PRODUCERS).unwrap();
+        let mut open = batch(1, 1, P { id: max + 9, epoch: 0, sequence: 0 });
+        open[22] |= 0x10;
+        written(&mut p, BatchHeader::parse(&open).unwrap(), 0);
+        for id in 0..=max {
+            written(&mut p, producer(id), id + 1);
+        }
+        assert_eq!(p.by_id.len(), MAX_IDLE_PRODUCERS + 1);
+        assert!(p.is_open(max + 9) && !p.by_id.contains_key(&0) && p.by_id.contains_key(&1));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 use super::PartitionLog;
 use super::batch::BatchHeader;
 use super::producers::AbortedTxn;
@@ -16,31 +18,46 @@ pub(crate) struct TimedOffset {
     pub timestamp_ms: i64,
 }
 
+/// The batch that holds the first record at or after a time; it is opened without the log.
+#[derive(Debug)]
+pub(crate) struct TimedBatch {
+    timestamp_ms: i64,
+    base_offset: i64,
+    batch: Bytes,
+    /// Offset of the oldest record that is kept.
+    start_offset: i64,
+}
+
+impl TimedBatch {
+    /// The record itself.
+    pub fn record(&self) -> TimedOffset {
+        let (delta, found_ms) = record_at_or_after(&self.batch, self.timestamp_ms);
+        TimedOffset { offset: (self.base_offset + delta).max(self.start_offset), timestamp_ms: found_ms }
+    }
+}
+
 impl PartitionLog {
-    /// Whole batches of one segment, beginning with the one that holds `range.from`.
+    /// Whole batches of one segment, beginning with the one that holds `range.from`, and the offset behind them.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn read(&self, range: ReadRange) -> io::Result<Records> {
-        if range.from >= range.upto {
-            return Ok(Records::default());
-        }
+    pub fn read(&self, range: ReadRange) -> io::Result<(Records, i64)> {
         for segment in &self.segments[self.segment_of(range.from)..] {
-            if segment.base >= range.upto {
+            if segment.base.max(range.from) >= range.upto {
                 break;
             }
             let inside = ReadRange { from: range.from.max(segment.base), ..range };
             if inside.from >= segment.next_offset {
                 continue;
             }
-            if let Some(slice) = segment.slice(inside)? {
-                return Ok(Records::File(slice));
+            if let Some((slice, end_offset)) = segment.slice(inside)? {
+                return Ok((Records::File(slice), end_offset));
             }
-            if let Some(batches) = segment.read(inside)? {
-                return Ok(Records::Memory(batches));
+            if let Some((batches, end_offset)) = segment.read(inside)? {
+                return Ok((Records::Memory(batches), end_offset));
             }
         }
-        Ok(Records::default())
+        Ok((Records::default(), range.from))
     }
 
     /// Bytes that [`Self::read`] could return without a limit: an upper bound, found in memory.
@@ -53,11 +70,11 @@ impl PartitionLog {
         self.segments[first].bytes_from(from) + after
     }
 
-    /// The first record at or after a time.
+    /// Where the first record at or after a time is.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn offset_at_time(&self, timestamp_ms: i64) -> io::Result<Option<TimedOffset>> {
+    pub fn batch_at_time(&self, timestamp_ms: i64) -> io::Result<Option<TimedBatch>> {
         for segment in &self.segments {
             let Some(position) = segment.index.position_of_time(timestamp_ms) else {
                 continue;
@@ -68,35 +85,33 @@ impl PartitionLog {
                 (matches && !h.is_control() && h.record_count > 0).then_some(*h)
             })?;
             if let Some(header) = hit {
-                return self.record_in(segment, &header, timestamp_ms).map(Some);
+                return self.timed_batch(segment, &header, timestamp_ms).map(Some);
             }
         }
         Ok(None)
     }
 
-    /// The record with the largest time.
+    /// Where the record with the largest time is.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn offset_of_max_time(&self) -> io::Result<Option<TimedOffset>> {
+    pub fn batch_of_max_time(&self) -> io::Result<Option<TimedBatch>> {
         let newest = self.segments.iter().filter_map(|s| s.index.max_timestamp_ms()).max();
         match newest {
-            Some(timestamp_ms) => self.offset_at_time(timestamp_ms),
+            Some(timestamp_ms) => self.batch_at_time(timestamp_ms),
             None => Ok(None),
         }
     }
 
-    /// The record inside a batch.
-    fn record_in(&self, segment: &Segment, header: &BatchHeader, timestamp_ms: i64) -> io::Result<TimedOffset> {
-        let batch = segment.read(ReadRange {
+    fn timed_batch(&self, segment: &Segment, header: &BatchHeader, timestamp_ms: i64) -> io::Result<TimedBatch> {
+        let found = segment.read(ReadRange {
             from: header.base_offset,
             upto: header.base_offset + 1,
             max_bytes: header.total_bytes,
             oversized_first: Oversized::Return,
         })?;
-        let batch = batch.unwrap_or_default();
-        let (delta, found_ms) = record_at_or_after(&batch, timestamp_ms);
-        Ok(TimedOffset { offset: (header.base_offset + delta).max(self.start_offset), timestamp_ms: found_ms })
+        let batch = found.map(|(batch, _)| batch).unwrap_or_default();
+        Ok(TimedBatch { timestamp_ms, base_offset: header.base_offset, batch, start_offset: self.start_offset })
     }
 
     /// Aborted transactions with records in a range of offsets.

@@ -24,17 +24,18 @@ pub(crate) struct RawRecord<'a> {
     body: &'a [u8],
 }
 
-/// The records of an opened batch in order.
+/// The records of an opened batch in order, each with an offset that the batch has.
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
     rest: &'a [u8],
     left: i32,
+    last_offset_delta: i64,
 }
 
 impl<'a> Records<'a> {
     /// Walks what [`open`] returned.
     pub fn of(header: &BatchHeader, opened: &'a [u8]) -> Self {
-        Self { rest: opened, left: header.record_count }
+        Self { rest: opened, left: header.record_count, last_offset_delta: i64::from(header.last_offset_delta) }
     }
 }
 
@@ -46,7 +47,8 @@ impl<'a> Iterator for Records<'a> {
             return None;
         }
         self.left -= 1;
-        let record = next_record(&mut self.rest);
+        let is_inside = |record: &RawRecord<'_>| (0..=self.last_offset_delta).contains(&record.offset_delta);
+        let record = next_record(&mut self.rest).filter(is_inside);
         if record.is_none() {
             self.left = 0;
         }
@@ -316,6 +318,14 @@ pub(crate) mod tests {
         };
         assert_eq!(check(&ABC), Ok(()));
         assert_eq!(check(&[ABC[0], (None, Some("x"))]), Err(Code::InvalidRecord));
+    }
+
+    #[test]
+    fn a_record_with_an_offset_outside_its_batch_is_refused() {
+        let batch = keyed(&ABC, Codec::None, NO_PRODUCER);
+        let mut header = BatchHeader::parse(&batch).unwrap();
+        header.last_offset_delta = 1;
+        assert_eq!(check_keys(&header, &batch), Err(Code::InvalidRecord));
     }
 
     #[test]

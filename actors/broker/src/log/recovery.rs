@@ -42,6 +42,7 @@ pub(crate) enum Trust {
 pub(crate) fn recover(dir: &Path, trust: Trust) -> io::Result<Recovered> {
     finish_swaps(dir)?;
     let mut found = bases(dir, "log")?;
+    remove_strays(dir, &found)?;
     if found.is_empty() {
         found.push(0);
     }
@@ -70,6 +71,18 @@ pub(crate) fn recover(dir: &Path, trust: Trust) -> io::Result<Recovered> {
         }
     }
     Ok(recovered)
+}
+
+/// Removes index files and snapshots of segments that are not there.
+fn remove_strays(dir: &Path, logs: &[i64]) -> io::Result<()> {
+    for extension in ["index", "producers"] {
+        for base in bases(dir, extension)? {
+            if logs.binary_search(&base).is_err() {
+                std::fs::remove_file(segment_path(dir, base, extension))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn sealed(dir: &Path, segment: &Segment, trust: Trust) -> io::Result<Option<SealedSegment>> {

@@ -136,22 +136,22 @@ impl Segment {
         })
     }
 
-    /// Whole batches of a range, without bytes when the first is withheld; `None` when the segment has no batch at or
-    /// behind the range's start, as the rest of a compacted one may be.
+    /// Whole batches of a range and the offset behind them, without bytes when the first is withheld; `None` when the
+    /// segment has no batch at or behind the range's start, as the rest of a compacted one may be.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn read(&self, range: ReadRange) -> io::Result<Option<Bytes>> {
+    pub fn read(&self, range: ReadRange) -> io::Result<Option<(Bytes, i64)>> {
         let mut position = self.index.position_of(range.from - self.base);
         loop {
             let wanted = range.max_bytes as u64 + INDEX_INTERVAL_BYTES + HEADER_BYTES as u64;
             let chunk = self.chunk(position, wanted)?;
             match cut(&chunk, &range) {
-                Cut::Batches { start, end } => return Ok(Some(chunk.slice(start..end))),
+                Cut::Batches { start, end, end_offset } => return Ok(Some((chunk.slice(start..end), end_offset))),
                 Cut::Nothing => return Ok(None),
                 Cut::Skip(bytes) => position += bytes,
-                Cut::Oversized { at, bytes } => {
-                    return self.chunk(position + at as u64, bytes as u64).map(Some);
+                Cut::Oversized { at, bytes, end_offset } => {
+                    return Ok(Some((self.chunk(position + at as u64, bytes as u64)?, end_offset)));
                 }
             }
         }
@@ -161,7 +161,7 @@ impl Segment {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn slice(&self, range: ReadRange) -> io::Result<Option<FileSlice>> {
+    pub fn slice(&self, range: ReadRange) -> io::Result<Option<(FileSlice, i64)>> {
         let mut position = self.index.position_of(range.from - self.base);
         let end =
             if range.upto < self.next_offset { self.index.position_of(range.upto - self.base) } else { self.size };
@@ -179,8 +179,11 @@ impl Segment {
         let limit = start + range.max_bytes as u64;
         let end = if end > limit { self.index.boundary_up_to(limit) } else { end };
         let length = usize::try_from(end.saturating_sub(start)).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let is_large = length as u64 >= SLICE_BYTES;
-        Ok(is_large.then(|| FileSlice { file: self.file.clone(), position: start, length }))
+        if (length as u64) < SLICE_BYTES {
+            return Ok(None);
+        }
+        let end_offset = self.find(end, |next| Some(next.base_offset))?.unwrap_or(self.next_offset);
+        Ok(Some((FileSlice { file: self.file.clone(), position: start, length }, end_offset)))
     }
 
     /// Bytes from an index position to the end: an upper bound of what a reader gets.
@@ -280,6 +283,7 @@ enum Cut {
     Batches {
         start: usize,
         end: usize,
+        end_offset: i64,
     },
     Nothing,
     /// The chunk ends before the range begins; go on after these bytes.
@@ -288,6 +292,7 @@ enum Cut {
     Oversized {
         at: usize,
         bytes: usize,
+        end_offset: i64,
     },
 }
 
@@ -305,6 +310,7 @@ fn cut(chunk: &[u8], range: &ReadRange) -> Cut {
 
 fn whole_batches(chunk: &[u8], start: usize, range: &ReadRange) -> Cut {
     let mut end = start;
+    let mut end_offset = range.from;
     while let Some(header) = BatchHeader::parse(&chunk[end..]) {
         if header.base_offset >= range.upto {
             break;
@@ -316,13 +322,14 @@ fn whole_batches(chunk: &[u8], start: usize, range: &ReadRange) -> Cut {
         }
         if end + header.total_bytes > chunk.len() {
             if is_first {
-                return Cut::Oversized { at: start, bytes: header.total_bytes };
+                return Cut::Oversized { at: start, bytes: header.total_bytes, end_offset: header.last_offset() + 1 };
             }
             break;
         }
         end += header.total_bytes;
+        end_offset = header.last_offset() + 1;
     }
-    Cut::Batches { start, end }
+    Cut::Batches { start, end, end_offset }
 }
 
 /// Path of a file that belongs to the segment from `base`.

@@ -45,7 +45,7 @@ fn offsets(log: &PartitionLog, mut from: i64) -> Vec<i64> {
     let mut found = Vec::new();
     loop {
         let range = ReadRange { from, upto: log.high_watermark(), max_bytes: 300, oversized_first: Oversized::Return };
-        let bytes = log.read(range).unwrap().into_bytes().unwrap();
+        let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
         let mut rest = &bytes[..];
         if rest.is_empty() {
             assert_eq!(from, log.high_watermark());
@@ -89,7 +89,7 @@ fn another_boot_leaves_a_gap_and_never_gives_an_offset_twice() {
     assert_eq!(append(&mut log, &batch(1, 9, NO_PRODUCER)), Ok(mark));
     assert_eq!(offsets(&log, 0), [0, 1, mark]);
     assert_eq!(offsets(&log, 3), [mark], "a reader inside the gap goes on behind it");
-    assert_eq!(log.offset_of_max_time().unwrap().unwrap().offset, mark);
+    assert_eq!(log.batch_of_max_time().unwrap().unwrap().record().offset, mark);
     drop(log);
     let log = open(dir.path(), "b");
     assert_eq!(log.high_watermark(), mark + 1);
@@ -121,7 +121,7 @@ fn the_newest_time_is_that_of_a_record_not_of_a_marker() {
     let mut log = open(dir.path(), "a");
     append(&mut log, &transactional(20)).unwrap();
     log.append_marker((7, 0), Marker::Commit, &AppendRules { now_ms: 900, ..rules() }).unwrap();
-    let found = log.offset_of_max_time().unwrap().unwrap();
+    let found = log.batch_of_max_time().unwrap().unwrap().record();
     assert_eq!((found.offset, found.timestamp_ms), (0, 20));
 }
 
@@ -228,6 +228,24 @@ fn retention_by_age_and_size_removes_whole_old_segments() {
 }
 
 #[test]
+fn nothing_is_left_of_a_segment_that_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 5);
+    let all = Retention { max_age_ms: Some(0), max_bytes: None, segment_ms: i64::MAX / 4 };
+    assert_eq!(log.retain(&all, 100).unwrap(), 1, "closed and removed at once");
+    log.take_flush().run().unwrap();
+    let left = |extension| segment::bases(dir.path(), extension).unwrap();
+    assert_eq!((left("log"), left("index"), left("producers")), (vec![5], vec![], vec![5]));
+    drop(log);
+    for stray in [segment::segment_path(dir.path(), 3, "index"), segment::segment_path(dir.path(), 9, "producers")] {
+        std::fs::write(stray, "").unwrap();
+    }
+    assert_eq!(open(dir.path(), "a").high_watermark(), 5);
+    assert_eq!((left("index"), left("producers")), (vec![], vec![5]), "nor of one that was in part");
+}
+
+#[test]
 fn a_full_disk_refuses_appends_and_leaves_the_log_readable() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path(), "a");
@@ -241,18 +259,34 @@ fn a_full_disk_refuses_appends_and_leaves_the_log_readable() {
 }
 
 #[test]
+fn a_partition_that_could_not_be_synced_is_read_only_and_no_later_flush_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { fsync: Fsync::Interval(std::time::Duration::from_secs(1)), ..options("a") };
+    let mut log = PartitionLog::open(dir.path(), options).unwrap();
+    append_many(&mut log, 1);
+    // A device that cannot be synced.
+    let broken = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let real = std::mem::replace(&mut log.active().file, Arc::new(broken));
+    let partition = crate::topic::Partition::new(log);
+    assert!(partition.flush().is_err());
+    partition.log.lock().active().file = real;
+    assert!(partition.flush().is_err(), "the system may have dropped what it did not write");
+    assert_eq!(append(&mut partition.log.lock(), &batch(1, 9, NO_PRODUCER)), Err(Code::KafkaStorageError));
+}
+
+#[test]
 fn records_are_found_by_time_across_segments() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path(), "a");
     for i in 0..60 {
         append(&mut log, &batch(1, i * 10, NO_PRODUCER)).unwrap();
     }
-    let at = |t| log.offset_at_time(t).unwrap().map(|f| f.offset);
+    let at = |t| log.batch_at_time(t).unwrap().map(|batch| batch.record().offset);
     assert_eq!(at(0), Some(0));
     assert_eq!(at(295), Some(30));
     assert_eq!(at(590), Some(59));
     assert_eq!(at(591), None);
-    let newest = log.offset_of_max_time().unwrap().unwrap();
+    let newest = log.batch_of_max_time().unwrap().unwrap().record();
     assert_eq!((newest.offset, newest.timestamp_ms), (59, 590));
 }
 
@@ -336,17 +370,21 @@ proptest::proptest! {
         let (from, upto) = ((from * end) as i64, (upto * end) as i64);
         let range = ReadRange { from, upto, max_bytes, oversized_first: Oversized::Return };
         let segment = &log.segments[0];
-        if from < upto && let Some(slice) = segment.slice(range).unwrap() {
+        if from < upto && let Some((slice, end_offset)) = segment.slice(range).unwrap() {
             let part = Records::File(slice).into_bytes().unwrap();
-            let whole = segment.read(range).unwrap().unwrap();
+            let (whole, whole_end_offset) = segment.read(range).unwrap().unwrap();
             prop_assert!(part.len() <= max_bytes && whole.starts_with(&part));
+            prop_assert!(end_offset <= whole_end_offset);
             let mut rest = &part[..];
+            let mut behind = from;
             while let Some(header) = BatchHeader::parse(rest) {
+                behind = header.last_offset() + 1;
                 rest = &rest[header.total_bytes..];
             }
             prop_assert!(rest.is_empty(), "{} bytes behind the last whole batch", rest.len());
+            prop_assert_eq!(end_offset, behind);
         }
-        let read = log.read(range).unwrap();
+        let (read, _) = log.read(range).unwrap();
         prop_assert_eq!(read.len() == 0, from >= upto);
     }
 }

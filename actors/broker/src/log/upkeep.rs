@@ -1,10 +1,10 @@
 //! What a partition's log needs beside appends: new segments, syncing, retention, removal.
 //!
-//! Work that may block on the disk is returned as a [`Flush`] to be run without the log's lock.
+//! Work that may block on the disk is returned as a [`Flush`] to be run without the log's lock, one at a time.
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -16,34 +16,65 @@ use super::segment::{Segment, segment_path};
 use super::{PartitionLog, State};
 use crate::Fsync;
 
-/// Files to sync and small files to write after them.
+/// The files that a segment may have, in the order of their removal.
+const EXTENSIONS: [&str; 3] = ["producers", "index", "log"];
+
+/// Files to remove, files to sync, and small files to write after them.
 #[derive(Debug, Default)]
 pub(crate) struct Flush {
+    removals: Vec<PathBuf>,
     files: Vec<Arc<File>>,
     writes: Vec<(PathBuf, Vec<u8>)>,
+    /// The folder, when it has names that may not be on the disk.
+    dir: Option<PathBuf>,
 }
 
 impl Flush {
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.writes.is_empty()
+        self.removals.is_empty() && self.files.is_empty() && self.writes.is_empty() && self.dir.is_none()
     }
 
-    /// Syncs, then writes the index files: their presence says that the segment is on the disk.
+    /// Syncs, then writes the index files: their presence says that the segment is on the disk. One that cannot be
+    /// written is made again when the log is opened; a file that cannot be removed is found again then.
     ///
     /// # Errors
-    /// What the file system says.
+    /// What the file system says to a sync.
     pub fn run(self) -> io::Result<()> {
+        for path in &self.removals {
+            warn_of(path, std::fs::remove_file(path));
+        }
         for file in &self.files {
             file.sync_data()?;
         }
-        for (path, content) in &self.writes {
-            match files::replace(path, content, Durability::Cached) {
-                // The folder was removed with its topic.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
+        if let Some(dir) = &self.dir {
+            match files::sync_dir(dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
             }
         }
+        for (path, content) in &self.writes {
+            warn_of(path, files::replace(path, content, Durability::Cached));
+        }
         Ok(())
+    }
+
+    /// Has the files of a segment removed, and none of them written any more.
+    pub(super) fn remove(&mut self, dir: &Path, base: i64) {
+        for extension in EXTENSIONS {
+            let path = segment_path(dir, base, extension);
+            self.writes.retain(|(written, _)| *written != path);
+            self.removals.push(path);
+        }
+    }
+}
+
+/// Tells of a failure, unless it is that the file or its folder is gone.
+fn warn_of(path: &Path, outcome: io::Result<()>) {
+    if let Err(error) = outcome
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a file cannot be written or removed");
     }
 }
 
@@ -69,8 +100,14 @@ impl PartitionLog {
         let (old_base, old_file) = (old.base, old.file.clone());
         old.index.shrink();
         match self.fsync {
-            Fsync::EveryBatch => old_file.sync_data()?,
-            Fsync::Interval(_) => self.pending.files.push(old_file),
+            Fsync::EveryBatch => {
+                let synced = old_file.sync_data().and_then(|()| files::sync_dir(&self.dir));
+                synced.inspect_err(|_| self.make_read_only())?;
+            }
+            Fsync::Interval(_) => {
+                self.pending.files.push(old_file);
+                self.pending.dir = Some(self.dir.clone());
+            }
             Fsync::Never => {}
         }
         self.segments.push(fresh);
@@ -115,7 +152,13 @@ impl PartitionLog {
 
     /// Takes no more records: what the file holds is not known any more.
     pub fn make_read_only(&mut self) {
-        self.state = State::ReadOnly;
+        if self.state == State::Open {
+            self.state = State::ReadOnly;
+        }
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.state == State::ReadOnly
     }
 
     pub(super) fn reserve_to(&mut self, mark: i64) -> io::Result<()> {
@@ -135,7 +178,7 @@ impl PartitionLog {
         self.reserved = self.reserved.max(mark);
     }
 
-    /// Syncs everything and gives back the offsets that were reserved ahead.
+    /// Syncs everything and gives back the offsets that were reserved ahead; no flush may be running.
     ///
     /// # Errors
     /// What the file system says.
@@ -143,15 +186,15 @@ impl PartitionLog {
         if self.state != State::Open {
             return Ok(());
         }
-        std::mem::take(&mut self.pending).run()?;
-        let file = self.active().file.clone();
-        file.sync_data()?;
+        let flushed = std::mem::take(&mut self.pending).run();
+        let synced = flushed.and_then(|()| self.active().file.sync_data());
+        synced.inspect_err(|_| self.make_read_only())?;
         self.is_dirty = false;
         self.reserved = self.next_offset;
         self.reservation.lock().set(self.next_offset)
     }
 
-    /// Removes what the topic's retention no longer keeps; segments removed.
+    /// Removes what the topic's retention no longer keeps; segments removed. Their files go with the next flush.
     ///
     /// # Errors
     /// What the file system says.
@@ -182,34 +225,31 @@ impl PartitionLog {
             is_too_much || expired(s) || s.next_offset <= self.start_offset
         });
         let count = doomed.count();
-        self.drop_first(count)
+        Ok(self.drop_first(count))
     }
 
-    /// Forgets the records below an offset; the new start of the log.
+    /// Forgets the records below an offset; the new start of the log. Files go with the next flush.
     ///
     /// # Errors
-    /// What the file system says.
+    /// None that is known of.
     pub fn delete_before(&mut self, offset: i64) -> io::Result<i64> {
         self.start_offset = self.start_offset.max(offset.min(self.next_offset));
         let start = self.start_offset;
         let complete = &self.segments[..self.segments.len() - 1];
         let count = complete.iter().take_while(|s| s.next_offset <= start).count();
-        self.drop_first(count)?;
+        self.drop_first(count);
         Ok(self.start_offset)
     }
 
-    fn drop_first(&mut self, count: usize) -> io::Result<usize> {
+    /// Drops the first segments, except those of which a compaction is putting another in the place.
+    fn drop_first(&mut self, count: usize) -> usize {
+        let upto = self.compaction.swapped_from.unwrap_or(i64::MAX);
+        let count = self.segments[..count].partition_point(|s| s.base < upto);
         for segment in self.segments.drain(..count) {
-            for extension in ["producers", "index", "log"] {
-                let path = segment_path(&self.dir, segment.base, extension);
-                match std::fs::remove_file(path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                }
-            }
+            self.pending.remove(&self.dir, segment.base);
         }
         self.start_offset = self.start_offset.max(self.segments[0].base);
-        Ok(count)
+        count
     }
 
     /// Removes the folder; readers that hold a file may finish.

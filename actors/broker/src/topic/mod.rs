@@ -8,12 +8,13 @@ mod registry;
 pub(crate) mod settings;
 mod waiters;
 
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
-use crate::log::{Flush, PartitionLog};
+use crate::log::PartitionLog;
 pub(crate) use registry::Topics;
 use settings::TopicSettings;
 pub(crate) use waiters::{Waiter, Waiters};
@@ -23,20 +24,42 @@ pub(crate) use waiters::{Waiter, Waiters};
 pub(crate) struct Partition {
     pub log: Mutex<PartitionLog>,
     pub waiters: Waiters,
+    /// Held until what was taken of the log is on the disk.
+    flushing: Mutex<()>,
 }
 
 impl Partition {
-    fn new(log: PartitionLog) -> Arc<Self> {
-        Arc::new(Self { log: Mutex::new(log), waiters: Waiters::default() })
+    pub fn new(log: PartitionLog) -> Arc<Self> {
+        Arc::new(Self { log: Mutex::new(log), waiters: Waiters::default(), flushing: Mutex::default() })
     }
 
-    /// Forces a flush's files to the disk; blocks. After a failure the log takes no more records,
-    /// as the system may have dropped what it could not write.
-    pub fn run_flush(&self, flush: Flush) {
-        if let Err(error) = flush.run() {
+    /// Forces everything that was appended before to the disk; blocks. After a failure the log takes no more
+    /// records, as the system may have dropped what it could not write.
+    ///
+    /// # Errors
+    /// What the file system says, also if it was said before.
+    pub fn flush(&self) -> io::Result<()> {
+        let _one_at_a_time = self.flushing.lock();
+        let flush = {
+            let mut log = self.log.lock();
+            if log.is_read_only() {
+                return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+            }
+            log.take_flush()
+        };
+        flush.run().inspect_err(|error| {
             tracing::error!(%error, "sync failed: partition is read-only");
             self.log.lock().make_read_only();
-        }
+        })
+    }
+
+    /// Forces everything to the disk and gives back the offsets that were reserved ahead; blocks.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn close(&self) -> io::Result<()> {
+        let _one_at_a_time = self.flushing.lock();
+        self.log.lock().close()
     }
 
     /// Sets the mark of reserved offsets ahead of need; blocks.

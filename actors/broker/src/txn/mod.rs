@@ -14,7 +14,7 @@ mod requests;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 
 use parking_lot::Mutex;
 
@@ -26,6 +26,10 @@ use crate::meta::{Change, CommittedOffset, Durability, TxnMeta, TxnStatus, Writt
 
 /// Time-out of a transaction that a producer may ask for.
 const MAX_TIMEOUT_MS: i32 = 900_000;
+/// Transactional ids that are remembered.
+const MAX_IDS: usize = 100_000;
+/// Locks of all transactional ids; nobody holds two.
+const LOCKS: usize = 256;
 /// Transactional ids that nobody used for this long are forgotten.
 const ID_EXPIRY_MS: i64 = 7 * 24 * 3_600 * 1_000;
 
@@ -35,15 +39,23 @@ const NO_EPOCH: i16 = -1;
 /// A transactional producer's id and epoch.
 pub(crate) type ProducerEpoch = (i64, i16);
 
-/// Locks that keep the requests of one transactional id apart.
-#[derive(Debug, Default)]
+/// Locks that keep the requests of one transactional id apart; ids share them, whoever makes ids up.
+#[derive(Debug)]
 pub(crate) struct Txns {
-    locks: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    locks: [Mutex<()>; LOCKS],
+    hasher: RandomState,
+}
+
+impl Default for Txns {
+    fn default() -> Self {
+        Self { locks: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+    }
 }
 
 impl Txns {
-    fn lock_of(&self, id: &str) -> Arc<Mutex<()>> {
-        self.locks.lock().entry(id.to_owned()).or_default().clone()
+    fn lock_of(&self, id: &str) -> &Mutex<()> {
+        let at = self.hasher.hash_one(id) % LOCKS as u64;
+        &self.locks[at as usize]
     }
 }
 
@@ -182,10 +194,7 @@ impl Inner {
             let Ok(partition) = self.topics.partition(topic, *index) else {
                 continue;
             };
-            let flush = partition.log.lock().take_flush();
-            let file = partition.log.lock().file_to_sync();
-            partition.run_flush(flush);
-            file.sync_data().map_err(storage)?;
+            partition.flush().map_err(storage)?;
         }
         Ok(())
     }
@@ -283,7 +292,6 @@ impl Inner {
                 TxnStatus::PrepareCommit => self.finish(&id, txn, Marker::Commit),
                 TxnStatus::PrepareAbort => self.finish(&id, txn, Marker::Abort),
                 TxnStatus::Empty | TxnStatus::Committed | TxnStatus::Aborted => {
-                    self.txns.locks.lock().remove(&id);
                     let change = Change::TxnDeleted { id: id.clone() };
                     let mut meta = self.meta.lock();
                     meta.commit(change, Durability::Cached).map_err(storage)

@@ -1,6 +1,6 @@
 //! What a transactional producer asks for before it ends its transaction.
 
-use super::{MAX_TIMEOUT_MS, NO_EPOCH, ProducerEpoch};
+use super::{MAX_IDS, MAX_TIMEOUT_MS, NO_EPOCH, ProducerEpoch};
 use crate::broker::Inner;
 use crate::error::{Code, KResult};
 use crate::group::Identity;
@@ -14,8 +14,8 @@ impl Inner {
     /// transaction aborted. `claimed` is who the producer is already (KIP-360), -1 if new.
     ///
     /// # Errors
-    /// `InvalidTransactionTimeout`, `ProducerFenced` for one that was replaced,
-    /// `KafkaStorageError`.
+    /// `InvalidTransactionTimeout`, `ProducerFenced` for one that was replaced, `PolicyViolation` for one more
+    /// than [`MAX_IDS`], `KafkaStorageError`.
     pub fn init_txn_producer(&self, id: &str, timeout_ms: i32, claimed: ProducerEpoch) -> KResult<ProducerEpoch> {
         if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
             return Err(Code::InvalidTransactionTimeout);
@@ -24,6 +24,7 @@ impl Inner {
         let _one_at_a_time = lock.lock();
         let mut txn = match self.txn(id) {
             Ok(known) => self.next_epoch(id, known, claimed)?,
+            Err(_) if self.meta.lock().state().txns.len() >= MAX_IDS => return Err(Code::PolicyViolation),
             Err(_) => TxnMeta::new(self.new_producer_id()?, timeout_ms),
         };
         txn.timeout_ms = timeout_ms;

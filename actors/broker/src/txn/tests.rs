@@ -37,7 +37,7 @@ fn committed(broker: &Broker) -> (Vec<i64>, Vec<i64>) {
     let upto = log.high_watermark();
     assert_eq!(log.last_stable_offset(), upto, "nothing hangs");
     let range = ReadRange { from: 0, upto, max_bytes: 10_000, oversized_first: Oversized::Return };
-    let bytes = log.read(range).unwrap().into_bytes().unwrap();
+    let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
     let aborted = log.aborted_in(0, upto);
     let (mut markers, mut records) = (Vec::new(), Vec::new());
     let mut rest = &bytes[..];

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, CreateTopicsResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use rdkafka::admin::{
     AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
@@ -9,6 +12,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::raw::Raw;
 use crate::support::{PATIENCE, Server, eventually};
 
 fn options() -> AdminOptions {
@@ -39,6 +43,20 @@ fn topics_are_created_described_grown_and_deleted() {
     assert!(metadata.topics().is_empty());
     let left = std::fs::read_dir(server.path().join("topics")).unwrap().count();
     assert_eq!(left, 0);
+}
+
+#[test]
+fn topics_beyond_what_one_request_may_create_are_refused_by_name() {
+    let server = Server::start();
+    let topic = |n: usize| {
+        let name = TopicName(StrBytes::from_string(format!("t{n}")));
+        CreatableTopic::default().with_name(name).with_num_partitions(1).with_replication_factor(1)
+    };
+    let topics = (0..1_001).map(topic).collect();
+    let request = CreateTopicsRequest::default().with_validate_only(true).with_topics(topics);
+    let response: CreateTopicsResponse = Raw::connect(&server).ask(ApiKey::CreateTopics, 4, &request);
+    let codes: Vec<i16> = response.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!((codes.len(), &codes[999..]), (1_001, &[0, 44][..]), "POLICY_VIOLATION");
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::{ApiKey, InitProducerIdRequest, InitProducerIdResponse, ProducerId, TransactionalId};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{
+    ApiKey, FetchRequest, FetchResponse, InitProducerIdRequest, InitProducerIdResponse, ProducerId, TopicName,
+    TransactionalId,
+};
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -47,6 +51,28 @@ fn only_committed_records_are_seen_by_readers_of_committed_data() {
     drop(producer);
     let server = server.restart();
     assert_eq!(committed(&server, "t"), ["a", "b", "c"], "after a restart");
+}
+
+#[test]
+fn a_reader_is_told_of_the_aborted_transactions_in_what_it_gets_alone() {
+    let server = Server::start();
+    let producer = transactional(&server, &[]);
+    for _ in 0..5 {
+        producer.begin_transaction().unwrap();
+        server.send(&producer, ("t", 0), &["never"]);
+        producer.abort_transaction(PATIENCE).unwrap();
+    }
+    let told = |max_bytes| {
+        let partition = FetchPartition::default().with_partition_max_bytes(max_bytes);
+        let topic = FetchTopic::default()
+            .with_topic(TopicName(StrBytes::from_static_str("t")))
+            .with_partitions(vec![partition]);
+        let request =
+            FetchRequest::default().with_max_bytes(max_bytes).with_isolation_level(1).with_topics(vec![topic]);
+        let response: FetchResponse = Raw::connect(&server).ask(ApiKey::Fetch, 11, &request);
+        response.responses[0].partitions[0].aborted_transactions.as_ref().unwrap().len()
+    };
+    assert_eq!((told(1), told(100_000)), (1, 5));
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 use std::io::Write;
 
-use kafka_protocol::messages::{ApiKey, FetchRequest, JoinGroupRequest, TopicName};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    ApiKey, DescribeGroupsRequest, DescribeGroupsResponse, FetchRequest, GroupId, JoinGroupRequest, MetadataRequest,
+    MetadataResponse, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use crate::raw::{Raw, batch, produce};
@@ -43,9 +47,11 @@ fn a_broken_request_ends_its_connection_alone() {
     let server = Server::start();
     let mut healthy = Raw::connect(&server);
     server.broker.ensure_topic("t", 1, &[]).unwrap();
-    let garbage: [&[u8]; 5] = [
+    let garbage: [&[u8]; 6] = [
         b"\xff\xff\xff\xff",
         b"\x7f\xff\xff\xff",
+        // The beginning of Metadata of 2 MiB.
+        b"\x00\x20\x00\x00\x00\x03",
         b"\x00\x00\x00\x02\x00\x00",
         b"\x00\x00\x00\x0a\x7f\x7f\x00\x00\x00\x00\x00\x01\xff\xff",
         // Metadata v1 that claims 2^31 - 1 topics.
@@ -69,6 +75,20 @@ fn a_compact_array_cannot_claim_more_than_the_request_holds() {
 }
 
 #[test]
+fn what_a_request_names_again_and_again_is_answered_once() {
+    let server = Server::start();
+    server.broker.ensure_topic("t", 3, &[]).unwrap();
+    let mut raw = Raw::connect(&server);
+    let topic = MetadataRequestTopic::default().with_name(Some(TopicName(StrBytes::from_static_str("t"))));
+    let request = MetadataRequest::default().with_topics(Some(vec![topic; 100]));
+    let response: MetadataResponse = raw.ask(ApiKey::Metadata, 9, &request);
+    assert_eq!(response.topics.len(), 1);
+    let request = DescribeGroupsRequest::default().with_groups(vec![GroupId::default(); 100]);
+    let response: DescribeGroupsResponse = raw.ask(ApiKey::DescribeGroups, 5, &request);
+    assert_eq!(response.groups.len(), 1);
+}
+
+#[test]
 fn a_member_whose_client_goes_while_it_waits_does_not_hold_up_the_group() {
     let server = Server::start();
     let producer = server.producer(&[]);
@@ -77,7 +97,7 @@ fn a_member_whose_client_goes_while_it_waits_does_not_hold_up_the_group() {
     let protocol = kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol::default()
         .with_name(StrBytes::from_static_str("range"));
     let request = JoinGroupRequest::default()
-        .with_group_id(kafka_protocol::messages::GroupId(StrBytes::from_static_str("g")))
+        .with_group_id(GroupId(StrBytes::from_static_str("g")))
         .with_session_timeout_ms(300_000)
         .with_rebalance_timeout_ms(300_000)
         .with_protocol_type(StrBytes::from_static_str("consumer"))

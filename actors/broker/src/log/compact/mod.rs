@@ -2,7 +2,7 @@
 //!
 //! A pass reads the part of the log that no pass has seen, notes the newest offset of each key, and
 //! writes all older segments again without what is superseded: `keys.rs`, then `rewrite.rs`. The log
-//! is locked only to plan and to put each written segment in the place of those it was made from
+//! is locked only to plan and to note that a written segment is in the place of those it was made from
 //! (`swap.rs`); a process that ends in between leaves the old segments or the new one, never a mix.
 //!
 //! Never touched are the segment that is written to, records of open transactions and records
@@ -19,7 +19,7 @@ mod tests;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,6 +34,8 @@ pub(super) use swap::finish_swaps;
 
 /// Name of the file that tells up to where a log is compacted.
 const MARK_FILE: &str = "compacted";
+/// Pause after a pass that the file system ended, for example for want of space.
+const RETRY_PAUSE_MS: i64 = 60_000;
 
 /// When and how a topic's logs are compacted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,8 +61,20 @@ pub(crate) struct Compacted {
 pub(crate) enum CompactionError {
     #[error("a batch at offset {0} is damaged")]
     Damaged(i64),
+    #[error("a written segment is only partly in its place: {0}")]
+    Swap(io::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl CompactionError {
+    /// Whether another pass would meet it again, or could do harm.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::Swap(_) => true,
+            Self::Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
+        }
+    }
 }
 
 /// A complete segment as it was when the pass was planned.
@@ -94,7 +108,8 @@ struct Plan {
 /// the pass early; the log is whole at any moment.
 ///
 /// # Errors
-/// A damaged batch, or what the file system says: the log is not compacted again until it is opened.
+/// A damaged batch, or what the file system says. After one that [`CompactionError::is_final`] the log is not
+/// compacted again until it is opened, after others not for a while.
 pub(crate) fn compact(
     log: &Mutex<PartitionLog>,
     rules: &CompactionRules,
@@ -105,8 +120,8 @@ pub(crate) fn compact(
         return Ok(None);
     };
     let outcome = carry_out(log, &plan, (rules, now_ms), stop);
-    if outcome.is_err() {
-        log.lock().compaction = Compaction::Failed;
+    if let Err(error) = &outcome {
+        log.lock().compaction.pause(error, now_ms);
     }
     outcome.map(Some)
 }
@@ -128,8 +143,7 @@ fn carry_out(
         };
         done.bytes_before += group.iter().map(|s| s.size).sum::<u64>();
         done.bytes_after += fresh.size;
-        let replaced = log.lock().replace(group, fresh)?;
-        if replaced.is_break() {
+        if replace(log, &plan.dir, group, fresh)?.is_break() {
             return Ok(done);
         }
     }
@@ -154,31 +168,69 @@ fn groups(sources: &[Source], segment_bytes: u64) -> impl Iterator<Item = &[Sour
     })
 }
 
-/// How far a log is compacted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compaction {
+/// Puts a written segment in the place of its sources, unless they are not all there any more.
+fn replace(
+    log: &Mutex<PartitionLog>,
+    dir: &Path,
+    sources: &[Source],
+    fresh: Segment,
+) -> Result<ControlFlow<()>, CompactionError> {
+    let begun = log.lock().begin_swap(sources);
+    if !begun {
+        swap::discard(dir, fresh.base)?;
+        return Ok(ControlFlow::Break(()));
+    }
+    let bases: Vec<i64> = sources.iter().map(|s| s.base).collect();
+    let swapped = swap::commit(dir, &bases, &fresh);
+    log.lock().end_swap(sources, fresh, swapped)
+}
+
+/// How far a log is compacted, and what holds the next pass or the removal of segments up.
+#[derive(Debug)]
+pub(super) struct Compaction {
     /// A pass has seen everything below.
-    UpTo(i64),
-    /// A pass met a fault; the log stays as it is.
-    Failed,
+    upto: i64,
+    pause: Pause,
+    /// First offset of the segments that are being replaced; none from there on is removed meanwhile.
+    pub swapped_from: Option<i64>,
+}
+
+/// When the next pass may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    None,
+    Until(i64),
+    Forever,
 }
 
 impl Compaction {
     /// As the last pass wrote it; from the start where there is no file.
-    pub fn read(dir: &std::path::Path) -> Self {
+    pub fn read(dir: &Path) -> Self {
         let text = std::fs::read_to_string(dir.join(MARK_FILE)).ok();
-        Self::UpTo(text.and_then(|t| t.trim().parse().ok()).unwrap_or(0))
+        let upto = text.and_then(|t| t.trim().parse().ok()).unwrap_or(0);
+        Self { upto, pause: Pause::None, swapped_from: None }
+    }
+
+    fn may_begin(&self, now_ms: i64) -> bool {
+        match self.pause {
+            Pause::None => true,
+            Pause::Until(until_ms) => now_ms >= until_ms,
+            Pause::Forever => false,
+        }
+    }
+
+    fn pause(&mut self, error: &CompactionError, now_ms: i64) {
+        self.pause =
+            if error.is_final() { Pause::Forever } else { Pause::Until(now_ms.saturating_add(RETRY_PAUSE_MS)) };
     }
 }
 
 impl PartitionLog {
     fn plan_compaction(&self, rules: &CompactionRules, now_ms: i64) -> Option<Plan> {
-        let Compaction::UpTo(dirty_from) = self.compaction else {
-            return None;
-        };
-        if self.state != State::Open {
+        if self.state != State::Open || !self.compaction.may_begin(now_ms) {
             return None;
         }
+        let dirty_from = self.compaction.upto;
         let stable = self.last_stable_offset();
         let is_old = |s: &Segment| rules.min_lag_ms == 0 || s.newest_ms() < Some(now_ms - rules.min_lag_ms);
         let complete = &self.segments[..self.segments.len() - 1];
@@ -204,25 +256,42 @@ impl PartitionLog {
         if self.state != State::Open {
             return Ok(());
         }
-        self.compaction = Compaction::UpTo(upto);
+        self.compaction.upto = upto;
         super::files::replace(&self.dir.join(MARK_FILE), upto.to_string().as_bytes(), super::files::Durability::Cached)
     }
 
-    /// Puts a written segment in the place of its sources, unless they are not all there any more.
-    fn replace(&mut self, sources: &[Source], mut fresh: Segment) -> io::Result<ControlFlow<()>> {
-        let at = self.segments.partition_point(|s| s.base < fresh.base);
-        let there = self.segments.get(at..at + sources.len()).unwrap_or_default();
+    /// Keeps the sources of a swap where they are until it ends; false if they are not all there any more.
+    fn begin_swap(&mut self, sources: &[Source]) -> bool {
+        let Some(first) = sources.first() else {
+            return false;
+        };
+        let there = &self.segments[self.segments.partition_point(|s| s.base < first.base)..];
         let is_same = |(segment, source): (&Segment, &Source)| Arc::ptr_eq(&segment.file, &source.file);
-        let are_there = there.len() == sources.len() && there.iter().zip(sources).all(is_same);
-        if self.state != State::Open || !are_there {
-            swap::discard(&self.dir, fresh.base)?;
+        let are_there = there.len() >= sources.len() && there.iter().zip(sources).all(is_same);
+        let begins = self.state == State::Open && are_there;
+        self.compaction.swapped_from = begins.then_some(first.base);
+        begins
+    }
+
+    /// Reads the written segment instead of its sources from now on.
+    fn end_swap(
+        &mut self,
+        sources: &[Source],
+        mut fresh: Segment,
+        swapped: Result<(), CompactionError>,
+    ) -> Result<ControlFlow<()>, CompactionError> {
+        self.compaction.swapped_from = None;
+        if self.state == State::Deleted {
             return Ok(ControlFlow::Break(()));
         }
-        fresh.begun_ms = there.first().and_then(|s| s.begun_ms);
-        let bases: Vec<i64> = sources.iter().map(|s| s.base).collect();
-        swap::commit(&self.dir, &bases, &fresh)?;
+        swapped?;
         let base = fresh.base;
+        let at = self.segments.partition_point(|s| s.base < base);
+        fresh.begun_ms = self.segments[at].begun_ms;
         self.segments.splice(at..at + sources.len(), [fresh]);
+        for source in &sources[1..] {
+            self.pending.remove(&self.dir, source.base);
+        }
         // Index files have one writer, the flush: two would take the temporary file from each other.
         self.enqueue_seal(base);
         Ok(ControlFlow::Continue(()))

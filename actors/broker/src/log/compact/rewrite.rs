@@ -117,19 +117,26 @@ pub(super) fn write(
         return Ok(None);
     };
     let mut fresh = swap::begin(dir, first.base)?;
-    let outcome = fill(&mut fresh, sources, pass, stop);
+    let outcome = match fill(&mut fresh, sources, pass, stop) {
+        Ok(Filled::Whole) => complete(&mut fresh, last).map(|()| Filled::Whole).map_err(CompactionError::Io),
+        other => other,
+    };
     if !matches!(outcome, Ok(Filled::Whole)) {
         swap::discard(dir, first.base)?;
         return outcome.map(|_| None);
     }
+    Ok(Some(fresh))
+}
+
+/// Gives a written segment the bounds and times of its last source, and forces it to the disk.
+fn complete(fresh: &mut Segment, last: &Source) -> io::Result<()> {
     fresh.next_offset = last.next_offset;
     fresh.index.shrink();
     fresh.written_ms = last.written_ms;
     if let Some(written_ms) = last.written_ms.and_then(|ms| u64::try_from(ms).ok()) {
         fresh.file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(written_ms))?;
     }
-    fresh.file.sync_all()?;
-    Ok(Some(fresh))
+    fresh.file.sync_all()
 }
 
 /// Whether all that is left was written.

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::Path;
 
+use super::CompactionError;
 use crate::log::files;
 use crate::log::segment::{Segment, bases, segment_path};
 
@@ -26,11 +27,13 @@ pub(super) fn discard(dir: &Path, base: i64) -> io::Result<()> {
 }
 
 /// Puts the segment in the place of those that begin at `bases`.
-pub(super) fn commit(dir: &Path, bases: &[i64], fresh: &Segment) -> io::Result<()> {
+///
+/// # Errors
+/// `Io` before it counts, `Swap` when it does and the folder is to be opened again to finish.
+pub(super) fn commit(dir: &Path, bases: &[i64], fresh: &Segment) -> Result<(), CompactionError> {
     let swap = dir.join(format!("{:020}-{:020}.{COMMITTED}", fresh.base, fresh.next_offset));
     std::fs::rename(segment_path(dir, fresh.base, BEING_WRITTEN), &swap)?;
-    files::sync_dir(dir)?;
-    finish(dir, &swap, bases)
+    files::sync_dir(dir).and_then(|()| finish(dir, &swap, bases)).map_err(CompactionError::Swap)
 }
 
 /// Finishes or undoes what a process left that ended in the middle.

@@ -68,7 +68,7 @@ fn batches(log: &Mutex<PartitionLog>) -> Vec<(BatchHeader, Vec<u8>)> {
     let mut found = Vec::new();
     loop {
         let range = ReadRange { from, upto, max_bytes: 200, oversized_first: Oversized::Return };
-        let bytes = log.read(range).unwrap().into_bytes().unwrap();
+        let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
         let mut rest = &bytes[..];
         if rest.is_empty() {
             return found;
@@ -260,6 +260,36 @@ fn a_damaged_batch_stops_compaction_and_harms_nothing() {
     assert_eq!(batches(&log).len(), 3);
 }
 
+#[test]
+fn a_pass_that_the_file_system_ended_is_tried_again_after_a_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    (0..3).for_each(|_| put(&log, "a", Some("1")));
+    log.lock().roll().unwrap();
+    let in_the_way = dir.path().join(format!("{:020}.cleaned", 0));
+    std::fs::create_dir(&in_the_way).unwrap();
+    let pass = |now_ms| compact(&log, &RULES, now_ms, &AtomicBool::new(false));
+    assert!(!pass(100).unwrap_err().is_final());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(pass(100 + RETRY_PAUSE_MS - 1).unwrap(), None);
+    assert!(pass(100 + RETRY_PAUSE_MS).unwrap().is_some());
+    assert_eq!(keys(&log).len(), 1);
+}
+
+#[test]
+fn no_segment_is_removed_while_another_takes_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    (0..20).for_each(|_| put(&log, "a", Some("1")));
+    log.lock().roll().unwrap();
+    let sources = log.lock().plan_compaction(&RULES, 100).unwrap().sources;
+    assert!(sources.len() > 2);
+    assert!(log.lock().begin_swap(&sources[1..]));
+    log.lock().delete_before(20).unwrap();
+    let first = log.lock().segments[0].base;
+    assert_eq!((first, log.lock().start_offset()), (sources[1].base, 20));
+}
+
 /// Copies a folder as a crash would leave it.
 fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
@@ -312,7 +342,7 @@ fn a_reader_gets_to_the_end_though_the_last_record_is_an_expired_tombstone() {
     put(&log, "a", Some("v"));
     put(&log, "a", None);
     run(&log, 100).unwrap();
-    log.lock().compaction = Compaction::UpTo(0);
+    log.lock().compaction.upto = 0;
     run(&log, 5_000).unwrap();
     assert_eq!(records(&log), []);
     assert_eq!(batches(&log).last().unwrap().0.last_offset() + 1, log.lock().high_watermark());
