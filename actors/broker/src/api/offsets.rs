@@ -83,24 +83,37 @@ impl Default for Told {
     }
 }
 
-/// Tells committed offsets; those that a transaction is about to change are unstable.
+/// Tells committed offsets; those that a transaction is about to change are unstable. A group or partition that is named
+/// again is answered once.
 pub(super) fn fetch(call: &Call<'_>, request: &OffsetFetchRequest) -> OffsetFetchResponse {
     if call.version < FIRST_VERSION_WITH_GROUPS {
-        let topics = request.topics.as_ref();
-        let wanted = topics.map(|topics| topics.iter().map(|t| (t.name.to_string(), t.partition_indexes.clone())));
-        return single(&look(call, &request.group_id, wanted.map(Iterator::collect), request.require_stable));
+        let named = request.topics.as_deref();
+        let wanted = named.map(|topics| wanted(topics.iter().map(|t| (&t.name, &t.partition_indexes))));
+        return single(&look(call, &request.group_id, wanted, request.require_stable));
     }
-    let groups = request.groups.iter().map(|g| {
-        let topics = g.topics.as_ref();
-        let wanted = topics.map(|topics| topics.iter().map(|t| (t.name.to_string(), t.partition_indexes.clone())));
-        let found = look(call, &g.group_id, wanted.map(Iterator::collect), request.require_stable);
-        OffsetFetchResponseGroup::default().with_group_id(g.group_id.clone()).with_topics(several(&found))
+    let mut groups = BTreeMap::new();
+    for group in &request.groups {
+        groups.entry(&group.group_id).or_insert(group);
+    }
+    let groups = groups.into_iter().map(|(id, group)| {
+        let named = group.topics.as_deref();
+        let wanted = named.map(|topics| wanted(topics.iter().map(|t| (&t.name, &t.partition_indexes))));
+        let found = look(call, id, wanted, request.require_stable);
+        OffsetFetchResponseGroup::default().with_group_id(id.clone()).with_topics(several(&found))
     });
     OffsetFetchResponse::default().with_groups(groups.collect())
 }
 
-type Wanted = BTreeMap<String, Vec<i32>>;
+type Wanted = BTreeMap<String, BTreeSet<i32>>;
 type Found = BTreeMap<String, Vec<(i32, Told)>>;
+
+fn wanted<'a>(topics: impl Iterator<Item = (&'a TopicName, &'a Vec<i32>)>) -> Wanted {
+    let mut wanted = Wanted::new();
+    for (name, partitions) in topics {
+        wanted.entry(name.to_string()).or_default().extend(partitions);
+    }
+    wanted
+}
 
 /// What is told of a group's partitions.
 fn look(call: &Call<'_>, group: &str, wanted: Option<Wanted>, require_stable: bool) -> Found {

@@ -12,6 +12,8 @@ use crate::meta::{Change, CommittedOffset, Durability, GroupOffsets};
 
 /// Bytes of metadata that a client may store with an offset.
 pub(crate) const MAX_METADATA_BYTES: usize = 4_096;
+/// Groups whose offsets are kept.
+const MAX_GROUPS_WITH_OFFSETS: usize = 100_000;
 /// Offsets of a group without members are kept this long after the last commit.
 const OFFSET_RETENTION_MS: i64 = 7 * 24 * 3_600 * 1_000;
 
@@ -19,14 +21,14 @@ const OFFSET_RETENTION_MS: i64 = 7 * 24 * 3_600 * 1_000;
 #[derive(Debug, Clone)]
 pub(crate) enum OffsetsQuery {
     All,
-    Of(BTreeMap<String, Vec<i32>>),
+    Of(BTreeMap<String, BTreeSet<i32>>),
 }
 
 impl Groups {
     /// Stores offsets for a member, or for a client of a group without members.
     ///
     /// # Errors
-    /// What the member must know, `KafkaStorageError`.
+    /// What the member must know, `PolicyViolation` for one group more than there may be, `KafkaStorageError`.
     pub fn commit(
         &self,
         group: &str,
@@ -34,8 +36,12 @@ impl Groups {
         offsets: Vec<(String, i32, CommittedOffset)>,
     ) -> KResult<()> {
         self.check_commit(group, identity)?;
-        let change = Change::Offsets { group: group.to_owned(), offsets };
         let mut meta = self.meta.lock();
+        let groups = &meta.state().groups;
+        if groups.len() >= MAX_GROUPS_WITH_OFFSETS && !groups.contains_key(group) {
+            return Err(Code::PolicyViolation);
+        }
+        let change = Change::Offsets { group: group.to_owned(), offsets };
         meta.commit(change, Durability::Cached).map_err(|_| Code::KafkaStorageError)
     }
 
@@ -72,7 +78,7 @@ impl Groups {
             let found = ps.iter().map(|(p, o)| (*p, Some(o.clone()))).collect();
             (t.clone(), found)
         };
-        let some = |(t, ps): (&String, &Vec<i32>)| {
+        let some = |(t, ps): (&String, &BTreeSet<i32>)| {
             let of = |p: &i32| (*p, known.get(t).and_then(|o| o.get(p)).cloned());
             (t.clone(), ps.iter().map(of).collect())
         };
