@@ -11,6 +11,7 @@ mod kafka_clients;
 mod lag;
 mod metrics;
 mod operations;
+mod policies;
 mod registry;
 mod relays;
 mod retention;

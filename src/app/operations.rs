@@ -5,12 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use streamward_core::ports::{Answer, FaultKind as DrillKind, Operations, OpsCommand, OpsError, Readiness};
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
 
-use super::{broker::Embedded, lag::LogEnds, metrics};
+use super::{broker::Embedded, lag::LogEnds, metrics, policies};
 use crate::{adapters::sql::SqlStore, clock::now_ms, plan::Plan};
 
 /// A pipeline as the operations see it.
@@ -77,7 +77,7 @@ impl LiveOperations {
     }
 
     async fn carry_out(&self, path: &str, command: OpsCommand, who: &str) -> Result<Value, OpsError> {
-        let actor = ActorPath::parse(path).map_err(|_| OpsError::UnknownPath(path.to_owned()))?;
+        let actor = parsed(path)?;
         let action = format!("{command:?}");
         let command = match command {
             OpsCommand::Restart => Command::Restart,
@@ -94,16 +94,25 @@ impl LiveOperations {
                 Command::Inject(Fault::new(kind, fault.times))
             }
         };
-        self.runtime.command(&actor, command).await.map_err(|error| match error {
-            CommandError::UnknownPath(path) => OpsError::UnknownPath(path.to_string()),
-            CommandError::Ended | CommandError::NoAnswer(_) => OpsError::Unavailable(error.to_string()),
-            other => OpsError::Refused(other.to_string()),
-        })?;
-        tracing::info!(path, action, who, "command carried out");
-        if let Err(error) = self.store.audit(who, &action, path).await {
+        self.runtime.command(&actor, command).await.map_err(refusal)?;
+        self.audited(&actor, (&action, ""), who).await
+    }
+
+    async fn change_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Result<Value, OpsError> {
+        let actor = parsed(path)?;
+        let detail = Value::Object(patch.clone()).to_string();
+        policies::change(&self.runtime, &actor, patch).await?;
+        self.audited(&actor, ("SetPolicy", &detail), who).await
+    }
+
+    /// Takes note of what was done to a node; its new state.
+    async fn audited(&self, actor: &ActorPath, (action, detail): (&str, &str), who: &str) -> Result<Value, OpsError> {
+        let path = actor.as_str();
+        tracing::info!(path, action, detail, who, "command carried out");
+        if let Err(error) = self.store.audit(who, action, path, detail).await {
             tracing::warn!(%error, "write the audit entry");
         }
-        let node = self.runtime.node(&actor).ok_or_else(|| OpsError::UnknownPath(path.to_owned()))?;
+        let node = self.runtime.node(actor).ok_or_else(|| OpsError::UnknownPath(path.to_owned()))?;
         to_value(&node)
     }
 
@@ -128,6 +137,19 @@ impl LiveOperations {
             })
             .collect();
         json!({ "streams": streams, "pipelines": pipelines })
+    }
+}
+
+fn parsed(path: &str) -> Result<ActorPath, OpsError> {
+    ActorPath::parse(path).map_err(|_| OpsError::UnknownPath(path.to_owned()))
+}
+
+/// Why the supervisors refuse something.
+pub fn refusal(error: CommandError) -> OpsError {
+    match error {
+        CommandError::UnknownPath(path) => OpsError::UnknownPath(path.to_string()),
+        CommandError::Ended | CommandError::NoAnswer(_) => OpsError::Unavailable(error.to_string()),
+        other => OpsError::Refused(other.to_string()),
     }
 }
 
@@ -174,6 +196,11 @@ impl Operations for LiveOperations {
     fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError> {
         let (path, who) = (path.to_owned(), who.to_owned());
         Box::pin(async move { self.carry_out(&path, command, &who).await })
+    }
+
+    fn set_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Answer<'_, Value, OpsError> {
+        let (path, who) = (path.to_owned(), who.to_owned());
+        Box::pin(async move { self.change_policy(&path, patch, &who).await })
     }
 
     fn topology(&self) -> Answer<'_, Value, OpsError> {

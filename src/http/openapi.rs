@@ -45,6 +45,7 @@ const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
         groups::reset,
         operations::tree,
         operations::command,
+        operations::set_policy,
         operations::events,
         operations::topology,
         operations::lag,

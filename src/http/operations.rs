@@ -3,14 +3,14 @@
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
-    web::{Data, Path, Payload, ReqData, ServiceConfig},
+    web::{self, Data, Path, Payload, ReqData, ServiceConfig},
 };
 use serde_json::{Value, json};
 use streamward_core::ports::{InjectedFault, OpsCommand};
 
 use super::{
-    Answer, HttpState, access::Caller, get, list, params::Params, post, problem::Problem, records, streams::MAX_LIMIT,
-    whole,
+    Answer, HttpState, access::Caller, get, list, method_not_allowed, params::Params, post, problem::Problem, records,
+    streams::MAX_LIMIT, whole,
 };
 
 /// A command's body is one small object.
@@ -23,6 +23,11 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(get("/api/v1/supervision/tree", tree))
         .service(post("/api/v1/supervision/{path:.+}/{command:restart|pause|resume|drain|inject}", command))
+        .service(
+            web::resource("/api/v1/supervision/{path:.+}/policy")
+                .route(web::patch().to(set_policy))
+                .default_service(web::to(|| async { method_not_allowed("PATCH") })),
+        )
         .service(get("/api/v1/events", events))
         .service(get("/api/v1/topology", topology))
         .service(get("/api/v1/lag", lag))
@@ -64,6 +69,29 @@ pub async fn command(
         _ => OpsCommand::Inject(fault(payload).await?),
     };
     let answer = state.operations.command(&path, command, &caller.name).await?;
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// Changes how a node is looked after, from now on; only the given keys change. A restart of the process forgets it.
+#[utoipa::path(patch, path = "/api/v1/supervision/{path}/policy", tag = "operations",
+    params(("path" = String, Path, description = "Path of the node, with its slashes")),
+    request_body(content_type = "application/json", description = "Of any node `restart` (permanent, transient, temporary), `backoff: {first, min, max, factor, jitter, reset_after}`, `stop_within`, `stuck_after`, `max_zombies`; of a supervisor also `strategy` (one-for-one, one-for-all, rest-for-one), `intensity: {max_restarts, within}`, `max_children`. Times as text, such as `250ms`"),
+    responses(
+        (status = 200, description = "The node's new state, as in the tree"),
+        (status = 404, description = "No such node"),
+        (status = 409, description = "The node cannot do it now"),
+        (status = 422, description = "A key or a value is wrong; nothing was changed"),
+    ))]
+pub async fn set_policy(
+    state: Data<HttpState>,
+    path: Path<String>,
+    caller: ReqData<Caller>,
+    payload: Payload,
+) -> Answer {
+    let body = records::read(payload, MAX_COMMAND_BYTES).await?;
+    let patch =
+        serde_json::from_slice(&body).map_err(|error| records::body_fault("json_invalid", error.to_string(), None))?;
+    let answer = state.operations.set_policy(&path, patch, &caller.name).await?;
     Ok(HttpResponse::Ok().json(answer))
 }
 

@@ -126,6 +126,12 @@ impl From<OpsError> for Problem {
         let status = match &error {
             OpsError::UnknownPath(_) => StatusCode::NOT_FOUND,
             OpsError::DrillsDisabled => StatusCode::FORBIDDEN,
+            OpsError::Invalid { field, reason } => {
+                let loc = std::iter::once("body").chain(field.split('.').filter(|part| !part.is_empty()));
+                let loc = loc.map(Value::from).collect();
+                let fault = FieldFault { kind: "value_error", loc, msg: reason.clone(), input: Value::Null, ctx: None };
+                return Self::unprocessable(&[fault]);
+            }
             OpsError::Refused(_) => StatusCode::CONFLICT,
             OpsError::Unavailable(_) => return Self::unavailable(error.to_string()),
         };

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use crate::{
     exit::{ExitReport, epoch_ms},
     path::ActorPath,
+    policy::{ChildPolicy, SupervisorPolicy},
     tree::ActorState,
 };
 
@@ -33,6 +34,10 @@ pub enum EventKind {
     MissedStop,
     /// The operator gave a command.
     Command { command: String },
+    /// It is looked after in another way from now on.
+    Policy { policy: ChildPolicy },
+    /// It treats its children in another way from now on.
+    Supervision { policy: SupervisorPolicy },
 }
 
 /// One numbered event.

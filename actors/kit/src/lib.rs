@@ -65,7 +65,7 @@ pub use crate::{
     fault::{Fault, FaultKind},
     inbox::{Capacity, Closed, Delivery, Inbox, InboxFigures, Order, Outlet, TrySendError},
     path::{ActorPath, PathError, PathPattern},
-    policy::{Backoff, ChildPolicy, Intensity, Restart, Strategy, SupervisorPolicy},
+    policy::{Backoff, ChildPolicy, Intensity, PolicyError, Restart, Strategy, SupervisorPolicy},
     runtime::{ActorFigures, Command, CommandError, Outcome, Runtime, SpecError, SupervisorHandle},
     scope::{HandGuard, Scope, WaitGuard},
     shutdown::{Phase, PhaseAction, PhaseReport, ShutdownReport},

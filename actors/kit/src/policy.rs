@@ -126,7 +126,60 @@ impl Default for ChildPolicy {
     }
 }
 
+/// Longest time in a policy.
+const MAX_TIME: Duration = Duration::from_secs(24 * 3_600);
+/// Shortest limit on one message in hand: the watch looks about that often.
+const MIN_STUCK_AFTER: Duration = Duration::from_millis(50);
+const MAX_FACTOR: f64 = 100.0;
+const MAX_ZOMBIES: u32 = 100;
+const MAX_RESTARTS: u32 = 10_000;
+const MAX_CHILDREN: usize = 100_000;
+
+/// A value that a policy may not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {bounds}")]
+pub struct PolicyError {
+    /// Which value, as it is written (`backoff.factor`).
+    pub field: &'static str,
+    /// What it may be.
+    pub bounds: String,
+}
+
+fn bounded(field: &'static str, is_valid: bool, bounds: impl Into<String>) -> Result<(), PolicyError> {
+    if is_valid { Ok(()) } else { Err(PolicyError { field, bounds: bounds.into() }) }
+}
+
+impl Backoff {
+    fn check(&self) -> Result<(), PolicyError> {
+        let times = [
+            ("backoff.first", self.first),
+            ("backoff.min", self.min),
+            ("backoff.max", self.max),
+            ("backoff.reset_after", self.reset_after),
+        ];
+        for (field, time) in times {
+            bounded(field, time <= MAX_TIME, "at most 24h")?;
+        }
+        bounded("backoff.max", self.max >= self.min, "at least backoff.min")?;
+        bounded("backoff.factor", (1.0..=MAX_FACTOR).contains(&self.factor), format!("1 to {MAX_FACTOR}"))?;
+        bounded("backoff.jitter", (0.0..=1.0).contains(&self.jitter), "0 to 1")
+    }
+}
+
 impl ChildPolicy {
+    /// Whether all values are within their bounds.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        self.backoff.check()?;
+        bounded("stop_within", self.stop_within <= MAX_TIME, "at most 24h")?;
+        let range = MIN_STUCK_AFTER..=MAX_TIME;
+        let is_noticed = self.stuck_after.is_none_or(|limit| range.contains(&limit));
+        bounded("stuck_after", is_noticed, "50ms to 24h, or null for never")?;
+        bounded("max_zombies", self.max_zombies <= MAX_ZOMBIES, format!("at most {MAX_ZOMBIES}"))
+    }
+
     /// A permanent child with all defaults.
     #[must_use]
     pub fn permanent() -> Self {
@@ -182,6 +235,19 @@ impl Default for SupervisorPolicy {
     }
 }
 
+impl SupervisorPolicy {
+    /// Whether all values are within their bounds.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let Intensity { max_restarts, within } = self.intensity;
+        bounded("intensity.max_restarts", max_restarts <= MAX_RESTARTS, format!("at most {MAX_RESTARTS}"))?;
+        bounded("intensity.within", within > Duration::ZERO && within <= MAX_TIME, "above 0, at most 24h")?;
+        bounded("max_children", (1..=MAX_CHILDREN).contains(&self.max_children), format!("1 to {MAX_CHILDREN}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +262,26 @@ mod tests {
         assert_eq!(policy.stuck_after, Some(Duration::from_secs(120)));
         let again: ChildPolicy = serde_json::from_str(&serde_json::to_string(&policy).unwrap()).unwrap();
         assert_eq!(again, policy);
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_named() {
+        let child = |json: &str| serde_json::from_str::<ChildPolicy>(json).unwrap().check().unwrap_err().field;
+        assert_eq!(ChildPolicy::default().check(), Ok(()));
+        assert_eq!(ChildPolicy::default().backoff(Backoff::none()).check(), Ok(()));
+        assert_eq!(child(r#"{"backoff":{"factor":0.5}}"#), "backoff.factor");
+        assert_eq!(child(r#"{"backoff":{"jitter":1.5}}"#), "backoff.jitter");
+        assert_eq!(child(r#"{"backoff":{"min":"2s","max":"1s"}}"#), "backoff.max");
+        assert_eq!(child(r#"{"backoff":{"reset_after":"25h"}}"#), "backoff.reset_after");
+        assert_eq!(child(r#"{"stuck_after":"1ms"}"#), "stuck_after");
+        assert_eq!(child(r#"{"stop_within":"48h"}"#), "stop_within");
+        assert_eq!(child(r#"{"max_zombies":101}"#), "max_zombies");
+        let supervisor =
+            |json: &str| serde_json::from_str::<SupervisorPolicy>(json).unwrap().check().unwrap_err().field;
+        assert_eq!(SupervisorPolicy::default().check(), Ok(()));
+        assert_eq!(supervisor(r#"{"intensity":{"max_restarts":10001}}"#), "intensity.max_restarts");
+        assert_eq!(supervisor(r#"{"intensity":{"within":"0s"}}"#), "intensity.within");
+        assert_eq!(supervisor(r#"{"max_children":0}"#), "max_children");
     }
 
     #[test]

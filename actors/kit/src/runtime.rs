@@ -13,7 +13,7 @@ use crate::{
     exit::ExitReport,
     fault::Fault,
     path::{ActorPath, PathError},
-    policy::{ChildPolicy, SupervisorPolicy},
+    policy::{ChildPolicy, PolicyError, SupervisorPolicy},
     slot::Slot,
     spec::{ChildSpec, SupervisorSpec},
     task,
@@ -85,6 +85,9 @@ pub enum CommandError {
     /// A fault of 0 times, or too many are armed.
     #[error("a fault strikes at least once, and at most {} may be armed", crate::fault::MAX_ARMED_FAULTS)]
     TooManyFaults,
+    /// A value of a policy is out of its bounds.
+    #[error(transparent)]
+    BadPolicy(#[from] PolicyError),
     /// The tree is down.
     #[error("the runtime has ended")]
     Ended,
@@ -250,16 +253,18 @@ impl Runtime {
     /// Changes how a child is looked after, from now on.
     ///
     /// # Errors
-    /// No such child, or the root.
+    /// No such child, or the root; a value out of its bounds.
     pub async fn set_policy(&self, path: &ActorPath, policy: ChildPolicy) -> Result<(), CommandError> {
+        policy.check()?;
         self.ask(Wish::SetPolicy(path.clone(), policy)).await
     }
 
     /// Changes how a supervisor treats its children, from now on.
     ///
     /// # Errors
-    /// No such supervisor.
+    /// No such supervisor; a value out of its bounds.
     pub async fn set_supervision(&self, path: &ActorPath, policy: SupervisorPolicy) -> Result<(), CommandError> {
+        policy.check()?;
         self.ask(Wish::SetSupervision(path.clone(), policy)).await
     }
 

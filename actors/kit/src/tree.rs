@@ -127,6 +127,8 @@ pub struct TreeNode {
     pub intensity: Option<Intensity>,
     /// Who restarts together, for a supervisor.
     pub strategy: Option<Strategy>,
+    /// Most children, for a supervisor.
+    pub max_children: Option<usize>,
     /// How it is looked after.
     pub policy: ChildPolicy,
     /// Those below, in start order.
@@ -163,6 +165,7 @@ impl TreeNode {
             restarts_in_window: status.restarts_in_window,
             intensity: status.supervision.map(|policy| policy.intensity),
             strategy: status.supervision.map(|policy| policy.strategy),
+            max_children: status.supervision.map(|policy| policy.max_children),
             policy: status.policy,
             children: Vec::new(),
         };

@@ -165,11 +165,11 @@ impl SqlStore {
     ///
     /// # Errors
     /// If the database is busy or gone.
-    pub async fn audit(&self, who: &str, action: &str, target: &str) -> Result<(), StoreError> {
-        let [who, action, target] = [who, action, target].map(str::to_owned);
+    pub async fn audit(&self, who: &str, action: &str, target: &str, detail: &str) -> Result<(), StoreError> {
+        let [who, action, target, detail] = [who, action, target, detail].map(str::to_owned);
         self.write(move |_, writer| {
-            let sql = "INSERT INTO sw_audit (at, who, action, target, detail) VALUES (?, ?, ?, ?, '')";
-            writer.connection.execute(sql, rusqlite::params![now_ms(), who, action, target])?;
+            let sql = "INSERT INTO sw_audit (at, who, action, target, detail) VALUES (?, ?, ?, ?, ?)";
+            writer.connection.execute(sql, rusqlite::params![now_ms(), who, action, target, detail])?;
             Ok(())
         })
         .await

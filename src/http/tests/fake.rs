@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use streamward_core::{
     ports::{
         AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Decoded, Full, Ingest, IngestError, NewRecord, Operations,
@@ -186,6 +186,12 @@ impl Operations for Fake {
             ("root/broker", OpsCommand::Pause) => Err(OpsError::Refused("the broker cannot pause".to_owned())),
             _ => Ok(json!({"state": "running"})),
         })
+    }
+
+    fn set_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Answer<'_, Value, OpsError> {
+        self.note(format!("{who}: {path} {}", Value::Object(patch.clone())));
+        let invalid = || OpsError::Invalid { field: "backoff.factor".to_owned(), reason: "too small".to_owned() };
+        ready(if patch.contains_key("backoff") { Err(invalid()) } else { Ok(json!({"state": "running"})) })
     }
 
     fn topology(&self) -> Answer<'_, Value, OpsError> {

@@ -253,11 +253,18 @@ impl<S: Transport> Connection<S> {
 
     async fn send(&mut self, broker: &Broker, answer: &Answer) -> io::Result<()> {
         broker.inner().counters.sent(answer.len());
+        let are_several = answer.pieces().len() > 1;
+        if are_several {
+            self.stream.join_pieces(true)?;
+        }
         for piece in answer.pieces() {
             match piece {
                 Records::Memory(bytes) => self.stream.send(bytes).await?,
                 Records::File(slice) => self.stream.send_file(slice).await?,
             }
+        }
+        if are_several {
+            self.stream.join_pieces(false)?;
         }
         self.stream.finish().await
     }

@@ -31,6 +31,11 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
         Ok(())
     }
 
+    /// Whether pieces that follow each other may travel together; what is held back goes when it ends.
+    fn join_pieces(&mut self, _is_on: bool) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Sends what is held back.
     async fn finish(&mut self) -> io::Result<()> {
         in_time(self.flush()).await
@@ -48,6 +53,11 @@ impl Transport for TlsStream<TcpStream> {}
 impl Transport for tokio::io::DuplexStream {}
 
 impl Transport for TcpStream {
+    #[cfg(target_os = "linux")]
+    fn join_pieces(&mut self, is_on: bool) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_tcp_cork(&*self, is_on)?)
+    }
+
     #[cfg(target_os = "linux")]
     async fn send_file(&mut self, slice: &FileSlice) -> io::Result<()> {
         let mut sent = 0;

@@ -327,6 +327,9 @@ pub enum OpsError {
     UnknownPath(String),
     #[error("drills are off; set drills.enabled to allow them")]
     DrillsDisabled,
+    /// A value is not what it may be.
+    #[error("{reason}")]
+    Invalid { field: String, reason: String },
     /// The node cannot do it in its present state, or at all.
     #[error("{0}")]
     Refused(String),
@@ -351,6 +354,8 @@ pub trait Operations: Send + Sync {
     fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Vec<Value>, OpsError>;
     /// Carries out a command for `who` and answers the node's new state.
     fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError>;
+    /// Puts new values of some keys into a node's policy for `who` and answers the node's new state.
+    fn set_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Answer<'_, Value, OpsError>;
     fn topology(&self) -> Answer<'_, Value, OpsError>;
     /// Array of `{stream, topic, partition, records, seconds, …}`.
     fn lag(&self) -> Answer<'_, Vec<Value>, OpsError>;

@@ -49,6 +49,7 @@ impl Driver {
                     return Err(CommandError::NotASupervisor(path));
                 };
                 node.slot.status.lock().supervision = Some(policy);
+                self.publish(&node.slot, EventKind::Supervision { policy });
                 self.feed(key, Event::SetPolicy(policy));
                 Ok(())
             }
@@ -132,6 +133,7 @@ impl Driver {
         let (parent, child) = self.child(path)?;
         if let Some(node) = self.nodes.get(&child) {
             node.slot.status.lock().policy = policy;
+            self.publish(&node.slot, EventKind::Policy { policy });
         }
         self.feed(parent, Event::SetChildPolicy { child, policy });
         Ok(())
