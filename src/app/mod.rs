@@ -6,6 +6,7 @@
 
 mod announcer;
 mod broker;
+mod drills;
 mod ingest;
 mod kafka_clients;
 mod lag;

@@ -1,16 +1,21 @@
 //! What the HTTP side may ask of the running system: tree, events, commands, topology, lag, readiness, metrics.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use serde_json::{Map, Value, json};
-use streamward_core::ports::{Answer, FaultKind as DrillKind, Operations, OpsCommand, OpsError, Readiness};
+use streamward_core::ports::{
+    Answer, FaultKind as DrillKind, InjectedFault, Operations, OpsCommand, OpsError, Readiness,
+};
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
 
-use super::{broker::Embedded, lag::LogEnds, metrics, policies};
+use super::{broker::Embedded, drills, lag::LogEnds, metrics, policies};
 use crate::{adapters::sql::SqlStore, clock::now_ms, plan::Plan};
 
 /// A pipeline as the operations see it.
@@ -85,17 +90,21 @@ impl LiveOperations {
             OpsCommand::Resume => Command::Resume,
             OpsCommand::Drain => Command::Drain,
             OpsCommand::Inject(_) if !self.drills => return Err(OpsError::DrillsDisabled),
-            OpsCommand::Inject(fault) => {
-                let kind = match fault.fault {
-                    DrillKind::Panic => FaultKind::Panic,
-                    DrillKind::Error => FaultKind::Error,
-                    DrillKind::Stall => FaultKind::Stall(fault.millis),
-                };
-                Command::Inject(Fault::new(kind, fault.times))
-            }
+            OpsCommand::Inject(fault) => Command::Inject(fault_of(&fault)),
         };
         self.runtime.command(&actor, command).await.map_err(refusal)?;
         self.audited(&actor, (&action, ""), who).await
+    }
+
+    async fn run_drill(&self, path: &str, drill: (InjectedFault, Duration), who: &str) -> Result<Value, OpsError> {
+        if !self.drills {
+            return Err(OpsError::DrillsDisabled);
+        }
+        let actor = parsed(path)?;
+        let report = drills::run(&self.runtime, &self.pipelines, &actor, drill).await?;
+        let report = to_value(&report)?;
+        self.audited(&actor, ("Drill", &report.to_string()), who).await?;
+        Ok(report)
     }
 
     async fn change_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Result<Value, OpsError> {
@@ -142,6 +151,16 @@ impl LiveOperations {
 
 fn parsed(path: &str) -> Result<ActorPath, OpsError> {
     ActorPath::parse(path).map_err(|_| OpsError::UnknownPath(path.to_owned()))
+}
+
+/// A fault in the words of the supervisors.
+pub fn fault_of(fault: &InjectedFault) -> Fault {
+    let kind = match fault.fault {
+        DrillKind::Panic => FaultKind::Panic,
+        DrillKind::Error => FaultKind::Error,
+        DrillKind::Stall => FaultKind::Stall(fault.millis),
+    };
+    Fault::new(kind, fault.times)
 }
 
 /// Why the supervisors refuse something.
@@ -196,6 +215,11 @@ impl Operations for LiveOperations {
     fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError> {
         let (path, who) = (path.to_owned(), who.to_owned());
         Box::pin(async move { self.carry_out(&path, command, &who).await })
+    }
+
+    fn drill(&self, path: &str, fault: InjectedFault, within: Duration, who: &str) -> Answer<'_, Value, OpsError> {
+        let (path, who) = (path.to_owned(), who.to_owned());
+        Box::pin(async move { self.run_drill(&path, (fault, within), &who).await })
     }
 
     fn set_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Answer<'_, Value, OpsError> {

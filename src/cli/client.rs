@@ -54,8 +54,21 @@ impl Server {
     /// # Errors
     /// [`AskError`]
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, AskError> {
+        self.call_within(TIMEOUT, (method, path), body).await
+    }
+
+    /// As [`Self::call`], for a request that the server may take its time for.
+    ///
+    /// # Errors
+    /// [`AskError`]
+    pub async fn call_within(
+        &self,
+        limit: Duration,
+        (method, path): (Method, &str),
+        body: Option<&Value>,
+    ) -> Result<Value, AskError> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let mut request = awc::Client::builder().timeout(TIMEOUT).finish().request(method, &url);
+        let mut request = awc::Client::builder().timeout(limit).finish().request(method, &url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }

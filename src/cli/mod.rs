@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod client;
+mod drill;
 mod replay;
 mod run;
 mod schema;
@@ -63,6 +64,8 @@ enum Command {
     Topics(topics::TopicsArgs),
     /// Show the supervision tree of a running server.
     Tree(tree::TreeArgs),
+    /// Make an actor of a running server fail and see it heal.
+    Drill(drill::DrillArgs),
 }
 
 /// Where the configuration comes from; shared by every command that reads it.
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::schema(&args),
         Command::Topics(args) => topics::topics(&args),
         Command::Tree(args) => tree::tree(&args),
+        Command::Drill(args) => drill::drill(&args),
     };
     match done {
         Ok(code) => code,

@@ -165,6 +165,7 @@ fn needed_role(request: &ServiceRequest) -> Option<Role> {
         path == "/" || ["/console", "/docs", "/openapi.json", "/health/"].iter().any(|own| path.starts_with(own));
     let method = request.method();
     let is_for_admins = path.ends_with("/inject")
+        || path.ends_with("/drill")
         || (path.starts_with("/api/v1/supervision/") && path.ends_with("/policy"))
         || path == "/api/v1/topics"
         || (path.starts_with("/api/v1/topics/") && matches!(*method, Method::PATCH | Method::DELETE));

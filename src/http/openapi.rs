@@ -46,6 +46,7 @@ const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
         operations::tree,
         operations::command,
         operations::set_policy,
+        operations::drill,
         operations::events,
         operations::topology,
         operations::lag,

@@ -1,10 +1,13 @@
 //! The running system: its tree, commands to it, its events and measurements, health.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
     web::{self, Data, Path, Payload, ReqData, ServiceConfig},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use streamward_core::ports::{InjectedFault, OpsCommand};
 
@@ -17,6 +20,8 @@ use super::{
 const MAX_COMMAND_BYTES: usize = 4_096;
 const MAX_FAULT_TIMES: u32 = 1_000;
 const MAX_STALL_MS: u64 = 10 * 60_000;
+/// Longest time that a drill is watched.
+const MAX_WATCH_MS: u64 = 5 * 60_000;
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -28,6 +33,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(web::patch().to(set_policy))
                 .default_service(web::to(|| async { method_not_allowed("PATCH") })),
         )
+        .service(post("/api/v1/supervision/{path:.+}/drill", drill))
         .service(get("/api/v1/events", events))
         .service(get("/api/v1/topology", topology))
         .service(get("/api/v1/lag", lag))
@@ -95,15 +101,56 @@ pub async fn set_policy(
     Ok(HttpResponse::Ok().json(answer))
 }
 
+/// A fault, and how long it is watched.
+#[derive(Deserialize)]
+struct Drill {
+    #[serde(flatten)]
+    fault: InjectedFault,
+    #[serde(default = "half_a_minute")]
+    within_ms: u64,
+}
+
+fn half_a_minute() -> u64 {
+    30_000
+}
+
+/// Injects a fault, waits until the actor has recovered and reports; takes `{"fault": "panic|error|stall", "times", "millis", "within_ms"}`.
+#[utoipa::path(post, path = "/api/v1/supervision/{path}/drill", tag = "operations",
+    params(("path" = String, Path, description = "Path of an actor, with its slashes")),
+    responses(
+        (status = 200, description = "`{path, fault, point, detected_after_ms, recovered_after_ms, generation_before, generation, state, exit, records: {passed, lost, duplicated, reordered}}`; times count from when the fault struck, and are null for what did not happen in time"),
+        (status = 403, description = "Drills are off"),
+        (status = 404, description = "No such node"),
+        (status = 409, description = "The node takes no faults"),
+        (status = 422, description = "A value is wrong"),
+    ))]
+pub async fn drill(state: Data<HttpState>, path: Path<String>, caller: ReqData<Caller>, payload: Payload) -> Answer {
+    let body = records::read(payload, MAX_COMMAND_BYTES).await?;
+    let drill: Drill =
+        serde_json::from_slice(&body).map_err(|error| records::body_fault("json_invalid", error.to_string(), None))?;
+    check(&drill.fault)?;
+    if !(1..=MAX_WATCH_MS).contains(&drill.within_ms) {
+        let msg = format!("within_ms is 1 to {MAX_WATCH_MS}");
+        return Err(records::body_fault("value_error", msg, None));
+    }
+    let within = Duration::from_millis(drill.within_ms);
+    Ok(HttpResponse::Ok().json(state.operations.drill(&path, drill.fault, within, &caller.name).await?))
+}
+
 async fn fault(payload: Payload) -> Result<InjectedFault, Problem> {
     let body = records::read(payload, MAX_COMMAND_BYTES).await?;
-    let fault: InjectedFault =
+    let fault =
         serde_json::from_slice(&body).map_err(|error| records::body_fault("json_invalid", error.to_string(), None))?;
+    check(&fault)?;
+    Ok(fault)
+}
+
+fn check(fault: &InjectedFault) -> Result<(), Problem> {
     if !(1..=MAX_FAULT_TIMES).contains(&fault.times) || fault.millis > MAX_STALL_MS {
         let msg = format!("times is 1 to {MAX_FAULT_TIMES}, millis at most {MAX_STALL_MS}");
         return Err(records::body_fault("value_error", msg, None));
     }
-    Ok(fault)
+    Ok(())
 }
 
 /// What happened in the tree, oldest first.

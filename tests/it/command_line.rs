@@ -4,7 +4,10 @@ use std::{fs, process::Output};
 
 use serde_json::Value;
 
-use crate::support::server::Node;
+use crate::support::{
+    server::Node,
+    wait::{self, at_least},
+};
 
 fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = node.command(arguments).output().unwrap();
@@ -115,4 +118,28 @@ async fn tree_shows_each_actor_of_a_running_server() {
     for actor in ["platform", "broker", "pipelines", "lane", "sink", "source", "dead-letters", "retention"] {
         assert!(tree.contains(actor), "{actor} is not in\n{tree}");
     }
+}
+
+#[actix_rt::test]
+async fn a_drill_reports_how_the_actor_healed() {
+    let server = Node::new().with_simulators().with_drills().start().await;
+    let url = format!("http://{}", server.http.address());
+    wait::until("the lane works", async || {
+        let lane = server.http.actor("pipelines/sensors/lane").await?;
+        at_least(lane["processed"].as_u64().unwrap_or_default(), &1)
+    })
+    .await;
+    let drill =
+        |path: &str, more: &[&str]| run(server.node(), &[&["drill", path, "--url", &url, "--json"], more].concat());
+    for (fault, times) in [("panic", "1"), ("error", "1"), ("panic", "3")] {
+        let (code, report, complaint) = drill("pipelines/sensors/lane", &["--fault", fault, "--times", times]);
+        assert_eq!(code, Some(0), "{report}{complaint}");
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert!(times == "3" || report["exit"]["reason"] == fault, "{report}");
+        assert!(report["recovered_after_ms"].as_u64() >= report["detected_after_ms"].as_u64(), "{report}");
+        assert_eq!([&report["records"]["lost"], &report["records"]["duplicated"]], [0, 0], "{report}");
+    }
+    let (code, _, complaint) = drill("pipelines/nobody", &[]);
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(complaint.contains("there is nothing at pipelines/nobody"), "{complaint}");
 }

@@ -13,6 +13,8 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::exit::epoch_ms;
+
 /// Most faults that may be armed at one actor.
 pub const MAX_ARMED_FAULTS: u32 = 1_000;
 
@@ -60,11 +62,23 @@ pub(crate) const fn stall(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// The armed faults of one slot; they outlive its incarnations.
+/// A fault that has struck.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StruckFault {
+    /// What happened.
+    pub kind: FaultKind,
+    /// At which fault point.
+    pub point: String,
+    /// When, in milliseconds since the epoch.
+    pub at: u64,
+}
+
+/// The faults of one slot, armed and struck; they outlive its incarnations.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     armed: AtomicUsize,
     queue: Mutex<VecDeque<Fault>>,
+    last: Mutex<Option<StruckFault>>,
 }
 
 impl Faults {
@@ -100,7 +114,13 @@ impl Faults {
             queue.remove(at);
         }
         self.armed.store(queue.len(), Ordering::Release);
+        *self.last.lock() = Some(StruckFault { kind, point: point.to_owned(), at: epoch_ms() });
         Some(kind)
+    }
+
+    /// The fault that struck last.
+    pub(crate) fn last(&self) -> Option<StruckFault> {
+        self.last.lock().clone()
     }
 }
 
@@ -112,10 +132,14 @@ mod tests {
     fn a_fault_strikes_as_often_as_armed_and_only_at_its_point() {
         let faults = Faults::default();
         assert!(faults.arm(Fault { kind: FaultKind::Panic, times: 2, point: Some("write".to_owned()) }));
-        assert_eq!(faults.take("read"), None);
+        assert_eq!((faults.take("read"), faults.last()), (None, None));
         assert_eq!(faults.take("write"), Some(FaultKind::Panic));
         assert_eq!(faults.take("write"), Some(FaultKind::Panic));
         assert_eq!(faults.take("write"), None);
+        assert_eq!(
+            faults.last().map(|struck| (struck.kind, struck.point)),
+            Some((FaultKind::Panic, "write".to_owned()))
+        );
     }
 
     #[test]

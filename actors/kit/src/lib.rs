@@ -62,7 +62,7 @@ mod worker;
 pub use crate::{
     events::{EventKind, LifecycleEvent},
     exit::{Culprit, ExitReason, ExitReport, Failure},
-    fault::{Fault, FaultKind},
+    fault::{Fault, FaultKind, StruckFault},
     inbox::{Capacity, Closed, Delivery, Inbox, InboxFigures, Order, Outlet, TrySendError},
     path::{ActorPath, PathError, PathPattern},
     policy::{Backoff, ChildPolicy, Intensity, PolicyError, Restart, Strategy, SupervisorPolicy},

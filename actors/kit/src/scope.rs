@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    exit::{Culprit, Failure},
+    exit::{Culprit, Failure, epoch_ms},
     fault::{FaultKind, stall},
     panics::InjectedPanic,
     path::ActorPath,
@@ -146,6 +146,10 @@ impl Scope {
     /// Counts finished records.
     pub fn progress(&self, records: u64) {
         self.slot.processed.fetch_add(records, Ordering::Relaxed);
+        let first = &self.incarnation.first_progress_ms;
+        if first.load(Ordering::Relaxed) == 0 {
+            first.store(epoch_ms(), Ordering::Relaxed);
+        }
     }
 
     /// Shows the actor as degraded, with the reason, until [`Scope::clear_state_note`] or its end.

@@ -118,6 +118,8 @@ pub(crate) struct Incarnation {
     pub(crate) injected: AtomicBool,
     pub(crate) created: AtomicBool,
     pub(crate) awaited: AtomicBool,
+    /// When it first finished a record, in milliseconds since the epoch; 0 before.
+    pub(crate) first_progress_ms: AtomicU64,
     pub(crate) panic_note: Mutex<Option<PanicNote>>,
     pub(crate) control: Mutex<Option<actix::Addr<Worker>>>,
 }
@@ -150,6 +152,7 @@ impl Incarnation {
             injected: AtomicBool::new(false),
             created: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
+            first_progress_ms: AtomicU64::new(0),
             panic_note: Mutex::default(),
             control: Mutex::default(),
         }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     core::Shown,
     exit::ExitReport,
+    fault::StruckFault,
     inbox::InboxFigures,
     path::ActorPath,
     policy::{ChildPolicy, Intensity, Strategy},
@@ -119,6 +120,10 @@ pub struct TreeNode {
     pub waiting_on: Option<WaitingOn>,
     /// Records finished since the start of the process.
     pub processed: u64,
+    /// When its current or last incarnation first finished a record, in milliseconds since the epoch.
+    pub first_progress: Option<u64>,
+    /// The injected fault that struck last.
+    pub last_fault: Option<StruckFault>,
     /// Fenced incarnations that still hold a thread.
     pub zombies: usize,
     /// Restarts within its window, for a supervisor.
@@ -161,6 +166,8 @@ impl TreeNode {
             in_hand: None,
             waiting_on: None,
             processed: slot.processed.load(Ordering::Relaxed),
+            first_progress: None,
+            last_fault: slot.faults.last(),
             zombies: status.zombies,
             restarts_in_window: status.restarts_in_window,
             intensity: status.supervision.map(|policy| policy.intensity),
@@ -170,6 +177,8 @@ impl TreeNode {
             children: Vec::new(),
         };
         if let Some(incarnation) = &status.incarnation {
+            let first_ms = incarnation.first_progress_ms.load(Ordering::Relaxed);
+            node.first_progress = (first_ms > 0).then_some(first_ms);
             node.add_desk(&incarnation.desk.lock(), now);
         }
         drop(status);

@@ -1,17 +1,21 @@
 //! Ports that answer from constants and note what they were asked.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use streamward_core::{
     ports::{
-        AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Decoded, Full, Ingest, IngestError, NewRecord, Operations,
-        OpsCommand, OpsError, Page, Placed, PositionRow, ReadError, ReadStore, Readiness, RecordFault, Row, RowQuery,
-        Session, SessionHost, StatsQuery, StreamStats, StreamSummary, ValueDecoder, WindowQuery,
+        AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Decoded, Full, Ingest, IngestError, InjectedFault,
+        NewRecord, Operations, OpsCommand, OpsError, Page, Placed, PositionRow, ReadError, ReadStore, Readiness,
+        RecordFault, Row, RowQuery, Session, SessionHost, StatsQuery, StreamStats, StreamSummary, ValueDecoder,
+        WindowQuery,
     },
     schema::Kind,
     table::{Column, StreamTable},
@@ -186,6 +190,11 @@ impl Operations for Fake {
             ("root/broker", OpsCommand::Pause) => Err(OpsError::Refused("the broker cannot pause".to_owned())),
             _ => Ok(json!({"state": "running"})),
         })
+    }
+
+    fn drill(&self, path: &str, fault: InjectedFault, within: Duration, who: &str) -> Answer<'_, Value, OpsError> {
+        self.note(format!("{who}: {path} drill {:?} {within:?}", fault.fault));
+        ready(Ok(json!({"recovered_after_ms": 3})))
     }
 
     fn set_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Answer<'_, Value, OpsError> {

@@ -253,6 +253,19 @@ fn commands_reach_the_node_of_a_path_with_slashes() {
 }
 
 #[test]
+fn a_drill_is_watched_for_as_long_as_asked() {
+    let server = Running::start();
+    let drill = |body: &str| server.post("/api/v1/supervision/pipelines/lane/drill", body);
+    assert_eq!(drill(r#"{"fault": "panic"}"#).json()["recovered_after_ms"], 3);
+    assert_eq!(server.fake.asked(), "anonymous: pipelines/lane drill Panic 30s");
+    assert_eq!(drill(r#"{"fault": "stall", "millis": 70, "within_ms": 500}"#).status, 200);
+    assert!(server.fake.asked().ends_with("drill Stall 500ms"));
+    is_problem(&drill(r#"{"fault": "panic", "within_ms": 0}"#), 422);
+    is_problem(&drill(r#"{"fault": "panic", "times": 0}"#), 422);
+    is_problem(&drill(r#"{"fault": "flood"}"#), 422);
+}
+
+#[test]
 fn a_policy_is_changed_key_by_key() {
     let server = Running::start();
     let path = "/api/v1/supervision/root/sink/policy";
@@ -299,6 +312,7 @@ fn the_document_is_openapi_31_and_every_get_of_it_has_a_handler() {
         let (method, body) = match path.rsplit('/').next() {
             _ if methods["get"].is_object() => ("GET", ""),
             Some("policy") => ("PATCH", "{}"),
+            Some("drill") => ("POST", r#"{"fault": "panic"}"#),
             Some("offsets") => ("POST", r#"{"topic": "orders", "to": "latest"}"#),
             _ => ("POST", r#"[{"a": 1}]"#),
         };

@@ -127,7 +127,7 @@ impl Node {
             command.env_remove(name);
         }
         command.current_dir(self.folder.path()).stdin(Stdio::null()).args(arguments);
-        if arguments.first().is_some_and(|command| !matches!(*command, "tree" | "schema" | "topics")) {
+        if arguments.first().is_some_and(|command| !matches!(*command, "tree" | "schema" | "topics" | "drill")) {
             command.arg("--data-dir").arg(self.data());
         }
         command

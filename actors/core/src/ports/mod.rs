@@ -9,7 +9,7 @@
 
 pub mod topics;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -354,6 +354,8 @@ pub trait Operations: Send + Sync {
     fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Vec<Value>, OpsError>;
     /// Carries out a command for `who` and answers the node's new state.
     fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError>;
+    /// Injects a fault for `who`, watches at most for `within` and reports what became of it.
+    fn drill(&self, path: &str, fault: InjectedFault, within: Duration, who: &str) -> Answer<'_, Value, OpsError>;
     /// Puts new values of some keys into a node's policy for `who` and answers the node's new state.
     fn set_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Answer<'_, Value, OpsError>;
     fn topology(&self) -> Answer<'_, Value, OpsError>;
