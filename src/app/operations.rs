@@ -18,6 +18,9 @@ use streamward_pipeline::{live::LiveHub, slot::Slots};
 use super::{broker::Embedded, drills, lag::LogEnds, metrics, policies};
 use crate::{adapters::sql::SqlStore, clock::now_ms, plan::Plan};
 
+/// The actor that answers requests.
+const HTTP_SERVER: &str = "edge/http";
+
 /// A pipeline as the operations see it.
 #[derive(Clone)]
 pub struct PipelineView {
@@ -101,6 +104,10 @@ impl LiveOperations {
             return Err(OpsError::DrillsDisabled);
         }
         let actor = parsed(path)?;
+        if actor.as_str() == HTTP_SERVER {
+            let reason = "the report would go with it: inject the fault and look at the tree".to_owned();
+            return Err(OpsError::Refused(reason));
+        }
         let report = drills::run(&self.runtime, &self.pipelines, &actor, drill).await?;
         let report = to_value(&report)?;
         self.audited(&actor, ("Drill", &report.to_string()), who).await?;

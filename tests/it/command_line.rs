@@ -139,7 +139,8 @@ async fn a_drill_reports_how_the_actor_healed() {
         assert!(report["recovered_after_ms"].as_u64() >= report["detected_after_ms"].as_u64(), "{report}");
         assert_eq!([&report["records"]["lost"], &report["records"]["duplicated"]], [0, 0], "{report}");
     }
-    let (code, _, complaint) = drill("pipelines/nobody", &[]);
-    assert_eq!(code, Some(2), "{complaint}");
-    assert!(complaint.contains("there is nothing at pipelines/nobody"), "{complaint}");
+    for (path, reason) in [("pipelines/nobody", "nothing at pipelines/nobody"), ("edge/http", "would go with it")] {
+        let (code, _, complaint) = drill(path, &[]);
+        assert!(code == Some(2) && complaint.contains(reason), "{complaint}");
+    }
 }
