@@ -31,7 +31,8 @@ class Catalogue:
         text = tomllib.loads((HERE / "cases.toml").read_text())
         self.notes = text.pop("notes", {})
         self.without = text.pop("without", {})
-        self.deviations = text.pop("deviations", {})
+        self.by_chance = text.pop("deviations-by-chance", {})
+        self.deviations = text.pop("deviations", {}) | self.by_chance
         self.listed = {}
         self.cases = [
             Case(f"{area}/{name}", area, holds) for area, cases in text.items() for name, holds in cases.items()
