@@ -7,7 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
     web::{self, Data, Path, Payload, ReqData, ServiceConfig},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use streamward_core::ports::{InjectedFault, OpsCommand};
 
@@ -94,10 +94,7 @@ pub async fn set_policy(
     caller: ReqData<Caller>,
     payload: Payload,
 ) -> Answer {
-    let body = records::read(payload, MAX_COMMAND_BYTES).await?;
-    let patch =
-        serde_json::from_slice(&body).map_err(|error| records::body_fault("json_invalid", error.to_string(), None))?;
-    let answer = state.operations.set_policy(&path, patch, &caller.name).await?;
+    let answer = state.operations.set_policy(&path, parsed(payload).await?, &caller.name).await?;
     Ok(HttpResponse::Ok().json(answer))
 }
 
@@ -125,9 +122,7 @@ fn half_a_minute() -> u64 {
         (status = 422, description = "A value is wrong"),
     ))]
 pub async fn drill(state: Data<HttpState>, path: Path<String>, caller: ReqData<Caller>, payload: Payload) -> Answer {
-    let body = records::read(payload, MAX_COMMAND_BYTES).await?;
-    let drill: Drill =
-        serde_json::from_slice(&body).map_err(|error| records::body_fault("json_invalid", error.to_string(), None))?;
+    let drill: Drill = parsed(payload).await?;
     check(&drill.fault)?;
     if !(1..=MAX_WATCH_MS).contains(&drill.within_ms) {
         let msg = format!("within_ms is 1 to {MAX_WATCH_MS}");
@@ -137,10 +132,12 @@ pub async fn drill(state: Data<HttpState>, path: Path<String>, caller: ReqData<C
     Ok(HttpResponse::Ok().json(state.operations.drill(&path, drill.fault, within, &caller.name).await?))
 }
 
+async fn parsed<T: DeserializeOwned>(payload: Payload) -> Result<T, Problem> {
+    records::json_of(&records::read(payload, MAX_COMMAND_BYTES).await?)
+}
+
 async fn fault(payload: Payload) -> Result<InjectedFault, Problem> {
-    let body = records::read(payload, MAX_COMMAND_BYTES).await?;
-    let fault =
-        serde_json::from_slice(&body).map_err(|error| records::body_fault("json_invalid", error.to_string(), None))?;
+    let fault = parsed(payload).await?;
     check(&fault)?;
     Ok(fault)
 }

@@ -124,6 +124,11 @@ fn not_records() -> Problem {
     body_fault("type_error", msg, None)
 }
 
+/// A body as JSON of a known shape.
+pub fn json_of<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| body_fault("json_invalid", error.to_string(), None))
+}
+
 /// 422 about a body as a whole.
 pub fn body_fault(kind: &'static str, msg: String, ctx: Option<Value>) -> Problem {
     Problem::unprocessable(&[FieldFault { kind, loc: vec!["body".into()], msg, input: Value::Null, ctx }])

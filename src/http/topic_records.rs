@@ -10,9 +10,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
-use streamward_core::ports::{
-    EncodeError, ValueDecoder,
-    topics::{Bytes, LogRecord, ReadFrom, RecordPage, RecordQuery, RecordToWrite},
+use streamward_core::{
+    decode::avro::{FRAME_BYTES, MAGIC},
+    ports::{
+        EncodeError, ValueDecoder,
+        topics::{Bytes, LogRecord, ReadFrom, RecordPage, RecordQuery, RecordToWrite},
+    },
 };
 
 use super::{
@@ -30,9 +33,6 @@ use super::{
 const DEFAULT_LIMIT: u32 = 50;
 /// Most headers that a record is written with.
 const MAX_HEADERS: usize = 100;
-/// First byte of a value in Confluent framing; four bytes of schema id follow.
-const MAGIC: u8 = 0;
-const FRAME_BYTES: usize = 5;
 /// Most memory that the decoded keys and values of a page take, about; the rest is shown undecoded.
 const MAX_DECODED_BYTES: usize = 32 << 20;
 /// About what one JSON value takes in memory besides its text.

@@ -19,7 +19,7 @@ use super::{
     groups, list, method_not_allowed,
     params::Params,
     problem::{FieldFault, Problem},
-    records::{body_fault, read},
+    records::{body_fault, json_of, read},
 };
 
 /// A change is one small object.
@@ -186,7 +186,7 @@ pub fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(body_fault("type_error", "Input should be an object".to_owned(), None));
     }
-    serde_json::from_slice(body).map_err(|error| body_fault("json_invalid", error.to_string(), None))
+    json_of(body)
 }
 
 fn check_name(name: &str) -> Result<(), Problem> {

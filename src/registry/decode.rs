@@ -12,13 +12,13 @@ use std::{
 use apache_avro::Schema;
 use parking_lot::Mutex;
 use serde_json::Value;
-use streamward_core::ports::{Decoded, ValueDecoder};
+use streamward_core::{
+    decode::avro::{FRAME_BYTES, MAGIC},
+    ports::{Decoded, ValueDecoder},
+};
 
 use super::{avro, schemas::Schemas};
 
-/// First byte of a value in Confluent framing; the schema id follows as four bytes, big-endian.
-const MAGIC: u8 = 0;
-const FRAME_BYTES: usize = 5;
 /// How long people wait for the schema of a value that they look at.
 const DECODE_WITHIN: Duration = Duration::from_secs(2);
 /// How long an id without an answer is not asked for again.

@@ -100,7 +100,7 @@ fn viewers_read_topics_operators_write_records_and_admins_change_topics() {
         ("POST", "/api/v1/topics", r#"{"name": "new"}"#, [403, 403, 201]),
         ("PATCH", "/api/v1/topics/orders", r#"{"partitions": 2}"#, [403, 403, 200]),
         ("DELETE", "/api/v1/topics/orders", "", [403, 403, 204]),
-        ("PATCH", "/api/v1/supervision/root/sink/policy", r#"{"restart": "transient"}"#, [403, 403, 200]),
+        ("PATCH", "/api/v1/supervision/pipelines/sink/policy", r#"{"restart": "transient"}"#, [403, 403, 200]),
         ("POST", "/api/v1/%74opics", r#"{"name": "new"}"#, [403, 403, 201]),
         ("DELETE", "/api/v1/%74opics/orders", "", [403, 403, 204]),
     ];

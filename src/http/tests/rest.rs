@@ -268,10 +268,10 @@ fn a_drill_is_watched_for_as_long_as_asked() {
 #[test]
 fn a_policy_is_changed_key_by_key() {
     let server = Running::start();
-    let path = "/api/v1/supervision/root/sink/policy";
+    let path = "/api/v1/supervision/pipelines/sink/policy";
     let patch = |body: &str| server.call("PATCH", path, &[], body);
     assert_eq!(patch(r#"{"restart": "transient"}"#).status, 200);
-    assert_eq!(server.fake.asked(), r#"anonymous: root/sink {"restart":"transient"}"#);
+    assert_eq!(server.fake.asked(), r#"anonymous: pipelines/sink {"restart":"transient"}"#);
     let refused = patch(r#"{"backoff": {"factor": 0}}"#);
     is_problem(&refused, 422);
     assert_eq!(refused.json()["detail"][0]["loc"], json!(["body", "backoff", "factor"]));

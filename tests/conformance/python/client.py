@@ -103,6 +103,13 @@ class Record:
     leader_epoch: int | None = None
 
 
+def record_of(record):
+    """The record of a client that is written in Python: aiokafka and kafka-python name its parts alike."""
+    kind = "append" if record.timestamp_type == 1 else "create"
+    place = (record.topic, record.partition, record.offset)
+    return Record(*place, record.timestamp, kind, record.key, record.value, list(record.headers))
+
+
 @dataclass(frozen=True)
 class Config:
     value: str | None

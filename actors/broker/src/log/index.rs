@@ -51,14 +51,22 @@ impl SparseIndex {
 
     /// Where to start reading for an offset relative to the segment.
     pub fn position_of(&self, relative_offset: i64) -> u64 {
-        let after = self.entries.partition_point(|e| i64::from(e.relative_offset) <= relative_offset);
-        self.entries.get(after.saturating_sub(1)).map_or(0, |e| u64::from(e.position))
+        self.boundary_of(relative_offset).0
     }
 
-    /// The last position up to a limit at which a batch is known to begin.
-    pub fn boundary_up_to(&self, limit: u64) -> u64 {
-        let after = self.entries.partition_point(|e| u64::from(e.position) <= limit);
-        self.entries.get(after.saturating_sub(1)).map_or(0, |e| u64::from(e.position))
+    /// The last batch up to an offset of which it is known where it begins: its position and relative offset.
+    pub fn boundary_of(&self, relative_offset: i64) -> (u64, i64) {
+        self.boundary(self.entries.partition_point(|e| i64::from(e.relative_offset) <= relative_offset))
+    }
+
+    /// The last batch that is known to begin up to a position: its position and relative offset.
+    pub fn boundary_up_to(&self, limit: u64) -> (u64, i64) {
+        self.boundary(self.entries.partition_point(|e| u64::from(e.position) <= limit))
+    }
+
+    fn boundary(&self, after: usize) -> (u64, i64) {
+        let entry = self.entries.get(after.saturating_sub(1));
+        entry.map_or((0, 0), |e| (u64::from(e.position), i64::from(e.relative_offset)))
     }
 
     /// Where to start reading for the first batch at or after a time.
@@ -180,7 +188,7 @@ mod tests {
         assert_eq!(index.entries.len(), 2);
         assert_eq!(index.position_of(1), 0);
         assert_eq!(index.position_of(2), 5_000);
-        assert_eq!([4_999, 5_000, 9_000].map(|limit| index.boundary_up_to(limit)), [0, 5_000, 5_000]);
+        assert_eq!([4_999, 5_000, 9_000].map(|limit| index.boundary_up_to(limit)), [(0, 0), (5_000, 2), (5_000, 2)]);
         assert_eq!(index.position_of_time(8), Some(0));
         assert_eq!(index.position_of_time(10), None);
         assert_eq!(index.max_timestamp_ms(), Some(9));

@@ -20,7 +20,7 @@ use super::producers::AbortedTxn;
 use super::slice::FileSlice;
 
 /// Fewer bytes are cheaper to copy than to send from the file.
-pub(crate) const SLICE_BYTES: u64 = 16 << 10;
+const SLICE_BYTES: u64 = 16 << 10;
 
 /// A segment and its index.
 #[derive(Debug)]
@@ -163,8 +163,11 @@ impl Segment {
     /// What the file system says.
     pub fn slice(&self, range: ReadRange) -> io::Result<Option<(FileSlice, i64)>> {
         let mut position = self.index.position_of(range.from - self.base);
-        let end =
-            if range.upto < self.next_offset { self.index.position_of(range.upto - self.base) } else { self.size };
+        let (end, end_offset) = if range.upto < self.next_offset {
+            self.index.boundary_of(range.upto - self.base)
+        } else {
+            (self.size, self.next_offset - self.base)
+        };
         if end < position + SLICE_BYTES || range.max_bytes as u64 <= SLICE_BYTES {
             return Ok(None);
         }
@@ -177,13 +180,13 @@ impl Segment {
             }
         };
         let limit = start + range.max_bytes as u64;
-        let end = if end > limit { self.index.boundary_up_to(limit) } else { end };
+        let (end, end_offset) = if end > limit { self.index.boundary_up_to(limit) } else { (end, end_offset) };
         let length = usize::try_from(end.saturating_sub(start)).map_err(|_| io::ErrorKind::OutOfMemory)?;
         if (length as u64) < SLICE_BYTES {
             return Ok(None);
         }
-        let end_offset = self.find(end, |next| Some(next.base_offset))?.unwrap_or(self.next_offset);
-        Ok(Some((FileSlice { file: self.file.clone(), position: start, length }, end_offset)))
+        let slice = FileSlice { file: self.file.clone(), position: start, length };
+        Ok(Some((slice, self.base + end_offset)))
     }
 
     /// Bytes from an index position to the end: an upper bound of what a reader gets.

@@ -15,7 +15,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from client import Closing, Config, Group, Member, Record, Refused, refusal
+from client import Closing, Config, Group, Member, Refused, record_of, refusal
 
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -231,12 +231,6 @@ class Consumer(Closing):
     def close(self):
         with contextlib.suppress(Refused, TimeoutError):
             wait(self.client.stop(), 10)
-
-
-def record_of(record):
-    kind = "append" if record.timestamp_type == 1 else "create"
-    place = (record.topic, record.partition, record.offset)
-    return Record(*place, record.timestamp, kind, record.key, record.value, list(record.headers))
 
 
 class Admin(Closing):

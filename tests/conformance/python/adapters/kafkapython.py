@@ -14,7 +14,7 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
-from client import Closing, Config, Group, Member, Record, Refused, refusal
+from client import Closing, Config, Group, Member, Refused, record_of, refusal
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
@@ -210,12 +210,6 @@ class Consumer(Closing):
 
     def close(self):
         self.client.close(autocommit=False, timeout_ms=5000)
-
-
-def record_of(record):
-    kind = "append" if record.timestamp_type == 1 else "create"
-    place = (record.topic, record.partition, record.offset)
-    return Record(*place, record.timestamp, kind, record.key, record.value, list(record.headers))
 
 
 class Admin(Closing):
