@@ -76,6 +76,8 @@ pub enum ExitReason {
     Panic,
     /// It had one message in hand for too long and was fenced.
     Stuck,
+    /// Work was pending and it stood still without a reason; it was fenced.
+    NoProgress,
     /// It failed before it first waited for anything.
     StartFailed,
     /// It was aborted: it missed its stop limit, or its arbiter ended.
@@ -95,6 +97,7 @@ impl ExitReason {
             Self::Error
             | Self::Panic
             | Self::Stuck
+            | Self::NoProgress
             | Self::StartFailed
             | Self::Killed
             | Self::Stranded

@@ -30,6 +30,8 @@ pub enum FaultKind {
     Stall(u64),
     /// The role blocks its thread this many milliseconds with a message in hand.
     Block(u64),
+    /// The role waits this many milliseconds, as for something slow outside; that is no failure.
+    Slow(u64),
 }
 
 /// A fault to inject.

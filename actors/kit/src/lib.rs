@@ -46,9 +46,11 @@ pub mod exit;
 pub mod fault;
 pub mod human;
 pub mod inbox;
+pub mod meter;
 mod panics;
 pub mod path;
 pub mod policy;
+pub mod progress;
 pub mod runtime;
 pub mod scope;
 pub mod shutdown;
@@ -64,8 +66,10 @@ pub use crate::{
     exit::{Culprit, ExitReason, ExitReport, Failure},
     fault::{Fault, FaultKind, StruckFault},
     inbox::{Capacity, Closed, Delivery, Inbox, InboxFigures, Order, Outlet, TrySendError},
+    meter::TimeFigures,
     path::{ActorPath, PathError, PathPattern},
     policy::{Backoff, ChildPolicy, Intensity, PolicyError, Restart, Strategy, SupervisorPolicy},
+    progress::Progress,
     runtime::{ActorFigures, Command, CommandError, Outcome, Runtime, SpecError, SupervisorHandle},
     scope::{HandGuard, Scope, WaitGuard},
     shutdown::{Phase, PhaseAction, PhaseReport, ShutdownReport},

@@ -110,6 +110,10 @@ pub struct ChildPolicy {
     /// One message in hand for longer than this is a failure; none switches the check off.
     #[serde(with = "human::option")]
     pub stuck_after: Option<Duration>,
+    /// Standing still for longer than this while work is pending is a failure (see [`crate::progress`]); none switches
+    /// the check off.
+    #[serde(with = "human::option")]
+    pub no_progress_after: Option<Duration>,
     /// Most fenced incarnations that may still hold a thread; one more escalates.
     pub max_zombies: u32,
 }
@@ -121,6 +125,7 @@ impl Default for ChildPolicy {
             backoff: Backoff::default(),
             stop_within: Duration::from_secs(5),
             stuck_after: None,
+            no_progress_after: None,
             max_zombies: 3,
         }
     }
@@ -130,6 +135,8 @@ impl Default for ChildPolicy {
 const MAX_TIME: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest limit on one message in hand: the watch looks about that often.
 const MIN_STUCK_AFTER: Duration = Duration::from_millis(50);
+/// Shortest limit on standing still: progress is looked at once a second.
+const MIN_NO_PROGRESS_AFTER: Duration = Duration::from_secs(2);
 const MAX_FACTOR: f64 = 100.0;
 const MAX_ZOMBIES: u32 = 100;
 const MAX_RESTARTS: u32 = 10_000;
@@ -177,6 +184,8 @@ impl ChildPolicy {
         let range = MIN_STUCK_AFTER..=MAX_TIME;
         let is_noticed = self.stuck_after.is_none_or(|limit| range.contains(&limit));
         bounded("stuck_after", is_noticed, "50ms to 24h, or null for never")?;
+        let is_noticed = self.no_progress_after.is_none_or(|limit| (MIN_NO_PROGRESS_AFTER..=MAX_TIME).contains(&limit));
+        bounded("no_progress_after", is_noticed, "2s to 24h, or null for never")?;
         bounded("max_zombies", self.max_zombies <= MAX_ZOMBIES, format!("at most {MAX_ZOMBIES}"))
     }
 
@@ -208,6 +217,12 @@ impl ChildPolicy {
     #[must_use]
     pub fn stuck_after(self, limit: Duration) -> Self {
         Self { stuck_after: Some(limit), ..self }
+    }
+
+    /// The same policy with a limit on standing still while work is pending.
+    #[must_use]
+    pub fn no_progress_after(self, limit: Duration) -> Self {
+        Self { no_progress_after: Some(limit), ..self }
     }
 
     /// The same policy with another stop limit.
@@ -274,6 +289,7 @@ mod tests {
         assert_eq!(child(r#"{"backoff":{"min":"2s","max":"1s"}}"#), "backoff.max");
         assert_eq!(child(r#"{"backoff":{"reset_after":"25h"}}"#), "backoff.reset_after");
         assert_eq!(child(r#"{"stuck_after":"1ms"}"#), "stuck_after");
+        assert_eq!(child(r#"{"no_progress_after":"1s"}"#), "no_progress_after");
         assert_eq!(child(r#"{"stop_within":"48h"}"#), "stop_within");
         assert_eq!(child(r#"{"max_zombies":101}"#), "max_zombies");
         let supervisor =

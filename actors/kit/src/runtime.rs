@@ -12,6 +12,7 @@ use crate::{
     events::{EventLog, LifecycleEvent},
     exit::ExitReport,
     fault::Fault,
+    meter::TimeFigures,
     path::{ActorPath, PathError},
     policy::{ChildPolicy, PolicyError, SupervisorPolicy},
     slot::Slot,
@@ -126,6 +127,10 @@ pub struct ActorFigures {
     pub zombies: usize,
     /// Time the oldest message is in hand, in milliseconds; 0 if none is.
     pub in_hand_ms: u64,
+    /// How long messages were in hand, without legitimate waits.
+    pub step_us: Option<TimeFigures>,
+    /// How long messages waited in its inboxes.
+    pub queue_us: Option<TimeFigures>,
     /// Its inboxes, added up.
     pub inbox: Option<crate::inbox::InboxFigures>,
 }
@@ -165,6 +170,7 @@ impl Runtime {
             policy: ChildPolicy::default(),
             supervision: Some(spec.policy),
             inboxes: Vec::new(),
+            progress: None,
         });
         let shared = Arc::new(Shared {
             root,
@@ -236,6 +242,8 @@ impl Runtime {
                 processed_total: node.processed,
                 zombies: node.zombies,
                 in_hand_ms: node.in_hand.map_or(0, |hand| hand.for_ms),
+                step_us: node.step_us,
+                queue_us: node.queue_us,
                 inbox: node.inbox,
             }
         };

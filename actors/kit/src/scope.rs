@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::{
     exit::{Culprit, Failure, epoch_ms},
     fault::{FaultKind, stall},
+    inbox::Outlet,
     panics::InjectedPanic,
     path::ActorPath,
     slot::{DRAIN, Desk, Hand, Incarnation, RUN, STOP, Slot, Wait, next_uid},
@@ -133,13 +134,22 @@ impl Scope {
         let id = next_uid();
         let hand = Hand { id, label, culprit, since: Instant::now(), excused_us: 0 };
         self.incarnation.desk.lock().hands.push(hand);
-        HandGuard { incarnation: Arc::clone(&self.incarnation), id }
+        HandGuard { slot: Arc::clone(&self.slot), incarnation: Arc::clone(&self.incarnation), id }
     }
 
     /// Says that the role waits for something with good reason; that time does not count as stuck.
     pub fn waiting_on(&self, what: &'static str) -> WaitGuard {
+        self.begin_wait(what, None)
+    }
+
+    /// The same, for room in another actor's inbox; the tree shows whom it waits for.
+    pub fn waiting_on_inbox<T: Send + Sync + 'static>(&self, what: &'static str, outlet: &Outlet<T>) -> WaitGuard {
+        self.begin_wait(what, outlet.owner())
+    }
+
+    fn begin_wait(&self, on: &'static str, actor: Option<ActorPath>) -> WaitGuard {
         let id = next_uid();
-        self.incarnation.desk.lock().waits.push(Wait { id, on: what, since: Instant::now() });
+        self.incarnation.desk.lock().waits.push(Wait { id, on, actor, since: Instant::now() });
         WaitGuard { incarnation: Arc::clone(&self.incarnation), id }
     }
 
@@ -182,6 +192,11 @@ impl Scope {
                 tokio::time::sleep(stall(ms)).await;
                 Ok(())
             }
+            FaultKind::Slow(ms) => {
+                let _wait = self.waiting_on("drill");
+                tokio::time::sleep(stall(ms)).await;
+                Ok(())
+            }
             FaultKind::Panic | FaultKind::Error | FaultKind::Block(_) => self.strike(kind, name),
         }
     }
@@ -204,6 +219,11 @@ impl Scope {
             FaultKind::Error => {
                 self.incarnation.injected.store(true, Ordering::Release);
                 Err(Failure::new(format_args!("injected error at {name}")))
+            }
+            FaultKind::Slow(ms) => {
+                let _wait = self.waiting_on("drill");
+                std::thread::sleep(stall(ms));
+                Ok(())
             }
             FaultKind::Stall(ms) | FaultKind::Block(ms) => {
                 let _hand = self.injected_hand(name);
@@ -235,6 +255,7 @@ impl Drop for InjectedHand {
 
 /// One message in hand; dropping it puts the message down.
 pub struct HandGuard {
+    slot: Arc<Slot>,
     incarnation: Arc<Incarnation>,
     id: u64,
 }
@@ -244,6 +265,8 @@ impl Drop for HandGuard {
         let mut desk = self.incarnation.desk.lock();
         let Some(at) = desk.hands.iter().position(|hand| hand.id == self.id) else { return };
         let hand = desk.hands.remove(at);
+        let now = Instant::now();
+        self.slot.steps.record(now, hand.held(now));
         if std::thread::panicking() && desk.swept.is_none() {
             desk.swept = hand.culprit;
         }

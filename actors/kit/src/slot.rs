@@ -15,9 +15,11 @@ use crate::{
     exit::{Culprit, ExitReport, epoch_ms},
     fault::Faults,
     inbox::InboxProbe,
+    meter::{Rate, Times},
     panics::PanicNote,
     path::ActorPath,
     policy::{ChildPolicy, SupervisorPolicy},
+    progress::ProgressProbe,
     signal::Signal,
     worker::Worker,
 };
@@ -39,6 +41,11 @@ pub(crate) struct Slot {
     pub(crate) processed: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) inboxes: Vec<Arc<dyn InboxProbe>>,
+    pub(crate) progress: Option<ProgressProbe>,
+    /// How long messages were in hand, without legitimate waits.
+    pub(crate) steps: Times,
+    /// How long messages waited in its inboxes.
+    pub(crate) queueing: Times,
     pub(crate) status: Mutex<Status>,
     pub(crate) children: Mutex<Vec<Arc<Slot>>>,
 }
@@ -56,6 +63,7 @@ pub(crate) struct Status {
     pub(crate) incarnation: Option<Arc<Incarnation>>,
     pub(crate) generation: u64,
     pub(crate) restart_at: Option<Instant>,
+    pub(crate) rate: Rate,
 }
 
 impl Slot {
@@ -88,11 +96,20 @@ pub(crate) struct Hand {
     pub(crate) excused_us: u64,
 }
 
+impl Hand {
+    /// How long it has been in hand, without legitimate waits.
+    pub(crate) fn held(&self, now: Instant) -> std::time::Duration {
+        now.saturating_duration_since(self.since).saturating_sub(std::time::Duration::from_micros(self.excused_us))
+    }
+}
+
 /// A legitimate wait.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wait {
     pub(crate) id: u64,
     pub(crate) on: &'static str,
+    /// Whom, where it is an actor.
+    pub(crate) actor: Option<ActorPath>,
     pub(crate) since: Instant,
 }
 
@@ -194,6 +211,18 @@ impl Incarnation {
         *abort = Abort::Ready(handle);
     }
 
+    /// True if a message is in hand, or another actor is waited for.
+    pub(crate) fn is_occupied(&self) -> bool {
+        let desk = self.desk.lock();
+        !desk.hands.is_empty() || desk.waits.iter().any(|wait| wait.actor.is_some())
+    }
+
+    /// True if nothing is in hand and nothing is waited for.
+    pub(crate) fn is_idle(&self) -> bool {
+        let desk = self.desk.lock();
+        desk.hands.is_empty() && desk.waits.is_empty()
+    }
+
     /// The message in hand for longer than `limit` without a legitimate wait, and for how long.
     pub(crate) fn overdue(&self, now: Instant, limit: std::time::Duration) -> Option<(Hand, std::time::Duration)> {
         let desk = self.desk.lock();
@@ -201,8 +230,7 @@ impl Incarnation {
             return None;
         }
         desk.hands.iter().find_map(|hand| {
-            let excused = std::time::Duration::from_micros(hand.excused_us);
-            let held = now.saturating_duration_since(hand.since).saturating_sub(excused);
+            let held = hand.held(now);
             (held > limit).then(|| (hand.clone(), held))
         })
     }

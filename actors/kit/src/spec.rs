@@ -11,7 +11,9 @@ use crate::{
     Scope,
     exit::Failure,
     inbox::{Inbox, InboxProbe},
+    path::{ActorPath, PathError},
     policy::{ChildPolicy, Intensity, Strategy, SupervisorPolicy},
+    progress::{Progress, ProgressProbe},
 };
 
 /// What a role or thread ends with.
@@ -40,6 +42,9 @@ impl Placement {
     }
 }
 
+/// Changes the policies of the node at a path; supervisors have two.
+pub type Adjust<'a> = dyn FnMut(&ActorPath, &mut ChildPolicy, Option<&mut SupervisorPolicy>) + 'a;
+
 /// What a child is made from.
 #[derive(Clone)]
 pub(crate) enum Body {
@@ -57,6 +62,7 @@ pub struct ChildSpec {
     pub(crate) policy: ChildPolicy,
     pub(crate) placement: Placement,
     pub(crate) inboxes: Vec<Arc<dyn InboxProbe>>,
+    pub(crate) progress: Option<ProgressProbe>,
 }
 
 impl ChildSpec {
@@ -89,7 +95,7 @@ impl ChildSpec {
 
     fn new(id: String, kind: &str, body: Body) -> Self {
         let (policy, placement) = (ChildPolicy::default(), Placement::default());
-        Self { id, kind: Arc::from(kind), body, policy, placement, inboxes: Vec::new() }
+        Self { id, kind: Arc::from(kind), body, policy, placement, inboxes: Vec::new(), progress: None }
     }
 
     /// Sets how it is looked after.
@@ -109,6 +115,29 @@ impl ChildSpec {
     pub fn inbox<T: Send + Sync + 'static>(mut self, inbox: &Inbox<T>) -> Self {
         self.inboxes.push(inbox.probe());
         self
+    }
+
+    /// Lets the watchdog compare what is done with what is pending, beyond its inboxes (see `no_progress_after`).
+    ///
+    /// The probe is called about once a second and must not block; it returns none while the actor has a good reason
+    /// to stand still. A message in hand and a wait for another actor are good reasons anyway.
+    #[must_use]
+    pub fn progress(self, probe: impl Fn() -> Option<Progress> + Send + Sync + 'static) -> Self {
+        Self { progress: Some(Arc::new(probe)), ..self }
+    }
+
+    /// Calls `adjust` with the path and the policies of this child and of all below it, parents first.
+    ///
+    /// # Errors
+    /// An id that is not valid.
+    pub fn adjust(&mut self, above: &ActorPath, adjust: &mut Adjust<'_>) -> Result<(), PathError> {
+        let path = above.child(&self.id)?;
+        let Body::Supervisor(supervision, children) = &mut self.body else {
+            adjust(&path, &mut self.policy, None);
+            return Ok(());
+        };
+        adjust(&path, &mut self.policy, Some(supervision));
+        children.iter_mut().try_for_each(|child| child.adjust(&path, adjust))
     }
 }
 

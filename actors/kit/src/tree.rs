@@ -10,6 +10,7 @@ use crate::{
     exit::ExitReport,
     fault::StruckFault,
     inbox::InboxFigures,
+    meter::TimeFigures,
     path::ActorPath,
     policy::{ChildPolicy, Intensity, Strategy},
     slot::{Desk, Slot},
@@ -85,8 +86,10 @@ pub struct InHand {
 /// What an actor waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WaitingOn {
-    /// What or whom.
+    /// What.
     pub on: &'static str,
+    /// Whom, where it is room in another actor's inbox.
+    pub actor: Option<ActorPath>,
     /// For how long, in milliseconds.
     pub for_ms: u64,
 }
@@ -120,6 +123,12 @@ pub struct TreeNode {
     pub waiting_on: Option<WaitingOn>,
     /// Records finished since the start of the process.
     pub processed: u64,
+    /// Records finished per second lately; none for supervisors.
+    pub rate_per_s: Option<f64>,
+    /// How long messages were in hand, without legitimate waits.
+    pub step_us: Option<TimeFigures>,
+    /// How long messages waited in its inboxes.
+    pub queue_us: Option<TimeFigures>,
     /// When its current or last incarnation first finished a record, in milliseconds since the epoch.
     pub first_progress: Option<u64>,
     /// The injected fault that struck last.
@@ -166,6 +175,9 @@ impl TreeNode {
             in_hand: None,
             waiting_on: None,
             processed: slot.processed.load(Ordering::Relaxed),
+            rate_per_s: (!slot.is_supervisor).then(|| status.rate.per_s()),
+            step_us: slot.steps.figures(now),
+            queue_us: slot.queueing.figures(now),
             first_progress: None,
             last_fault: slot.faults.last(),
             zombies: status.zombies,
@@ -195,7 +207,8 @@ impl TreeNode {
         self.note.clone_from(&desk.note);
         self.in_hand =
             desk.hands.first().map(|hand| InHand { label: Arc::clone(&hand.label), for_ms: age(hand.since) });
-        self.waiting_on = desk.waits.last().map(|wait| WaitingOn { on: wait.on, for_ms: age(wait.since) });
+        self.waiting_on =
+            desk.waits.last().map(|wait| WaitingOn { on: wait.on, actor: wait.actor.clone(), for_ms: age(wait.since) });
     }
 
     /// The node at this path, at or below this one.

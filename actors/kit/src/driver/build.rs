@@ -6,7 +6,9 @@ use crate::{
     exit::epoch_ms,
     fault::Faults,
     inbox::InboxProbe,
+    meter::{Rate, Times},
     policy::{ChildPolicy, SupervisorPolicy},
+    progress::{ProgressProbe, Standstill},
     signal::Signal,
     slot::Status,
     spec::{Body, ChildSpec},
@@ -19,6 +21,7 @@ pub(crate) struct Sign {
     pub(crate) policy: ChildPolicy,
     pub(crate) supervision: Option<SupervisorPolicy>,
     pub(crate) inboxes: Vec<Arc<dyn InboxProbe>>,
+    pub(crate) progress: Option<ProgressProbe>,
 }
 
 /// A slot that has never run.
@@ -35,7 +38,9 @@ pub(crate) fn new_slot(sign: Sign) -> Arc<Slot> {
         incarnation: None,
         generation: 0,
         restart_at: None,
+        rate: Rate::default(),
     };
+    sign.inboxes.iter().for_each(|inbox| inbox.set_owner(&sign.path));
     Arc::new(Slot {
         path: sign.path,
         kind: sign.kind,
@@ -45,9 +50,18 @@ pub(crate) fn new_slot(sign: Sign) -> Arc<Slot> {
         processed: Default::default(),
         panics: Default::default(),
         inboxes: sign.inboxes,
+        progress: sign.progress,
+        steps: Times::default(),
+        queueing: Times::default(),
         status: status.into(),
         children: Default::default(),
     })
+}
+
+impl Node {
+    fn new(slot: Arc<Slot>, parent: Option<ChildKey>, body: NodeBody) -> Self {
+        Self { slot, parent, body, hosted_by: None, standstill: Standstill::default() }
+    }
 }
 
 impl Driver {
@@ -58,7 +72,7 @@ impl Driver {
         slot.status.lock().generation = 1;
         let defs = self.build_children(key, &slot, spec.children)?;
         let core = SupervisorCore::new(spec.policy, defs);
-        self.insert(key, Node { slot, parent: None, body: NodeBody::Supervisor(Box::new(core)), hosted_by: None });
+        self.insert(key, Node::new(slot, None, NodeBody::Supervisor(Box::new(core))));
         Ok(())
     }
 
@@ -79,7 +93,7 @@ impl Driver {
         spec: ChildSpec,
         origin: Origin,
     ) -> Result<ChildDef, PathError> {
-        let ChildSpec { id, kind, body, policy, placement, inboxes } = spec;
+        let ChildSpec { id, kind, body, policy, placement, inboxes, progress } = spec;
         let path = above.path.child(&id)?;
         if self.by_path.contains_key(&path) {
             return Err(PathError { text: format!("{path} (used twice)") });
@@ -88,7 +102,7 @@ impl Driver {
             Body::Supervisor(policy, _) => Some(*policy),
             Body::Role(_) | Body::Thread(_) => None,
         };
-        let slot = new_slot(Sign { path, kind, policy, supervision, inboxes });
+        let slot = new_slot(Sign { path, kind, policy, supervision, inboxes, progress });
         let key = self.take_key();
         let (kind, body) = match body {
             Body::Role(factory) => (ChildKind::Leaf, NodeBody::Role(factory, placement)),
@@ -101,7 +115,7 @@ impl Driver {
             }
         };
         above.children.lock().push(Arc::clone(&slot));
-        self.insert(key, Node { slot, parent: Some(parent), body, hosted_by: None });
+        self.insert(key, Node::new(slot, Some(parent), body));
         Ok(ChildDef { key, kind, origin, policy })
     }
 

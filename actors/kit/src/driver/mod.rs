@@ -33,6 +33,7 @@ use crate::{
     core::{ChildKey, Event, SupervisorCore, TimerId},
     events::EventKind,
     path::{ActorPath, PathError},
+    progress::Standstill,
     runtime::{Outcome, Shared},
     slot::Slot,
     spec::{Placement, RoleFactory, SupervisorSpec, ThreadFactory},
@@ -56,6 +57,7 @@ struct Node {
     body: NodeBody,
     /// The arbiter that hosts the current incarnation.
     hosted_by: Option<u64>,
+    standstill: Standstill,
 }
 
 /// The running tree.
@@ -72,6 +74,8 @@ pub(crate) struct Driver {
     requests: Receiver<Request>,
     queue: VecDeque<(ChildKey, Event)>,
     outcome: Option<Outcome>,
+    /// When progress was looked at last.
+    measured_at: Option<tokio::time::Instant>,
 }
 
 impl Driver {
@@ -95,6 +99,7 @@ impl Driver {
             requests,
             queue: VecDeque::new(),
             outcome: None,
+            measured_at: None,
         };
         driver.build_root(spec)?;
         Ok(driver)

@@ -26,7 +26,7 @@ pub struct Delivery<T: Send + Sync + 'static> {
 
 impl<T: Send + Sync + 'static> Delivery<T> {
     pub(super) fn new(shared: Arc<Shared<T>>, taken: Taken<T>) -> Self {
-        let Taken { seq, lease, attempt, item } = taken;
+        let Taken { seq, lease, attempt, item, .. } = taken;
         Self { shared, seq, lease, attempt, item, decided: AtomicBool::new(false) }
     }
 

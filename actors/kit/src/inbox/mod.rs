@@ -22,7 +22,7 @@ mod tests;
 
 use std::{
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -39,6 +39,7 @@ pub use self::{
 };
 use crate::{
     Scope,
+    path::ActorPath,
     slot::{DRAIN, RUN, STOP},
 };
 
@@ -90,6 +91,8 @@ pub struct InboxFigures {
 pub(crate) trait InboxProbe: Send + Sync {
     fn figures(&self) -> InboxFigures;
     fn wake(&self);
+    /// Says whose it is; the first word counts.
+    fn set_owner(&self, path: &ActorPath);
     /// When the newest message of this owner was last touched.
     fn newest_touch(&self, owner: u64) -> Option<u64>;
     /// Takes back all of this owner's messages; charges the one touched at `charged`.
@@ -105,6 +108,7 @@ pub struct Inbox<T> {
 
 pub(crate) struct Shared<T> {
     name: Arc<str>,
+    owner: OnceLock<ActorPath>,
     capacity: Capacity,
     order: Order,
     weigh: fn(&T) -> usize,
@@ -149,6 +153,7 @@ impl<T: Send + Sync + 'static> Inbox<T> {
         crate::panics::install();
         let shared = Arc::new_cyclic(|me| Shared {
             name: Arc::from(name),
+            owner: OnceLock::new(),
             capacity,
             order,
             weigh,
@@ -215,6 +220,8 @@ impl<T: Send + Sync + 'static> Inbox<T> {
         let taken = state.take(scope.incarnation.uid)?;
         let more = !state.waiting.is_empty();
         drop(state);
+        let now = Instant::now();
+        scope.slot.queueing.record(now, now.saturating_duration_since(taken.since));
         if more {
             self.shared.ready.notify_one();
         }
@@ -357,6 +364,10 @@ impl<T: Send + Sync + 'static> InboxProbe for Shared<T> {
         self.ready.notify_waiters();
         self.ready_blocking.notify_all();
         self.space_blocking.notify_all();
+    }
+
+    fn set_owner(&self, path: &ActorPath) {
+        self.owner.get_or_init(|| path.clone());
     }
 
     fn newest_touch(&self, owner: u64) -> Option<u64> {

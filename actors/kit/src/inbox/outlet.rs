@@ -8,6 +8,7 @@ use std::{
 use thiserror::Error;
 
 use super::Shared;
+use crate::path::ActorPath;
 
 /// The inbox takes no more messages.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -114,6 +115,12 @@ impl<T: Send + Sync + 'static> Outlet<T> {
                 return Err(item);
             }
         }
+    }
+
+    /// The actor whose inbox it is, once that is in a tree.
+    #[must_use]
+    pub fn owner(&self) -> Option<ActorPath> {
+        self.shared.owner.get().cloned()
     }
 
     /// True once no more messages are taken.

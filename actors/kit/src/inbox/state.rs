@@ -18,6 +18,8 @@ pub(super) struct Entry<T> {
     pub(super) weight: usize,
     pub(super) attempt: u32,
     pub(super) born: Instant,
+    /// When it began to wait, for the first time or again.
+    pub(super) waits_since: Instant,
 }
 
 pub(super) struct Held<T> {
@@ -34,6 +36,8 @@ pub(super) struct Taken<T> {
     pub(super) lease: u64,
     pub(super) attempt: u32,
     pub(super) item: Arc<T>,
+    /// When it began to wait.
+    pub(super) since: Instant,
 }
 
 pub(super) struct State<T> {
@@ -78,7 +82,8 @@ impl<T> State<T> {
     pub(super) fn push(&mut self, item: T, weight: usize) {
         self.accepted += 1;
         self.weight = self.weight.saturating_add(weight);
-        let entry = Entry { seq: self.accepted, item: Arc::new(item), weight, attempt: 0, born: Instant::now() };
+        let now = Instant::now();
+        let entry = Entry { seq: self.accepted, item: Arc::new(item), weight, attempt: 0, born: now, waits_since: now };
         self.waiting.push_back(entry);
     }
 
@@ -86,7 +91,8 @@ impl<T> State<T> {
         let entry = self.waiting.pop_front()?;
         self.next_lease += 1;
         let lease = self.next_lease;
-        let taken = Taken { seq: entry.seq, lease, attempt: entry.attempt, item: Arc::clone(&entry.item) };
+        let (item, since) = (Arc::clone(&entry.item), entry.waits_since);
+        let taken = Taken { seq: entry.seq, lease, attempt: entry.attempt, item, since };
         let held = Held { entry, lease, owner, touched: next_touch(), claimed: false };
         self.in_hand.insert(taken.seq, held);
         Some(taken)
@@ -147,8 +153,9 @@ impl<T> State<T> {
         seqs.len()
     }
 
-    fn put_back(&mut self, entry: Entry<T>) {
+    fn put_back(&mut self, mut entry: Entry<T>) {
         self.returned += 1;
+        entry.waits_since = Instant::now();
         let at = self.waiting.partition_point(|other| other.seq < entry.seq);
         self.waiting.insert(at, entry);
     }

@@ -16,6 +16,7 @@ use crate::{
 fn scope(generation: u64) -> Scope {
     let path = ActorPath::parse("lane").unwrap();
     let slot = new_slot(Sign {
+        progress: None,
         path,
         kind: Arc::from("lane"),
         policy: ChildPolicy::default(),

@@ -3,6 +3,7 @@
 mod commands;
 mod failures;
 mod shutdown;
+mod standstill;
 mod stuck;
 mod support;
 mod trees;
