@@ -18,6 +18,7 @@ mod relays;
 mod retention;
 mod sensors;
 mod sessions;
+mod supervision;
 mod topics;
 mod tree;
 

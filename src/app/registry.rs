@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Failure, Placement, Runtime, Scope, SupervisorSpec};
 use tokio::time::Instant;
 
-use super::{AppError, host_rule, listen, tree::serve};
+use super::{AppError, host_rule, listen, supervision::adjusted, tree::serve};
 use crate::{
     adapters::{
         kafka::{
@@ -116,6 +116,7 @@ impl RegistryStart<'_> {
             RegistrySetup::External(settings) => self.external(settings),
         };
         let child = ChildSpec::supervisor(supervisor).policy(self.policy);
+        let child = adjusted(&self.config.supervision, &platform, child)?;
         let started = runtime.supervisor(platform).start_child(child).await;
         started.map_err(|error| AppError::open("the supervision tree", error))?;
         Ok(schemas)

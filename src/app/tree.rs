@@ -15,15 +15,13 @@ use std::{
     net::TcpListener,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use streamward_core::{partition::PipelinePlan, ports::Readiness};
-use streamward_kit::{
-    Backoff, Capacity, ChildPolicy, ChildSpec, Failure, Inbox, Intensity, Placement, Restart, Runtime, SupervisorSpec,
-};
+use streamward_kit::{ActorPath, Capacity, ChildPolicy, ChildSpec, Failure, Inbox, Placement, Runtime, SupervisorSpec};
 use streamward_pipeline::{
     assignment::{Assigner, OnGap},
     lane::{self, LaneSettings, LaneShared},
@@ -49,6 +47,7 @@ use super::{
     retention,
     sensors::{self, AvroEncoder, SensorsShared},
     sessions::Sessions,
+    supervision::{adjusted, child_policy, intensity},
     topics,
 };
 use crate::{
@@ -145,7 +144,8 @@ impl Running {
 /// Starts the platform, then everything that needs it; ends what it started where that fails.
 pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
     let root = &parts.config.supervision.root;
-    let spec = SupervisorSpec::new("root").intensity(intensity(root)).child(ChildSpec::supervisor(platform(&parts)));
+    let platform = adjusted(&parts.config.supervision, &ActorPath::root(), ChildSpec::supervisor(platform(&parts)))?;
+    let spec = SupervisorSpec::new("root").intensity(intensity(root)).child(platform);
     let runtime = Runtime::start(spec).map_err(|error| AppError::open("the supervision tree", error))?;
     let serving = Arc::new(AtomicBool::new(true));
     match start_groups(&parts, &runtime, &serving).await {
@@ -170,7 +170,7 @@ async fn start_groups(
     let within = parts.config.registry.start_timeout.into();
     let schema_ids = register_all(&*schemas, &parts.plan.streams, within).await?;
     let builder = Builder::new(parts, runtime.clone(), schemas)?;
-    let handle = runtime.supervisor(streamward_kit::ActorPath::root());
+    let handle = runtime.supervisor(ActorPath::root());
     let mut views = Vec::new();
     let mut pipelines = SupervisorSpec::new("pipelines");
     for pipeline in &parts.plan.pipelines {
@@ -183,6 +183,7 @@ async fn start_groups(
         [pipelines, builder.relays(), builder.edge(operations)?, builder.ops(), builder.simulators(&schema_ids)];
     for group in groups {
         let child = ChildSpec::supervisor(group).policy(builder.policy());
+        let child = adjusted(&parts.config.supervision, &ActorPath::root(), child)?;
         handle.start_child(child).await.map_err(|error| AppError::open("the supervision tree", error))?;
     }
     Ok((views, builder.live))
@@ -222,31 +223,6 @@ pub async fn serve(scope: streamward_kit::Scope, server: actix_web::dev::Server)
             handle.stop(false).await;
             Ok(())
         }
-    }
-}
-
-fn intensity(config: &config::Intensity) -> Intensity {
-    Intensity { max_restarts: config.max_restarts, within: config.within.into() }
-}
-
-fn child_policy(config: &config::ActorPolicy) -> ChildPolicy {
-    ChildPolicy {
-        restart: match config.restart {
-            config::Restart::Permanent => Restart::Permanent,
-            config::Restart::Transient => Restart::Transient,
-            config::Restart::Temporary => Restart::Temporary,
-        },
-        backoff: Backoff {
-            first: Duration::ZERO,
-            min: config.backoff.min.into(),
-            max: config.backoff.max.into(),
-            factor: config.backoff.factor,
-            jitter: config.backoff.jitter,
-            reset_after: config.backoff.reset_after.into(),
-        },
-        stop_within: config.shutdown.into(),
-        stuck_after: Some(config.stuck_after.into()),
-        ..ChildPolicy::default()
     }
 }
 
@@ -368,7 +344,10 @@ impl<'a> Builder<'a> {
                 max_delay: batch.max_delay.into(),
             },
             lanes: vec![inbox.outlet()],
+            held_back: AtomicUsize::new(0),
         });
+        let (watched, ends) = (shared.clone(), self.ends.clone());
+        let progress = move || watched.progress(|partition| ends.get(&watched.topic, partition).map(|(_, end)| end));
         let settings = Arc::new(SourceSettings {
             kafka: self.parts.kafka.clone(),
             group: format!("{}-{}", self.parts.config.kafka.consumer_group, setup.name),
@@ -391,6 +370,7 @@ impl<'a> Builder<'a> {
             let mut client = KafkaSource::subscribe(&settings)?;
             source::run(&scope, &shared, &mut client)
         })
+        .progress(progress)
         .policy(self.policy())
     }
 
@@ -430,8 +410,8 @@ impl<'a> Builder<'a> {
 
     fn edge(&self, operations: Arc<LiveOperations>) -> Result<SupervisorSpec, AppError> {
         let config = &self.parts.config.http;
-        let sessions = streamward_kit::ActorPath::parse("edge/sessions")
-            .map_err(|error| AppError::open("the supervision tree", error))?;
+        let sessions =
+            ActorPath::parse("edge/sessions").map_err(|error| AppError::open("the supervision tree", error))?;
         let max = usize::try_from(config.websocket.max_sessions).unwrap_or(usize::MAX);
         let state = http::HttpState {
             reads: self.parts.reads.clone(),

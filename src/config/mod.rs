@@ -44,7 +44,10 @@ pub use secret::{ClientSettings, HIDDEN, Secret, SecretUrl};
 pub use simulators::{SensorSimulator, SensorType, SimulatorFormat, SimulatorsConfig};
 pub use storage::{CommitConfig, RowRetention, SQLITE_FILE, SqliteConfig, StorageConfig, Synchronous};
 pub use streams::{OnGap, RecordFormat, StreamConfig};
-pub use supervision::{ActorPolicy, Backoff, DrillsConfig, Intensity, Restart, SupervisionConfig};
+pub use supervision::{
+    ActorOverride, ActorPolicy, Backoff, BackoffOverride, DrillsConfig, Intensity, Restart, Strategy,
+    SupervisionConfig, actor_paths,
+};
 pub use units::{ByteSize, HumanDuration, ListenAddr};
 
 /// The config that is used when there is no file: complete and commented.

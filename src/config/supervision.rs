@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::HumanDuration;
+use std::collections::BTreeMap;
+
+use super::{Config, units::HumanDuration};
 
 /// Restart policies of the supervision tree.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -11,6 +13,8 @@ use super::units::HumanDuration;
 pub struct SupervisionConfig {
     /// Policy of every actor.
     pub defaults: ActorPolicy,
+    /// What differs for some, by path: `pipelines/*/sink`. A path stands for its actor and all below it.
+    pub actors: BTreeMap<String, ActorOverride>,
     /// Intensity of the root; beyond it the process ends with exit code 70.
     pub root: Intensity,
     /// Intensity of each pipeline; beyond it that pipeline is restarted as a whole.
@@ -21,6 +25,7 @@ impl Default for SupervisionConfig {
     fn default() -> Self {
         Self {
             defaults: ActorPolicy::default(),
+            actors: BTreeMap::new(),
             root: Intensity { max_restarts: 10, ..Intensity::default() },
             pipelines: Intensity::default(),
         }
@@ -37,6 +42,8 @@ pub struct ActorPolicy {
     pub backoff: Backoff,
     /// Time with one message in hand after which an actor counts as stuck and is replaced.
     pub stuck_after: HumanDuration,
+    /// Time without any progress, while work is pending and nothing is in hand, after which an actor is replaced.
+    pub no_progress_after: HumanDuration,
     /// Time an actor has to stop.
     pub shutdown: HumanDuration,
 }
@@ -47,9 +54,98 @@ impl Default for ActorPolicy {
             restart: Restart::Permanent,
             backoff: Backoff::default(),
             stuck_after: HumanDuration::from_secs(30),
+            no_progress_after: HumanDuration::from_secs(60),
             shutdown: HumanDuration::from_secs(5),
         }
     }
+}
+
+/// What differs from `supervision.defaults`; keys that are not given stay.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActorOverride {
+    /// After which exits it is started again.
+    pub restart: Option<Restart>,
+    /// Waits between restarts.
+    pub backoff: Option<BackoffOverride>,
+    /// Time with one message in hand after which it counts as stuck.
+    pub stuck_after: Option<HumanDuration>,
+    /// Time without any progress after which it is replaced.
+    pub no_progress_after: Option<HumanDuration>,
+    /// Time it has to stop.
+    pub shutdown: Option<HumanDuration>,
+    /// Who restarts together; of the supervisor at this very path.
+    pub strategy: Option<Strategy>,
+    /// When it gives up; of the supervisor at this very path.
+    pub intensity: Option<Intensity>,
+}
+
+/// What differs from `supervision.defaults.backoff`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackoffOverride {
+    /// Wait before the second restart.
+    pub min: Option<HumanDuration>,
+    /// Longest wait.
+    pub max: Option<HumanDuration>,
+    /// Growth from one wait to the next.
+    pub factor: Option<f64>,
+    /// Random part of a wait, 0 to 1.
+    pub jitter: Option<f64>,
+    /// Time without a failure after which the waits begin anew.
+    pub reset_after: Option<HumanDuration>,
+}
+
+impl ActorOverride {
+    /// The policy with what differs.
+    pub fn over(&self, policy: &ActorPolicy) -> ActorPolicy {
+        let waits = self.backoff.clone().unwrap_or_default();
+        let known = &policy.backoff;
+        ActorPolicy {
+            restart: self.restart.unwrap_or(policy.restart),
+            backoff: Backoff {
+                min: waits.min.unwrap_or(known.min),
+                max: waits.max.unwrap_or(known.max),
+                factor: waits.factor.unwrap_or(known.factor),
+                jitter: waits.jitter.unwrap_or(known.jitter),
+                reset_after: waits.reset_after.unwrap_or(known.reset_after),
+            },
+            stuck_after: self.stuck_after.unwrap_or(policy.stuck_after),
+            no_progress_after: self.no_progress_after.unwrap_or(policy.no_progress_after),
+            shutdown: self.shutdown.unwrap_or(policy.shutdown),
+        }
+    }
+}
+
+/// The actors that a configuration leads to, without the sessions; supervisors are the beginnings of their paths.
+pub fn actor_paths(config: &Config) -> Vec<String> {
+    let mut paths = Vec::new();
+    if config.kafka.bootstrap.is_none() {
+        paths.push("platform/broker".to_owned());
+    }
+    let registry: &[&str] = if config.registry.url.is_some() { &["client"] } else { &["follower", "http"] };
+    paths.extend(registry.iter().map(|id| format!("platform/registry/{id}")));
+    for pipeline in config.pipelines.keys() {
+        paths.extend(["sink", "lane", "source"].map(|id| format!("pipelines/{pipeline}/{id}")));
+    }
+    let others = ["relays/alerts", "relays/dead-letters", "edge/sessions", "edge/announcer", "edge/http"];
+    paths.extend(others.iter().chain(&["ops/retention", "ops/lag"]).map(|path| (*path).to_owned()));
+    if config.sensor_simulator().is_some() {
+        paths.push("simulators/sensors".to_owned());
+    }
+    paths
+}
+
+/// Erlang/OTP's strategies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// The failed actor alone.
+    OneForOne,
+    /// All of its supervisor.
+    OneForAll,
+    /// It and those started after it.
+    RestForOne,
 }
 
 /// Erlang/OTP's restart types.

@@ -270,7 +270,7 @@ impl Lane {
     }
 
     async fn wait_for_sink(&self) -> Result<(), Failure> {
-        let _waiting = self.scope.waiting_on("sink");
+        let _waiting = self.scope.waiting_on_inbox("sink", &self.shared.sink);
         tokio::time::sleep(SINK_FULL_WAIT).await;
         if self.scope.must_stop() {
             return Err(Failure::new("stopped while the sink is full"));

@@ -6,12 +6,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use streamward_core::batch::RawBatch;
-use streamward_kit::{Failure, Outlet, Scope};
+use streamward_kit::{Failure, Outlet, Progress, Scope};
 
 use crate::{
     messages::Work,
@@ -101,6 +104,25 @@ pub struct SourceShared {
     pub limits: BatchLimits,
     /// One outlet per lane; a partition always goes to the same lane.
     pub lanes: Vec<Outlet<Work>>,
+    /// Partitions that wait for room in a full lane at the moment.
+    pub held_back: AtomicUsize,
+}
+
+impl SourceShared {
+    /// How far reading is behind the ends of the logs, for the watchdog; none while it stands still for a good reason.
+    pub fn progress(&self, end_of: impl Fn(i32) -> Option<i64>) -> Option<Progress> {
+        if self.held_back.load(Ordering::Relaxed) > 0 || self.slots.stopped().is_some() {
+            return None;
+        }
+        let mut progress = Progress { done: 0, pending: 0 };
+        for slot in self.slots.all() {
+            let next = slot.next_fetch();
+            let behind = end_of(slot.key.partition).map_or(0, |end| end - next);
+            progress.done = progress.done.wrapping_add(next.unsigned_abs());
+            progress.pending += u64::try_from(behind).unwrap_or(0);
+        }
+        Some(progress)
+    }
 }
 
 /// Runs the poll loop until the scope asks to stop.
@@ -152,6 +174,7 @@ struct Open {
 
 impl<'a> Gather<'a> {
     fn new(shared: &'a SourceShared) -> Self {
+        shared.held_back.store(0, Ordering::Relaxed);
         Self { shared, open: HashMap::new(), blocked: HashSet::new() }
     }
 
@@ -239,6 +262,7 @@ impl<'a> Gather<'a> {
                 }
             }
         }
+        self.shared.held_back.store(self.blocked.len(), Ordering::Relaxed);
     }
 
     fn send(&self, scope: &Scope, open: Open, wait: Duration) -> Result<(), Open> {
@@ -249,7 +273,7 @@ impl<'a> Gather<'a> {
         let (start, end) = (slot.next_fetch(), batch.next_offset().unwrap_or_else(|| slot.next_fetch()));
         let lane = usize::try_from(batch.partition).unwrap_or(0) % self.shared.lanes.len();
         let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end };
-        let waiting = scope.waiting_on("lane");
+        let waiting = scope.waiting_on_inbox("lane", &self.shared.lanes[lane]);
         let sent = self.shared.lanes[lane].blocking_send_timeout(work, wait);
         drop(waiting);
         match sent {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::limits::{intensity, more_than_nothing, partitions, topic};
+use super::limits::{more_than_nothing, partitions, topic};
+use super::supervision::intensity;
 use super::{Check, MAX_NAME_LENGTH};
 use crate::config::{Config, PipelineConfig, RuleStep, Step, StreamConfig, WindowStep};
 

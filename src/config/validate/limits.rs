@@ -1,7 +1,7 @@
 //! Ranges of single keys, and keys of one section that must fit each other.
 
 use super::Check;
-use crate::config::{Config, HIDDEN, HumanDuration, Intensity};
+use crate::config::{Config, HIDDEN, HumanDuration};
 
 const MAX_PARTITIONS: u32 = 4096;
 const MAX_ROWS: u32 = 1_000_000;
@@ -24,13 +24,12 @@ pub fn all(config: &Config, check: &mut Check<'_>) {
     registry(config, check);
     storage(config, check);
     http(config, check);
-    supervision(config, check);
     simulators(config, check);
 }
 
 fn positive(config: &Config, check: &mut Check<'_>) {
     let (kafka, storage) = (&config.kafka.embedded, &config.storage);
-    let (policy, simulator) = (&config.supervision.defaults, &config.simulators.sensors);
+    let simulator = &config.simulators.sensors;
     let durations = [
         ("kafka.embedded.fsync_interval", kafka.fsync_interval),
         ("storage.checkpoint_every", storage.checkpoint_every),
@@ -38,10 +37,6 @@ fn positive(config: &Config, check: &mut Check<'_>) {
         ("http.websocket.ping_every", config.http.websocket.ping_every),
         ("registry.timeout", config.registry.timeout),
         ("registry.start_timeout", config.registry.start_timeout),
-        ("supervision.defaults.stuck_after", policy.stuck_after),
-        ("supervision.defaults.shutdown", policy.shutdown),
-        ("supervision.defaults.backoff.min", policy.backoff.min),
-        ("supervision.defaults.backoff.reset_after", policy.backoff.reset_after),
         ("simulators.sensors.interval", simulator.interval),
     ];
     for (path, duration) in durations {
@@ -80,12 +75,6 @@ pub fn topic(path: &str, topic: &str, check: &mut Check<'_>) {
 
 pub fn partitions(path: &str, partitions: u32, check: &mut Check<'_>) {
     check.range(path, partitions, 1..=MAX_PARTITIONS);
-}
-
-pub fn intensity(path: &str, intensity: &Intensity, check: &mut Check<'_>) {
-    let restarts = format!("{path}.max_restarts");
-    check.range(&restarts, intensity.max_restarts, 1..=10_000);
-    more_than_nothing(&format!("{path}.within"), intensity.within, check);
 }
 
 fn kafka(config: &Config, check: &mut Check<'_>) {
@@ -194,15 +183,6 @@ fn http(config: &Config, check: &mut Check<'_>) {
             "expected a host such as ops.example.org or ops.example.org:8000",
         );
     }
-}
-
-fn supervision(config: &Config, check: &mut Check<'_>) {
-    let backoff = &config.supervision.defaults.backoff;
-    check.require(backoff.min <= backoff.max, "supervision.defaults.backoff.max", "must not be less than min");
-    check.range("supervision.defaults.backoff.factor", backoff.factor, 1.0..=100.0);
-    check.range("supervision.defaults.backoff.jitter", backoff.jitter, 0.0..=1.0);
-    intensity("supervision.root", &config.supervision.root, check);
-    intensity("supervision.pipelines", &config.supervision.pipelines, check);
 }
 
 fn simulators(config: &Config, check: &mut Check<'_>) {

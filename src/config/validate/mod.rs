@@ -3,6 +3,7 @@
 mod flow;
 mod limits;
 mod listeners;
+mod supervision;
 
 use super::load::{Exposure, Node, Place, related};
 use super::{Config, HIDDEN};
@@ -78,6 +79,7 @@ pub fn all(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
     listeners::all(config, exposure, check);
     tokens(config, check);
     limits::all(config, check);
+    supervision::all(config, check);
     flow::streams(config, check);
     flow::pipelines(config, check);
 }
