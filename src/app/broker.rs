@@ -4,11 +4,13 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use streamward_broker::{AuthConfig, Broker, BrokerConfig, ClientRates, Fsync, Internal, Mechanism, TlsConfig, User};
 use streamward_kit::{Failure, Scope};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{AppError, kafka_clients, listen};
@@ -32,6 +34,14 @@ pub struct Embedded {
     listener: TcpListener,
     address: SocketAddr,
     local: Option<Local>,
+    outage: Outage,
+}
+
+/// A time in which no connection is taken, for drills.
+#[derive(Default)]
+struct Outage {
+    until: Mutex<Option<Instant>>,
+    begins: Notify,
 }
 
 /// The way in for the server's own clients where the listener is not for them.
@@ -75,6 +85,37 @@ impl Embedded {
         &self.broker
     }
 
+    /// Closes all connections and takes none for that long.
+    pub fn drop_connections(&self, duration: Duration) {
+        *self.outage.until.lock() = Some(Instant::now() + duration);
+        self.outage.begins.notify_one();
+    }
+
+    /// Whether clients can connect: false from [`Self::drop_connections`] until its time is over.
+    pub fn takes_connections(&self) -> bool {
+        self.outage.until.lock().is_none()
+    }
+
+    /// Closes each connection at once until the outage is over.
+    async fn refuse_connections(&self) -> io::Result<()> {
+        let Some(until) = *self.outage.until.lock() else { return Ok(()) };
+        let public = to_tokio(&self.listener)?;
+        let local = self.local.as_ref().map(|local| to_tokio(&local.listener)).transpose()?;
+        let refuse = async |listener: Option<&tokio::net::TcpListener>| match listener {
+            Some(listener) => loop {
+                let _closed = listener.accept().await;
+            },
+            None => std::future::pending::<()>().await,
+        };
+        tokio::select! {
+            () = refuse(Some(&public)) => {}
+            () = refuse(local.as_ref()) => {}
+            () = tokio::time::sleep_until(until.into()) => {}
+        }
+        *self.outage.until.lock() = None;
+        Ok(())
+    }
+
     /// How clients of this process reach it.
     pub fn settings(&self, config: &Config) -> KafkaSettings {
         match &self.local {
@@ -100,16 +141,22 @@ impl Embedded {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let _waiting = scope.waiting_on("clients");
-            let serving = self.serve(scope.stopping());
-            let faults = async {
-                loop {
-                    tokio::time::sleep(FAULT_CHECK).await;
-                    scope.fault_point("serve").await?;
+            let faults = async || loop {
+                tokio::time::sleep(FAULT_CHECK).await;
+                if let Err(failure) = scope.fault_point("serve").await {
+                    return failure;
                 }
             };
-            tokio::select! {
-                served = serving => served.map_err(Failure::from),
-                fault = faults => fault,
+            loop {
+                tokio::select! {
+                    served = self.serve(scope.stopping()) => return served.map_err(Failure::from),
+                    failure = faults() => return Err(failure),
+                    () = self.outage.begins.notified() => {}
+                }
+                tokio::select! {
+                    refused = self.refuse_connections() => refused?,
+                    () = scope.stopping() => return Ok(()),
+                }
             }
         })
     }
@@ -147,7 +194,7 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     settings.default_retention_bytes = embedded.retention.size.map(|size| i64::try_from(size.get()).unwrap_or(-1));
     let broker = Broker::open(settings).map_err(|error| AppError::open("the broker", error))?;
     let local = embedded.has_local_listener().then(|| Local::open(embedded.local_listen.get())).transpose()?;
-    Ok(Some(Arc::new(Embedded { broker, listener, address, local })))
+    Ok(Some(Arc::new(Embedded { broker, listener, address, local, outage: Outage::default() })))
 }
 
 fn auth(embedded: &EmbeddedKafka) -> Option<AuthConfig> {

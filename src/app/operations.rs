@@ -15,8 +15,12 @@ use streamward_core::ports::{
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
 
-use super::{broker::Embedded, drills, lag::LogEnds, metrics, policies};
-use crate::{adapters::sql::SqlStore, clock::now_ms, plan::Plan};
+use super::{broker::Embedded, drills::Drills, lag::LogEnds, metrics, policies};
+use crate::{
+    adapters::{kafka::producer::KafkaProducer, sql::SqlStore},
+    clock::now_ms,
+    plan::Plan,
+};
 
 /// The actor that answers requests.
 const HTTP_SERVER: &str = "edge/http";
@@ -39,6 +43,7 @@ pub struct LiveOperations {
     pub store: Arc<SqlStore>,
     pub live: LiveHub,
     pub broker: Option<Arc<Embedded>>,
+    pub producer: KafkaProducer,
     pub drills: bool,
     /// False once shutdown has begun.
     pub serving: Arc<AtomicBool>,
@@ -93,7 +98,7 @@ impl LiveOperations {
             OpsCommand::Resume => Command::Resume,
             OpsCommand::Drain => Command::Drain,
             OpsCommand::Inject(_) if !self.drills => return Err(OpsError::DrillsDisabled),
-            OpsCommand::Inject(fault) => Command::Inject(fault_of(&fault)),
+            OpsCommand::Inject(fault) => Command::Inject(fault_of(&fault)?),
         };
         self.runtime.command(&actor, command).await.map_err(refusal)?;
         self.audited(&actor, (&action, ""), who).await
@@ -108,7 +113,13 @@ impl LiveOperations {
             let reason = "the report would go with it: inject the fault and look at the tree".to_owned();
             return Err(OpsError::Refused(reason));
         }
-        let report = drills::run(&self.runtime, &self.pipelines, &actor, drill).await?;
+        let drills = Drills {
+            runtime: &self.runtime,
+            pipelines: &self.pipelines,
+            broker: self.broker.as_deref(),
+            producer: &self.producer,
+        };
+        let report = drills.run(&actor, drill.0, drill.1).await?;
         let report = to_value(&report)?;
         self.audited(&actor, ("Drill", &report.to_string()), who).await?;
         Ok(report)
@@ -161,13 +172,20 @@ fn parsed(path: &str) -> Result<ActorPath, OpsError> {
 }
 
 /// A fault in the words of the supervisors.
-pub fn fault_of(fault: &InjectedFault) -> Fault {
+///
+/// # Errors
+/// A fault that does not strike inside an actor.
+pub fn fault_of(fault: &InjectedFault) -> Result<Fault, OpsError> {
     let kind = match fault.fault {
         DrillKind::Panic => FaultKind::Panic,
         DrillKind::Error => FaultKind::Error,
         DrillKind::Stall => FaultKind::Stall(fault.millis),
+        DrillKind::Slow => FaultKind::Slow(fault.millis),
+        DrillKind::BrokerDrop | DrillKind::CorruptRecord => {
+            return Err(OpsError::Refused("this fault comes from outside an actor: run it as a drill".to_owned()));
+        }
     };
-    Fault::new(kind, fault.times)
+    Ok(Fault::new(kind, fault.times))
 }
 
 /// Why the supervisors refuse something.
@@ -217,6 +235,11 @@ impl Operations for LiveOperations {
             let events = self.runtime.events_since(after_seq);
             events.iter().take(limit as usize).map(to_value).collect()
         })
+    }
+
+    fn drills(&self) -> Value {
+        let fault = |(fault, about, takes_millis): &(DrillKind, &str, bool)| json!({ "fault": fault, "about": about, "takes_millis": takes_millis });
+        json!({ "drills": self.drills, "faults": DrillKind::ALL.iter().map(fault).collect::<Vec<_>>() })
     }
 
     fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError> {

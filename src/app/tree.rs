@@ -397,6 +397,7 @@ impl<'a> Builder<'a> {
             store: self.parts.store.clone(),
             live: self.live.clone(),
             broker: self.parts.broker.clone(),
+            producer: self.producer.clone(),
             drills: self.parts.config.drills.enabled,
             serving: serving.clone(),
         }

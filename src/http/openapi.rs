@@ -43,6 +43,7 @@ const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
         groups::groups,
         groups::group,
         groups::reset,
+        operations::supervision,
         operations::tree,
         operations::command,
         operations::set_policy,

@@ -26,6 +26,7 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub fn routes(config: &mut ServiceConfig) {
     config
+        .service(get("/api/v1/supervision", supervision))
         .service(get("/api/v1/supervision/tree", tree))
         .service(post("/api/v1/supervision/{path:.+}/{command:restart|pause|resume|drain|inject}", command))
         .service(
@@ -48,7 +49,13 @@ pub async fn tree(state: Data<HttpState>) -> Answer {
     Ok(HttpResponse::Ok().json(state.operations.tree().await?))
 }
 
-/// Commands one node of the tree; `inject` takes `{"fault": "panic|error|stall", "times", "millis"}`.
+/// Whether drills are allowed, and which there are.
+#[utoipa::path(get, path = "/api/v1/supervision", tag = "operations", responses((status = 200, description = "`{drills, faults: [{fault, about, takes_millis}]}`")))]
+pub async fn supervision(state: Data<HttpState>) -> HttpResponse {
+    HttpResponse::Ok().json(state.operations.drills())
+}
+
+/// Commands one node of the tree; `inject` takes `{"fault": "panic|error|stall|slow", "times", "millis"}`.
 #[utoipa::path(post, path = "/api/v1/supervision/{path}/{command}", tag = "operations",
     params(
         ("path" = String, Path, description = "Path of the node, with its slashes"),
@@ -111,7 +118,7 @@ fn half_a_minute() -> u64 {
     30_000
 }
 
-/// Injects a fault, waits until the actor has recovered and reports; takes `{"fault": "panic|error|stall", "times", "millis", "within_ms"}`.
+/// Injects a fault, waits until the actor has recovered and reports; takes `{"fault": "panic|error|stall|slow|broker_drop|corrupt_record", "times", "millis", "seed", "within_ms"}`.
 #[utoipa::path(post, path = "/api/v1/supervision/{path}/drill", tag = "operations",
     params(("path" = String, Path, description = "Path of an actor, with its slashes")),
     responses(

@@ -87,7 +87,7 @@ impl Faults {
     /// Arms a fault; false if too many are armed.
     pub(crate) fn arm(&self, fault: Fault) -> bool {
         let mut queue = self.queue.lock();
-        let armed: u64 = queue.iter().map(|f| u64::from(f.times)).sum();
+        let armed: u64 = queue.iter().map(|fault| u64::from(fault.times)).sum();
         if fault.times == 0 || armed + u64::from(fault.times) > u64::from(MAX_ARMED_FAULTS) {
             return false;
         }
@@ -118,6 +118,14 @@ impl Faults {
         self.armed.store(queue.len(), Ordering::Release);
         *self.last.lock() = Some(StruckFault { kind, point: point.to_owned(), at: epoch_ms() });
         Some(kind)
+    }
+
+    /// How many strikes are still to come.
+    pub(crate) fn left(&self) -> u64 {
+        if self.armed.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        self.queue.lock().iter().map(|fault| u64::from(fault.times)).sum()
     }
 
     /// The fault that struck last.

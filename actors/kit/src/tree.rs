@@ -133,6 +133,8 @@ pub struct TreeNode {
     pub first_progress: Option<u64>,
     /// The injected fault that struck last.
     pub last_fault: Option<StruckFault>,
+    /// Injected faults that are still to strike.
+    pub armed_faults: u64,
     /// Fenced incarnations that still hold a thread.
     pub zombies: usize,
     /// Restarts within its window, for a supervisor.
@@ -180,6 +182,7 @@ impl TreeNode {
             queue_us: slot.queueing.figures(now),
             first_progress: None,
             last_fault: slot.faults.last(),
+            armed_faults: slot.faults.left(),
             zombies: status.zombies,
             restarts_in_window: status.restarts_in_window,
             intensity: status.supervision.map(|policy| policy.intensity),

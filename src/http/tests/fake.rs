@@ -182,6 +182,10 @@ impl Operations for Fake {
         ready(Ok(vec![json!({"seq": after_seq + 1})]))
     }
 
+    fn drills(&self) -> Value {
+        json!({"drills": true, "faults": []})
+    }
+
     fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError> {
         self.note(format!("{who}: {path} {command:?}"));
         ready(match (path, command) {

@@ -302,9 +302,12 @@ pub struct InjectedFault {
     /// How many messages in a row are hit.
     #[serde(default = "once")]
     pub times: u32,
-    /// How long a stall lasts.
+    /// How long a stall, a delay or an outage lasts.
     #[serde(default)]
     pub millis: u64,
+    /// Decides what a corrupt record looks like.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 fn once() -> u32 {
@@ -318,6 +321,21 @@ pub enum FaultKind {
     Panic,
     Error,
     Stall,
+    Slow,
+    BrokerDrop,
+    CorruptRecord,
+}
+
+impl FaultKind {
+    /// All of them, with what each does and whether it lasts for a given time.
+    pub const ALL: [(Self, &'static str, bool); 6] = [
+        (Self::Panic, "the actor panics", false),
+        (Self::Error, "the actor returns an error", false),
+        (Self::Stall, "the actor keeps a message in hand; beyond its stuck_after it is replaced", true),
+        (Self::Slow, "each step of the actor takes longer, as if what it writes to were slow; no failure", true),
+        (Self::BrokerDrop, "platform/broker closes all connections and takes none for a while", true),
+        (Self::CorruptRecord, "a record that cannot be decoded is written to the pipeline's topic", false),
+    ];
 }
 
 /// Why a command was not carried out.
@@ -352,6 +370,8 @@ pub trait Operations: Send + Sync {
     fn tree(&self) -> Answer<'_, Value, OpsError>;
     /// Array of supervision events with a `seq` above `after_seq`, oldest first.
     fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Vec<Value>, OpsError>;
+    /// `{drills, faults: [{fault, about, takes_millis}]}`: whether drills are allowed, and which there are.
+    fn drills(&self) -> Value;
     /// Carries out a command for `who` and answers the node's new state.
     fn command(&self, path: &str, command: OpsCommand, who: &str) -> Answer<'_, Value, OpsError>;
     /// Injects a fault for `who`, watches at most for `within` and reports what became of it.

@@ -1,0 +1,172 @@
+//! Drills: a fault is injected on purpose, and what becomes of it is measured.
+//!
+//! Times come from the actor's own marks (when the fault struck, when the exit was noticed, when the next incarnation
+//! finished its first record). Records of a pipeline are counted by its [`books`]. Faults inside an actor are here,
+//! those that come from outside, such as a broker that drops its connections, in [`outside`].
+
+mod books;
+mod outside;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use streamward_core::ports::{FaultKind, InjectedFault, OpsError};
+use streamward_kit::{ActorPath, ActorState, Command, ExitReport, Runtime, StruckFault, TreeNode};
+use tokio::time::{Instant, sleep};
+
+use self::books::{Books, Records};
+use super::{
+    broker::Embedded,
+    operations::{PipelineView, fault_of, refusal},
+};
+use crate::{adapters::kafka::producer::KafkaProducer, clock::now_ms};
+
+/// How often the actor and the books are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// What an actor says it works on or waits for while a fault holds it.
+const UNDER_FAULT: &str = "drill";
+
+/// What drills work on.
+pub struct Drills<'a> {
+    pub runtime: &'a Runtime,
+    pub pipelines: &'a [PipelineView],
+    pub broker: Option<&'a Embedded>,
+    pub producer: &'a KafkaProducer,
+}
+
+/// What became of an injected fault.
+#[derive(Debug, Serialize)]
+pub struct DrillReport {
+    path: String,
+    fault: InjectedFault,
+    /// Where it struck; none if it did not in time.
+    point: Option<String>,
+    /// From the fault to when the supervisor knew, or the bad record was set aside; none if nothing was noticed.
+    detected_after_ms: Option<u64>,
+    /// From the fault to the first record finished after it, or to when the actor was free again.
+    recovered_after_ms: Option<u64>,
+    generation_before: u64,
+    generation: u64,
+    state: ActorState,
+    /// How the incarnation ended that the fault struck.
+    exit: Option<ExitReport>,
+    /// Of the actor's pipeline, or of all where the fault concerns all; none for actors of no pipeline.
+    records: Option<Records>,
+}
+
+impl Drills<'_> {
+    /// Injects a fault and watches until the system has recovered, at most for `within`.
+    ///
+    /// # Errors
+    /// An unknown actor, or one that does not take this fault.
+    pub async fn run(&self, path: &ActorPath, fault: InjectedFault, within: Duration) -> Result<DrillReport, OpsError> {
+        let before = self.node(path)?;
+        let deadline = Instant::now() + within;
+        match fault.fault {
+            FaultKind::Panic | FaultKind::Error | FaultKind::Stall | FaultKind::Slow => {
+                self.inside(before, fault, deadline).await
+            }
+            FaultKind::BrokerDrop => self.broker_drop(before, fault, deadline).await,
+            FaultKind::CorruptRecord => self.corrupt_record(before, fault, deadline).await,
+        }
+    }
+
+    fn node(&self, path: &ActorPath) -> Result<TreeNode, OpsError> {
+        self.runtime.node(path).ok_or_else(|| OpsError::UnknownPath(path.to_string()))
+    }
+
+    /// The pipeline that an actor belongs to.
+    fn pipeline_of(&self, path: &ActorPath) -> Option<&PipelineView> {
+        let mut segments = path.segments();
+        let name = (segments.next() == Some("pipelines")).then(|| segments.next()).flatten()?;
+        self.pipelines.iter().find(|pipeline| &*pipeline.name == name)
+    }
+
+    /// A fault that strikes at the actor's next fault point.
+    async fn inside(&self, before: TreeNode, fault: InjectedFault, deadline: Instant) -> Result<DrillReport, OpsError> {
+        let path = before.path.clone();
+        let mut books = self.pipeline_of(&path).map(|pipeline| Books::of(vec![pipeline]));
+        let armed = fault_of(&fault)?;
+        self.runtime.command(&path, Command::Inject(armed)).await.map_err(refusal)?;
+        let mut watch = Watch { before, fault, struck: None };
+        let now = loop {
+            let now = self.node(&path)?;
+            watch.look(&now);
+            if watch.has_recovered(&now) || Instant::now() >= deadline {
+                break now;
+            }
+            sleep(LOOK_EVERY).await;
+            if let Some(books) = &mut books {
+                books.look();
+            }
+        };
+        let seen_ms = now_ms();
+        let records = match books {
+            Some(books) => Some(books.settled().await),
+            None => None,
+        };
+        Ok(watch.report(&now, seen_ms, records))
+    }
+}
+
+/// One actor under a fault.
+struct Watch {
+    before: TreeNode,
+    fault: InjectedFault,
+    /// The fault that struck last, and what the actor had processed by then.
+    struck: Option<(StruckFault, u64)>,
+}
+
+impl Watch {
+    fn look(&mut self, now: &TreeNode) {
+        let known = self.struck.as_ref().map(|(fault, _)| fault).or(self.before.last_fault.as_ref());
+        if let Some(fault) = now.last_fault.as_ref().filter(|fault| Some(*fault) != known) {
+            self.struck = Some((fault.clone(), now.processed));
+        }
+    }
+
+    /// Whether the fault has struck as often as it was to, and the actor works again.
+    fn has_recovered(&self, now: &TreeNode) -> bool {
+        let Some((_, processed)) = &self.struck else { return false };
+        let is_up = matches!(now.state, ActorState::Running | ActorState::Degraded);
+        let is_held = now.in_hand.as_ref().is_some_and(|hand| hand.label.starts_with(UNDER_FAULT))
+            || now.waiting_on.as_ref().is_some_and(|wait| wait.on == UNDER_FAULT);
+        let ends_it = matches!(self.fault.fault, FaultKind::Panic | FaultKind::Error);
+        let has_ended = now.generation >= self.before.generation + u64::from(self.fault.times);
+        let works = if self.before.processed == 0 {
+            true
+        } else if self.is_new(now) {
+            now.first_progress.is_some()
+        } else {
+            now.processed > *processed
+        };
+        now.armed_faults == 0 && is_up && !is_held && (has_ended || !ends_it) && works
+    }
+
+    fn is_new(&self, now: &TreeNode) -> bool {
+        now.generation > self.before.generation
+    }
+
+    fn report(self, now: &TreeNode, seen_ms: i64, records: Option<Records>) -> DrillReport {
+        let struck = self.struck.as_ref().map(|(fault, _)| fault.clone());
+        let struck_at = struck.as_ref().map(|struck| struck.at);
+        let exit = now.last_exit.clone().filter(|exit| exit.generation >= self.before.generation && exit.injected);
+        let since_fault = |at: u64| struck_at.map(|struck| at.saturating_sub(struck));
+        let resumed_at = match self.is_new(now) {
+            true => now.first_progress.unwrap_or(now.since),
+            false => u64::try_from(seen_ms).unwrap_or(0),
+        };
+        DrillReport {
+            path: now.path.to_string(),
+            point: struck.map(|struck| struck.point),
+            detected_after_ms: exit.as_ref().and_then(|exit| since_fault(exit.at)),
+            recovered_after_ms: self.has_recovered(now).then(|| since_fault(resumed_at)).flatten(),
+            generation_before: self.before.generation,
+            generation: now.generation,
+            state: now.state,
+            exit,
+            fault: self.fault,
+            records,
+        }
+    }
+}
