@@ -29,6 +29,7 @@ use std::{
     time::Duration,
 };
 
+use streamward_core::ports::Operations;
 use streamward_kit::{Outcome, Phase, PhaseAction, Runtime};
 use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
 
@@ -181,6 +182,12 @@ impl App {
     #[must_use]
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// What operators can ask for and do.
+    #[must_use]
+    pub fn operations(&self) -> &dyn Operations {
+        self.parts.operations()
     }
 
     /// Records of a pipeline that are behind its stored positions, in this process's lifetime or before.

@@ -106,12 +106,18 @@ pub struct Running {
     views: Vec<PipelineView>,
     serving: Arc<AtomicBool>,
     live: LiveHub,
+    operations: Arc<LiveOperations>,
 }
 
 impl Running {
     /// How clients of this process reach Kafka.
     pub fn kafka(&self) -> &KafkaSettings {
         &self.parts.kafka
+    }
+
+    /// What operators can ask for.
+    pub fn operations(&self) -> &LiveOperations {
+        &self.operations
     }
 
     /// What is missing for the server to be ready.
@@ -149,7 +155,7 @@ pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
     let runtime = Runtime::start(spec).map_err(|error| AppError::open("the supervision tree", error))?;
     let serving = Arc::new(AtomicBool::new(true));
     match start_groups(&parts, &runtime, &serving).await {
-        Ok((views, live)) => Ok((runtime, Arc::new(Running { parts, views, serving, live }))),
+        Ok((views, live, operations)) => Ok((runtime, Arc::new(Running { parts, views, serving, live, operations }))),
         Err(error) => {
             runtime.shutdown(Vec::new()).await;
             close_broker(&parts);
@@ -162,7 +168,7 @@ async fn start_groups(
     parts: &Parts,
     runtime: &Runtime,
     serving: &Arc<AtomicBool>,
-) -> Result<(Vec<PipelineView>, LiveHub), AppError> {
+) -> Result<(Vec<PipelineView>, LiveHub, Arc<LiveOperations>), AppError> {
     make_topics(&parts.kafka, &parts.config, &parts.plan).await?;
     let policy = child_policy(&parts.config.supervision.defaults);
     let start = RegistryStart { setup: &parts.registry, config: &parts.config, kafka: &parts.kafka, policy };
@@ -179,14 +185,19 @@ async fn start_groups(
         views.push(view);
     }
     let operations = Arc::new(builder.operations(&views, serving));
-    let groups =
-        [pipelines, builder.relays(), builder.edge(operations)?, builder.ops(), builder.simulators(&schema_ids)];
+    let groups = [
+        pipelines,
+        builder.relays(),
+        builder.edge(operations.clone())?,
+        builder.ops(),
+        builder.simulators(&schema_ids),
+    ];
     for group in groups {
         let child = ChildSpec::supervisor(group).policy(builder.policy());
         let child = adjusted(&parts.config.supervision, &ActorPath::root(), child)?;
         handle.start_child(child).await.map_err(|error| AppError::open("the supervision tree", error))?;
     }
-    Ok((views, builder.live))
+    Ok((views, builder.live, operations))
 }
 
 fn platform(parts: &Parts) -> SupervisorSpec {

@@ -125,7 +125,7 @@ async fn send(server: &BenchServer, bench: &DashboardBench, duration: Duration) 
         history: None,
     };
     let sent = load_in_thread(server.kafka.clone(), settings, Progress::default()).await?;
-    server.caught_up(before + sent.acknowledged).await
+    server.caught_up("sensors", before + sent.acknowledged).await
 }
 
 /// Opens a WebSocket and never reads from it.

@@ -12,6 +12,7 @@ pub mod load;
 pub mod pipeline;
 pub mod seed;
 pub mod server;
+pub mod supervision;
 pub mod websocket;
 
 use serde::Serialize;

@@ -77,12 +77,12 @@ pub async fn run(folder: &Path, bench: &PipelineBench) -> Result<PipelineReport,
     let before = server.app.committed("sensors");
     let dashboard = websocket::watch_many(server.app.addresses().http, &seen, 1);
     let warm = send(&server, bench, WARM_UP, 0).await?;
-    server.caught_up(before + warm.acknowledged).await?;
+    server.caught_up("sensors", before + warm.acknowledged).await?;
     rows.reset();
     seen.reset();
     let (cpu, started) = (Process::this().cpu_time(), Instant::now());
     let sent = send(&server, bench, bench.duration, warm.records).await?;
-    server.caught_up(before + warm.acknowledged + sent.acknowledged).await?;
+    server.caught_up("sensors", before + warm.acknowledged + sent.acknowledged).await?;
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), Process::this().cpu_time() - cpu);
     let rss_peak_mb = Process::this().peak_resident_bytes() as f64 / 1e6;
     let (plan, database) = (server.plan.clone(), server.config.storage.sqlite.file(folder));

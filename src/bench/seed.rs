@@ -42,7 +42,7 @@ pub async fn run(folder: &Path, rows: u64, keys: u32) -> Result<Sent, String> {
             }
         }
     };
-    server.caught_up(already + sent.acknowledged).await?;
+    server.caught_up("sensors", already + sent.acknowledged).await?;
     bar.finish_and_clear();
     server.stop().await;
     Ok(sent)

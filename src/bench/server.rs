@@ -50,14 +50,14 @@ impl BenchServer {
         Ok(Self { app, config: loaded.config, plan, kafka })
     }
 
-    /// Waits until the sensors pipeline has stored or set aside `records` records.
+    /// Waits until a pipeline has stored or set aside `records` records.
     ///
     /// # Errors
     /// If that takes too long.
-    pub async fn caught_up(&self, records: u64) -> Result<(), String> {
+    pub async fn caught_up(&self, pipeline: &str, records: u64) -> Result<(), String> {
         let until = tokio::time::Instant::now() + CATCH_UP_WITHIN;
         loop {
-            let processed = self.app.committed("sensors");
+            let processed = self.app.committed(pipeline);
             if processed >= records {
                 return Ok(());
             }

@@ -1,8 +1,11 @@
 //! A dashboard for measurements: one WebSocket client that reads every frame.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use awc::ws::{Frame, Message};
@@ -10,6 +13,9 @@ use futures_util::{SinkExt, StreamExt};
 
 use super::latency::Latencies;
 use crate::clock::now_ms;
+
+/// Wait of a client before it connects again.
+const CONNECT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// What clients have seen.
 #[derive(Clone, Default)]
@@ -40,6 +46,28 @@ pub fn watch_many(address: std::net::SocketAddr, seen: &Seen, count: usize) -> a
             let task = async move {
                 if let Err(error) = watch(address, seen).await {
                     eprintln!("dashboard: {error}");
+                }
+            };
+            #[expect(clippy::disallowed_methods, reason = "a client of the measurement, outside the measured server")]
+            actix_rt::spawn(task);
+        }
+    });
+    clients
+}
+
+/// Runs `count` clients that connect again whenever their session ends, on a thread of their own.
+#[must_use]
+pub fn watch_for_ever(address: std::net::SocketAddr, seen: &Seen, count: usize) -> actix_rt::Arbiter {
+    let clients = actix_rt::Arbiter::new();
+    let seen = seen.clone();
+    clients.spawn_fn(move || {
+        for _ in 0..count {
+            let seen = seen.clone();
+            let task = async move {
+                loop {
+                    // The server may be between two lives.
+                    let _refused = watch(address, seen.clone()).await;
+                    tokio::time::sleep(CONNECT_AGAIN_AFTER).await;
                 }
             };
             #[expect(clippy::disallowed_methods, reason = "a client of the measurement, outside the measured server")]

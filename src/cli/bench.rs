@@ -12,6 +12,7 @@ use crate::bench::{
     dashboards::{self, DashboardBench},
     pipeline::{self, PipelineBench, PipelineReport},
     seed,
+    supervision::{self, SupervisionBench},
 };
 
 /// Measure.
@@ -31,6 +32,8 @@ enum What {
     Websocket(WebsocketArgs),
     /// Ask every route of a running server.
     Api(ApiArgs),
+    /// Seeded faults in every role under load: what is lost, and how fast it heals.
+    Supervision(SupervisionArgs),
     /// The embedded broker, alone or beside another broker in the same run.
     Broker(BrokerArgs),
 }
@@ -109,6 +112,34 @@ struct ApiArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  streamward bench supervision --seconds 300 --faults 1000\n\nEnds with 1 if a record was lost, duplicated or reordered, a dead letter is missing or too many, or a fault has\nnot healed."
+)]
+struct SupervisionArgs {
+    /// How long faults strike.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Faults in that time.
+    #[arg(long, default_value_t = 200)]
+    faults: u32,
+    /// Records per second meanwhile.
+    #[arg(long, default_value_t = 5000.0)]
+    rate: f64,
+    /// Different sensors.
+    #[arg(long, default_value_t = 1000)]
+    keys: u32,
+    /// Seed of the load and of the faults.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Seconds of each of the four measurements beside a crash loop and alone; 0 leaves them out.
+    #[arg(long, default_value_t = 6)]
+    neighbours: u64,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:\n  streamward bench broker --against 127.0.0.1:9092 --against-pid 4711 --warm-up 30")]
 struct BrokerArgs {
     /// Measure this broker too, taking turns.
@@ -143,6 +174,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
         What::Seed(args) => bench_seed(args),
         What::Websocket(args) => bench_websocket(args),
         What::Api(args) => bench_api(args),
+        What::Supervision(args) => bench_supervision(args),
         What::Broker(args) => bench_broker(args),
     }
 }
@@ -263,6 +295,25 @@ fn bench_broker(args: &BrokerArgs) -> Result<ExitCode, String> {
         super::say_line(format_args!("{report}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn bench_supervision(args: &SupervisionArgs) -> Result<ExitCode, String> {
+    let bench = SupervisionBench {
+        rate: args.rate,
+        duration: Duration::from_secs(args.seconds),
+        faults: args.faults,
+        keys: args.keys,
+        seed: args.seed,
+        neighbours: Duration::from_secs(args.neighbours),
+    };
+    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
+    let report = actix::System::new().block_on(supervision::run(folder.path(), &bench))?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        super::say_line(format_args!("{report}"));
+    }
+    Ok(if report.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print_json(report: &impl Serialize) -> Result<(), String> {

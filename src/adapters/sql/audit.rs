@@ -106,6 +106,42 @@ impl Audit {
         Ok((count(0), count(1)))
     }
 
+    /// Rows stored since a time whose number, `zone_17`, does not exceed that of the row before of the same key.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn steps_back(
+        &mut self,
+        (table, key, number): (&str, &str, &str),
+        since_ms: i64,
+    ) -> Result<u64, StoreError> {
+        let (table, key) = (quoted(table), quoted(key));
+        let number = format!("CAST(substr({}, 6) AS INTEGER)", quoted(number));
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT {number} AS n, lag({number}) OVER (PARTITION BY {key} ORDER BY id) AS before \
+             FROM {table} WHERE stored_at >= ?) WHERE n <= before"
+        );
+        let row = sqlx::query(AssertSqlSafe(sql))
+            .bind(since_ms)
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(unavailable)?;
+        Ok(u64::try_from(row.get::<i64, _>(0)).unwrap_or(0))
+    }
+
+    /// Values of all dead letters of a topic.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn dead_values(&mut self, topic: &str) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let rows = sqlx::query("SELECT value FROM dead_letters WHERE topic = ?")
+            .bind(topic)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(unavailable)?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// Offsets of dead letters in a range, ascending.
     ///
     /// # Errors

@@ -24,10 +24,10 @@ pub fn all(config: &Config, check: &mut Check<'_>) {
         if let Some(own) = &own.intensity {
             intensity(&format!("{path}.intensity"), own, check);
         }
-        let is_leaf = known.iter().any(|known| leads_to(pattern, known) && segments(pattern) == segments(known));
-        let is_of_supervisors = own.strategy.is_some() || own.intensity.is_some();
+        let is_above = |known: &String| segments(known) > segments(pattern) || known == "edge/sessions";
+        let has_supervisor = known.iter().any(|known| leads_to(pattern, known) && is_above(known));
         let message = "strategy and intensity are for supervisors, and this is an actor without any below it";
-        check.require(!(is_leaf && is_of_supervisors) || pattern == "edge/sessions", &path, message);
+        check.require(has_supervisor || (own.strategy.is_none() && own.intensity.is_none()), &path, message);
     }
 }
 

@@ -1,0 +1,117 @@
+//! What others feel: the rate of one pipeline beside another one in a crash loop, and control messages under a flood.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use streamward_kit::{ActorPath, Command, Fault, FaultKind, Runtime};
+use tokio::time::Instant;
+
+use super::{SupervisionBench, load, report::Micros};
+use crate::bench::{load::Progress, pipeline::load_in_thread, server::BenchServer};
+
+/// The pipeline that fails, its source being struck at every poll.
+const FAILING: &str = "pipelines/series/source";
+/// The actor that is asked while records flood it.
+const ASKED: &str = "pipelines/sensors/lane";
+const ASK_EVERY: Duration = Duration::from_millis(10);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+const ROUNDS: usize = 2;
+
+/// Rates of the pipeline `sensors` with as many records as it takes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Neighbours {
+    /// Records per second, alone.
+    pub calm_per_s: f64,
+    /// Records per second while the source of another pipeline crash-loops.
+    pub beside_crash_loop_per_s: f64,
+    /// Restarts of the crash-looping pipeline meanwhile.
+    pub crash_loop_restarts: u64,
+    /// How long a lane under flood took to answer a control message.
+    pub control_us: Micros,
+    #[serde(skip)]
+    pub acknowledged: u64,
+}
+
+/// Measures in rounds that take turns; `first` is the id of the first record.
+///
+/// # Errors
+/// If the load fails.
+pub async fn measure(server: &BenchServer, bench: &SupervisionBench, first: u64) -> Result<Option<Neighbours>, String> {
+    if bench.neighbours.is_zero() {
+        return Ok(None);
+    }
+    let runtime = server.app.runtime();
+    let path = |text: &str| ActorPath::parse(text).map_err(|error| error.to_string());
+    let (failing, asked) = (path(FAILING)?, path(ASKED)?);
+    let restarts = || runtime.node(&failing).map_or(0, |node| node.restarts);
+    let (mut calm, mut crashing, mut next, mut acknowledged) = (Vec::new(), Vec::new(), first, 0);
+    let (mut answers, mut crash_loop_restarts) = (Histogram::new(3).map_err(|error| error.to_string())?, 0);
+    for _ in 0..ROUNDS {
+        let (rate, (sent, acked), ()) = flooded(server, bench, next, ask(runtime, &asked, &mut answers)).await?;
+        calm.push(rate);
+        (next, acknowledged) = (next + sent, acknowledged + acked);
+        let before = restarts();
+        let (rate, (sent, acked), ()) = flooded(server, bench, next, crash_loop(runtime, &failing)).await?;
+        crashing.push(rate);
+        crash_loop_restarts += restarts() - before;
+        (next, acknowledged) = (next + sent, acknowledged + acked);
+    }
+    let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
+    Ok(Some(Neighbours {
+        calm_per_s: mean(&calm),
+        beside_crash_loop_per_s: mean(&crashing),
+        crash_loop_restarts,
+        control_us: Micros::of(&answers),
+        acknowledged,
+    }))
+}
+
+/// Sends as fast as the broker takes records while `beside` goes on; the rate, and what was sent and acknowledged.
+async fn flooded(
+    server: &BenchServer,
+    bench: &SupervisionBench,
+    first: u64,
+    beside: impl Future<Output = ()>,
+) -> Result<(f64, (u64, u64), ()), String> {
+    let settings = load(server, bench, (None, bench.neighbours), first)?;
+    let (before, begun) = (server.app.committed("sensors"), Instant::now());
+    let flood = async {
+        let sent = load_in_thread(server.kafka.clone(), settings, Progress::default()).await?;
+        server.caught_up("sensors", before + sent.acknowledged).await?;
+        Ok::<_, String>(sent)
+    };
+    tokio::pin!(flood, beside);
+    let sent = tokio::select! {
+        sent = &mut flood => sent?,
+        () = &mut beside => flood.await?,
+    };
+    let rate = sent.acknowledged as f64 / begun.elapsed().as_secs_f64();
+    Ok((rate, (sent.records, sent.acknowledged), ()))
+}
+
+/// Asks an actor through its mailbox, again and again.
+async fn ask(runtime: &Runtime, actor: &ActorPath, answers: &mut Histogram<u64>) {
+    loop {
+        let asked = Instant::now();
+        // An actor between two lives does not answer; the time until it does counts.
+        while runtime.describe(actor, ANSWERED_WITHIN).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        answers.saturating_record(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Strikes an actor whenever it has come back.
+async fn crash_loop(runtime: &Runtime, actor: &ActorPath) {
+    loop {
+        let armed = runtime.node(actor).map_or(0, |node| node.armed_faults);
+        if armed == 0 {
+            let strike = Command::Inject(Fault::new(FaultKind::Panic, 1));
+            // The next look finds out whether it was taken.
+            let _down = runtime.command(actor, strike).await;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
