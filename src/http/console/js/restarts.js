@@ -4,7 +4,7 @@ import { describe, exitText, injectedFault, isCalm } from "./lifecycle.js";
 export const WINDOW_MS = 600_000;
 const MAX_LANES = 8;
 /** Marks of one kind closer than this are drawn as one. */
-const TOGETHER_MS = 6000;
+const TOGETHER_MS = 20_000;
 
 /**
  * Of the ten minutes before `now`: `{lanes: [{path, marks}], more}`, the actors with the newest marks, in the order of their paths;

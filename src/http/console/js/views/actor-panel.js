@@ -1,6 +1,6 @@
 // The chosen actor: what it does, how it last ended, and what can be done with it.
 import { badge, code, empty, h, setBadge, setText } from "../dom.js";
-import { isSupervisor, stateText, toneOf } from "../lifecycle.js";
+import { stateText, toneOf } from "../lifecycle.js";
 import { ActorCommands } from "./actor-commands.js";
 import { ActorExit } from "./actor-exit.js";
 import { ActorFacts } from "./actor-facts.js";
@@ -26,7 +26,7 @@ export class ActorPanel {
     this.exit.show(node.last_exit);
     this.commands.show(node);
     this.policy?.show(node);
-    this.drill?.paint();
+    this.drill.paint();
   }
 
   build(node) {
@@ -38,7 +38,7 @@ export class ActorPanel {
     this.commands = new ActorCommands(node.path);
     this.policy = node.policy ? new PolicyForm(node) : null;
     if (this.policy) this.policy.element.open = wasOpen;
-    this.drill = isSupervisor(node) ? null : this.drillOf(node.path);
+    this.drill = this.drillOf(node);
     const parts = [
       h("p", { class: "actor-title" }, code(node.path), " ", this.state, h("span", { class: "kind" }, ` ${node.kind ?? ""}`)),
       this.note,
@@ -46,15 +46,15 @@ export class ActorPanel {
       ...this.facts.elements,
       h("h3", {}, "Last exit"),
       this.exit.element,
-      this.drill?.element,
+      this.drill.element,
       this.policy?.element,
     ];
     this.element.replaceChildren(...parts.filter(Boolean));
   }
 
-  drillOf(path) {
-    if (!this.drills.has(path)) this.drills.set(path, new DrillForm(path));
-    return this.drills.get(path);
+  drillOf(node) {
+    if (!this.drills.has(node.path)) this.drills.set(node.path, new DrillForm(node));
+    return this.drills.get(node.path);
   }
 
   close() {

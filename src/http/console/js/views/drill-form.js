@@ -3,7 +3,7 @@ import { call } from "../api.js";
 import { hindrance } from "../caller.js";
 import { badge, code, h, setText, swap } from "../dom.js";
 import { millis, whole } from "../format.js";
-import { stateText, toneOf } from "../lifecycle.js";
+import { isSupervisor, stateText, toneOf } from "../lifecycle.js";
 import { resource, tree } from "../resources.js";
 import { apiPath } from "./actor-commands.js";
 import { say } from "./said.js";
@@ -13,22 +13,27 @@ const EVERY_MS = 15_000;
 const ANSWER_MS = 10_000;
 /** What servers know that do not list their faults. */
 const FAULTS = [
-  { fault: "panic", takes_millis: false, about: "It panics." },
-  { fault: "error", takes_millis: false, about: "It ends with an error." },
-  { fault: "stall", takes_millis: true, about: "It blocks for a while." },
+  { fault: "panic", takes_millis: false, about: "the actor panics" },
+  { fault: "error", takes_millis: false, about: "the actor returns an error" },
+  { fault: "stall", takes_millis: true, about: "the actor keeps a message in hand" },
 ];
 
 /** What the server says of itself; asked for while the page is open. */
 export const supervision = resource("/api/v1/supervision", { everyMs: EVERY_MS });
 
-const drills = () => ({ isOn: supervision.state.data?.drills !== false, faults: supervision.state.data?.faults ?? FAULTS });
+/** Faults from outside an actor strike other nodes than the rest, which strikes actors. */
+const STRIKES = {
+  broker_drop: ({ kind }) => kind === "broker",
+  corrupt_record: ({ path }) => /^pipelines\/./.test(path),
+};
+const strikes = (fault, node) => (STRIKES[fault] ?? ((one) => !isSupervisor(one)))(node);
 
 const field = (label, control) => h("label", { class: "field" }, label, control);
 const number = (name, value) => h("input", { name, value, inputmode: "numeric", autocomplete: "off" });
 
 export class DrillForm {
-  constructor(path) {
-    this.path = path;
+  constructor(node) {
+    this.node = node;
     this.fault = h("select", { name: "fault", oninput: () => this.paint() });
     this.times = number("times", "1");
     this.millis = number("millis", "1000");
@@ -50,11 +55,14 @@ export class DrillForm {
   }
 
   paint() {
-    const { isOn, faults } = drills();
+    const { drills, faults: known = FAULTS } = supervision.state.data ?? {};
+    const isOn = drills !== false;
+    const faults = known.filter(({ fault }) => strikes(fault, this.node));
     const reason = hindrance("admin");
     swap(this.fault, faults.map(({ fault }) => fault).join(), () => faults.map(({ fault }) => h("option", { value: fault }, stateText(fault))));
     const chosen = faults.find(({ fault }) => fault === this.fault.value);
     this.millisField.hidden = !chosen?.takes_millis;
+    this.element.hidden = isOn && faults.length === 0;
     this.off.hidden = isOn;
     this.form.hidden = !isOn;
     setText(this.about, chosen?.about ?? "");
@@ -75,7 +83,7 @@ export class DrillForm {
     this.paint();
     say(this.said, "", "The fault is injected; the actor is watched until it has recovered.");
     try {
-      const report = await call("POST", apiPath(this.path, "drill"), wanted, { timeoutMs: (Number(wanted.within_ms) || 0) + ANSWER_MS });
+      const report = await call("POST", apiPath(this.node.path, "drill"), wanted, { timeoutMs: (Number(wanted.within_ms) || 0) + ANSWER_MS });
       say(this.said, "", "");
       this.report.replaceChildren(reportOf(report, wanted));
       this.report.scrollIntoView({ block: "nearest" });
@@ -93,7 +101,7 @@ function reportOf(report, wanted) {
   const recovered = typeof report.recovered_after_ms === "number";
   const struck = report.point ? `${stateText(fault.fault)} × ${whole(fault.times)}, at “${report.point}”` : `${stateText(fault.fault)}: it has not struck`;
   const figures = [
-    ["Detected after", typeof report.detected_after_ms === "number" ? `${millis(report.detected_after_ms)}, as ${stateText(exit?.reason)}` : "not detected"],
+    ["Detected after", typeof report.detected_after_ms === "number" ? `${millis(report.detected_after_ms)}${exit ? `, as ${stateText(exit.reason)}` : ""}` : "nothing failed"],
     ["Recovered after", recovered ? millis(report.recovered_after_ms) : `not within ${millis(wanted.within_ms)}`, !recovered],
     ["Generation", report.generation_before === report.generation ? whole(report.generation) : `${whole(report.generation_before)} → ${whole(report.generation)}`],
     ...(records ? recordFigures(records) : []),

@@ -20,6 +20,7 @@ const OF_ALL = [
   ["backoff.reset_after", "Healthy again after", "time"],
   ["stop_within", "Stops within", "time"],
   ["stuck_after", "Stuck after", "time or never"],
+  ["no_progress_after", "Standstill after", "time or never"],
   ["max_zombies", "Most fenced incarnations", "number"],
 ];
 const OF_SUPERVISORS = [
@@ -31,12 +32,17 @@ const OF_SUPERVISORS = [
 const CHOICE_TEXTS = { transient: "transient (failures)", temporary: "temporary (never)" };
 
 const at = (value, key) => key.split(".").reduce((part, name) => part?.[name], value);
+/** Whether a server knows this value of an actor: supervisors alone have some, and older servers lack others. */
+const has = (policy, key) => at(policy, key) !== undefined;
 const asText = (value) => (value === null || value === undefined ? "" : String(value));
+
+const policyOf = ({ policy, strategy, intensity, max_children }) => (strategy ? { ...policy, strategy, intensity, max_children } : policy);
 
 export class PolicyForm {
   constructor(node) {
     this.path = node.path;
-    const keys = [...OF_ALL, ...(node.strategy ? OF_SUPERVISORS : [])];
+    const policy = policyOf(node);
+    const keys = [...OF_ALL, ...OF_SUPERVISORS].filter(([key]) => has(policy, key));
     this.fields = keys.map(([key, label, takes]) => new Field({ key, label, takes, onInput: () => this.paint() }));
     this.button = h("button", { type: "submit", class: "tool" }, "Save");
     this.undo = h("button", { type: "button", class: "tool", onclick: () => this.reset() }, "Undo");
@@ -59,8 +65,7 @@ export class PolicyForm {
   }
 
   show(node) {
-    const { strategy, intensity, max_children } = node;
-    const policy = { ...node.policy, strategy, intensity, max_children };
+    const policy = policyOf(node);
     for (const field of this.fields) field.show(at(policy, field.key));
     this.paint();
   }

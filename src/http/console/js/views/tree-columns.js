@@ -1,7 +1,7 @@
 // The columns of the tree: what each shows of an actor, and from which width of the panel on.
 import { badge, h, icon, setBadge, setText } from "../dom.js";
 import { compact, micros, millis, NONE, parseTime, rate, setTime, span, timeElement, whole } from "../format.js";
-import { exitText, stateText, toneOf } from "../lifecycle.js";
+import { exitText, isCalm, stateText, toneOf } from "../lifecycle.js";
 import { Edge } from "./edge.js";
 
 /** An exit younger than this is set off by colour. */
@@ -44,7 +44,7 @@ export const COLUMNS = [
   text("Rate", "num from-s", ({ rate_per_s: perSecond }) => (typeof perSecond === "number" ? `${rate(perSecond)}/s` : NONE), { title: "Records finished per second" }),
   text("Step p50 / p99", "num from-m", ({ step_us: times }) => quantiles(times), { title: "Time of one step: median / 99th percentile" }),
   text("Inbox", "num from-s", ({ inbox }) => depthText(inbox), { title: "Messages waiting / capacity", mark: ({ inbox }) => isFull(inbox) }),
-  { name: "Waiting on", className: "from-m", make: waiting },
+  { name: "Waiting on", className: "from-w", make: waiting },
   text("Queue p50 / p99", "num from-l", ({ queue_us: times }) => quantiles(times), { title: "Time that messages waited in the inbox: median / 99th percentile" }),
   text("Processed", "num from-l", ({ processed }) => compact(processed)),
   { name: "Since", className: "num from-l", make: since },
@@ -54,7 +54,8 @@ export const COLUMNS = [
 
 function actor({ node, fold, onDetails }) {
   const name = nameOf(node.path);
-  const handle = h("span", { class: "fold", "aria-hidden": "true", onclick: fold }, icon("chevron"));
+  // The pointer folds without choosing: the row must not get the focus.
+  const handle = h("span", { class: "fold", "aria-hidden": "true", onclick: fold, onmousedown: (event) => event.preventDefault() }, icon("chevron"));
   const exit = h("span", { class: "sub exit" });
   const kind = h("span", { class: "kind" }, node.kind && node.kind !== name ? ` ${node.kind}` : "");
   const details = h("button", { type: "button", class: "jump", onclick: onDetails }, "Details below");
@@ -70,7 +71,7 @@ function showTrouble(element, { note, last_exit: exit }) {
   const ended = exit ? `${stateText(exit.reason)} ${span(age)} ago${exit.message ? `: ${exit.message}` : ""}` : "";
   setText(element, note ?? ended);
   if (exit && !note) element.title = exitText(exit);
-  element.classList.toggle("recent", Boolean(note) || age < RECENT_S);
+  element.classList.toggle("recent", Boolean(note) || (age < RECENT_S && !isCalm(exit.reason)));
 }
 
 function state() {

@@ -68,7 +68,12 @@ export class TreeGrid {
     const { path } = node;
     const context = {
       node,
-      fold: () => this.row(path).foldable && this.fold(path),
+      fold: (event) => {
+        if (!this.row(path).foldable) return;
+        // The row would be chosen, too.
+        event.stopPropagation();
+        this.fold(path);
+      },
       onDetails: this.onDetails,
       onFollow: (target) => this.reveal(target),
       restartsBy: () => this.restartsBy(path),
@@ -107,8 +112,7 @@ export class TreeGrid {
 
   /** Chooses an actor from elsewhere on the page: unfolds what hides it, and brings it into sight. */
   reveal(path) {
-    const parts = path.split("/");
-    for (let length = 0; length < parts.length; length += 1) this.folded.delete(parts.slice(0, length).join("/") || "/");
+    for (const above of ancestors(path)) this.folded.delete(above);
     this.choose(path);
     this.show(this.answer);
     this.focus();
@@ -117,7 +121,13 @@ export class TreeGrid {
   fold(path) {
     if (this.folded.has(path)) this.folded.delete(path);
     else this.folded.add(path);
-    this.show(this.answer);
+    if (this.isHidden(this.chosen)) this.choose(path);
+    else this.show(this.answer);
+  }
+
+  /** Whether an actor above it is folded. */
+  isHidden(path) {
+    return ancestors(path).some((above) => this.folded.has(above));
   }
 
   key(event) {
@@ -140,6 +150,12 @@ export class TreeGrid {
     this.choose(row.node.path);
     this.focus();
   }
+}
+
+/** The paths of all above an actor, the root's first. */
+function ancestors(path) {
+  const parts = path === "/" ? [] : path.split("/");
+  return parts.map((_, length) => parts.slice(0, length).join("/") || "/");
 }
 
 function setRowState(element, { level, index, size, expanded, chosen }) {
