@@ -212,6 +212,15 @@ async function commands() {
     await chosenPanel(page).locator(".actor-title .badge", { hasText: "running" }).waitFor(WAIT);
   });
 
+  await test("events are shown as they happen, without a poll", async (page) => {
+    await openActor(page, IDLE);
+    await page.locator(".events li").first().waitFor(WAIT);
+    await page.route("**/api/v1/events?*", (route) => route.fulfill({ json: EMPTY["/api/v1/events"] }));
+    const before = await page.locator(".events li", { hasText: "resume" }).count();
+    await chosenPanel(page).getByRole("button", { name: "Resume" }).click();
+    await until(page, (count) => [...document.querySelectorAll(".events li")].filter((item) => item.textContent.includes("resume")).length > count, before);
+  });
+
   await test("what the server refuses is said in its words", async (page) => {
     await open(page, "supervision");
     await chosenPanel(page).getByRole("button", { name: "Restart", exact: true }).click();
