@@ -47,7 +47,8 @@ fn supervision(node: &TreeNode) -> Result<SupervisorPolicy, OpsError> {
 fn patched<T: Serialize + DeserializeOwned>(policy: &T, patch: Map<String, Value>) -> Result<T, OpsError> {
     let mut value = serde_json::to_value(policy).map_err(|error| OpsError::Unavailable(error.to_string()))?;
     merge(&mut value, Value::Object(patch));
-    serde_json::from_value(value).map_err(|error| OpsError::Invalid { field: String::new(), reason: error.to_string() })
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| OpsError::Invalid { field: error.path().to_string(), reason: error.into_inner().to_string() })
 }
 
 /// Objects are merged by key, anything else is replaced.
@@ -121,6 +122,7 @@ mod tests {
         assert!(field("group/role", json!({"strategy": "one-for-all"})).contains("not a supervisor"));
         assert!(field("group/role", json!({"backoff": {"factor": 0}})).starts_with("backoff.factor: "));
         assert!(field("group/role", json!({"restarts": 3})).contains("unknown field `restarts`"));
+        assert!(field("group/role", json!({"backoff": {"max": "soon"}})).starts_with("backoff.max: `soon` is not"));
         assert!(field("group", json!({"stop_within": "1s", "max_children": 0})).starts_with("max_children: "));
         assert!(matches!(changed("nobody", json!({})), Err(OpsError::UnknownPath(_))));
     }

@@ -15,17 +15,19 @@ use actix_web::{
         header::{self, HeaderMap, HeaderValue},
     },
     middleware::Next,
-    web::Data,
+    web::{Data, ReqData, ServiceConfig},
 };
+use serde::Serialize;
 use subtle::ConstantTimeEq;
 
-use super::problem::Problem;
+use super::{Answer, get, problem::Problem};
 
 /// Prefix of the WebSocket sub-protocol that carries a token, for browsers, which cannot set headers there.
 pub const TOKEN_PROTOCOL: &str = "bearer.";
 
 /// What a token allows; each role may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads.
     Viewer,
@@ -68,10 +70,20 @@ pub struct Access {
 }
 
 /// Who sends a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Caller {
     pub name: String,
     pub role: Role,
+}
+
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(get("/api/v1/caller", caller));
+}
+
+/// Whom the server takes the caller for, so that a page offers only what will be allowed.
+#[utoipa::path(get, path = "/api/v1/caller", tag = "operations", responses((status = 200, description = "`{name, role}`; the role is viewer, operator or admin")))]
+pub async fn caller(caller: ReqData<Caller>) -> Answer {
+    Ok(HttpResponse::Ok().json(&*caller))
 }
 
 impl HostRule {

@@ -43,6 +43,8 @@ pub async fn alerts(state: Data<HttpState>, mut params: Params) -> Answer {
 #[utoipa::path(get, path = "/api/v1/dead-letters", tag = "facts",
     params(
         ("topic" = Option<String>, Query, description = "Only of this topic"),
+        ("partition" = Option<i64>, Query, minimum = 0, description = "Only of this partition"),
+        ("offset" = Option<i64>, Query, minimum = 0, description = "Only of this offset"),
         ("class" = Option<String>, Query, description = "decode, contract, permanent or poison"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most dead letters, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
@@ -51,6 +53,8 @@ pub async fn alerts(state: Data<HttpState>, mut params: Params) -> Answer {
 pub async fn dead_letters(state: Data<HttpState>, mut params: Params) -> Answer {
     let query = DeadLetterQuery {
         topic: params.text("topic"),
+        partition: params.number("partition"),
+        offset: params.number("offset"),
         class: params.one_of("class", &["decode", "contract", "permanent", "poison"]),
         page: page_request(&mut params),
     };

@@ -6,6 +6,7 @@
 //!
 //! | file | routes |
 //! |---|---|
+//! | `access` | who may do what; `/api/v1/caller` |
 //! | `sensors` | `/`, `/api/v1/sensors/…` as in the project that Streamward replaces |
 //! | `streams` | `/api/v1/streams/…` for any stream |
 //! | `records` | `POST /api/v1/streams/{stream}/records` |
@@ -161,6 +162,7 @@ fn routes(config: &mut ServiceConfig, state: &HttpState, settings: &HttpSettings
         .app_data(Data::new(settings.access.clone()))
         .app_data(Data::new(Limits { body_bytes: settings.body_limit, records: settings.records_limit }))
         .app_data(Data::new(settings.sockets))
+        .configure(access::routes)
         .configure(sensors::routes)
         .configure(streams::routes)
         .configure(records::routes)

@@ -11,7 +11,7 @@ use actix_web::{
 use utoipa::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{facts, get, groups, operations, records, sensors, streams, topic_records, topics, ws};
+use super::{access, facts, get, groups, operations, records, sensors, streams, topic_records, topics, ws};
 
 /// The page sets styles on its elements and shows pictures from its own style sheet.
 const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'";
@@ -44,6 +44,7 @@ const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
         groups::group,
         groups::reset,
         operations::supervision,
+        access::caller,
         operations::tree,
         operations::command,
         operations::set_policy,

@@ -1,103 +1,9 @@
-// Drives the console in a headless browser against a running server. Every test is a sentence; the last line is the tally.
+// Drives the console in a headless browser against a running server with drills. Every test is a sentence; the last line is the tally.
 // Usage: PLAYWRIGHT_CORE=<folder> AXE_CORE=<folder or axe.min.js> [SCREENSHOTS=<folder>] [CHROMIUM=/usr/bin/chromium] node console.mjs http://127.0.0.1:8000
-import { mkdirSync, readFileSync, statSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join } from "node:path";
+import { answerWith, assert, axe, base, charts, counts, DESKTOP, EMPTY, finish, open, openFirstRow, PHONE, settle, shoot, test, until, VIEWS, WAIT } from "./harness.mjs";
+import { supervision } from "./supervision.mjs";
 
-const base = process.argv[2];
-const { PLAYWRIGHT_CORE, AXE_CORE, SCREENSHOTS, CHROMIUM = "/usr/bin/chromium" } = process.env;
-if (!base || !PLAYWRIGHT_CORE || !AXE_CORE) {
-  console.error("usage: PLAYWRIGHT_CORE=… AXE_CORE=… [SCREENSHOTS=…] node console.mjs BASE_URL");
-  process.exit(2);
-}
-const { chromium } = createRequire(import.meta.url)(PLAYWRIGHT_CORE);
-const axeSource = readFileSync(statSync(AXE_CORE).isDirectory() ? join(AXE_CORE, "axe.min.js") : AXE_CORE, "utf8");
-if (SCREENSHOTS) mkdirSync(SCREENSHOTS, { recursive: true });
-
-const VIEWS = ["overview", "sensors", "topics", "alerts", "dead-letters", "supervision"];
-const DESKTOP = { width: 1280, height: 860 };
-const PHONE = { width: 390, height: 844 };
-const WAIT = { timeout: 20_000 };
-
-const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
-let [passed, failed] = [0, 0];
-
-function assert(condition, message) {
-  if (!condition) throw new Error(message);
-}
-
-/** Runs one test in a page of its own. `options`: viewport, scheme, motion, prepare(page) before the first load. */
-async function test(name, body, { viewport = DESKTOP, scheme = "light", motion = "no-preference", prepare = async () => {} } = {}) {
-  const context = await browser.newContext({ viewport, colorScheme: scheme, reducedMotion: motion });
-  const page = await context.newPage();
-  const complaints = [];
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => /Content Security Policy|Refused to/.test(message.text()) && complaints.push(message.text()));
-  try {
-    await prepare(page);
-    await open(page, "overview");
-    await body(page);
-    assert(complaints.length === 0, `the page complained: ${complaints.join(" | ")}`);
-    passed += 1;
-    console.log(`ok   ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAIL ${name}\n     ${String(error.message).split("\n").slice(0, 6).join("\n     ")}`);
-  }
-  await context.close();
-}
-
-async function open(page, view) {
-  await page.goto(new URL(`#/${view}`, base).href);
-  await page.waitForFunction((name) => document.querySelector('#nav [aria-current="page"]')?.hash === `#/${name}`, view.split(/[/?]/)[0], WAIT);
-}
-
-const counts = (page) => page.evaluate(() => globalThis.streamward.counts);
-const until = (page, check, argument) => page.waitForFunction(check, argument, WAIT);
 const chartPixels = (page) => page.evaluate(() => document.querySelector(".chart canvas").toDataURL());
-const charts = (page) => page.locator(".chart canvas").first().waitFor(WAIT);
-
-async function settle(page, view) {
-  if (view === "overview" || view === "sensors") await charts(page);
-  if (view === "supervision") await page.locator(".tree tbody tr").first().waitFor(WAIT);
-  if (view === "topics" || view === "alerts" || view === "dead-letters") await until(page, () => document.querySelector("#view tbody tr, #view .empty-title:not(:empty)") && !/Loading/.test(document.querySelector("#view").textContent));
-}
-
-async function openFirstRow(page) {
-  const opener = page.locator("#view .open").first();
-  if (await opener.count()) await opener.click();
-}
-
-async function axe(page, view) {
-  await page.evaluate(axeSource);
-  const found = await page.evaluate(async () => {
-    const { violations } = await globalThis.axe.run(document, { resultTypes: ["violations"] });
-    return violations.map(({ id, impact, nodes }) => ({ id, impact, where: nodes.slice(0, 3).map((node) => `${node.target} ${node.any[0]?.message ?? ""}`) }));
-  });
-  const grave = found.filter(({ impact }) => impact === "serious" || impact === "critical");
-  assert(grave.length === 0, `${view}: ${grave.map(({ id, impact, where }) => `${impact} ${id} at ${where.join(", ")}`).join("; ")}`);
-}
-
-const shoot = (page, name) => SCREENSHOTS && page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: false });
-
-const EMPTY = {
-  "/api/v1/alerts": { total: 0, count: 0, next: null, alerts: [] },
-  "/api/v1/dead-letters": { total: 0, count: 0, next: null, dead_letters: [] },
-  "/api/v1/streams": { total: 0, count: 0, next: null, streams: [] },
-  "/api/v1/lag": { total: 0, count: 0, next: null, lag: [] },
-  "/api/v1/events": { total: 0, count: 0, next: null, events: [] },
-  "/api/v1/supervision/tree": { path: "/", kind: "supervisor", state: "running", generation: 1, restarts: 0, since: Date.now(), last_exit: null, inbox: null, in_hand: null, processed: 0, children: [] },
-  "/api/v1/sensors/latest": { count: 0, readings: [] },
-  "/api/v1/topics": { total: 0, count: 0, next: null, topics: [] },
-};
-
-const answerWith = (bodies) => async (page) => {
-  await page.routeWebSocket("**/ws/sensors", () => {});
-  await page.route("**/api/**", (route) => {
-    const body = bodies[new URL(route.request().url()).pathname];
-    return body ? route.fulfill({ json: body }) : route.fallback();
-  });
-};
 
 await test("the page has its title and names each view", async (page) => {
   for (const [view, title] of [["overview", "Overview"], ["sensors", "Sensors"], ["topics", "Topics"], ["alerts", "Alerts"], ["dead-letters", "Dead letters"], ["supervision", "Supervision"]]) {
@@ -121,38 +27,7 @@ await test("each sensor type shows a rate above zero", async (page) => {
 
 await test("the pill says that the feed is live", (page) => until(page, () => document.querySelector("#pill").dataset.state === "live"));
 
-await test("the supervision tree shows actors with their state", async (page) => {
-  await open(page, "supervision");
-  await settle(page, "supervision");
-  const rows = await page.locator(".tree tbody tr").allInnerTexts();
-  assert(rows.length >= 3, `only ${rows.length} actors`);
-  assert(rows.every((row) => /[a-z]/i.test(row)), "a row without text");
-  assert((await counts(page)).actors >= rows.length, "the hook counts fewer actors than rows");
-});
-
-await test("the arrow keys walk and fold the tree", async (page) => {
-  await open(page, "supervision");
-  await settle(page, "supervision");
-  await page.locator('.tree tbody tr[tabindex="0"]').focus();
-  const all = await page.locator(".tree tbody tr").count();
-  await page.keyboard.press("ArrowLeft");
-  await until(page, (count) => document.querySelectorAll(".tree tbody tr").length < count, all);
-  await page.keyboard.press("ArrowRight");
-  await page.keyboard.press("ArrowDown");
-  const chosen = await page.evaluate(() => [...document.querySelectorAll(".tree tbody tr")].indexOf(document.activeElement));
-  assert(chosen === 1, `row ${chosen} has the focus`);
-});
-
-await test("a rising restart count is set off", async (page) => {
-  const tree = structuredClone(EMPTY["/api/v1/supervision/tree"]);
-  await page.route("**/api/v1/supervision/tree", (route) => route.fulfill({ json: tree }));
-  await open(page, "supervision");
-  await until(page, () => document.querySelectorAll(".tree tbody tr").length === 1);
-  tree.restarts = 2;
-  tree.last_exit = { reason: "panic", message: "<b>boom</b>", at: Date.now(), culprit: null };
-  await page.locator(".tree tr.flash", { hasText: "2 (+2)" }).waitFor(WAIT);
-  assert((await page.locator(".tree .exit").innerText()).includes("<b>boom</b>"), "markup in a message is not shown as text");
-});
+await supervision();
 
 await test("no view scrolls sideways at 390 px, opened rows included", async (page) => {
   for (const view of VIEWS) {
@@ -342,7 +217,7 @@ for (const scheme of ["light", "dark"]) {
   }, { scheme });
 
   await test(`empty lists say what would be there, ${scheme}`, async (page) => {
-    for (const [view, text] of [["overview", "No readings yet."], ["overview", "No streams."], ["sensors", "No sensors yet."], ["topics", "No topics."], ["alerts", "No alerts."], ["dead-letters", "No dead letters."], ["supervision", "No events."]]) {
+    for (const [view, text] of [["overview", "No readings yet."], ["overview", "No streams."], ["sensors", "No sensors yet."], ["topics", "No topics."], ["alerts", "No alerts."], ["dead-letters", "No dead letters."], ["supervision", "No events."], ["supervision", "Quiet."]]) {
       await open(page, view);
       await page.locator(".empty-title", { hasText: text }).waitFor(WAIT);
       await axe(page, `empty ${view}`);
@@ -370,6 +245,4 @@ await test("a refused request asks for an access token and uses it", async (page
     route.request().headers().authorization === "Bearer secret-token" ? route.fallback() : route.fulfill({ status: 401, json: { title: "Unauthorized" } })),
 });
 
-await browser.close();
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+await finish();

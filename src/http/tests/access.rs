@@ -142,3 +142,12 @@ fn a_secret_is_not_printed() {
     let token = AccessToken { name: "ada".to_owned(), role: Role::Admin, secret: "hidden".to_owned() };
     assert!(!format!("{token:?}").contains("hidden"));
 }
+
+#[test]
+fn callers_can_ask_for_their_role() {
+    let server = with_tokens();
+    let role = |user| as_user(&server, user, "GET", "/api/v1/caller", "").json()["role"].clone();
+    assert_eq!(["vera", "otto", "ada"].map(role), ["viewer", "operator", "admin"]);
+    assert_eq!(server.get("/api/v1/caller").status, 401);
+    assert_eq!(Running::start().get("/api/v1/caller").json()["role"], "admin", "without tokens everyone may do all");
+}

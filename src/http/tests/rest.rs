@@ -125,7 +125,7 @@ fn lists_have_totals_counts_and_cursors() {
         ("/api/v1/streams/sensors/anomalies", "anomalies"),
         ("/api/v1/streams/sensors/windows?from=2025-01-01T00:00:00&to=1735689600000&sensor_id=s", "windows"),
         ("/api/v1/alerts?state=firing&severity=critical&rule=r", "alerts"),
-        ("/api/v1/dead-letters?topic=t&class=contract", "dead_letters"),
+        ("/api/v1/dead-letters?topic=t&partition=2&offset=7&class=contract", "dead_letters"),
     ];
     let mut asked = Vec::new();
     for (path, plural) in cases {
@@ -141,6 +141,7 @@ fn lists_have_totals_counts_and_cursors() {
     assert!(asked[2].contains(r#"from_ms: Some(1735689600000), to_ms: Some(1735689600000)"#), "{}", asked[2]);
     assert!(asked[2].contains(r#"group: [("sensor_id", "s")]"#));
     assert!(asked[3].contains(r#"state: Some("firing"), severity: Some("critical"), rule: Some("r")"#));
+    assert!(asked[4].contains(r#"topic: Some("t"), partition: Some(2), offset: Some(7)"#), "{}", asked[4]);
     for (path, plural) in [("/api/v1/lag", "lag"), ("/api/v1/streams", "streams")] {
         let body = server.get(path).json();
         assert_eq!((&body["total"], &body["count"], &body["next"]), (&json!(1), &json!(1), &Value::Null));

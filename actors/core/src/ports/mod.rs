@@ -113,6 +113,8 @@ pub struct AlertQuery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetterQuery {
     pub topic: Option<String>,
+    pub partition: Option<i64>,
+    pub offset: Option<i64>,
     pub class: Option<String>,
     pub page: PageRequest,
 }

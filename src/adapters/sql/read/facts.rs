@@ -60,11 +60,17 @@ pub(super) fn alert_scan(query: &AlertQuery) -> Scan {
     Scan { table, index: Some(index), select, seek, keep, order: by_id() }
 }
 
-/// The walk over dead letters: by topic, else class.
+/// The walk over dead letters: by the record's place if all of it is given, else by topic, else class.
 pub(super) fn dead_letter_scan(query: &DeadLetterQuery) -> Scan {
-    let (seek, keep) = by_first(&[("topic", &query.topic), ("class", &query.class)]);
+    let (mut seek, mut keep) = by_first(&[("topic", &query.topic), ("class", &query.class)]);
+    let is_place = query.topic.is_some() && query.partition.is_some() && query.offset.is_some();
+    let place = [("partition", query.partition), ("offset", query.offset)];
+    let place = place.iter().filter_map(|(column, number)| Some(Condition::equals(column, Bind::Integer((*number)?))));
+    let conditions = if is_place { &mut seek } else { &mut keep };
+    conditions.extend(place);
     let select = format!("{DEAD_LETTER_COLUMNS}, substr(value, 1, {LISTED_VALUE_BYTES}) AS value");
-    Scan { table: "dead_letters".to_owned(), index: None, select, seek, keep, order: by_id() }
+    let index = is_place.then_some("dead_letters_place");
+    Scan { table: "dead_letters".to_owned(), index, select, seek, keep, order: by_id() }
 }
 
 fn by_id() -> Vec<Order> {

@@ -25,12 +25,16 @@ export function useToken(next) {
   }
 }
 
-/** `kind`: unreachable (no answer), unauthorized (401), forbidden (403), missing (404), refused (409, 422), failed (any other status or a bad body). */
+/**
+ * `kind`: unreachable (no answer), unauthorized (401), forbidden (403), missing (404), refused (409, 422), failed (any other status or a bad body).
+ * `faults`: `[{field, message}]`, which fields of the body were refused; a field within an object as `backoff.max`.
+ */
 export class ApiError extends Error {
-  constructor(kind, path, message) {
+  constructor(kind, path, message, faults = []) {
     super(message);
     this.kind = kind;
     this.path = path;
+    this.faults = faults;
   }
 }
 
@@ -40,25 +44,25 @@ const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "missing", 409: "ref
 export const get = (path) => call("GET", path);
 
 /** The JSON body of an answer to `method path`; `content` is sent as JSON. */
-export const call = (method, path, content) => callWith(method, path, content === undefined ? undefined : JSON.stringify(content));
+export const call = (method, path, content, options) => callWith(method, path, content === undefined ? undefined : JSON.stringify(content), options);
 
 /** As `call`, with a body that is JSON text already. */
-export async function callWith(method, path, text) {
-  const response = await send(method, path, text);
+export async function callWith(method, path, text, { timeoutMs = TIMEOUT_MS } = {}) {
+  const response = await send(method, path, text, timeoutMs);
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body));
+  if (!response.ok) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body), faultsOf(body));
   if (body === null || typeof body !== "object") throw new ApiError("failed", path, "The answer is not JSON.");
   return body;
 }
 
-async function send(method, path, text) {
+async function send(method, path, text, timeoutMs) {
   const headers = { Accept: "application/json" };
   if (text !== undefined) headers["Content-Type"] = "application/json";
   if (token) headers.Authorization = `Bearer ${token}`;
   try {
-    return await fetch(path, { method, headers, body: text, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    return await fetch(path, { method, headers, body: text, cache: "no-store", signal: AbortSignal.timeout(timeoutMs) });
   } catch (error) {
-    const reason = error.name === "TimeoutError" ? `no answer within ${TIMEOUT_MS / 1000} s` : "no connection";
+    const reason = error.name === "TimeoutError" ? `no answer within ${timeoutMs / 1000} s` : "no connection";
     throw new ApiError("unreachable", path, reason);
   }
 }
@@ -69,3 +73,5 @@ function describe(response, body) {
   const text = [body?.title, body?.detail].filter((part) => typeof part === "string").join(": ");
   return text || `status ${response.status}`;
 }
+
+const faultsOf = (body) => (Array.isArray(body?.detail) ? body.detail.map(({ loc, msg }) => ({ field: loc.slice(1).join("."), message: msg })) : []);

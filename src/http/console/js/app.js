@@ -5,6 +5,7 @@ import { get } from "./api.js";
 import { showBanner } from "./banner.js";
 import { h, icon, setText } from "./dom.js";
 import { whole, zone } from "./format.js";
+import { toneOf } from "./lifecycle.js";
 import { LiveFeed } from "./live.js";
 import { Readings } from "./readings.js";
 import { newestDeadLetter, onOutcomes, openAlerts, refreshAll, resource, setPollingPaused, tree } from "./resources.js";
@@ -123,7 +124,7 @@ function watchCounts() {
     if (data) setCount("dead-letters", data.total > 0 ? shortCount(data.total) : "", { quiet: true, label: "in all" });
   });
   tree.subscribe(({ data }) => {
-    const failing = flatten(data).filter((node) => supervision.toneOf(node.state) === "bad").length;
+    const failing = flatten(data).filter((node) => toneOf(node.state) === "bad").length;
     setCount("supervision", failing > 0 ? whole(failing) : "", { quiet: false, label: "failing" });
   });
 }

@@ -56,6 +56,15 @@ export function span(seconds) {
   return `${Math.floor(s / 86_400)} d ${Math.round((s % 86_400) / 3600)} h`;
 }
 
+/** A short span, of whole milliseconds: "40 ms", then as `span`. */
+export const millis = (ms) => (isNumber(ms) && ms < 1000 ? `${Math.round(ms)} ms` : span(ms / 1000));
+
+/** A very short span, of microseconds: "85 µs", "1.2 ms", "40 ms". */
+export function micros(us) {
+  if (!isNumber(us) || us >= 10_000) return millis(us / 1000);
+  return us < 1000 ? `${Math.round(us)} µs` : `${fixed(us / 1000, 1)} ms`;
+}
+
 /** Epoch milliseconds of an RFC 3339 time (without an offset: UTC) or of a number that already is one; NaN if it is neither. */
 export function parseTime(value) {
   if (typeof value === "number") return value;

@@ -24,7 +24,7 @@ export class LiveFeed {
       this.attempts = 0;
       this.onState({ state: "live", retryAt: null, attempts: 0 });
     };
-    socket.onmessage = (message) => this.receive(message.data);
+    socket.onmessage = (message) => this.socket === socket && this.receive(message.data);
     socket.onclose = () => {
       if (this.socket === socket) this.retryLater();
     };
@@ -35,6 +35,14 @@ export class LiveFeed {
     if (this.socket?.readyState === WebSocket.OPEN) return;
     this.socket?.close();
     this.connect();
+  }
+
+  /** Ends it for good. */
+  close() {
+    clearTimeout(this.timer);
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close();
   }
 
   receive(text) {

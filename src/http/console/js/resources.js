@@ -11,13 +11,14 @@ const outcomeListeners = new Set();
 let paused = false;
 
 class Resource {
-  /** `shape.everyMs` is the time between polls, `shape.path(base)` may add to the address, `shape.take(body)` turns an answer into the data, `shape.lost()` hears of a failed poll. */
+  /** `shape.everyMs` is the time between polls, `shape.path(base)` may add to the address, `shape.take(body)` turns an answer into the data, `shape.lost()` hears of a failed poll, `shape.push(item)` adds what came between two polls. */
   constructor(path, shape = {}) {
     this.path = path;
     this.shape = shape;
     this.state = { data: null, error: null, loadedAt: null };
     this.listeners = new Set();
     this.timer = null;
+    this.soon = null;
     this.loading = false;
     this.failures = 0;
   }
@@ -38,6 +39,31 @@ class Resource {
       this.state = { ...this.state, error: null };
       announceOutcomes();
     };
+  }
+
+  /** Takes what a live feed brought; asks the API where the feed left something out. */
+  push(item) {
+    const data = this.shape.push(item);
+    if (data === null) {
+      this.load();
+      return;
+    }
+    this.state = { ...this.state, data };
+    for (const listener of this.listeners) listener(this.state);
+  }
+
+  /** Forgets what it has, and asks for all of it again. */
+  restart() {
+    this.shape.lost?.();
+    return this.load();
+  }
+
+  /** Loads soon: once, however often it is asked for within `withinMs`. */
+  loadSoon(withinMs) {
+    this.soon ??= setTimeout(() => {
+      this.soon = null;
+      if (active.has(this)) this.load();
+    }, withinMs);
   }
 
   async load() {

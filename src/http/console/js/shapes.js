@@ -1,7 +1,8 @@
 // From the API's answers to what the page shows: sums, rates and the growing list of events. No page, no network.
 
 const RATE_OVER_MS = 10_000;
-const MAX_EVENTS = 100;
+/** As many as the server keeps. */
+const MAX_EVENTS = 1000;
 const EVENTS_A_POLL = 500;
 
 /** Lag of all partitions, with the sum of records and the longest delay. */
@@ -52,6 +53,12 @@ export class EventShaper {
     this.events = [...this.events, ...fresh].slice(-MAX_EVENTS);
     this.after = this.events.at(-1)?.seq ?? this.after;
     return { events: this.events };
+  }
+
+  /** One event that came without a poll; null where others before it are missing. */
+  push(event) {
+    if (event.seq > this.after + 1) return null;
+    return this.take({ events: [event] });
   }
 
   /** A server that was away may have started anew, and counts from one again. */

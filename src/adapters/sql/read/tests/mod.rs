@@ -175,7 +175,7 @@ async fn alerts_show_the_newest_transition_of_each() {
 #[tokio::test]
 async fn dead_letters_are_cut_in_the_list_and_whole_alone() {
     let fixture = Fixture::new().await;
-    let any = DeadLetterQuery { topic: None, class: None, page: page(100) };
+    let any = DeadLetterQuery { topic: None, partition: None, offset: None, class: None, page: page(100) };
     let all = fixture.reads.dead_letters(any.clone()).await.unwrap();
     assert_eq!((all.items.len(), all.total, all.items[0].id), (30, 30, 30));
     let long = all.items.iter().find(|letter| letter.id == 8).unwrap();
@@ -186,10 +186,28 @@ async fn dead_letters_are_cut_in_the_list_and_whole_alone() {
     let null = fixture.reads.dead_letter(9).await.unwrap().unwrap();
     assert_eq!((null.value, null.value_length), (None, 0));
     assert_eq!(fixture.reads.dead_letter(99).await, Ok(None));
-    let narrow =
-        DeadLetterQuery { topic: Some("series-readings".to_owned()), class: Some("contract".to_owned()), ..any };
+    let narrow = DeadLetterQuery {
+        topic: Some("series-readings".to_owned()),
+        class: Some("contract".to_owned()),
+        ..any.clone()
+    };
     let narrow = fixture.reads.dead_letters(narrow).await.unwrap();
     assert_eq!(narrow.items.iter().map(|letter| letter.id).collect::<Vec<_>>(), [28, 22, 16, 10, 4]);
+}
+
+#[tokio::test]
+async fn the_dead_letter_of_a_record_is_found_by_its_place() {
+    let fixture = Fixture::new().await;
+    let ids = async |topic: &str, partition, offset| {
+        let topic = Some(topic.to_owned());
+        let query = DeadLetterQuery { topic, partition: Some(partition), offset, class: None, page: page(100) };
+        let found = fixture.reads.dead_letters(query).await.unwrap();
+        found.items.iter().map(|letter| letter.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("series-readings", 0, Some(3)).await, [4]);
+    assert_eq!(ids("sensor-readings", 0, Some(3)).await, [0; 0], "another topic's record");
+    assert_eq!(ids("series-readings", 1, Some(3)).await, [0; 0], "another partition's record");
+    assert_eq!(ids("series-readings", 0, None).await.len(), 10);
 }
 
 #[tokio::test]

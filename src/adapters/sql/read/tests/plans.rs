@@ -80,22 +80,25 @@ async fn alerts_and_dead_letters_walk_an_index() {
     let alerts = |state, severity, rule| {
         alert_scan(&AlertQuery { state: text(state), severity: text(severity), rule: text(rule), page: page(1) })
     };
-    let letters =
-        |topic, class| dead_letter_scan(&DeadLetterQuery { topic: text(topic), class: text(class), page: page(1) });
+    let letters = |topic, class, place: Option<i64>| {
+        let (partition, offset) = (place, place);
+        dead_letter_scan(&DeadLetterQuery { topic: text(topic), partition, offset, class: text(class), page: page(1) })
+    };
     let cases = [
         (alerts(false, false, false), "INDEX alerts_latest"),
         (alerts(true, false, false), "INDEX alerts_state"),
         (alerts(true, true, false), "INDEX alerts_severity"),
         (alerts(true, true, true), "INDEX alerts_rule"),
-        (letters(true, true), "INDEX dead_letters_topic"),
-        (letters(false, true), "INDEX dead_letters_class"),
+        (letters(true, true, None), "INDEX dead_letters_topic"),
+        (letters(true, true, Some(1)), "INDEX dead_letters_place (topic=? AND partition=? AND offset=?"),
+        (letters(false, true, Some(1)), "INDEX dead_letters_class"),
     ];
     for (scan, index) in cases {
         for after in [None, Some([Bind::Integer(5)].as_slice())] {
             expect(&plan(&mut fixture.writer, &scan, after).await, index);
         }
     }
-    let all = plan(&mut fixture.writer, &letters(false, false), None).await;
+    let all = plan(&mut fixture.writer, &letters(false, false, None), None).await;
     assert_eq!(all, "SCAN dead_letters", "backwards over the row ids, up to the limit");
 }
 

@@ -9,7 +9,11 @@ export const title = "Dead letters";
 
 const STATE_TONES = { quarantined: "bad", pending: "warn", retrying: "warn", redriven: "good", discarded: "quiet" };
 
-export function mount(slot) {
+/** Parameters of the address that narrow the list, as the API names them. */
+const FILTERS = ["topic", "partition", "offset"];
+
+export function mount(slot, { query }) {
+  const wanted = FILTERS.filter((name) => query.has(name)).map((name) => [name, query.get(name)]);
   const table = new ExpandableTable({
     caption: "Dead letters, newest first",
     columns: [{ name: "Reason" }, { name: "Origin", className: "wide" }, { name: "Stage", className: "wider" }, { name: "State" }, { name: "Time", className: "num when" }],
@@ -18,9 +22,10 @@ export function mount(slot) {
     makeCells,
     detail,
   });
-  const list = new PagedList({ plural: "dead_letters", key: (letter) => String(letter.id), table, blank });
+  const list = new PagedList({ plural: "dead_letters", key: (letter) => String(letter.id), table, blank: (state) => blank(state, wanted.length > 0) });
+  if (wanted.length > 0) slot.append(h("p", { class: "toolbar back" }, h("a", { href: "#/dead-letters" }, "All dead letters"), h("span", { class: "panel-note" }, `Only of ${wanted.map(([name, value]) => `${name} ${value}`).join(", ")}`)));
   slot.append(panel("Dead letters, newest first", { aside: list.note }, list.element));
-  list.open("/api/v1/dead-letters?limit=50");
+  list.open(`/api/v1/dead-letters?${new URLSearchParams([["limit", 50], ...wanted])}`);
   return { unmount: () => list.close() };
 }
 
@@ -78,9 +83,10 @@ function headers(letter) {
   return h("div", {}, h("h3", {}, "Headers"), facts(all.map(({ name, value }) => [name, code(headerText(value))])));
 }
 
-function blank(state) {
+function blank(state, isNarrowed) {
   if (state === "loading") return empty("Loading dead letters.");
   if (state === "missing") return empty("This server has no dead-letters route.", "It may be older than this page: reload after an update.");
   if (state === "failed") return empty("Dead letters cannot be read now.", "They appear here as soon as the server answers.");
+  if (isNarrowed) return empty("No such dead letter.", "The record was processed, is about to be, or its dead letter is past its retention.");
   return empty("No dead letters.", "A record that cannot be decoded or breaks its schema is kept here with its bytes and the reason, and its neighbours go on. To see one, produce ", code("not json"), " to the topic ", code("sensor-readings"), ".");
 }

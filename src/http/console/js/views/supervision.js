@@ -1,29 +1,39 @@
-// Supervision: the tree of actors, the chosen one in detail, and what happened lately.
-import { badge, code, empty, h, keyed, panel, swap } from "../dom.js";
-import { compact, NONE, span, timeOf, whole } from "../format.js";
+// Supervision: what happened in the last minutes, the tree of actors, the chosen one in detail, and the events in words.
+import { onCaller } from "../caller.js";
+import { empty, h, panel, swap } from "../dom.js";
+import { LiveFeed } from "../live.js";
 import { events, tree } from "../resources.js";
-import { facts } from "./facts.js";
-import { inHandText, stateText, toneOf, TreeGrid } from "./tree-grid.js";
+import { ActorPanel } from "./actor-panel.js";
+import { supervision } from "./drill-form.js";
+import { actorAddress } from "./edge.js";
+import { EventList } from "./event-list.js";
+import { RestartChart } from "./restart-chart.js";
+import { TreeGrid } from "./tree-grid.js";
 
-export { toneOf };
 export const title = "Supervision";
 
-const MAX_EVENTS = 100;
+/** The tree is asked for at most this often while events come in. */
+const TREE_WITHIN_MS = 300;
 
-export function mount(slot) {
-  const chosen = h("div", { class: "chosen-actor" });
-  const grid = new TreeGrid((node) => showActor(chosen, node));
-  const treeBlank = h("div", {});
-  const eventList = h("ol", {});
-  // Scrolls on its own, so the keyboard must reach it.
-  const eventFrame = h("div", { class: "events", role: "region", "aria-label": "Events", tabindex: "0" }, eventList);
-  const eventBlank = h("div", {});
+export function mount(slot, { path, readings, isPaused }) {
+  const show = (node, parent) => {
+    actor.show(node, parent);
+    list.choose(node?.path ?? null);
+  };
+  const reveal = (target) => grid.reveal(target);
+  const actor = new ActorPanel({ onFollow: reveal });
+  const grid = new TreeGrid({ chosen: path || null, onShow: show, onChoose: remember, onDetails: () => actor.element.focus() });
+  const chart = new RestartChart({ onChoose: reveal, now: () => readings.now() * 1000 });
+  const list = new EventList();
+  const blank = h("div", {});
   slot.append(
+    panel("Last 10 minutes", { aside: chart.legend, className: "timeline" }, chart.element),
     h(
       "div",
-      { class: "columns wide-left" },
-      panel("Actors", {}, treeBlank, grid.element),
-      h("div", { class: "stack" }, panel("Chosen actor", {}, chosen), panel("Events, newest first", {}, eventBlank, eventFrame)),
+      { class: "supervision" },
+      panel("Actors", { className: "actors" }, blank, grid.element),
+      panel("Chosen actor", { className: "chosen-panel", aside: h("button", { type: "button", class: "jump", onclick: () => grid.focus() }, "Back to the tree") }, actor.element),
+      panel("Events, newest first", { className: "event-panel", aside: list.which }, ...list.elements),
     ),
   );
   const stops = [
@@ -31,92 +41,43 @@ export function mount(slot) {
       if (data) grid.show(data);
       const known = grid.rows.length > 0;
       grid.element.hidden = !known;
-      swap(treeBlank, known ? "rows" : blankState(data, error), () => (known ? null : treeState(data, error)));
+      swap(blank, known ? "rows" : (error?.kind ?? "loading"), () => (known ? null : treeState(error)));
     }),
-    events.subscribe(({ data, error }) => showEvents(eventList, eventBlank, { data, error })),
+    events.subscribe((state) => {
+      chart.show(state);
+      list.show(state);
+    }),
+    ...[onCaller, (listener) => supervision.subscribe(listener)].map((subscribe) => subscribe(() => grid.answer && grid.show(grid.answer))),
+    follow(isPaused),
   ];
   return {
+    redraw: () => chart.draw(),
     unmount: () => {
       for (const stop of stops) stop();
+      actor.close();
     },
   };
 }
 
-const blankState = (data, error) => (data ? "empty" : error ? error.kind : "loading");
-
-function treeState(data, error) {
-  if (data) return empty("No actors.", "The server reports an empty tree; it may still be starting.");
-  if (error) return empty("The tree cannot be read now.", error.message);
-  return empty("Loading the tree.");
+/** Shows events as they happen; polls fill in what the feed leaves out. Returns what ends it. */
+function follow(isPaused) {
+  let wasLost = false;
+  const feed = new LiveFeed("/ws/supervision", {
+    onFrame: (frame) => {
+      if (isPaused() || frame.type !== "supervision_event") return;
+      events.push(frame.data);
+      tree.loadSoon(TREE_WITHIN_MS);
+    },
+    onState: ({ state }) => {
+      if (state === "live" && wasLost) events.restart();
+      wasLost = state !== "live";
+    },
+  });
+  feed.connect();
+  return () => feed.close();
 }
 
-function showActor(slot, node) {
-  if (!node) {
-    slot.replaceChildren(empty("No actor chosen.", "Choose a row of the tree."));
-    return;
-  }
-  const shown = JSON.stringify({ ...node, children: undefined });
-  swap(slot, shown, () => [
-    h("p", { class: "actor-title" }, code(node.path), " ", badge(stateText(node.state), toneOf(node.state))),
-    facts([
-      ["Kind", node.kind],
-      ["Generation", whole(node.generation)],
-      ["Restarts", whole(node.restarts ?? 0)],
-      ["Since", node.since ? timeOf(node.since) : null],
-      ["Inbox", node.inbox ? `${whole(node.inbox.depth)} of ${whole(node.inbox.capacity)}` : NONE],
-      ["In hand", inHandText(node.in_hand)],
-      ["Waits for", node.waiting_on ? `${node.waiting_on.on}, ${span(node.waiting_on.for_ms / 1000)}` : null],
-      ["Restarts in", typeof node.restart_in_ms === "number" ? span(node.restart_in_ms / 1000) : null],
-      ["Processed", compact(node.processed)],
-    ]),
-    node.note ? h("p", { class: "note" }, node.note) : null,
-    h("h3", {}, "Last exit"),
-    exit(node.last_exit),
-  ]);
-}
+/** Puts the chosen actor into the address, so that it can be kept and passed on. */
+const remember = (path) => history.replaceState(null, "", actorAddress(path));
 
-function exit(last) {
-  if (!last) return h("p", { class: "sub" }, "None: this is its first incarnation.");
-  const { culprit } = last;
-  return h(
-    "div",
-    { class: "exit-box" },
-    h("p", {}, badge(stateText(last.reason), "warn"), " ", timeOf(last.at), last.injected ? " (injected by a drill)" : ""),
-    last.message ? h("pre", { class: "raw" }, last.message) : null,
-    facts([
-      ["Place", last.location ? code(last.location) : null],
-      ["Record in hand", culprit ? code(`${culprit.topic}, partition ${culprit.partition}, offset ${culprit.offset}`) : null],
-    ]),
-    last.backtrace_head ? h("pre", { class: "raw" }, last.backtrace_head) : null,
-  );
-}
-
-function showEvents(list, blank, { data, error }) {
-  const all = [...(data?.events ?? [])].sort((a, b) => b.seq - a.seq).slice(0, MAX_EVENTS);
-  const state = all.length > 0 ? "rows" : data ? "none" : error ? error.kind : "loading";
-  swap(blank, state, () => eventState(state, error));
-  list.parentElement.hidden = all.length === 0;
-  keyed(list, all, { key: (event) => event.seq, make: makeEvent, update: () => {} });
-}
-
-function eventState(state, error) {
-  if (state === "rows") return null;
-  if (state === "none") return empty("No events.", "Starts, exits, restarts and escalations of actors are listed here as they happen.");
-  return state === "loading" ? empty("Loading events.") : empty("Events cannot be read now.", error?.message ?? "");
-}
-
-function makeEvent(event) {
-  const { word, tone, detail } = describe(event);
-  return h("li", {}, timeOf(event.at), h("div", {}, badge(word, tone), " ", code(event.path), detail ? h("span", { class: "sub" }, detail) : null));
-}
-
-/** An event in words: a new state and an exit speak for themselves, the rest by their kind. */
-function describe(event) {
-  if (event.kind === "state") return { word: stateText(event.state), tone: toneOf(event.state), detail: `generation ${event.generation}` };
-  if (event.kind === "exit") {
-    const calm = ["normal", "shutdown"].includes(event.exit.reason);
-    return { word: stateText(event.exit.reason), tone: calm ? "quiet" : "bad", detail: event.exit.message || `generation ${event.exit.generation} ended` };
-  }
-  const detail = event.command ?? (typeof event.detail === "string" ? event.detail : "");
-  return { word: stateText(event.kind), tone: ["abandoned", "missed_stop"].includes(event.kind) ? "warn" : "quiet", detail };
-}
+const treeState = (error) => (error ? empty("The tree cannot be read now.", error.message) : empty("Loading the tree."));

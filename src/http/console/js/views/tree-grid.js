@@ -1,31 +1,25 @@
 // The supervision tree as a treegrid: arrow keys move and fold, one row is in the tab order, the chosen actor is shown beside it.
-import { badge, h, icon, keyed, setBadge, setText } from "../dom.js";
-import { compact, NONE, parseTime, setTime, span, timeElement, whole } from "../format.js";
+import { h, keyed } from "../dom.js";
+import { COLUMNS } from "./tree-columns.js";
 
 const FLASH_MS = 6000;
-/** An exit younger than this is set off by colour. */
-const RECENT_S = 600;
-const TONES = {
-  running: "good",
-  starting: "warn", backing_off: "warn", paused: "warn", degraded: "warn", stopping: "warn",
-  failed: "bad",
-};
-
-export const toneOf = (state) => TONES[state] ?? "quiet";
-export const stateText = (state) => String(state ?? "unknown").replaceAll("_", " ");
-
-const COLUMNS = [["Actor"], ["State"], ["Restarts", "num"], ["Inbox", "num wide"], ["Since", "num wide"], ["Generation", "num wider"], ["In hand", "wider"], ["Processed", "num wider"]];
+/** What within a row takes keys itself. */
+const INNER = "a, button";
 
 export class TreeGrid {
-  constructor(onChoose) {
+  /** `onShow(node, parent)` hears of the chosen actor at each update, `onChoose(path)` of a choice, `onDetails()` of the wish to see more of it. */
+  constructor({ onShow, onChoose, onDetails, chosen = null }) {
+    this.onShow = onShow;
     this.onChoose = onChoose;
+    this.onDetails = onDetails;
     this.folded = new Set();
     this.restarts = new Map();
     this.flashes = new Map();
-    this.chosen = null;
+    this.cells = new WeakMap();
+    this.chosen = chosen;
     this.rows = [];
     this.body = h("tbody", { role: "rowgroup" });
-    const heads = COLUMNS.map(([name, className]) => h("th", { role: "columnheader", scope: "col", class: className }, name));
+    const heads = COLUMNS.map(({ name, className, title }) => h("th", { role: "columnheader", scope: "col", class: className, title }, name));
     this.element = h(
       "table",
       { class: "rows tree", role: "treegrid", "aria-label": "Supervision tree", onkeydown: (event) => this.key(event) },
@@ -38,9 +32,14 @@ export class TreeGrid {
     this.answer = answer;
     this.rows = [];
     this.collect(answer, { level: 1, index: 0, size: 1, parent: null });
-    if (!this.rows.some(({ node }) => node.path === this.chosen)) this.chosen = this.rows[0]?.node.path ?? null;
+    if (!this.row(this.chosen)) this.chosen = this.rows[0]?.node.path ?? null;
     keyed(this.body, this.rows, { key: ({ node }) => node.path, make: (row) => this.makeRow(row), update: (element, row) => this.updateRow(element, row) });
-    this.onChoose(this.rows.find(({ node }) => node.path === this.chosen)?.node ?? null);
+    const chosen = this.row(this.chosen);
+    this.onShow(chosen?.node ?? null, this.row(chosen?.parent)?.node ?? null);
+  }
+
+  row(path) {
+    return this.rows.find(({ node }) => node.path === path);
   }
 
   collect(node, { level, index, size, parent }) {
@@ -57,60 +56,83 @@ export class TreeGrid {
     this.restarts.set(node.path, node.restarts ?? 0);
   }
 
-  makeRow({ node, foldable, level }) {
-    const name = node.path.split("/").filter(Boolean).at(-1) ?? "root";
-    const fold = h("span", { class: "fold", "aria-hidden": "true", onclick: () => foldable && this.fold(node.path) }, foldable ? icon("chevron") : "");
-    const exit = h("span", { class: "sub exit" });
-    const label = h("div", { class: "actor" }, fold, h("div", {}, h("span", { class: "strong" }, name), h("span", { class: "kind" }, node.kind && node.kind !== name ? ` ${node.kind}` : ""), exit));
-    const cell = (className, child = "") => h("td", { role: "gridcell", class: className }, child);
-    return h(
-      "tr",
-      { role: "row", tabindex: "-1", class: `level-${Math.min(level, 7)}`, onclick: () => this.choose(node.path), onfocus: () => this.choose(node.path) },
-      cell("", label),
-      cell("fit", badge("")),
-      cell("num"),
-      cell("num wide"),
-      cell("num wide", timeElement()),
-      cell("num wider"),
-      cell("wider"),
-      cell("num wider"),
-    );
+  /** By how much an actor's restarts rose just now. */
+  restartsBy(path) {
+    const flash = this.flashes.get(path);
+    if (flash && flash.until > Date.now()) return flash.by;
+    this.flashes.delete(path);
+    return 0;
+  }
+
+  makeRow({ node, level }) {
+    const { path } = node;
+    const context = {
+      node,
+      fold: (event) => {
+        if (!this.row(path).foldable) return;
+        // The row would be chosen, too.
+        event.stopPropagation();
+        this.fold(path);
+      },
+      onDetails: this.onDetails,
+      onFollow: (target) => this.reveal(target),
+      restartsBy: () => this.restartsBy(path),
+    };
+    const cells = COLUMNS.map((column) => {
+      const { content, update } = column.make(context);
+      return { cell: h("td", { role: "gridcell", class: column.className }, content), update };
+    });
+    const choose = () => this.choose(path);
+    const element = h("tr", { role: "row", tabindex: "-1", class: `level-${Math.min(level, 7)}`, onclick: choose, onfocus: choose }, ...cells.map(({ cell }) => cell));
+    this.cells.set(element, cells);
+    return element;
   }
 
   updateRow(element, { node, level, index, size, foldable }) {
-    const [actor, state, restarts, inbox, since, generation, inHand, processed] = element.children;
-    const flash = this.flashes.get(node.path);
-    const flashing = flash !== undefined && flash.until > Date.now();
-    if (flash && !flashing) this.flashes.delete(node.path);
-    setRowState(element, { level, index, size, expanded: foldable ? !this.folded.has(node.path) : null, chosen: node.path === this.chosen });
-    element.classList.toggle("flash", flashing);
-    showTrouble(actor.querySelector(".exit"), node);
-    setBadge(state.firstChild, stateText(node.state), toneOf(node.state));
-    setText(restarts, whole(node.restarts ?? 0) + (flashing ? ` (+${flash.by})` : ""));
-    restarts.classList.toggle("some", node.restarts > 0);
-    setText(generation, whole(node.generation));
-    setText(inbox, node.inbox ? `${whole(node.inbox.depth)} / ${whole(node.inbox.capacity)}` : NONE);
-    inbox.classList.toggle("odd", node.inbox ? node.inbox.depth > node.inbox.capacity * 0.8 : false);
-    setText(inHand, inHandText(node.in_hand));
-    setText(processed, compact(node.processed));
-    setTime(since.firstChild, node.since, { ago: true });
+    const isChosen = node.path === this.chosen;
+    setRowState(element, { level, index, size, expanded: foldable ? !this.folded.has(node.path) : null, chosen: isChosen });
+    element.classList.toggle("flash", this.restartsBy(node.path) > 0);
+    element.classList.toggle("leaf", !foldable);
+    for (const { cell, update } of this.cells.get(element)) update(node, cell);
+    // One row is in the tab order, and what is in it.
+    for (const link of element.querySelectorAll(INNER)) link.tabIndex = isChosen ? 0 : -1;
   }
 
   choose(path) {
     if (this.chosen === path) return;
     this.chosen = path;
+    this.onChoose(path);
     this.show(this.answer);
+  }
+
+  /** Puts the focus on the chosen row. */
+  focus() {
+    this.body.keyedChildren?.get(this.chosen)?.focus();
+  }
+
+  /** Chooses an actor from elsewhere on the page: unfolds what hides it, and brings it into sight. */
+  reveal(path) {
+    for (const above of ancestors(path)) this.folded.delete(above);
+    this.choose(path);
+    this.show(this.answer);
+    this.focus();
   }
 
   fold(path) {
     if (this.folded.has(path)) this.folded.delete(path);
     else this.folded.add(path);
-    this.show(this.answer);
+    if (this.isHidden(this.chosen)) this.choose(path);
+    else this.show(this.answer);
+  }
+
+  /** Whether an actor above it is folded. */
+  isHidden(path) {
+    return ancestors(path).some((above) => this.folded.has(above));
   }
 
   key(event) {
     const at = this.rows.findIndex(({ node }) => node.path === this.chosen);
-    if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (at < 0 || event.altKey || event.ctrlKey || event.metaKey || event.target.closest(INNER)) return;
     const { node, foldable, parent } = this.rows[at];
     const closed = this.folded.has(node.path);
     const moves = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: this.rows.length - 1 };
@@ -126,8 +148,14 @@ export class TreeGrid {
   moveTo(at) {
     const row = this.rows[Math.min(Math.max(at, 0), this.rows.length - 1)];
     this.choose(row.node.path);
-    this.body.keyedChildren.get(row.node.path).focus();
+    this.focus();
   }
+}
+
+/** The paths of all above an actor, the root's first. */
+function ancestors(path) {
+  const parts = path === "/" ? [] : path.split("/");
+  return parts.map((_, length) => parts.slice(0, length).join("/") || "/");
 }
 
 function setRowState(element, { level, index, size, expanded, chosen }) {
@@ -138,14 +166,3 @@ function setRowState(element, { level, index, size, expanded, chosen }) {
   }
   element.tabIndex = chosen ? 0 : -1;
 }
-
-/** The line below an actor's name: why it is degraded, else how its last incarnation ended. */
-function showTrouble(element, { note, last_exit: exit }) {
-  const age = exit ? (Date.now() - parseTime(exit.at)) / 1000 : Number.NaN;
-  const ended = exit ? `${exit.reason} ${span(age)} ago${exit.message ? `: ${exit.message}` : ""}` : "";
-  setText(element, note ?? ended);
-  element.classList.toggle("recent", Boolean(note) || age < RECENT_S);
-}
-
-/** What an actor works on, and for how long. */
-export const inHandText = (inHand) => (inHand ? `${inHand.label}, ${span(inHand.for_ms / 1000)}` : NONE);
