@@ -33,6 +33,13 @@ pub const NAMES: &[(&str, &str)] = &[
     ("streamward_actor_inbox_depth", "Messages that wait in an actor's inbox."),
     ("streamward_actor_inbox_capacity", "Messages that an actor's inbox holds."),
     ("streamward_actor_inbox_blocked_seconds_total", "Time that senders were blocked by a full inbox."),
+    ("streamward_actor_inbox_oldest_seconds", "Age of the oldest message in an actor's inbox or hand."),
+    ("streamward_actor_in_hand_seconds", "Time that an actor has had the same message in hand."),
+    ("streamward_actor_step_seconds", "Time with one message in hand, over the last one to two minutes."),
+    (
+        "streamward_actor_queue_seconds",
+        "Time that messages waited in an actor's inbox, over the last one to two minutes.",
+    ),
     ("streamward_actor_zombies", "Fenced incarnations that still hold a thread."),
     ("streamward_consumer_lag_records", "Records between the stored position and the end of the log."),
     ("streamward_consumer_lag_seconds", "Age of the newest stored record while there are newer ones."),
@@ -104,6 +111,10 @@ fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
     let depth = page.gauges("streamward_actor_inbox_depth", &["actor"])?;
     let capacity = page.gauges("streamward_actor_inbox_capacity", &["actor"])?;
     let blocked = page.seconds("streamward_actor_inbox_blocked_seconds_total", &["actor"])?;
+    let oldest = page.seconds("streamward_actor_inbox_oldest_seconds", &["actor"])?;
+    let in_hand = page.seconds("streamward_actor_in_hand_seconds", &["actor"])?;
+    let steps = page.seconds("streamward_actor_step_seconds", &["actor", "quantile"])?;
+    let queueing = page.seconds("streamward_actor_queue_seconds", &["actor", "quantile"])?;
     let zombies = page.gauges("streamward_actor_zombies", &["actor"])?;
     for figures in runtime.metrics().iter().filter(|figures| !figures.path.as_str().starts_with("edge/sessions/")) {
         let actor = figures.path.as_str();
@@ -114,10 +125,17 @@ fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
         if let Some(name) = serde_json::to_value(figures.state).ok().as_ref().and_then(|state| state.as_str()) {
             state.with_label_values(&[actor, name]).set(1);
         }
+        in_hand.with_label_values(&[actor]).set(figures.in_hand_ms as f64 / 1000.0);
+        for (times, page) in [(figures.step_us, &steps), (figures.queue_us, &queueing)] {
+            let Some(times) = times else { continue };
+            page.with_label_values(&[actor, "0.5"]).set(times.p50 as f64 / 1e6);
+            page.with_label_values(&[actor, "0.99"]).set(times.p99 as f64 / 1e6);
+        }
         if let Some(inbox) = &figures.inbox {
             depth.with_label_values(&[actor]).set(to_i64(inbox.depth));
             capacity.with_label_values(&[actor]).set(to_i64(inbox.capacity));
             blocked.with_label_values(&[actor]).set(inbox.blocked_ms as f64 / 1000.0);
+            oldest.with_label_values(&[actor]).set(inbox.oldest_ms as f64 / 1000.0);
         }
     }
     Some(())

@@ -56,7 +56,7 @@ use crate::{
             KafkaSettings,
             admin::LogInspector,
             producer::KafkaProducer,
-            source::{KafkaSource, SourceSettings},
+            source::{KeptSource, SourceSettings},
             topics::KafkaTopics,
         },
         sql::{SqlStore, read::SqliteReads, retention::RetentionPolicy},
@@ -377,9 +377,9 @@ impl<'a> Builder<'a> {
                 runtime: tokio::runtime::Handle::current(),
             }),
         });
+        let kept = KeptSource::default();
         ChildSpec::thread("source", "source", move |scope| {
-            let mut client = KafkaSource::subscribe(&settings)?;
-            source::run(&scope, &shared, &mut client)
+            kept.lend(&settings, &scope, |client| source::run(&scope, &shared, client))?
         })
         .progress(progress)
         .policy(self.policy())

@@ -45,7 +45,7 @@ pub use simulators::{SensorSimulator, SensorType, SimulatorFormat, SimulatorsCon
 pub use storage::{CommitConfig, RowRetention, SQLITE_FILE, SqliteConfig, StorageConfig, Synchronous};
 pub use streams::{OnGap, RecordFormat, StreamConfig};
 pub use supervision::{
-    ActorOverride, ActorPolicy, Backoff, BackoffOverride, DrillsConfig, Intensity, Restart, Strategy,
+    ActorOverride, ActorPolicy, Backoff, BackoffOverride, CHILDLESS, DrillsConfig, Intensity, Restart, Strategy,
     SupervisionConfig, actor_paths,
 };
 pub use units::{ByteSize, HumanDuration, ListenAddr};

@@ -117,7 +117,11 @@ impl ActorOverride {
     }
 }
 
-/// The actors that a configuration leads to, without the sessions; supervisors are the beginnings of their paths.
+/// Supervisors that may be without an actor below them.
+pub const CHILDLESS: [&str; 2] = ["edge/sessions", "simulators"];
+
+/// The actors that a configuration leads to, without the sessions; supervisors are the beginnings of their paths, and
+/// [`CHILDLESS`].
 pub fn actor_paths(config: &Config) -> Vec<String> {
     let mut paths = Vec::new();
     if config.kafka.bootstrap.is_none() {
@@ -130,9 +134,7 @@ pub fn actor_paths(config: &Config) -> Vec<String> {
     }
     let others = ["relays/alerts", "relays/dead-letters", "edge/sessions", "edge/announcer", "edge/http"];
     paths.extend(others.iter().chain(&["ops/retention", "ops/lag"]).map(|path| (*path).to_owned()));
-    if config.sensor_simulator().is_some() {
-        paths.push("simulators/sensors".to_owned());
-    }
+    paths.push(if config.sensor_simulator().is_some() { "simulators/sensors" } else { "simulators" }.to_owned());
     paths
 }
 

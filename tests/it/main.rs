@@ -22,6 +22,9 @@ mod registry;
 mod replay;
 mod retention;
 mod security;
+#[cfg(feature = "crash-tests")]
+mod soak;
+mod supervision;
 mod support;
 mod tidy;
 mod topics;

@@ -72,8 +72,9 @@ pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
 /// Takes what is there, and waits a little while it is less than a transaction is worth.
 async fn gather(scope: &Scope, shared: &SinkShared, first: Delivery<Arc<Store>>) -> Vec<Delivery<Arc<Store>>> {
     let mut rows = first.pending.output.offsets.len();
+    // Counted from when it was sent, so that a new incarnation does not wait again with what the last one left.
+    let until = first.born().into_std() + shared.limits.max_delay;
     let mut group = vec![first];
-    let until = Instant::now() + shared.limits.max_delay;
     while rows < shared.limits.max_rows_busy {
         let next = match shared.inbox.try_recv(scope) {
             Some(next) => next,

@@ -4,7 +4,11 @@
 //! rust-rdkafka's `StreamConsumer` and `split_partition_queue` lose wake-ups (rust-rdkafka issues 665, 638, PR 840), so
 //! this is a `BaseConsumer` on a thread of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use rdkafka::{
@@ -15,6 +19,7 @@ use rdkafka::{
     message::{BorrowedMessage, Headers},
     types::RDKafkaRespErr,
 };
+use streamward_kit::Scope;
 use streamward_pipeline::{
     assignment::{Assigner, LogBounds},
     source::{HeaderVisitor, LogClient, Polled, RecordView, SourceError},
@@ -23,6 +28,7 @@ use streamward_pipeline::{
 
 use super::{KafkaSettings, log_line};
 
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a pipeline's consumer needs to know.
@@ -39,6 +45,36 @@ pub struct SourceSettings {
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
     topic: Arc<str>,
+}
+
+/// Keeps a consumer over a panic of whoever polls it: the group does not notice, so reading goes on at once.
+#[derive(Default)]
+pub struct KeptSource(Mutex<Option<KafkaSource>>);
+
+impl KeptSource {
+    /// Works with the consumer that a panicking incarnation left, gone back to where the slots are, or a new one.
+    ///
+    /// # Errors
+    /// If the client refuses.
+    pub fn lend<T>(
+        &self,
+        settings: &SourceSettings,
+        scope: &Scope,
+        work: impl FnOnce(&mut KafkaSource) -> T,
+    ) -> Result<T, SourceError> {
+        let left = self.0.lock().take();
+        let mut client = match left {
+            Some(mut client) => client.rewind().map(|()| client)?,
+            None => KafkaSource::subscribe(settings)?,
+        };
+        catch_unwind(AssertUnwindSafe(|| work(&mut client))).or_else(|panic| {
+            // One that was fenced has a successor with a consumer of its own.
+            if !scope.is_fenced() {
+                *self.0.lock() = Some(client);
+            }
+            resume_unwind(panic)
+        })
+    }
 }
 
 struct Context {
@@ -77,6 +113,22 @@ impl KafkaSource {
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(client_error)?;
         consumer.subscribe(&[&topic]).map_err(client_error)?;
         Ok(Self { consumer, topic })
+    }
+
+    /// Goes back to where the slots say that reading is to go on, with all partitions flowing.
+    fn rewind(&mut self) -> Result<(), SourceError> {
+        let slots = &self.consumer.context().assigner.slots;
+        let assigned = self.consumer.assignment().map_err(client_error)?;
+        let mut list = TopicPartitionList::new();
+        for slot in assigned.elements().iter().filter_map(|element| slots.get(element.partition())) {
+            let next = Offset::Offset(slot.next_fetch());
+            list.add_partition_offset(&self.topic, slot.key.partition, next).map_err(client_error)?;
+        }
+        let sought = self.consumer.seek_partitions(list, SEEK_TIMEOUT).map_err(client_error)?;
+        if let Some(refused) = sought.elements().iter().find_map(|element| element.error().err()) {
+            return Err(client_error(refused));
+        }
+        self.consumer.resume(&sought).map_err(client_error)
     }
 
     fn partitions(&self, partitions: &[i32]) -> TopicPartitionList {

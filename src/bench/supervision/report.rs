@@ -101,8 +101,8 @@ pub struct Faults {
     pub not_healed: Vec<String>,
     /// From a panic or an error to the next record handled, by role; roles that handle none: until they run again.
     pub recovered_ms: BTreeMap<String, Millis>,
-    /// The same over sinks, lanes and sources.
-    pub pipelines_recovered_ms: Millis,
+    /// From a panic of a sink, lane or source to the next record handled.
+    pub panic_to_next_record_ms: Millis,
     /// From a stall to its detection, beyond the limit.
     pub stall_detected_beyond_limit_ms: Millis,
     /// How many of each, by role and fault.
@@ -117,13 +117,13 @@ impl Faults {
             let faults = by_role.entry(healing.role.clone()).or_default();
             *faults.entry(fault.as_str().unwrap_or_default().to_owned()).or_default() += 1;
         }
-        let is_crash = |healing: &&Healing| matches!(healing.fault, FaultKind::Panic | FaultKind::Error);
-        let crashes = |role: &str| {
-            let of_role = healings.iter().filter(is_crash).filter(|healing| healing.role == role);
+        let recovered = |role: &str, faults: &[FaultKind]| {
+            let of_role = healings.iter().filter(|healing| healing.role == role && faults.contains(&healing.fault));
             of_role.filter_map(|healing| healing.recovered_after_ms).collect::<Vec<_>>()
         };
-        let recovered_ms = by_role.keys().map(|role| (role.clone(), Millis::of(crashes(role).into_iter()))).collect();
-        let of_pipelines = ["sink", "lane", "source"].into_iter().flat_map(crashes);
+        let crashes = |role: &String| Millis::of(recovered(role, &[FaultKind::Panic, FaultKind::Error]).into_iter());
+        let recovered_ms = by_role.keys().map(|role| (role.clone(), crashes(role))).collect();
+        let panics = ["sink", "lane", "source"].into_iter().flat_map(|role| recovered(role, &[FaultKind::Panic]));
         let stalls = healings.iter().filter(|healing| healing.fault == FaultKind::Stall).filter_map(|healing| {
             let limit = u64::try_from(healing.stuck_after?.as_millis()).unwrap_or(u64::MAX);
             Some(healing.detected_after_ms?.saturating_sub(limit))
@@ -133,7 +133,7 @@ impl Faults {
             healed: healings.iter().filter(|healing| healing.healed).count() as u64,
             not_healed: healings.iter().filter_map(|healing| healing.complaint.clone()).collect(),
             recovered_ms,
-            pipelines_recovered_ms: Millis::of(of_pipelines),
+            panic_to_next_record_ms: Millis::of(panics),
             stall_detected_beyond_limit_ms: Millis::of(stalls),
             by_role,
         }
@@ -198,8 +198,12 @@ impl fmt::Display for SupervisionReport {
             let Millis { count, p50, p99, max } = times;
             writeln!(f, "{role:<12} {count:>6} {p50:>6} {p99:>6} {max:>6} {}", kinds.join(", "))?;
         }
-        let all = &faults.pipelines_recovered_ms;
-        writeln!(f, "sinks, lanes, sources: p50 {} p99 {} max {} ms", all.p50, all.p99, all.max)?;
+        let all = &faults.panic_to_next_record_ms;
+        writeln!(
+            f,
+            "{} panics of sinks, lanes and sources: next record after p50 {} p99 {} max {} ms",
+            all.count, all.p50, all.p99, all.max
+        )?;
         let stalls = &faults.stall_detected_beyond_limit_ms;
         writeln!(
             f,

@@ -1,7 +1,7 @@
 //! Section `supervision`: bounds of policies, and paths that lead to an actor.
 
 use super::{Check, limits::more_than_nothing};
-use crate::config::{ActorPolicy, Config, HumanDuration, Intensity, actor_paths};
+use crate::config::{ActorPolicy, CHILDLESS, Config, HumanDuration, Intensity, actor_paths};
 
 /// The watchdog looks that often at messages in hand.
 const MIN_STUCK_AFTER: HumanDuration = HumanDuration::from_millis(50);
@@ -24,7 +24,7 @@ pub fn all(config: &Config, check: &mut Check<'_>) {
         if let Some(own) = &own.intensity {
             intensity(&format!("{path}.intensity"), own, check);
         }
-        let is_above = |known: &String| segments(known) > segments(pattern) || known == "edge/sessions";
+        let is_above = |known: &String| segments(known) > segments(pattern) || CHILDLESS.contains(&known.as_str());
         let has_supervisor = known.iter().any(|known| leads_to(pattern, known) && is_above(known));
         let message = "strategy and intensity are for supervisors, and this is an actor without any below it";
         check.require(has_supervisor || (own.strategy.is_none() && own.intensity.is_none()), &path, message);

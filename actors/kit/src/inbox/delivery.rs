@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use tokio::time::Instant;
+
 use super::{InboxProbe, Shared, state::Taken};
 use crate::{Scope, panics};
 
@@ -21,13 +23,14 @@ pub struct Delivery<T: Send + Sync + 'static> {
     lease: u64,
     attempt: u32,
     item: Arc<T>,
+    born: Instant,
     decided: AtomicBool,
 }
 
 impl<T: Send + Sync + 'static> Delivery<T> {
     pub(super) fn new(shared: Arc<Shared<T>>, taken: Taken<T>) -> Self {
-        let Taken { seq, lease, attempt, item, .. } = taken;
-        Self { shared, seq, lease, attempt, item, decided: AtomicBool::new(false) }
+        let Taken { seq, lease, attempt, item, born, .. } = taken;
+        Self { shared, seq, lease, attempt, item, born, decided: AtomicBool::new(false) }
     }
 
     /// Number of the message in its inbox, from 1, in the order of sending.
@@ -40,6 +43,12 @@ impl<T: Send + Sync + 'static> Delivery<T> {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// When it was sent; a message that went back keeps that.
+    #[must_use]
+    pub fn born(&self) -> Instant {
+        self.born
     }
 
     /// The message, shared with the inbox.

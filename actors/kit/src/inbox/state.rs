@@ -36,6 +36,8 @@ pub(super) struct Taken<T> {
     pub(super) lease: u64,
     pub(super) attempt: u32,
     pub(super) item: Arc<T>,
+    /// When it was sent.
+    pub(super) born: Instant,
     /// When it began to wait.
     pub(super) since: Instant,
 }
@@ -91,8 +93,8 @@ impl<T> State<T> {
         let entry = self.waiting.pop_front()?;
         self.next_lease += 1;
         let lease = self.next_lease;
-        let (item, since) = (Arc::clone(&entry.item), entry.waits_since);
-        let taken = Taken { seq: entry.seq, lease, attempt: entry.attempt, item, since };
+        let (item, born, since) = (Arc::clone(&entry.item), entry.born, entry.waits_since);
+        let taken = Taken { seq: entry.seq, lease, attempt: entry.attempt, item, born, since };
         let held = Held { entry, lease, owner, touched: next_touch(), claimed: false };
         self.in_hand.insert(taken.seq, held);
         Some(taken)
