@@ -21,6 +21,7 @@ mod state;
 mod tests;
 
 use std::{
+    cell::Cell,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -121,6 +122,12 @@ pub(crate) struct Shared<T> {
 
 /// How long a blocked thread sleeps before it looks again whether it shall stop.
 const BLOCKING_SLICE: Duration = Duration::from_millis(100);
+/// After this many receives the roles of a thread let the others on it have their turn.
+const RECEIVES_PER_TURN: u8 = 8;
+
+thread_local! {
+    static RECEIVES: Cell<u8> = const { Cell::new(0) };
+}
 
 impl<T: Send + Sync + 'static> Inbox<T> {
     /// An inbox in strict order where every message weighs 1.
@@ -173,8 +180,10 @@ impl<T: Send + Sync + 'static> Inbox<T> {
 
     /// The next message in order, or `None` once the role shall end or the inbox is closed and empty.
     ///
-    /// While paused it waits; while draining it goes on until nothing waits. Cancel-safe.
+    /// While paused it waits; while draining it goes on until nothing waits. Cancel-safe. Now and then it yields, so
+    /// that a role whose inbox is never empty leaves its thread to the others in between.
     pub async fn recv(&self, scope: &Scope) -> Option<Delivery<T>> {
+        take_turns().await;
         loop {
             scope.pause_point().await;
             if let Some(delivery) = self.try_recv(scope) {
@@ -308,6 +317,15 @@ impl<T: Send + Sync + 'static> Inbox<T> {
 
     pub(crate) fn probe(&self) -> Arc<dyn InboxProbe> {
         self.shared.clone()
+    }
+}
+
+/// Yields after each [`RECEIVES_PER_TURN`] receives on this thread.
+async fn take_turns() {
+    let receives = RECEIVES.get() + 1;
+    RECEIVES.set(receives % RECEIVES_PER_TURN);
+    if receives == RECEIVES_PER_TURN {
+        tokio::task::yield_now().await;
     }
 }
 
