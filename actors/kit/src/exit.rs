@@ -76,7 +76,7 @@ pub enum ExitReason {
     Panic,
     /// It had one message in hand for too long and was fenced.
     Stuck,
-    /// It failed before it first waited for anything.
+    /// It failed before it first waited for anything or took a message.
     StartFailed,
     /// It was aborted: it missed its stop limit, or its arbiter ended.
     Killed,

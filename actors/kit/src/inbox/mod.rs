@@ -224,6 +224,8 @@ impl<T: Send + Sync + 'static> Inbox<T> {
         let taken = state.take(scope.incarnation.uid)?;
         let more = !state.waiting.is_empty();
         drop(state);
+        // Whoever gets as far as a message has started.
+        scope.incarnation.awaited.store(true, Ordering::Release);
         if more {
             self.shared.ready.notify_one();
         }
