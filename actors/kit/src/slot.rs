@@ -102,7 +102,7 @@ pub(crate) struct Desk {
     pub(crate) hands: Vec<Hand>,
     pub(crate) waits: Vec<Wait>,
     pub(crate) note: Option<Arc<str>>,
-    /// The culprit of the hand that a panic or a return swept away last.
+    /// The record of the innermost hand that a panic swept away.
     pub(crate) swept: Option<Culprit>,
 }
 
@@ -194,7 +194,7 @@ impl Incarnation {
         *abort = Abort::Ready(handle);
     }
 
-    /// The message in hand for longer than `limit` without a legitimate wait, and for how long.
+    /// The message in hand for longer than `limit` without a legitimate wait, with the newest record, and for how long.
     pub(crate) fn overdue(&self, now: Instant, limit: std::time::Duration) -> Option<(Hand, std::time::Duration)> {
         let desk = self.desk.lock();
         if !desk.waits.is_empty() {
@@ -203,7 +203,8 @@ impl Incarnation {
         desk.hands.iter().find_map(|hand| {
             let excused = std::time::Duration::from_micros(hand.excused_us);
             let held = now.saturating_duration_since(hand.since).saturating_sub(excused);
-            (held > limit).then(|| (hand.clone(), held))
+            let record = || desk.hands.iter().rev().find_map(|hand| hand.culprit.clone());
+            (held > limit).then(|| (Hand { culprit: record(), ..hand.clone() }, held))
         })
     }
 
