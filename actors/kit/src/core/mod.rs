@@ -11,6 +11,8 @@
 
 mod backoff;
 mod decide;
+#[cfg(test)]
+mod regressions;
 mod stop;
 #[cfg(test)]
 mod tests;

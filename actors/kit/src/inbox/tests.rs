@@ -82,6 +82,7 @@ fn without_order_a_nack_leaves_the_neighbours_alone() {
     assert!(two.commit());
 }
 
+/// Bastion#87: the message that killed the actor is known, and no other one pays.
 #[test]
 fn a_panic_charges_the_message_touched_last_and_no_bystander() {
     let inbox = filled(3);
@@ -118,6 +119,7 @@ fn an_injected_panic_charges_nobody() {
     assert_eq!(attempts(&inbox, &scope), [0]);
 }
 
+/// Alpakka Kafka #992: what a revoked holder still has is neither processed nor committed.
 #[test]
 fn a_fenced_incarnation_loses_what_it_holds_and_gets_nothing_more() {
     let inbox = filled(3);
