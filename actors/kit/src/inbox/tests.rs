@@ -107,6 +107,24 @@ fn attempts(inbox: &Inbox<u64>, scope: &Scope) -> Vec<u32> {
     all.iter().map(Delivery::attempt).collect()
 }
 
+/// actix#204: a panic passed on from elsewhere comes without the hook; it must not pass for the one before.
+#[test]
+fn a_panic_passed_on_charges_its_own_message_and_refunds_no_other() {
+    let (first, second) = (filled(1), filled(1));
+    let scope = scope(1);
+    let fails = |inbox: &Inbox<u64>, panic: fn()| {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let _watched = crate::panics::Watched::new(drop);
+            let _held = inbox.try_recv(&scope);
+            panic();
+        }));
+        assert!(result.is_err());
+    };
+    fails(&first, || panic!("its own"));
+    fails(&second, || std::panic::resume_unwind(Box::new("from elsewhere")));
+    assert_eq!((attempts(&first, &scope), attempts(&second, &scope)), (vec![1], vec![1]));
+}
+
 #[test]
 fn an_injected_panic_charges_nobody() {
     let inbox = filled(1);
