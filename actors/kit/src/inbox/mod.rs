@@ -5,6 +5,13 @@
 //! anything can restart. The supervisor can take back all that a fenced incarnation holds; a later commit of the
 //! zombie is refused.
 //!
+//! ```text
+//!  send ─► waiting ── recv ─► in hand ── claim ─► claimed ── commit ─► gone
+//!             ▲                  │                   │
+//!             └──────────────────┴───────────────────┘
+//!               nack, drop, its holder fenced; before the claim also the nack of an earlier message
+//! ```
+//!
 //! Invariants:
 //! 1. Waiting and in-hand messages together never exceed the capacity (one message of any weight fits an empty inbox).
 //! 2. Messages are received in the order they were sent. After a nack of one, those received after it and not yet
@@ -12,7 +19,15 @@
 //! 3. A message is committed at most once.
 //! 4. One failure charges one message: of those dropped by one panic, the one touched last.
 //!
-//! Send whole batches: every operation takes a lock. Start at [`Inbox::new`].
+//! So an effect between `claim` and `commit` happens at least once: if its holder ends in between, it happens again.
+//! [`Delivery::attempt`] says how often a message was in hand when its holder failed; what to do with one that keeps
+//! failing is the reader's business.
+//!
+//! Errors: a full inbox gives the message back ([`TrySendError::Full`]) or lets the sender wait; a closed one refuses
+//! ([`Closed`]) and can still be read to its end. An inbox without a living reader keeps its messages and pushes back.
+//!
+//! Send whole batches: every operation takes a lock. Start at [`Inbox::new`]. The idea of an inbox outside of its actor
+//! is quickwit's; hand-back with a lease is that of message brokers.
 
 mod delivery;
 mod outlet;
