@@ -238,7 +238,11 @@ impl<T: Send + Sync + 'static> Inbox<T> {
         }
         let taken = state.take(scope.incarnation.uid)?;
         let more = !state.waiting.is_empty();
+        let room = !more && state.has_room(self.shared.capacity, 0);
         drop(state);
+        if room && self.shared.blocked_now.load(Ordering::Relaxed) > 0 {
+            self.shared.room();
+        }
         // Whoever gets as far as a message has started.
         scope.incarnation.awaited.store(true, Ordering::Release);
         if more {
@@ -362,11 +366,18 @@ impl<T> Shared<T> {
         }
     }
 
+    /// Whether a blocked sender shall go on: a quarter is free, or its reader has nothing else to take. Each wake is a
+    /// switch of threads; with one per message both spend their time on that.
+    fn is_worth_a_wake(&self, state: &State<T>) -> bool {
+        let Capacity { items, weight } = self.capacity;
+        let held = state.waiting.len() + state.in_hand.len();
+        state.waiting.is_empty() || (held <= items - items / 4 && state.weight <= weight - weight / 4)
+    }
+
     /// Wakes a sender after room was made.
     fn room(&self) {
         self.space.notify_one();
         self.space_blocking.notify_one();
-        self.settled.notify_waiters();
     }
 }
 

@@ -198,6 +198,37 @@ fn a_blocked_thread_gets_its_message_back_at_the_limit_or_room_when_there_is_som
     });
 }
 
+#[test]
+fn a_blocked_sender_goes_on_when_a_quarter_is_free_or_nothing_waits() {
+    use futures_util::FutureExt as _;
+    let scope = scope(1);
+    for (taken, commits) in [(8, 1), (3, 2)] {
+        let inbox = filled(8);
+        let outlet = inbox.outlet();
+        let mut send = Box::pin(outlet.send(9));
+        assert!(send.as_mut().now_or_never().is_none());
+        let hands: Vec<_> = (0..taken).map(|_| inbox.try_recv(&scope).unwrap()).collect();
+        for (count, delivery) in hands.iter().take(commits).enumerate() {
+            assert!(send.as_mut().now_or_never().is_none(), "{count} of {commits}");
+            assert!(delivery.commit());
+        }
+        assert!(send.as_mut().now_or_never().is_some(), "{taken} in hand");
+    }
+}
+
+#[test]
+fn a_reader_that_takes_the_last_message_lets_a_sender_into_the_room_there_is() {
+    use futures_util::FutureExt as _;
+    let (inbox, scope) = (filled(8), scope(1));
+    let outlet = inbox.outlet();
+    let mut send = Box::pin(outlet.send(9));
+    assert!(send.as_mut().now_or_never().is_none());
+    let hands: Vec<_> = (0..7).map(|_| inbox.try_recv(&scope).unwrap()).collect();
+    assert!(hands[0].commit() && send.as_mut().now_or_never().is_none());
+    let _last = inbox.try_recv(&scope).unwrap();
+    assert!(send.as_mut().now_or_never().is_some());
+}
+
 #[tokio::test]
 async fn many_blocked_senders_all_get_through() {
     let inbox = filled(1);
