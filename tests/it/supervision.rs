@@ -66,7 +66,8 @@ async fn each_actor_has_the_policy_that_the_configuration_gives_it() {
     let mut leaves = Vec::new();
     collect(&server.http.get("/api/v1/supervision/tree").await, &mut leaves);
     let mut expected = ACTORS.map(str::to_owned).to_vec();
-    (leaves.sort(), expected.sort());
+    leaves.sort();
+    expected.sort();
     assert_eq!(leaves, expected);
 }
 

@@ -1,4 +1,12 @@
 //! What happened in the tree: the last events, numbered, and a live stream of them.
+//!
+//! Shape in JSON: `{"seq":7,"at":1700000000000,"path":"pipelines/sensors/lane","generation":2,"kind":"state",
+//! "state":"running"}`; `kind` is one of [`EventKind`] in snake case and says which further fields there are.
+//!
+//! Rules: numbers grow by one without a hole, and the stream has their order. [`MAX_EVENTS`] are kept, and as many may
+//! wait for one listener; a slower one gets `Lagged` and finds the rest, as far as it is kept, with
+//! [`crate::Runtime::events_since`]. Publishing takes a lock and never waits for a listener. Events are for people and
+//! pages; decisions do not depend on them.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,21 @@
 //! How an incarnation ended: the reason for the machine, the report for the operator.
+//!
+//! | how it ended | reason | a transient child comes back |
+//! |---|---|---|
+//! | returned `Ok` by itself | [`ExitReason::Normal`] | no |
+//! | returned `Ok` after it was asked to end | [`ExitReason::Shutdown`] | no |
+//! | returned a [`Failure`] | [`ExitReason::Error`] | yes |
+//! | panicked, in any of its polls or while its locals were dropped | [`ExitReason::Panic`] | yes |
+//! | had one message in hand for too long | [`ExitReason::Stuck`] | yes |
+//! | stood still while work was pending | [`ExitReason::NoProgress`] | yes |
+//! | failed in its factory, before its first wait and first message, or had no thread | [`ExitReason::StartFailed`] | yes |
+//! | was aborted, or its arbiter ended | [`ExitReason::Killed`] | yes |
+//! | its arbiter is held by somebody else | [`ExitReason::Stranded`] | yes, uncharged |
+//! | a supervisor gave up | [`ExitReason::Escalated`] | yes |
+//!
+//! There is one report per generation: an incarnation that was told to be stuck and ends later is not told again. The
+//! culprit is the record of the innermost hand when it panicked or was found stuck, or the one that a [`Failure`]
+//! names; whoever returns a failure has put everything down already, so it has to say it.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -78,7 +95,7 @@ pub enum ExitReason {
     Stuck,
     /// Work was pending and it stood still without a reason; it was fenced.
     NoProgress,
-    /// It failed before it first waited for anything.
+    /// It failed before it first waited for anything or took a message.
     StartFailed,
     /// It was aborted: it missed its stop limit, or its arbiter ended.
     Killed,

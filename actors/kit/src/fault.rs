@@ -3,6 +3,9 @@
 //! A role marks the places where a fault may strike with `scope.fault_point(name)`; a fault put in by
 //! [`crate::Runtime::command`] strikes at the next one. Without an armed fault a point costs one relaxed load.
 //! Injected faults are marked in the exit report and never charged to a message.
+//!
+//! Shape in JSON: `{"kind":"panic"}`, `{"kind":"error","times":3}`, `{"kind":{"stall":250},"point":"before_commit"}`;
+//! times are milliseconds. Faults belong to the slot: those left over strike the next incarnation.
 
 use std::{
     collections::VecDeque,

@@ -5,7 +5,8 @@
 //! machine ([`core::SupervisorCore`]) in OTP's vocabulary; a shell performs them. Everything is visible
 //! ([`Runtime::snapshot`], [`Runtime::events`], [`Runtime::metrics`]) and can be commanded ([`Runtime::command`]).
 //!
-//! It is not a message bus and knows nothing of what flows through it.
+//! It is not a message bus and knows nothing of what flows through it. Guarantees, defaults, limits and the bugs of
+//! other runtimes that it is tested against are in its `README.md`.
 //!
 //! ```
 //! use streamward_kit::{ChildSpec, Inbox, Outcome, Runtime, SupervisorSpec};
@@ -37,7 +38,17 @@
 //! ```
 //!
 //! Where to start: [`spec`] for building a tree, [`scope`] for writing a role, [`inbox`] for passing data,
-//! [`core`] for the rules, `driver` for how they are carried out.
+//! [`runtime`] for looking and commanding, [`policy`] and [`core`] for the rules, `driver` for how they are carried
+//! out.
+//!
+//! ```text
+//!  spec ─► driver (one task: timers, arbiters, watchdog) ◄── commands ── runtime
+//!             │ events ▲ ends                                               │ snapshot, events, metrics
+//!             ▼        │                                                    ▼
+//!           core (pure machine per supervisor)              slot (state, inboxes, faults; outlives incarnations)
+//!             │ effects                                                     ▲
+//!             └─► worker (an actix context or a thread) ───── scope ────────┘
+//! ```
 
 pub mod core;
 mod driver;

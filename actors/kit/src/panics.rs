@@ -79,7 +79,10 @@ pub(crate) fn unwinding() -> Option<PanicId> {
     if !std::thread::panicking() {
         return None;
     }
-    Some(CURRENT.with(Cell::get).unwrap_or(PanicId { id: 0, injected: false }))
+    let seen = CURRENT.get();
+    let panic = seen.unwrap_or_else(|| PanicId { id: NEXT_PANIC.fetch_add(1, Ordering::Relaxed), injected: false });
+    CURRENT.set(Some(panic));
+    Some(panic)
 }
 
 impl PanicNote {
@@ -88,6 +91,11 @@ impl PanicNote {
         let backtrace = if idle { Backtrace::force_capture() } else { Backtrace::disabled() };
         let message = if injected { "injected panic".to_owned() } else { payload_text(info.payload()) };
         Self { message, location: info.location().map(ToString::to_string), backtrace, injected }
+    }
+
+    /// Of a panic that no hook saw: `resume_unwind` passed it on from elsewhere.
+    pub(crate) fn unseen(message: String) -> Self {
+        Self { message, location: None, backtrace: Backtrace::disabled(), injected: false }
     }
 }
 
@@ -113,9 +121,12 @@ impl<F: FnMut(PanicNote)> Watched<F> {
 impl<F: FnMut(PanicNote)> Drop for Watched<F> {
     fn drop(&mut self) {
         SUPERVISED.set(self.outer);
-        if std::thread::panicking()
-            && let Some(note) = NOTE.take()
-        {
+        if !std::thread::panicking() {
+            return;
+        }
+        // The next one may come without the hook and must not pass for this one.
+        CURRENT.set(None);
+        if let Some(note) = NOTE.take() {
             (self.sink)(note);
         }
     }

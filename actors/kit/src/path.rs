@@ -1,7 +1,11 @@
 //! Where an actor lives in the tree.
 //!
 //! A path is the list of child ids from the root, written `pipelines/sensors/lane-0`. The root itself is `/`.
-//! A path names a *slot*, not an incarnation: it stays valid over restarts.
+//! A path names a *slot*, not an incarnation: it stays valid over restarts, and whoever commands it reaches the one
+//! that lives there now.
+//!
+//! An id has 1 to [`MAX_ID_LEN`] bytes without `/`, `*`, white space and control characters; siblings have different
+//! ones.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 

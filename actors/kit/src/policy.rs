@@ -1,8 +1,17 @@
 //! The vocabulary of supervision, as values that come from the configuration.
 //!
-//! Names follow OTP (`supervisor` behaviour, OTP 27); the back-off adds what OTP leaves out, with `reset_after`
-//! apart from `min` (tying both together makes `min` hard to choose: akka#19246). Nothing here decides: see
-//! [`crate::core`].
+//! Names follow OTP ([`supervisor`](https://www.erlang.org/doc/apps/stdlib/supervisor.html), OTP 27); the back-off adds
+//! what OTP leaves out, with `reset_after` apart from `min` (tying both together makes `min` hard to choose:
+//! akka#19246) and with jitter, so that those that failed together do not come back together (M. Brooker,
+//! [*Exponential Backoff And Jitter*](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/),
+//! 2015). Nothing here decides: see [`crate::core`].
+//!
+//! Durations are text (`250ms`, `1m30s`, see [`crate::human`]), unknown keys are refused, absent ones have their
+//! default, and `check` says which value is out of its bounds. A policy can be replaced while everything runs
+//! ([`crate::Runtime::set_policy`], [`crate::Runtime::set_supervision`]) and counts from the next failure.
+//!
+//! The defaults fit each other: a child that fails at once has used its 10 restarts after 26 to 51 seconds, within the
+//! window of a minute, and is given up. One that runs for some seconds each time is restarted for as long as it takes.
 
 use std::time::Duration;
 

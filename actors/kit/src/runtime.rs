@@ -1,4 +1,18 @@
 //! The handle on a running tree: look, command, wait, end.
+//!
+//! [`Runtime::start`] builds the tree, and from then on one task on the calling thread decides for all supervisors.
+//! Handles are cheap to clone and may be used from any thread.
+//!
+//! - *Look*: [`Runtime::snapshot`], [`Runtime::node`], [`Runtime::metrics`], [`Runtime::events`],
+//!   [`Runtime::subscribe`]. They read shared state and never wait for an actor.
+//! - *Command*: [`Runtime::command`] and the policies. The answer says that the command was understood and is under
+//!   way; that it is done is seen in the tree ([`Runtime::until`]). A command means whoever lives at the path then.
+//! - *Wait*: [`Runtime::run`] tells how it ended. After [`Outcome::Escalated`] the process should end and be started
+//!   again from outside.
+//! - *End*: [`Runtime::shutdown`].
+//!
+//! Rules: at most 256 commands wait, further ones wait for room; after the end all are answered with
+//! [`CommandError::Ended`], also those of an actor that asks while everything stops. Dropping all handles ends nothing.
 
 use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering, time::Duration};
 

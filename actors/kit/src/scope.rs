@@ -2,6 +2,14 @@
 //!
 //! Each incarnation gets its own [`Scope`]; clones of it belong to the same incarnation. A scope kept after its
 //! incarnation was fenced is harmless: it only says so.
+//!
+//! Rules for a role:
+//! 1. Take messages with [`crate::Inbox::recv`], which looks at stop, drain and pause by itself; everything else that
+//!    may last selects on [`Scope::stopping`].
+//! 2. Hold [`Scope::in_hand`] while working on a message: what is not in hand cannot be seen to be stuck.
+//! 3. Hold [`Scope::waiting_on`] while waiting for another actor, a database, the network: that time is not charged.
+//! 4. Never block the thread of a role, and never rely on a last word before the end: an abort drops the future at its
+//!    wait.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -1,4 +1,15 @@
 //! Ending in order: phases with deadlines, then everything in reverse.
+//!
+//! A [`Phase`] asks all leaves at and below its paths to drain or to stop, and waits until they are at rest. At its
+//! deadline those left are aborted and named in its report, and the next phase begins. After the last one the root
+//! stops what is left in reverse start order, each child within its `stop_within`. So the longest end is the sum of the
+//! deadlines and of the stop limits on the way down, whatever the actors do; nothing that is aborted loses a message.
+//!
+//! A child that fails during a drain phase is restarted and goes on draining. Errors do not stop a shutdown: they are
+//! in the [`ShutdownReport`].
+//!
+//! Source: Akka's [coordinated shutdown](https://doc.akka.io/libraries/akka-core/current/coordinated-shutdown.html),
+//! with a list of phases instead of a graph.
 
 use std::time::Duration;
 

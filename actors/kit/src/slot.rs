@@ -119,7 +119,7 @@ pub(crate) struct Desk {
     pub(crate) hands: Vec<Hand>,
     pub(crate) waits: Vec<Wait>,
     pub(crate) note: Option<Arc<str>>,
-    /// The culprit of the hand that a panic or a return swept away last.
+    /// The record of the innermost hand that a panic swept away.
     pub(crate) swept: Option<Culprit>,
 }
 
@@ -223,7 +223,7 @@ impl Incarnation {
         desk.hands.is_empty() && desk.waits.is_empty()
     }
 
-    /// The message in hand for longer than `limit` without a legitimate wait, and for how long.
+    /// The message in hand for longer than `limit` without a legitimate wait, with the newest record, and for how long.
     pub(crate) fn overdue(&self, now: Instant, limit: std::time::Duration) -> Option<(Hand, std::time::Duration)> {
         let desk = self.desk.lock();
         if !desk.waits.is_empty() {
@@ -231,7 +231,8 @@ impl Incarnation {
         }
         desk.hands.iter().find_map(|hand| {
             let held = hand.held(now);
-            (held > limit).then(|| (hand.clone(), held))
+            let record = || desk.hands.iter().rev().find_map(|hand| hand.culprit.clone());
+            (held > limit).then(|| (Hand { culprit: record(), ..hand.clone() }, held))
         })
     }
 

@@ -1,7 +1,16 @@
 //! What the tree is made of: a child is a factory and a policy.
 //!
 //! A factory makes a fresh value for each incarnation; what shall outlive it (inboxes, committed state) is captured
-//! by the factory.
+//! by the factory. It may panic or fail: that is a failure of the child.
+//!
+//! | child | runs | ends when asked | can be aborted |
+//! |---|---|---|---|
+//! | [`ChildSpec::role`] | as a future on the thread of its [`Placement`] | at its next look or wait | at its next wait |
+//! | [`ChildSpec::thread`] | on an OS thread of its own | at its next look at its scope | no: fenced and left behind |
+//! | [`ChildSpec::supervisor`] | as decisions of the one driver | after its children, in reverse | no: its leaves have limits |
+//!
+//! Children are started in the order of the list, without waiting until the one before is ready. Ids are checked, and
+//! used once, before anything starts ([`crate::SpecError`]).
 
 use std::{future::Future, sync::Arc};
 

@@ -1,4 +1,12 @@
 //! The tree as the operator sees it: a snapshot that can be serialised, taken from any thread at any time.
+//!
+//! Every node has the same fields ([`TreeNode`]); times are milliseconds, points in time are milliseconds since the
+//! epoch. A supervisor shows its strategy, window and children, a leaf its inboxes, its message in hand, what it waits
+//! for and how its last incarnation ended.
+//!
+//! Rules: each node is consistent in itself; two nodes may be some microseconds apart. Counters (`restarts`,
+//! `processed`) are those of the slot and never go back; `generation` names the incarnation that the rest is about.
+//! `paused` and `degraded` are states of a running actor. A snapshot costs one short lock per node and inbox.
 
 use std::{sync::Arc, sync::atomic::Ordering};
 

@@ -103,12 +103,12 @@ fn classify(incarnation: &Incarnation, outcome: Outcome) -> (ExitReport, Option<
             (ExitReport { culprit: culprit.or(plain.culprit.clone()), ..plain }, None)
         }
         Outcome::Panicked(text) => {
-            let note = incarnation.panic_note.lock().take().map(Box::new);
+            let note = incarnation.panic_note.lock().take();
+            let note = note.unwrap_or_else(|| PanicNote::unseen(text));
             let reason = if created { ExitReason::Panic } else { ExitReason::StartFailed };
-            let message = note.as_ref().map_or(text, |note| note.message.clone());
-            let location = note.as_ref().and_then(|note| note.location.clone());
-            let injected = note.as_ref().is_some_and(|note| note.injected);
-            (ExitReport { location, injected, ..report(reason, message) }, note)
+            let (location, injected) = (note.location.clone(), note.injected);
+            let report = ExitReport { location, injected, ..report(reason, note.message.clone()) };
+            (report, Some(Box::new(note)))
         }
         Outcome::Swept => (report(ExitReason::Killed, "aborted".to_owned()), None),
         Outcome::NotHosted(why) => (report(ExitReason::StartFailed, why), None),

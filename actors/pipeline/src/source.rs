@@ -5,7 +5,7 @@
 //! the group membership stays alive and other partitions go on.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -25,6 +25,10 @@ use crate::{
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long a full inbox may block the poll thread before its partition is paused.
 const BLOCK_AT_MOST: Duration = Duration::from_secs(1);
+/// Records taken between two looks at the clock, as long as there are some: a look costs as much as taking a record.
+const POLLS_PER_LOOK: usize = 32;
+/// Room in the first batch.
+const FIRST_ROOM_BYTES: usize = 64 << 10;
 /// How often the committed positions are told to the group, for lag tools only.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
@@ -160,9 +164,11 @@ pub fn run(scope: &Scope, shared: &SourceShared, client: &mut dyn LogClient) -> 
 /// Batches in the making, one per partition.
 struct Gather<'a> {
     shared: &'a SourceShared,
-    open: HashMap<i32, Open>,
+    open: BTreeMap<i32, Open>,
     /// Partitions whose lane was full: paused at the client, their batch waits here.
-    blocked: HashSet<i32>,
+    blocked: BTreeSet<i32>,
+    /// Bytes of the largest batch so far: a batch that grows is copied each time.
+    room_bytes: usize,
 }
 
 struct Open {
@@ -175,21 +181,30 @@ struct Open {
 impl<'a> Gather<'a> {
     fn new(shared: &'a SourceShared) -> Self {
         shared.held_back.store(0, Ordering::Relaxed);
-        Self { shared, open: HashMap::new(), blocked: HashSet::new() }
+        Self { shared, open: BTreeMap::new(), blocked: BTreeSet::new(), room_bytes: FIRST_ROOM_BYTES }
     }
 
     /// Polls until a batch is due: full, or older than the longest delay.
     fn poll(&mut self, client: &mut dyn LogClient) -> Result<(), Failure> {
         let mut full = false;
         loop {
-            let timeout = self.time_left();
-            let mut idle = false;
-            client.poll(timeout, &mut |polled| match polled {
-                Polled::Record { partition, record } => full = self.push(partition, &record) || full,
-                Polled::EndOfPartition(partition) => self.mark_end(partition),
-                Polled::Nothing => idle = true,
-            })?;
-            if full || idle || self.time_left().is_zero() {
+            let mut timeout = self.time_left();
+            for poll in 0..POLLS_PER_LOOK {
+                let mut idle = false;
+                client.poll(timeout, &mut |polled| match polled {
+                    Polled::Record { partition, record } => full = self.push(partition, &record) || full,
+                    Polled::EndOfPartition(partition) => self.mark_end(partition),
+                    Polled::Nothing => idle = true,
+                })?;
+                if full || (idle && poll == 0) {
+                    return Ok(());
+                }
+                if idle {
+                    break;
+                }
+                timeout = Duration::ZERO;
+            }
+            if self.time_left().is_zero() {
                 return Ok(());
             }
         }
@@ -205,10 +220,10 @@ impl<'a> Gather<'a> {
     fn push(&mut self, partition: i32, record: &RecordView<'_>) -> bool {
         let limits = &self.shared.limits;
         let open = match self.open.entry(partition) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
                 let Some(slot) = self.shared.slots.get(partition) else { return false };
-                let batch = RawBatch::with_capacity(self.shared.topic.clone(), partition, 64 << 10);
+                let batch = RawBatch::with_capacity(self.shared.topic.clone(), partition, self.room_bytes);
                 entry.insert(Open { slot, batch, since: Instant::now(), at_end: false })
             }
         };
@@ -246,6 +261,7 @@ impl<'a> Gather<'a> {
         for partition in due {
             let Some(open) = self.open.remove(&partition) else { continue };
             let records = open.batch.len();
+            self.room_bytes = self.room_bytes.max(open.batch.bytes()).min(limits.max_bytes);
             let wait = if self.blocked.contains(&partition) { Duration::ZERO } else { BLOCK_AT_MOST };
             match self.send(scope, open, wait) {
                 Ok(()) => {

@@ -4,13 +4,42 @@
 //! The driver performs the effects. Start at [`SupervisorCore::handle`]; what each event does to one child
 //! is in `decide.rs`, stopping everything in `stop.rs`.
 //!
+//! ```text
+//!             Boot, Restart                    failure, budget left
+//!   resting ───────────────► live ─────────────────────────────────► waiting ── due ──► live (next generation)
+//!      ▲                      │ asked to end, stuck, sibling failed
+//!      │                      ▼
+//!      └──── gone ──────── ending: draining → asked → aborted ── still there ──► abandoned, a zombie
+//! ```
+//!
+//! Rules, in OTP's words where OTP has them:
+//! - A failure is charged to the window of its supervisor before its delay begins. The charge that would exceed
+//!   [`crate::Intensity`] ends all children in reverse order, then the supervisor, with [`Ending::Escalated`]; to its
+//!   parent that is the failure of a child.
+//! - One failure is one charge, however many siblings the strategy takes along. A wish of the operator
+//!   ([`Event::Restart`]), a temporary child and a stranded one are no charge.
+//! - With a strategy that ties siblings together, nobody starts before all of them are ready to.
+//! - A temporary child that ended for a sibling stays down, and so does a permanent one that was stopped on purpose.
+//!   One that fails while it drains comes back and goes on draining.
+//! - A stuck child is fenced first, then aborted. If it is not gone within [`STUCK_GRACE`], it is abandoned and the
+//!   next generation starts on a fresh thread; with more than `max_zombies` abandoned ones the supervisor gives up.
+//!
 //! Invariants (property-tested in `tests.rs`):
 //! 1. A child never has two live generations: a new one starts after the old one is gone or fenced.
 //! 2. No more than `max_restarts` charged restarts lie in any window.
 //! 3. A finished supervisor has no live child, and finishes once per boot.
+//!
+//! Left out of OTP: `significant` children and `auto_shutdown`; start functions that are waited for.
+//!
+//! Sources: the [`supervisor`](https://www.erlang.org/doc/apps/stdlib/supervisor.html) behaviour and the
+//! [design principles](https://www.erlang.org/doc/system/sup_princ.html) of OTP; J. Armstrong, *Making reliable
+//! distributed systems in the presence of software errors* (2003), chapters 4 and 5. Cases that other runtimes had
+//! wrong are in `regressions.rs`.
 
 mod backoff;
 mod decide;
+#[cfg(test)]
+mod regressions;
 mod stop;
 #[cfg(test)]
 mod tests;

@@ -9,16 +9,16 @@ use super::*;
 use crate::policy::{Backoff, Intensity, Restart, Strategy};
 
 /// A fake world around one machine: it keeps the live incarnations and the timers, and checks every effect.
-struct World {
-    core: SupervisorCore,
-    now: Instant,
+pub(super) struct World {
+    pub(super) core: SupervisorCore,
+    pub(super) now: Instant,
     rng: StdRng,
     /// Live incarnations by (child, generation); true if fenced.
     live: BTreeMap<(ChildKey, u64), bool>,
     newest: BTreeMap<ChildKey, u64>,
-    timers: Vec<(Instant, TimerId)>,
+    pub(super) timers: Vec<(Instant, TimerId)>,
     starts: Vec<(ChildKey, Instant)>,
-    finished: Vec<Ending>,
+    pub(super) finished: Vec<Ending>,
     asked: Vec<(ChildKey, u64)>,
     up: bool,
     next_key: u32,
@@ -44,13 +44,13 @@ impl World {
         }
     }
 
-    fn booted(policy: SupervisorPolicy, child: ChildPolicy) -> Self {
+    pub(super) fn booted(policy: SupervisorPolicy, child: ChildPolicy) -> Self {
         let mut world = Self::new(policy, child);
         world.feed(Event::Boot);
         world
     }
 
-    fn feed(&mut self, event: Event) -> Vec<Effect> {
+    pub(super) fn feed(&mut self, event: Event) -> Vec<Effect> {
         self.up |= matches!(event, Event::Boot);
         let effects = self.core.handle(self.now, event, &mut self.rng);
         for effect in &effects {
@@ -92,23 +92,23 @@ impl World {
         }
     }
 
-    fn exit(&mut self, who: (ChildKey, u64), reason: ExitReason) -> Vec<Effect> {
+    pub(super) fn exit(&mut self, who: (ChildKey, u64), reason: ExitReason) -> Vec<Effect> {
         self.live.remove(&who);
         self.feed(Event::Exited { child: who.0, generation: who.1, reason })
     }
 
     /// The unfenced incarnation of a child.
-    fn current(&self, child: u32) -> Option<(ChildKey, u64)> {
+    pub(super) fn current(&self, child: u32) -> Option<(ChildKey, u64)> {
         let fresh = |((key, _), fenced): &(&(ChildKey, u64), &bool)| *key == ChildKey(child) && !**fenced;
         self.live.iter().find(fresh).map(|(who, _)| *who)
     }
 
-    fn fail(&mut self, child: u32) -> Vec<Effect> {
+    pub(super) fn fail(&mut self, child: u32) -> Vec<Effect> {
         let who = self.current(child).expect("the child lives");
         self.exit(who, ExitReason::Panic)
     }
 
-    fn advance(&mut self, by: Duration) {
+    pub(super) fn advance(&mut self, by: Duration) {
         self.now += by;
         while let Some(at) = self.timers.iter().position(|(at, _)| *at <= self.now) {
             let (_, timer) = self.timers.remove(at);
@@ -126,15 +126,15 @@ impl World {
     }
 }
 
-fn starts(effects: &[Effect]) -> Vec<u32> {
+pub(super) fn starts(effects: &[Effect]) -> Vec<u32> {
     effects.iter().filter_map(|e| if let Effect::Start { child, .. } = e { Some(child.0) } else { None }).collect()
 }
 
-fn stops(effects: &[Effect]) -> Vec<u32> {
+pub(super) fn stops(effects: &[Effect]) -> Vec<u32> {
     effects.iter().filter_map(|e| if let Effect::Stop { child, .. } = e { Some(child.0) } else { None }).collect()
 }
 
-fn with(strategy: Strategy) -> SupervisorPolicy {
+pub(super) fn with(strategy: Strategy) -> SupervisorPolicy {
     SupervisorPolicy { strategy, ..SupervisorPolicy::default() }
 }
 
@@ -153,6 +153,7 @@ fn a_second_failure_waits_for_its_back_off() {
     assert!(world.current(2).is_some());
 }
 
+/// elfo: the first failure after a healthy time restarts without delay.
 #[test]
 fn a_healthy_run_makes_the_next_failure_a_first_one() {
     let mut world = World::booted(with(Strategy::OneForOne), ChildPolicy::permanent());
@@ -161,6 +162,7 @@ fn a_healthy_run_makes_the_next_failure_a_first_one() {
     assert_eq!(starts(&world.fail(2)), [2]);
 }
 
+/// OTP: stop in reverse, start in order.
 #[test]
 fn rest_for_one_stops_later_siblings_and_starts_them_in_order() {
     let mut world = World::booted(with(Strategy::RestForOne), ChildPolicy::permanent());
@@ -199,6 +201,7 @@ fn a_transient_child_rests_after_a_normal_end_and_a_temporary_one_always() {
     }
 }
 
+/// OTP: beyond the intensity all children are ended, then the supervisor.
 #[test]
 fn too_many_restarts_stop_the_others_in_reverse_and_escalate() {
     let intensity = Intensity { max_restarts: 2, within: Duration::from_secs(10) };

@@ -94,8 +94,14 @@ impl<T: Send + Sync + 'static> Delivery<T> {
         if self.decided.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let done = self.shared.state.lock().commit(self.seq, self.lease);
+        let mut state = self.shared.state.lock();
+        let done = state.commit(self.seq, self.lease);
+        let room = done && self.shared.is_worth_a_wake(&state);
+        drop(state);
         if done {
+            self.shared.settled.notify_waiters();
+        }
+        if room {
             self.shared.room();
         }
         done

@@ -5,6 +5,13 @@
 //! anything can restart. The supervisor can take back all that a fenced incarnation holds; a later commit of the
 //! zombie is refused.
 //!
+//! ```text
+//!  send ─► waiting ── recv ─► in hand ── claim ─► claimed ── commit ─► gone
+//!             ▲                  │                   │
+//!             └──────────────────┴───────────────────┘
+//!               nack, drop, its holder fenced; before the claim also the nack of an earlier message
+//! ```
+//!
 //! Invariants:
 //! 1. Waiting and in-hand messages together never exceed the capacity (one message of any weight fits an empty inbox).
 //! 2. Messages are received in the order they were sent. After a nack of one, those received after it and not yet
@@ -12,7 +19,15 @@
 //! 3. A message is committed at most once.
 //! 4. One failure charges one message: of those dropped by one panic, the one touched last.
 //!
-//! Send whole batches: every operation takes a lock. Start at [`Inbox::new`].
+//! So an effect between `claim` and `commit` happens at least once: if its holder ends in between, it happens again.
+//! [`Delivery::attempt`] says how often a message was in hand when its holder failed; what to do with one that keeps
+//! failing is the reader's business.
+//!
+//! Errors: a full inbox gives the message back ([`TrySendError::Full`]) or lets the sender wait; a closed one refuses
+//! ([`Closed`]) and can still be read to its end. An inbox without a living reader keeps its messages and pushes back.
+//!
+//! Send whole batches: every operation takes a lock. Start at [`Inbox::new`]. The idea of an inbox outside of its actor
+//! is quickwit's; hand-back with a lease is that of message brokers.
 
 mod delivery;
 mod outlet;
@@ -21,6 +36,7 @@ mod state;
 mod tests;
 
 use std::{
+    cell::Cell,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -125,6 +141,12 @@ pub(crate) struct Shared<T> {
 
 /// How long a blocked thread sleeps before it looks again whether it shall stop.
 const BLOCKING_SLICE: Duration = Duration::from_millis(100);
+/// After this many receives the roles of a thread let the others on it have their turn.
+const RECEIVES_PER_TURN: u8 = 8;
+
+thread_local! {
+    static RECEIVES: Cell<u8> = const { Cell::new(0) };
+}
 
 impl<T: Send + Sync + 'static> Inbox<T> {
     /// An inbox in strict order where every message weighs 1.
@@ -178,8 +200,10 @@ impl<T: Send + Sync + 'static> Inbox<T> {
 
     /// The next message in order, or `None` once the role shall end or the inbox is closed and empty.
     ///
-    /// While paused it waits; while draining it goes on until nothing waits. Cancel-safe.
+    /// While paused it waits; while draining it goes on until nothing waits. Cancel-safe. Now and then it yields, so
+    /// that a role whose inbox is never empty leaves its thread to the others in between.
     pub async fn recv(&self, scope: &Scope) -> Option<Delivery<T>> {
+        take_turns().await;
         loop {
             scope.pause_point().await;
             if let Some(delivery) = self.try_recv(scope) {
@@ -219,9 +243,15 @@ impl<T: Send + Sync + 'static> Inbox<T> {
         }
         let taken = state.take(scope.incarnation.uid)?;
         let more = !state.waiting.is_empty();
+        let room = !more && state.has_room(self.shared.capacity, 0);
         drop(state);
         let now = Instant::now();
         scope.slot.queueing.record(now, now.saturating_duration_since(taken.since));
+        if room && self.shared.blocked_now.load(Ordering::Relaxed) > 0 {
+            self.shared.room();
+        }
+        // Whoever gets as far as a message has started.
+        scope.incarnation.awaited.store(true, Ordering::Release);
         if more {
             self.shared.ready.notify_one();
         }
@@ -318,6 +348,15 @@ impl<T: Send + Sync + 'static> Inbox<T> {
     }
 }
 
+/// Yields after each [`RECEIVES_PER_TURN`] receives on this thread.
+async fn take_turns() {
+    let receives = RECEIVES.get() + 1;
+    RECEIVES.set(receives % RECEIVES_PER_TURN);
+    if receives == RECEIVES_PER_TURN {
+        tokio::task::yield_now().await;
+    }
+}
+
 impl<T> Clone for Inbox<T> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
@@ -334,11 +373,18 @@ impl<T> Shared<T> {
         }
     }
 
+    /// Whether a blocked sender shall go on: a quarter is free, or its reader has nothing else to take. Each wake is a
+    /// switch of threads; with one per message both spend their time on that.
+    fn is_worth_a_wake(&self, state: &State<T>) -> bool {
+        let Capacity { items, weight } = self.capacity;
+        let held = state.waiting.len() + state.in_hand.len();
+        state.waiting.is_empty() || (held <= items - items / 4 && state.weight <= weight - weight / 4)
+    }
+
     /// Wakes a sender after room was made.
     fn room(&self) {
         self.space.notify_one();
         self.space_blocking.notify_one();
-        self.settled.notify_waiters();
     }
 }
 

@@ -38,7 +38,8 @@ impl<T> Clone for Outlet<T> {
 }
 
 impl<T: Send + Sync + 'static> Outlet<T> {
-    /// Sends, waiting for room. The message is lost if the future is dropped before it is done.
+    /// Sends, waiting for room: once it waits, until a quarter is free or nothing else waits. The message is lost if
+    /// the future is dropped before it is done.
     ///
     /// # Errors
     /// The inbox is closed.

@@ -83,6 +83,7 @@ fn without_order_a_nack_leaves_the_neighbours_alone() {
     assert!(two.commit());
 }
 
+/// Bastion#87: the message that killed the actor is known, and no other one pays.
 #[test]
 fn a_panic_charges_the_message_touched_last_and_no_bystander() {
     let inbox = filled(3);
@@ -107,6 +108,24 @@ fn attempts(inbox: &Inbox<u64>, scope: &Scope) -> Vec<u32> {
     all.iter().map(Delivery::attempt).collect()
 }
 
+/// actix#204: a panic passed on from elsewhere comes without the hook; it must not pass for the one before.
+#[test]
+fn a_panic_passed_on_charges_its_own_message_and_refunds_no_other() {
+    let (first, second) = (filled(1), filled(1));
+    let scope = scope(1);
+    let fails = |inbox: &Inbox<u64>, panic: fn()| {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let _watched = crate::panics::Watched::new(drop);
+            let _held = inbox.try_recv(&scope);
+            panic();
+        }));
+        assert!(result.is_err());
+    };
+    fails(&first, || panic!("its own"));
+    fails(&second, || std::panic::resume_unwind(Box::new("from elsewhere")));
+    assert_eq!((attempts(&first, &scope), attempts(&second, &scope)), (vec![1], vec![1]));
+}
+
 #[test]
 fn an_injected_panic_charges_nobody() {
     let inbox = filled(1);
@@ -119,6 +138,7 @@ fn an_injected_panic_charges_nobody() {
     assert_eq!(attempts(&inbox, &scope), [0]);
 }
 
+/// Alpakka Kafka #992: what a revoked holder still has is neither processed nor committed.
 #[test]
 fn a_fenced_incarnation_loses_what_it_holds_and_gets_nothing_more() {
     let inbox = filled(3);
@@ -177,6 +197,37 @@ fn a_blocked_thread_gets_its_message_back_at_the_limit_or_room_when_there_is_som
         assert!(inbox.recv_blocking(&scope, Duration::from_secs(30)).unwrap().commit());
         assert_eq!(sender.join().unwrap(), Ok(()));
     });
+}
+
+#[test]
+fn a_blocked_sender_goes_on_when_a_quarter_is_free_or_nothing_waits() {
+    use futures_util::FutureExt as _;
+    let scope = scope(1);
+    for (taken, commits) in [(8, 1), (3, 2)] {
+        let inbox = filled(8);
+        let outlet = inbox.outlet();
+        let mut send = Box::pin(outlet.send(9));
+        assert!(send.as_mut().now_or_never().is_none());
+        let hands: Vec<_> = (0..taken).map(|_| inbox.try_recv(&scope).unwrap()).collect();
+        for (count, delivery) in hands.iter().take(commits).enumerate() {
+            assert!(send.as_mut().now_or_never().is_none(), "{count} of {commits}");
+            assert!(delivery.commit());
+        }
+        assert!(send.as_mut().now_or_never().is_some(), "{taken} in hand");
+    }
+}
+
+#[test]
+fn a_reader_that_takes_the_last_message_lets_a_sender_into_the_room_there_is() {
+    use futures_util::FutureExt as _;
+    let (inbox, scope) = (filled(8), scope(1));
+    let outlet = inbox.outlet();
+    let mut send = Box::pin(outlet.send(9));
+    assert!(send.as_mut().now_or_never().is_none());
+    let hands: Vec<_> = (0..7).map(|_| inbox.try_recv(&scope).unwrap()).collect();
+    assert!(hands[0].commit() && send.as_mut().now_or_never().is_none());
+    let _last = inbox.try_recv(&scope).unwrap();
+    assert!(send.as_mut().now_or_never().is_some());
 }
 
 #[tokio::test]

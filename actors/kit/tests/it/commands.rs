@@ -30,6 +30,7 @@ async fn a_paused_actor_holds_over_a_restart_until_it_is_resumed() {
     wait_node(&runtime, "reader", "it runs", |node| node.state == ActorState::Running && node.processed == 5).await;
 }
 
+/// ractor's draining; kameo#377: an explicit stop is final, also for a permanent child.
 #[actix_rt::test]
 async fn a_drained_actor_finishes_its_queue_and_stays_down_until_restarted() {
     let (inbox, log) = (numbers(200), Log::default());
@@ -43,6 +44,7 @@ async fn a_drained_actor_finishes_its_queue_and_stays_down_until_restarted() {
     wait_node(&runtime, "reader", "it runs", |node| node.state == ActorState::Running).await;
 }
 
+/// ractor's draining, with a failure in between.
 #[actix_rt::test]
 async fn an_actor_that_fails_while_draining_still_finishes_its_queue() {
     let (inbox, log) = (numbers(0), Log::default());
@@ -54,6 +56,7 @@ async fn an_actor_that_fails_while_draining_still_finishes_its_queue() {
     assert_eq!(*log.lock(), (1..=50).collect::<Vec<_>>());
 }
 
+/// actix `ctx.wait`: a stage that waits for the next one answers no control message. Here it does.
 #[actix_rt::test]
 async fn control_messages_are_answered_while_the_role_waits_and_under_flood() {
     let (inbox, log) = (numbers(1_000), Log::default());
@@ -79,6 +82,7 @@ async fn a_wrong_command_says_why() {
     assert_eq!(runtime.command(&path("a"), Command::Restart).await, Err(CommandError::Ended));
 }
 
+/// elfo: a policy changed at run time counts.
 #[actix_rt::test]
 async fn a_new_policy_counts_from_the_next_failure() {
     let fail = Arc::new(AtomicBool::new(false));

@@ -16,6 +16,7 @@ use streamward_kit::{
 
 use crate::support::{Log, eager, idle, numbers, path, reader, root, start, wait, wait_node};
 
+/// kameo#335, #345; actix#158, #204: a panic loses neither the queue nor its order, and is caught in the first place.
 #[actix_rt::test]
 async fn a_panic_keeps_the_queue_and_its_order_and_charges_the_culprit() {
     let (inbox, log, attempts) = (numbers(100), Log::default(), Arc::new(Mutex::new(Vec::new())));
@@ -40,6 +41,7 @@ async fn a_panic_keeps_the_queue_and_its_order_and_charges_the_culprit() {
     assert_eq!(charged, [(10, 1)]);
 }
 
+/// kameo#345: the queue survives an error and a normal end as well.
 #[actix_rt::test]
 async fn an_error_and_a_normal_end_keep_the_queue_too() {
     let (inbox, log) = (numbers(30), Log::default());
@@ -77,6 +79,7 @@ fn exit_reason(event: &streamward_kit::LifecycleEvent) -> Option<ExitReason> {
     }
 }
 
+/// kameo#364: what still waits when the restarts are spent is not lost; OTP: the others end, then the supervisor.
 #[actix_rt::test]
 async fn a_spent_budget_escalates_and_still_loses_nothing() {
     let (inbox, log) = (numbers(20), Log::default());
@@ -95,6 +98,7 @@ async fn a_spent_budget_escalates_and_still_loses_nothing() {
     assert_eq!(tree.find("other").unwrap().state, ActorState::Stopped);
 }
 
+/// coerce#33, kameo#392: a reference from before the panic reaches the new incarnation.
 #[actix_rt::test]
 async fn an_old_reference_reaches_the_new_incarnation() {
     let (inbox, log) = (numbers(0), Log::default());
@@ -108,6 +112,7 @@ async fn an_old_reference_reaches_the_new_incarnation() {
     assert_eq!(*log.lock(), [1, 2]);
 }
 
+/// kameo#229, actix#157: a start that fails is reported like any failure and tried again.
 #[actix_rt::test]
 async fn a_failing_start_is_reported_and_tried_again() {
     let tries = Arc::new(AtomicUsize::new(0));
@@ -150,6 +155,7 @@ impl Drop for Alive {
     }
 }
 
+/// kameo#387: no start before the incarnation of before has ended.
 #[actix_rt::test]
 async fn the_old_incarnation_has_ended_before_the_new_one_starts() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -224,6 +230,7 @@ async fn a_restart_without_back_off_takes_less_than_20_ms() {
     drop(runtime);
 }
 
+/// actix `SyncArbiter`: a thread that panics is replaced.
 #[actix_rt::test]
 async fn a_panicking_thread_comes_back_with_its_queue() {
     let (inbox, log) = (numbers(20), Log::default());
@@ -246,6 +253,7 @@ async fn a_panicking_thread_comes_back_with_its_queue() {
     assert!(runtime.shutdown(Vec::new()).await.is_clean());
 }
 
+/// akka#20597: back-off and the limit of restarts hold together.
 #[actix_rt::test]
 async fn a_back_off_waits_on_the_virtual_clock() {
     tokio::time::pause();

@@ -2,6 +2,7 @@
 
 mod commands;
 mod failures;
+mod regressions;
 mod shutdown;
 mod standstill;
 mod stuck;

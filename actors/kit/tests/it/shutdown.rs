@@ -21,6 +21,7 @@ fn noted(id: &'static str, order: &Arc<Mutex<Vec<&'static str>>>) -> ChildSpec {
     })
 }
 
+/// OTP: children end in the reverse of their start order; Akka's coordinated shutdown: named phases come first.
 #[actix_rt::test]
 async fn phases_come_first_and_the_rest_ends_in_reverse() {
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -36,6 +37,7 @@ async fn phases_come_first_and_the_rest_ends_in_reverse() {
     assert_eq!(runtime.run().await, Outcome::Stopped);
 }
 
+/// Alpakka's `DrainingControl`: stop, drain, commit, then end.
 #[actix_rt::test]
 async fn a_drain_phase_empties_the_queue_before_the_end() {
     let (inbox, log) = (numbers(500), Log::default());
@@ -45,6 +47,7 @@ async fn a_drain_phase_empties_the_queue_before_the_end() {
     assert_eq!(*log.lock(), (1..=500).collect::<Vec<_>>());
 }
 
+/// quickwit's kill: whoever does not end in time is aborted, and named.
 #[actix_rt::test]
 async fn a_missed_deadline_names_the_actor_and_the_others_end_in_peace() {
     let deaf = ChildSpec::role("deaf", "deaf", |_| std::future::pending());

@@ -23,6 +23,7 @@ struct Trap {
     done: AtomicBool,
 }
 
+/// quickwit's frozen actor, ractor's dead-man's switch: a stuck worker is replaced, and cannot do harm when it wakes.
 #[actix_rt::test]
 async fn a_blocked_role_is_fenced_and_replaced_and_its_late_commit_is_refused() {
     let (inbox, log) = (numbers(10), Log::default());
@@ -60,6 +61,7 @@ async fn a_blocked_role_is_fenced_and_replaced_and_its_late_commit_is_refused() 
     assert_eq!(log.lock().len(), 10);
 }
 
+/// quickwit's frozen actor, where it can be aborted.
 #[actix_rt::test]
 async fn a_stalled_role_is_replaced_and_leaves_nothing_behind() {
     let (inbox, log) = (numbers(0), Log::default());
@@ -78,6 +80,7 @@ async fn a_stalled_role_is_replaced_and_leaves_nothing_behind() {
     wait_node(&runtime, "reader", "nothing is left behind", |node| node.zombies == 0).await;
 }
 
+/// quickwit's `protect_zone`: a marked wait is not taken for a stall.
 #[actix_rt::test]
 async fn a_legitimate_wait_is_not_stuck() {
     let waited = Arc::new(AtomicBool::new(false));
@@ -106,6 +109,7 @@ async fn a_legitimate_wait_is_not_stuck() {
     assert_eq!(node.generation, 1);
 }
 
+/// ractor's dead-man's switch, for a thread.
 #[actix_rt::test]
 async fn a_stuck_thread_is_left_behind_and_replaced() {
     let (open, gate) = channel::<()>();

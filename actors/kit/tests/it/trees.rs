@@ -37,6 +37,7 @@ fn crasher() -> ChildSpec {
     .policy(eager())
 }
 
+/// otp#1287: a subtree that crash-loops must not use up what another one has.
 #[actix_rt::test]
 async fn a_crash_looping_subtree_leaves_its_sibling_alone() {
     let count = Arc::new(AtomicU64::new(0));
@@ -62,6 +63,7 @@ async fn a_crash_looping_subtree_leaves_its_sibling_alone() {
     );
 }
 
+/// OTP: beyond the intensity all children are ended, then the supervisor, and its parent is told.
 #[actix_rt::test]
 async fn escalation_climbs_to_the_root_when_every_level_has_had_enough() {
     let none = Intensity { max_restarts: 0, within: Duration::from_secs(60) };
@@ -99,6 +101,7 @@ async fn dynamic_children_come_and_go_within_a_bound() {
     assert_eq!(runtime.snapshot().find("sessions").unwrap().children.len(), 2);
 }
 
+/// OTP: a temporary child is never restarted.
 #[actix_rt::test]
 async fn a_temporary_child_that_ends_or_panics_leaves_the_tree_and_is_not_missed() {
     let runtime = start(root().child(ChildSpec::supervisor(SupervisorSpec::new("sessions"))));
@@ -115,6 +118,7 @@ async fn a_temporary_child_that_ends_or_panics_leaves_the_tree_and_is_not_missed
     assert_eq!(runtime.snapshot().find("sessions").unwrap().restarts_in_window, 0);
 }
 
+/// kameo: a child that asks its parent for something does not wait for ever.
 #[actix_rt::test]
 async fn a_child_may_ask_its_own_supervisor_to_restart() {
     let runtime = start(root().child(ChildSpec::supervisor(SupervisorSpec::new("sup"))));
