@@ -29,6 +29,8 @@ const BLOCK_AT_MOST: Duration = Duration::from_secs(1);
 const POLLS_PER_LOOK: usize = 32;
 /// Room in the first batch.
 const FIRST_ROOM_BYTES: usize = 64 << 10;
+/// Age at which the first batch of an incarnation is due: what it holds has waited long enough.
+const FIRST_DELAY: Duration = Duration::from_millis(2);
 /// How often the committed positions are told to the group, for lag tools only.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
@@ -169,6 +171,8 @@ struct Gather<'a> {
     blocked: BTreeSet<i32>,
     /// Bytes of the largest batch so far: a batch that grows is copied each time.
     room_bytes: usize,
+    /// Age at which a batch is due.
+    delay: Duration,
 }
 
 struct Open {
@@ -181,7 +185,13 @@ struct Open {
 impl<'a> Gather<'a> {
     fn new(shared: &'a SourceShared) -> Self {
         shared.held_back.store(0, Ordering::Relaxed);
-        Self { shared, open: BTreeMap::new(), blocked: BTreeSet::new(), room_bytes: FIRST_ROOM_BYTES }
+        Self {
+            shared,
+            open: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            room_bytes: FIRST_ROOM_BYTES,
+            delay: FIRST_DELAY,
+        }
     }
 
     /// Polls until a batch is due: full, or older than the longest delay.
@@ -213,7 +223,7 @@ impl<'a> Gather<'a> {
     fn time_left(&self) -> Duration {
         let waiting = self.open.iter().filter(|(partition, _)| !self.blocked.contains(partition));
         let oldest = waiting.map(|(_, open)| open.since.elapsed()).max();
-        oldest.map_or(POLL_TIMEOUT, |age| self.shared.limits.max_delay.saturating_sub(age))
+        oldest.map_or(POLL_TIMEOUT, |age| self.delay.saturating_sub(age))
     }
 
     /// Adds a record; says whether its batch is full.
@@ -254,7 +264,7 @@ impl<'a> Gather<'a> {
             .iter()
             .filter(|(partition, open)| {
                 let full = open.batch.len() >= limits.max_records || open.batch.bytes() >= limits.max_bytes;
-                full || open.since.elapsed() >= limits.max_delay || open.at_end || self.blocked.contains(partition)
+                full || open.since.elapsed() >= self.delay || open.at_end || self.blocked.contains(partition)
             })
             .map(|(partition, _)| *partition)
             .collect();
@@ -265,6 +275,7 @@ impl<'a> Gather<'a> {
             let wait = if self.blocked.contains(&partition) { Duration::ZERO } else { BLOCK_AT_MOST };
             match self.send(scope, open, wait) {
                 Ok(()) => {
+                    self.delay = limits.max_delay;
                     scope.progress(records as u64);
                     if self.blocked.remove(&partition) {
                         client.resume(&[partition]);
