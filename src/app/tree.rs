@@ -379,7 +379,7 @@ impl<'a> Builder<'a> {
         });
         let kept = KeptSource::default();
         ChildSpec::thread("source", "source", move |scope| {
-            kept.lend(&settings, &scope, |client| source::run(&scope, &shared, client))?
+            kept.lend((&settings, &shared), &scope, |client, gather| source::run(&scope, gather, client))?
         })
         .progress(progress)
         .policy(self.policy())

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod broker;
+pub mod cost;
 pub mod dashboards;
 pub mod floor;
 pub mod latency;

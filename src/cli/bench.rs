@@ -9,6 +9,7 @@ use super::client::Server;
 use crate::bench::{
     api::{self, ApiReport},
     broker::{self, BrokerBench, Target},
+    cost::{self, CostBench, StoreKind},
     dashboards::{self, DashboardBench},
     pipeline::{self, PipelineBench, PipelineReport},
     seed,
@@ -34,6 +35,8 @@ enum What {
     Api(ApiArgs),
     /// Seeded faults in every role under load: what is lost, and how fast it heals.
     Supervision(SupervisionArgs),
+    /// What supervision costs: the same stages called directly, and as actors.
+    Cost(CostArgs),
     /// The embedded broker, alone or beside another broker in the same run.
     Broker(BrokerArgs),
 }
@@ -140,6 +143,32 @@ struct SupervisionArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward bench cost --rounds 9")]
+struct CostArgs {
+    /// Commit to a store that only counts instead of SQLite.
+    #[arg(long)]
+    counting: bool,
+    /// Records of a round.
+    #[arg(long, default_value_t = 400_000)]
+    records: usize,
+    /// Records of a batch.
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// Rounds of each way.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Different sensors.
+    #[arg(long, default_value_t = 1000)]
+    keys: u32,
+    /// Seed of the records.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:\n  streamward bench broker --against 127.0.0.1:9092 --against-pid 4711 --warm-up 30")]
 struct BrokerArgs {
     /// Measure this broker too, taking turns.
@@ -175,6 +204,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
         What::Websocket(args) => bench_websocket(args),
         What::Api(args) => bench_api(args),
         What::Supervision(args) => bench_supervision(args),
+        What::Cost(args) => bench_cost(args),
         What::Broker(args) => bench_broker(args),
     }
 }
@@ -314,6 +344,28 @@ fn bench_supervision(args: &SupervisionArgs) -> Result<ExitCode, String> {
         super::say_line(format_args!("{report}"));
     }
     Ok(if report.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn bench_cost(args: &CostArgs) -> Result<ExitCode, String> {
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    if args.records < size(args.batch) {
+        return Err("--records must be at least as many as --batch".to_owned());
+    }
+    let bench = CostBench {
+        store: if args.counting { StoreKind::Counting } else { StoreKind::Sqlite },
+        records: args.records,
+        batch: size(args.batch),
+        rounds: size(args.rounds),
+        keys: args.keys,
+        seed: args.seed,
+    };
+    let report = actix::System::new().block_on(cost::run(&bench))?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        super::say_line(format_args!("{report}"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_json(report: &impl Serialize) -> Result<(), String> {

@@ -243,8 +243,6 @@ impl Runtime {
     /// Figures of every node.
     #[must_use]
     pub fn metrics(&self) -> Vec<ActorFigures> {
-        let mut slots: Vec<Arc<Slot>> = self.shared.index.read().values().cloned().collect();
-        slots.sort_by(|a, b| a.path.cmp(&b.path));
         let figures = |slot: &Arc<Slot>| {
             let node = TreeNode::of_alone(slot);
             ActorFigures {
@@ -261,7 +259,19 @@ impl Runtime {
                 inbox: node.inbox,
             }
         };
-        slots.iter().map(figures).collect()
+        self.slots().iter().map(figures).collect()
+    }
+
+    /// Every node by itself, in the order of their paths.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<TreeNode> {
+        self.slots().iter().map(|slot| TreeNode::of_alone(slot)).collect()
+    }
+
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        let mut slots: Vec<Arc<Slot>> = self.shared.index.read().values().cloned().collect();
+        slots.sort_by(|a, b| a.path.cmp(&b.path));
+        slots
     }
 
     /// Carries out a command.

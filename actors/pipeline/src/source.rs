@@ -135,8 +135,8 @@ impl SourceShared {
 ///
 /// # Errors
 /// If the client fails; the supervisor then starts a new incarnation with a new client.
-pub fn run(scope: &Scope, shared: &SourceShared, client: &mut dyn LogClient) -> Result<(), Failure> {
-    let mut gather = Gather::new(shared);
+pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Result<(), Failure> {
+    let shared = gather.shared.clone();
     let mut committed_at = Instant::now();
     while !scope.is_stopping() {
         scope.pause_point_blocking();
@@ -163,9 +163,10 @@ pub fn run(scope: &Scope, shared: &SourceShared, client: &mut dyn LogClient) -> 
     Ok(())
 }
 
-/// Batches in the making, one per partition.
-struct Gather<'a> {
-    shared: &'a SourceShared,
+/// Batches in the making, one per partition. It may outlive the incarnation that panics, with the client that it belongs
+/// to: what the client gave and no lane has yet is here.
+pub struct Gather {
+    shared: Arc<SourceShared>,
     open: BTreeMap<i32, Open>,
     /// Partitions whose lane was full: paused at the client, their batch waits here.
     blocked: BTreeSet<i32>,
@@ -173,6 +174,8 @@ struct Gather<'a> {
     room_bytes: usize,
     /// Age at which a batch is due.
     delay: Duration,
+    /// The partition whose batch is being changed: a panic meanwhile has spoilt it.
+    touched: Option<i32>,
 }
 
 struct Open {
@@ -182,8 +185,9 @@ struct Open {
     at_end: bool,
 }
 
-impl<'a> Gather<'a> {
-    fn new(shared: &'a SourceShared) -> Self {
+impl Gather {
+    /// For a new client.
+    pub fn new(shared: Arc<SourceShared>) -> Self {
         shared.held_back.store(0, Ordering::Relaxed);
         Self {
             shared,
@@ -191,7 +195,18 @@ impl<'a> Gather<'a> {
             blocked: BTreeSet::new(),
             room_bytes: FIRST_ROOM_BYTES,
             delay: FIRST_DELAY,
+            touched: None,
         }
+    }
+
+    /// Goes on after a panic. A partition that is returned has lost its batch: the client must go back to where its slot
+    /// says that reading is to go on, and let it flow.
+    pub fn resume(&mut self) -> Option<i32> {
+        self.delay = FIRST_DELAY;
+        let spoilt = self.touched.take()?;
+        self.open.remove(&spoilt);
+        self.blocked.remove(&spoilt);
+        Some(spoilt)
     }
 
     /// Polls until a batch is due: full, or older than the longest delay.
@@ -228,13 +243,21 @@ impl<'a> Gather<'a> {
 
     /// Adds a record; says whether its batch is full.
     fn push(&mut self, partition: i32, record: &RecordView<'_>) -> bool {
+        self.touched = Some(partition);
+        let is_full = self.add(partition, record);
+        self.touched = None;
+        is_full
+    }
+
+    fn add(&mut self, partition: i32, record: &RecordView<'_>) -> bool {
         let limits = &self.shared.limits;
         let open = match self.open.entry(partition) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
+            Entry::Occupied(entry) if !entry.get().slot.is_revoked() => entry.into_mut(),
+            // The first of its batch, or of a new assignment.
+            entry => {
                 let Some(slot) = self.shared.slots.get(partition) else { return false };
                 let batch = RawBatch::with_capacity(self.shared.topic.clone(), partition, self.room_bytes);
-                entry.insert(Open { slot, batch, since: Instant::now(), at_end: false })
+                entry.insert_entry(Open { slot, batch, since: Instant::now(), at_end: false }).into_mut()
             }
         };
         let expected = open.batch.next_offset().unwrap_or_else(|| open.slot.next_fetch());
@@ -258,7 +281,8 @@ impl<'a> Gather<'a> {
 
     /// Gives due batches to their lanes; a lane that stays full gets its partition paused.
     fn hand_over(&mut self, scope: &Scope, client: &mut dyn LogClient) {
-        let limits = &self.shared.limits;
+        let shared = self.shared.clone();
+        let limits = &shared.limits;
         let due: Vec<i32> = self
             .open
             .iter()
@@ -269,6 +293,7 @@ impl<'a> Gather<'a> {
             .map(|(partition, _)| *partition)
             .collect();
         for partition in due {
+            self.touched = Some(partition);
             let Some(open) = self.open.remove(&partition) else { continue };
             let records = open.batch.len();
             self.room_bytes = self.room_bytes.max(open.batch.bytes()).min(limits.max_bytes);
@@ -288,6 +313,7 @@ impl<'a> Gather<'a> {
                     }
                 }
             }
+            self.touched = None;
         }
         self.shared.held_back.store(self.blocked.len(), Ordering::Relaxed);
     }

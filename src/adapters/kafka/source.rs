@@ -22,7 +22,7 @@ use rdkafka::{
 use streamward_kit::Scope;
 use streamward_pipeline::{
     assignment::{Assigner, LogBounds},
-    source::{HeaderVisitor, LogClient, Polled, RecordView, SourceError},
+    source::{Gather, HeaderVisitor, LogClient, Polled, RecordView, SourceError, SourceShared},
     store::LogIdentity,
 };
 
@@ -47,34 +47,42 @@ pub struct KafkaSource {
     topic: Arc<str>,
 }
 
-/// Keeps a consumer over a panic of whoever polls it: the group does not notice, so reading goes on at once.
+/// Keeps a consumer, and what it gave, over a panic of whoever polls it: the group does not notice, and reading goes on at
+/// once.
 #[derive(Default)]
-pub struct KeptSource(Mutex<Option<KafkaSource>>);
+pub struct KeptSource(Mutex<Option<(KafkaSource, Gather)>>);
 
 impl KeptSource {
-    /// Works with the consumer that a panicking incarnation left, gone back to where the slots are, or a new one.
+    /// Works with the consumer that a panicking incarnation left, or with a new one.
     ///
     /// # Errors
     /// If the client refuses.
     pub fn lend<T>(
         &self,
-        settings: &SourceSettings,
+        (settings, shared): (&SourceSettings, &Arc<SourceShared>),
         scope: &Scope,
-        work: impl FnOnce(&mut KafkaSource) -> T,
+        work: impl FnOnce(&mut KafkaSource, &mut Gather) -> T,
     ) -> Result<T, SourceError> {
         let left = self.0.lock().take();
-        let mut client = match left {
-            Some(mut client) => client.rewind().map(|()| client)?,
-            None => KafkaSource::subscribe(settings)?,
+        let (mut client, mut gather) = match left {
+            Some(left) => resumed(left)?,
+            None => (KafkaSource::subscribe(settings)?, Gather::new(shared.clone())),
         };
-        catch_unwind(AssertUnwindSafe(|| work(&mut client))).or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| work(&mut client, &mut gather))).or_else(|panic| {
             // One that was fenced has a successor with a consumer of its own.
             if !scope.is_fenced() {
-                *self.0.lock() = Some(client);
+                *self.0.lock() = Some((client, gather));
             }
             resume_unwind(panic)
         })
     }
+}
+
+fn resumed((mut client, mut gather): (KafkaSource, Gather)) -> Result<(KafkaSource, Gather), SourceError> {
+    if let Some(spoilt) = gather.resume() {
+        client.rewind(spoilt)?;
+    }
+    Ok((client, gather))
 }
 
 struct Context {
@@ -115,20 +123,12 @@ impl KafkaSource {
         Ok(Self { consumer, topic })
     }
 
-    /// Goes back to where the slots say that reading is to go on, with all partitions flowing.
-    fn rewind(&mut self) -> Result<(), SourceError> {
-        let slots = &self.consumer.context().assigner.slots;
-        let assigned = self.consumer.assignment().map_err(client_error)?;
-        let mut list = TopicPartitionList::new();
-        for slot in assigned.elements().iter().filter_map(|element| slots.get(element.partition())) {
-            let next = Offset::Offset(slot.next_fetch());
-            list.add_partition_offset(&self.topic, slot.key.partition, next).map_err(client_error)?;
-        }
-        let sought = self.consumer.seek_partitions(list, SEEK_TIMEOUT).map_err(client_error)?;
-        if let Some(refused) = sought.elements().iter().find_map(|element| element.error().err()) {
-            return Err(client_error(refused));
-        }
-        self.consumer.resume(&sought).map_err(client_error)
+    /// Goes back to where a partition's slot says that reading is to go on, and lets it flow.
+    fn rewind(&mut self, partition: i32) -> Result<(), SourceError> {
+        let Some(slot) = self.consumer.context().assigner.slots.get(partition) else { return Ok(()) };
+        let next = Offset::Offset(slot.next_fetch());
+        self.consumer.seek(&self.topic, partition, next, SEEK_TIMEOUT).map_err(client_error)?;
+        self.consumer.resume(&self.partitions(&[partition])).map_err(client_error)
     }
 
     fn partitions(&self, partitions: &[i32]) -> TopicPartitionList {

@@ -26,6 +26,7 @@ pub struct Records {
 /// Positions and counters of some pipelines.
 pub struct Books<'a> {
     pipelines: Vec<&'a PipelineView>,
+    /// Sum of the positions at the beginning, and what was accounted for by then.
     begun: (i64, u64),
     /// By place of the pipeline and partition; one that is not assigned at the moment keeps its last.
     positions: BTreeMap<(usize, i32), i64>,
@@ -49,9 +50,13 @@ impl<'a> Books<'a> {
     /// Takes note of where the positions are.
     pub fn look(&mut self) {
         for (at, pipeline) in self.pipelines.iter().enumerate() {
-            for (partition, position) in pipeline.slots.committed_positions() {
-                let before = self.positions.insert((at, partition), position);
-                self.went_back += u64::from(before.is_some_and(|before| position < before));
+            for slot in pipeline.slots.all() {
+                let position = slot.committed();
+                match self.positions.insert((at, slot.key.partition), position) {
+                    Some(before) => self.went_back += u64::from(position < before),
+                    // Assigned since: what lies before the assignment is no news.
+                    None => self.begun.0 += slot.emit_from,
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What others feel: the rate of one pipeline beside another one in a crash loop, and control messages under a flood.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -31,6 +31,23 @@ pub struct Neighbours {
     pub control_us: Micros,
     #[serde(skip)]
     pub acknowledged: u64,
+}
+
+impl fmt::Display for Neighbours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (calm, beside, control) = (self.calm_per_s, self.beside_crash_loop_per_s, &self.control_us);
+        writeln!(
+            f,
+            "beside a crash loop ({} restarts): {beside:.0} records/s, {calm:.0} alone, {:.2} of it",
+            self.crash_loop_restarts,
+            beside / calm
+        )?;
+        write!(
+            f,
+            "control messages under flood: {} answered, p50 {} p99 {} max {} µs",
+            control.count, control.p50, control.p99, control.max
+        )
+    }
 }
 
 /// Measures in rounds that take turns; `first` is the id of the first record.

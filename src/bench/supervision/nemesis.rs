@@ -30,18 +30,23 @@ const OUTAGE_MS: u64 = 500;
 const MAX_STUCK_AFTER: Duration = Duration::from_secs(1);
 /// Kinds that work on records or events and mark no wait for the whole of their life, so that a stall is noticed.
 const STALLED: [&str; 5] = ["sink", "lane", "source", "relay", "announcer"];
+/// How long others may feel a fault after it has healed: clients connect and groups settle again.
+const AFTERMATH: Duration = Duration::from_secs(2);
 /// The actor that carries the operators' interface: its fault is injected beside it.
 const HTTP_SERVER: &str = "edge/http";
 
 /// One fault and what became of it.
 #[derive(Debug, Clone)]
 pub struct Healing {
+    pub path: String,
     /// Kind of the actor.
     pub role: String,
     pub fault: FaultKind,
     pub healed: bool,
     pub detected_after_ms: Option<u64>,
     pub recovered_after_ms: Option<u64>,
+    pub begun: Instant,
+    pub ended: Instant,
     /// Why it counts as not healed, for people.
     pub complaint: Option<String>,
     /// The actor's limit on one message in hand.
@@ -83,7 +88,8 @@ impl<'a> Nemesis<'a> {
             let Some(node) = self.choose(&mut rng) else { continue };
             let fault = any_fault(&node, &mut rng);
             let path = node.path.to_string();
-            seen.push(self.strike(node, fault).await);
+            let healing = self.strike(node, fault).await;
+            seen.push(Healing { ended: Instant::now(), ..healing });
             self.busy.lock().remove(&path);
         }
         seen
@@ -102,12 +108,15 @@ impl<'a> Nemesis<'a> {
 
     async fn strike(&self, node: TreeNode, fault: InjectedFault) -> Healing {
         let mut healing = Healing {
+            path: node.path.to_string(),
             role: node.kind.to_string(),
             fault: fault.fault,
             healed: false,
             detected_after_ms: None,
             recovered_after_ms: None,
             stuck_after: node.policy.stuck_after,
+            begun: Instant::now(),
+            ended: Instant::now(),
             complaint: None,
         };
         if fault.fault == FaultKind::CorruptRecord {
@@ -145,6 +154,17 @@ impl<'a> Nemesis<'a> {
             now.is_some_and(|now| now.generation > before.generation && now.state.as_str() == "running")
         };
         tokio::time::timeout(HEALED_WITHIN, runtime.until(is_back)).await.is_ok()
+    }
+}
+
+impl Healing {
+    /// Whether nothing else was wrong with what the actor needs, from shortly before the fault until it had healed: no
+    /// other fault in its pipeline, and none of the broker.
+    pub fn was_alone(&self, all: &[Self]) -> bool {
+        let pipeline = |path: &str| path.rsplit_once('/').map_or(String::new(), |(above, _)| above.to_owned());
+        let concerns = |other: &&Self| other.role == "broker" || pipeline(&other.path) == pipeline(&self.path);
+        let overlaps = |other: &Self| other.begun < self.ended && self.begun < other.ended + AFTERMATH;
+        !all.iter().filter(|other| !std::ptr::eq(*other, self)).filter(concerns).any(overlaps)
     }
 }
 

@@ -9,7 +9,9 @@ use streamward_core::ports::FaultKind;
 use super::{neighbours::Neighbours, nemesis::Healing};
 use crate::bench::Machine;
 
-/// Part of the memory's median that it may differ by.
+/// Roles that every record passes.
+const PIPELINE_ROLES: [&str; 3] = ["sink", "lane", "source"];
+/// Part by which memory may differ late from early.
 const FLAT: f64 = 0.1;
 
 /// The report.
@@ -101,8 +103,10 @@ pub struct Faults {
     pub not_healed: Vec<String>,
     /// From a panic or an error to the next record handled, by role; roles that handle none: until they run again.
     pub recovered_ms: BTreeMap<String, Millis>,
-    /// From a panic of a sink, lane or source to the next record handled.
+    /// From a panic of a sink, lane or source to the next record handled, where nothing else was wrong meanwhile.
     pub panic_to_next_record_ms: Millis,
+    /// The same where other faults struck the pipeline or the broker at the time.
+    pub panic_among_others_ms: Millis,
     /// From a stall to its detection, beyond the limit.
     pub stall_detected_beyond_limit_ms: Millis,
     /// How many of each, by role and fault.
@@ -123,7 +127,12 @@ impl Faults {
         };
         let crashes = |role: &String| Millis::of(recovered(role, &[FaultKind::Panic, FaultKind::Error]).into_iter());
         let recovered_ms = by_role.keys().map(|role| (role.clone(), crashes(role))).collect();
-        let panics = ["sink", "lane", "source"].into_iter().flat_map(|role| recovered(role, &[FaultKind::Panic]));
+        let panics = |alone: bool| {
+            let of_pipelines = healings.iter().filter(|healing| PIPELINE_ROLES.contains(&&*healing.role));
+            let panics = of_pipelines.filter(|healing| healing.fault == FaultKind::Panic);
+            panics.filter(move |healing| healing.was_alone(healings) == alone)
+        };
+        let after = |alone| Millis::of(panics(alone).filter_map(|healing| healing.recovered_after_ms));
         let stalls = healings.iter().filter(|healing| healing.fault == FaultKind::Stall).filter_map(|healing| {
             let limit = u64::try_from(healing.stuck_after?.as_millis()).unwrap_or(u64::MAX);
             Some(healing.detected_after_ms?.saturating_sub(limit))
@@ -133,7 +142,8 @@ impl Faults {
             healed: healings.iter().filter(|healing| healing.healed).count() as u64,
             not_healed: healings.iter().filter_map(|healing| healing.complaint.clone()).collect(),
             recovered_ms,
-            panic_to_next_record_ms: Millis::of(panics),
+            panic_to_next_record_ms: after(true),
+            panic_among_others_ms: after(false),
             stall_detected_beyond_limit_ms: Millis::of(stalls),
             by_role,
         }
@@ -144,22 +154,33 @@ impl Faults {
 #[derive(Debug, Clone, Serialize)]
 pub struct Memory {
     pub least_mb: f64,
-    pub median_mb: f64,
     pub most_mb: f64,
-    /// Whether it stayed within 10 % of the median.
+    /// Median of the first third of the samples.
+    pub early_mb: f64,
+    /// Median of the last third.
+    pub late_mb: f64,
+    /// Whether the late median is within 10 % of the early one.
     pub is_flat: bool,
 }
 
 impl Memory {
     pub fn of(samples: &[u64], settling: f64) -> Self {
-        let from = (samples.len() as f64 * settling) as usize;
-        let mut settled: Vec<u64> = samples.get(from..).unwrap_or_default().to_vec();
-        settled.sort_unstable();
-        let mb = |at: Option<&u64>| at.map_or(0.0, |bytes| *bytes as f64 / 1e6);
-        let (least_mb, most_mb) = (mb(settled.first()), mb(settled.last()));
-        let median_mb = mb(settled.get(settled.len() / 2));
-        let is_flat = most_mb <= median_mb * (1.0 + FLAT) && least_mb >= median_mb * (1.0 - FLAT);
-        Self { least_mb, median_mb, most_mb, is_flat }
+        let settled = samples.get((samples.len() as f64 * settling) as usize..).unwrap_or_default();
+        let mb = |bytes: Option<u64>| bytes.map_or(0.0, |bytes| bytes as f64 / 1e6);
+        let median = |part: &[u64]| {
+            let mut part = part.to_vec();
+            part.sort_unstable();
+            mb(part.get(part.len() / 2).copied())
+        };
+        let third = settled.len() / 3;
+        let (early_mb, late_mb) = (median(&settled[..third]), median(&settled[settled.len() - third..]));
+        Self {
+            least_mb: mb(settled.iter().min().copied()),
+            most_mb: mb(settled.iter().max().copied()),
+            early_mb,
+            late_mb,
+            is_flat: (late_mb / early_mb - 1.0).abs() <= FLAT,
+        }
     }
 }
 
@@ -186,7 +207,11 @@ impl fmt::Display for SupervisionReport {
             self.poison_sent, self.poison_missing, self.dead_letters, self.dead_letters_unexpected
         )?;
         let memory = &self.memory;
-        writeln!(f, "memory {:.0} to {:.0} MB, median {:.0} MB", memory.least_mb, memory.most_mb, memory.median_mb)?;
+        writeln!(
+            f,
+            "memory: median {:.0} MB early, {:.0} MB late; {:.0} to {:.0} MB",
+            memory.early_mb, memory.late_mb, memory.least_mb, memory.most_mb
+        )?;
         writeln!(
             f,
             "\n{:<12} {:>6} {:>6} {:>6} {:>6} ms from a panic or error to recovery; faults",
@@ -198,12 +223,15 @@ impl fmt::Display for SupervisionReport {
             let Millis { count, p50, p99, max } = times;
             writeln!(f, "{role:<12} {count:>6} {p50:>6} {p99:>6} {max:>6} {}", kinds.join(", "))?;
         }
-        let all = &faults.panic_to_next_record_ms;
-        writeln!(
-            f,
-            "{} panics of sinks, lanes and sources: next record after p50 {} p99 {} max {} ms",
-            all.count, all.p50, all.p99, all.max
-        )?;
+        for (times, when) in
+            [(&faults.panic_to_next_record_ms, "alone"), (&faults.panic_among_others_ms, "among others")]
+        {
+            let Millis { count, p50, p99, max } = times;
+            writeln!(
+                f,
+                "{count} panics of sinks, lanes, sources, {when}: next record p50 {p50} p99 {p99} max {max} ms"
+            )?;
+        }
         let stalls = &faults.stall_detected_beyond_limit_ms;
         writeln!(
             f,
@@ -211,20 +239,7 @@ impl fmt::Display for SupervisionReport {
             stalls.count, stalls.p50, stalls.p99, stalls.max
         )?;
         if let Some(neighbours) = &self.neighbours {
-            let control = &neighbours.control_us;
-            writeln!(
-                f,
-                "beside a crash loop ({} restarts): {:.0} records/s, {:.0} alone, {:.2} of it",
-                neighbours.crash_loop_restarts,
-                neighbours.beside_crash_loop_per_s,
-                neighbours.calm_per_s,
-                neighbours.beside_crash_loop_per_s / neighbours.calm_per_s
-            )?;
-            writeln!(
-                f,
-                "control messages under flood: {} answered, p50 {} p99 {} max {} µs",
-                control.count, control.p50, control.p99, control.max
-            )?;
+            writeln!(f, "{neighbours}")?;
         }
         for report in &faults.not_healed {
             writeln!(f, "not healed: {report}")?;

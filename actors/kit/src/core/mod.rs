@@ -385,9 +385,10 @@ impl Child {
         self.generation += 1;
         self.life = Life::Live;
         self.started_at = Some(turn.now);
-        self.show(turn, Shown::Starting);
         let (child, generation) = (self.def.key, self.generation);
         turn.effects.push(Effect::Start { child, generation, place: self.place });
+        // After the start, so that it is told of the new generation.
+        self.show(turn, Shown::Starting);
         self.place = Place::Usual;
         if std::mem::take(&mut self.drains) {
             self.life = Life::Ending { stage: Stage::Draining, then: Then::Rest };

@@ -30,6 +30,8 @@
 //! is quickwit's; hand-back with a lease is that of message brokers.
 
 mod delivery;
+#[cfg(test)]
+mod model;
 mod outlet;
 mod state;
 #[cfg(test)]

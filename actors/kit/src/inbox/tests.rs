@@ -2,8 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::{
     core::Charge,
@@ -13,7 +11,7 @@ use crate::{
     slot::Incarnation,
 };
 
-fn scope(generation: u64) -> Scope {
+pub(super) fn scope(generation: u64) -> Scope {
     let path = ActorPath::parse("lane").unwrap();
     let slot = new_slot(Sign {
         progress: None,
@@ -268,38 +266,4 @@ async fn a_closed_inbox_ends_after_its_last_message() {
     assert_eq!(inbox.outlet().send(2).await, Err(Closed));
     assert!(inbox.recv(&scope).await.unwrap().commit());
     assert!(inbox.recv(&scope).await.is_none());
-}
-
-proptest! {
-    #[test]
-    fn every_message_is_committed_once_and_in_order_whatever_is_dropped(
-        steps in proptest::collection::vec((0u8..5, any::<u8>()), 1..200),
-    ) {
-        let inbox: Inbox<u64> = Inbox::new("model", 8);
-        let scope = scope(1);
-        let (mut sent, mut committed, mut hands) = (0u64, Vec::new(), Vec::new());
-        for (action, pick) in steps {
-            match action {
-                0 | 1 => sent += u64::from(inbox.outlet().try_send(sent + 1).is_ok()),
-                2 => hands.extend(inbox.try_recv(&scope)),
-                3 if !hands.is_empty() => {
-                    // In order: what is at the front of the hands is decided first.
-                    let first: Delivery<u64> = hands.remove(0);
-                    if first.commit() {
-                        committed.push(*first);
-                    }
-                }
-                _ if !hands.is_empty() => drop(hands.remove(usize::from(pick) % hands.len())),
-                _ => {}
-            }
-            let figures = inbox.figures();
-            prop_assert!(figures.depth + figures.in_hand <= 8);
-        }
-        drop(hands);
-        while let Some(delivery) = inbox.try_recv(&scope) {
-            prop_assert!(delivery.commit());
-            committed.push(*delivery);
-        }
-        prop_assert_eq!(committed, (1..=sent).collect::<Vec<_>>());
-    }
 }
