@@ -125,6 +125,9 @@ struct SupervisionArgs {
     /// Faults in that time.
     #[arg(long, default_value_t = 200)]
     faults: u32,
+    /// Panics of sink, lane and source before that, one by one.
+    #[arg(long, default_value_t = 60)]
+    panics: u32,
     /// Records per second meanwhile.
     #[arg(long, default_value_t = 5000.0)]
     rate: f64,
@@ -332,6 +335,7 @@ fn bench_supervision(args: &SupervisionArgs) -> Result<ExitCode, String> {
         rate: args.rate,
         duration: Duration::from_secs(args.seconds),
         faults: args.faults,
+        panics: args.panics,
         keys: args.keys,
         seed: args.seed,
         neighbours: Duration::from_secs(args.neighbours),

@@ -37,9 +37,15 @@ impl<'a> Books<'a> {
     /// Opens the books.
     pub fn of(pipelines: Vec<&'a PipelineView>) -> Self {
         let mut books = Self { pipelines, begun: (0, 0), positions: BTreeMap::new(), went_back: 0 };
-        books.look();
-        books.begun = (books.passed(), books.accounted());
-        books
+        // Positions and counters move one after the other: both are taken while neither moves.
+        loop {
+            let accounted = books.accounted();
+            books.look();
+            books.begun = (books.passed(), accounted);
+            if books.accounted() == accounted {
+                return books;
+            }
+        }
     }
 
     /// Sum of all positions.

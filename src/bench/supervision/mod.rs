@@ -74,6 +74,8 @@ pub struct SupervisionBench {
     pub duration: Duration,
     /// Faults to inject in that time.
     pub faults: u32,
+    /// Panics one by one, before that.
+    pub panics: u32,
     pub keys: u32,
     pub seed: u64,
     /// Length of each of the measurements beside a crash loop; none are made if zero.
@@ -114,7 +116,7 @@ pub async fn run(folder: &Path, bench: &SupervisionBench) -> Result<SupervisionR
         dead_letters_unexpected: verdict.dead_letters.saturating_sub(under_faults.expected_dead)
             + verdict.poison_repeated,
         restarts,
-        faults: report::Faults::of(&under_faults.faults),
+        faults: report::Faults::of(&under_faults.panics, &under_faults.faults),
         memory: report::Memory::of(&under_faults.memory, SETTLING),
         neighbours,
         machine: Machine::here(),
@@ -127,6 +129,7 @@ struct UnderFaults {
     sent: Sent,
     trickle: trickle::Sent,
     expected_dead: u64,
+    panics: Vec<Healing>,
     faults: Vec<Healing>,
     memory: Vec<u64>,
 }
@@ -140,16 +143,17 @@ async fn under_faults(server: &BenchServer, bench: &SupervisionBench) -> Result<
     let nemesis = Nemesis::new(&server.app, bench);
     let struck = async {
         tokio::time::sleep(WARM_UP).await;
+        let panics = nemesis.one_by_one().await;
         let faults = nemesis.rage().await;
         progress.stop.store(true, Ordering::Relaxed);
-        faults
+        (panics, faults)
     };
-    let (sent, memory, faults) = tokio::join!(sending, resident_memory(&progress.stop), struck);
+    let (sent, memory, (panics, faults)) = tokio::join!(sending, resident_memory(&progress.stop), struck);
     let (sent, trickle) = (sent?, trickle.finish().await?);
     let expected_dead = trickle.poison() + nemesis.corrupt_records();
     server.caught_up("sensors", sent.acknowledged + expected_dead).await?;
     server.caught_up("series", trickle.series()).await?;
-    Ok(UnderFaults { sent, trickle, expected_dead, faults, memory })
+    Ok(UnderFaults { sent, trickle, expected_dead, panics, faults, memory })
 }
 
 /// A load into the stream `sensors`; `first` keeps the ids of several loads apart.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
 use serde_json::Value;
 use streamward_core::ports::{FaultKind, InjectedFault, OpsError};
-use streamward_kit::{Command, Fault, FaultKind as Strike, TreeNode};
+use streamward_kit::{ActorPath, Command, Fault, FaultKind as Strike, TreeNode};
 use tokio::time::Instant;
 
 use super::SupervisionBench;
@@ -30,23 +30,21 @@ const OUTAGE_MS: u64 = 500;
 const MAX_STUCK_AFTER: Duration = Duration::from_secs(1);
 /// Kinds that work on records or events and mark no wait for the whole of their life, so that a stall is noticed.
 const STALLED: [&str; 5] = ["sink", "lane", "source", "relay", "announcer"];
-/// How long others may feel a fault after it has healed: clients connect and groups settle again.
-const AFTERMATH: Duration = Duration::from_secs(2);
+/// Actors that panic one by one, and the time between: each has been healthy for long enough to start without delay.
+const ONE_BY_ONE: [&str; 3] = ["pipelines/sensors/sink", "pipelines/sensors/lane", "pipelines/sensors/source"];
+const BETWEEN: Duration = Duration::from_millis(250);
 /// The actor that carries the operators' interface: its fault is injected beside it.
 const HTTP_SERVER: &str = "edge/http";
 
 /// One fault and what became of it.
 #[derive(Debug, Clone)]
 pub struct Healing {
-    pub path: String,
     /// Kind of the actor.
     pub role: String,
     pub fault: FaultKind,
     pub healed: bool,
     pub detected_after_ms: Option<u64>,
     pub recovered_after_ms: Option<u64>,
-    pub begun: Instant,
-    pub ended: Instant,
     /// Why it counts as not healed, for people.
     pub complaint: Option<String>,
     /// The actor's limit on one message in hand.
@@ -71,6 +69,19 @@ impl<'a> Nemesis<'a> {
         self.corrupt_records.load(Ordering::Relaxed)
     }
 
+    /// Panics of sink, lane and source in turn, with nothing else wrong: what one restart takes.
+    pub async fn one_by_one(&self) -> Vec<Healing> {
+        let mut healings = Vec::new();
+        for (_, path) in (0..self.bench.panics).zip(ONE_BY_ONE.iter().cycle()) {
+            let node = ActorPath::parse(path).ok().and_then(|path| self.app.runtime().node(&path));
+            let Some(node) = node else { continue };
+            let fault = InjectedFault { fault: FaultKind::Panic, times: 1, millis: 0, seed: 0 };
+            healings.push(self.strike(node, fault).await);
+            tokio::time::sleep(BETWEEN).await;
+        }
+        healings
+    }
+
     /// Injects all faults, evenly over the time, and waits until each has healed.
     pub async fn rage(&self) -> Vec<Healing> {
         let workers = (0..WORKERS).map(|worker| self.work(worker));
@@ -88,8 +99,7 @@ impl<'a> Nemesis<'a> {
             let Some(node) = self.choose(&mut rng) else { continue };
             let fault = any_fault(&node, &mut rng);
             let path = node.path.to_string();
-            let healing = self.strike(node, fault).await;
-            seen.push(Healing { ended: Instant::now(), ..healing });
+            seen.push(self.strike(node, fault).await);
             self.busy.lock().remove(&path);
         }
         seen
@@ -108,15 +118,12 @@ impl<'a> Nemesis<'a> {
 
     async fn strike(&self, node: TreeNode, fault: InjectedFault) -> Healing {
         let mut healing = Healing {
-            path: node.path.to_string(),
             role: node.kind.to_string(),
             fault: fault.fault,
             healed: false,
             detected_after_ms: None,
             recovered_after_ms: None,
             stuck_after: node.policy.stuck_after,
-            begun: Instant::now(),
-            ended: Instant::now(),
             complaint: None,
         };
         if fault.fault == FaultKind::CorruptRecord {
@@ -154,17 +161,6 @@ impl<'a> Nemesis<'a> {
             now.is_some_and(|now| now.generation > before.generation && now.state.as_str() == "running")
         };
         tokio::time::timeout(HEALED_WITHIN, runtime.until(is_back)).await.is_ok()
-    }
-}
-
-impl Healing {
-    /// Whether nothing else was wrong with what the actor needs, from shortly before the fault until it had healed: no
-    /// other fault in its pipeline, and none of the broker.
-    pub fn was_alone(&self, all: &[Self]) -> bool {
-        let pipeline = |path: &str| path.rsplit_once('/').map_or(String::new(), |(above, _)| above.to_owned());
-        let concerns = |other: &&Self| other.role == "broker" || pipeline(&other.path) == pipeline(&self.path);
-        let overlaps = |other: &Self| other.begun < self.ended && self.begun < other.ended + AFTERMATH;
-        !all.iter().filter(|other| !std::ptr::eq(*other, self)).filter(concerns).any(overlaps)
     }
 }
 

@@ -9,8 +9,8 @@ use streamward_core::ports::FaultKind;
 use super::{neighbours::Neighbours, nemesis::Healing};
 use crate::bench::Machine;
 
-/// Roles that every record passes.
-const PIPELINE_ROLES: [&str; 3] = ["sink", "lane", "source"];
+/// The name of all roles together.
+const ALL: &str = "all";
 /// Part by which memory may differ late from early.
 const FLAT: f64 = 0.1;
 
@@ -103,10 +103,8 @@ pub struct Faults {
     pub not_healed: Vec<String>,
     /// From a panic or an error to the next record handled, by role; roles that handle none: until they run again.
     pub recovered_ms: BTreeMap<String, Millis>,
-    /// From a panic of a sink, lane or source to the next record handled, where nothing else was wrong meanwhile.
-    pub panic_to_next_record_ms: Millis,
-    /// The same where other faults struck the pipeline or the broker at the time.
-    pub panic_among_others_ms: Millis,
+    /// From a panic of a sink, lane or source to the next record handled, with nothing else wrong, by role and over all.
+    pub panic_to_next_record_ms: BTreeMap<String, Millis>,
     /// From a stall to its detection, beyond the limit.
     pub stall_detected_beyond_limit_ms: Millis,
     /// How many of each, by role and fault.
@@ -114,40 +112,44 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn of(healings: &[Healing]) -> Self {
+    pub fn of(panics: &[Healing], healings: &[Healing]) -> Self {
         let mut by_role: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
         for healing in healings {
             let fault = serde_json::to_value(healing.fault).unwrap_or_default();
             let faults = by_role.entry(healing.role.clone()).or_default();
             *faults.entry(fault.as_str().unwrap_or_default().to_owned()).or_default() += 1;
         }
+        let all = || panics.iter().chain(healings);
         let recovered = |role: &str, faults: &[FaultKind]| {
             let of_role = healings.iter().filter(|healing| healing.role == role && faults.contains(&healing.fault));
             of_role.filter_map(|healing| healing.recovered_after_ms).collect::<Vec<_>>()
         };
         let crashes = |role: &String| Millis::of(recovered(role, &[FaultKind::Panic, FaultKind::Error]).into_iter());
         let recovered_ms = by_role.keys().map(|role| (role.clone(), crashes(role))).collect();
-        let panics = |alone: bool| {
-            let of_pipelines = healings.iter().filter(|healing| PIPELINE_ROLES.contains(&&*healing.role));
-            let panics = of_pipelines.filter(|healing| healing.fault == FaultKind::Panic);
-            panics.filter(move |healing| healing.was_alone(healings) == alone)
-        };
-        let after = |alone| Millis::of(panics(alone).filter_map(|healing| healing.recovered_after_ms));
         let stalls = healings.iter().filter(|healing| healing.fault == FaultKind::Stall).filter_map(|healing| {
             let limit = u64::try_from(healing.stuck_after?.as_millis()).unwrap_or(u64::MAX);
             Some(healing.detected_after_ms?.saturating_sub(limit))
         });
         Self {
-            injected: healings.len() as u64,
-            healed: healings.iter().filter(|healing| healing.healed).count() as u64,
-            not_healed: healings.iter().filter_map(|healing| healing.complaint.clone()).collect(),
+            injected: (panics.len() + healings.len()) as u64,
+            healed: all().filter(|healing| healing.healed).count() as u64,
+            not_healed: all().filter_map(|healing| healing.complaint.clone()).collect(),
             recovered_ms,
-            panic_to_next_record_ms: after(true),
-            panic_among_others_ms: after(false),
+            panic_to_next_record_ms: one_by_one(panics),
             stall_detected_beyond_limit_ms: Millis::of(stalls),
             by_role,
         }
     }
+}
+
+fn one_by_one(panics: &[Healing]) -> BTreeMap<String, Millis> {
+    let mut times: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for panic in panics {
+        for name in [&*panic.role, ALL] {
+            times.entry(name.to_owned()).or_default().extend(panic.recovered_after_ms);
+        }
+    }
+    times.into_iter().map(|(name, times)| (name, Millis::of(times.into_iter()))).collect()
 }
 
 /// Resident memory while faults struck, after a time of settling.
@@ -223,14 +225,8 @@ impl fmt::Display for SupervisionReport {
             let Millis { count, p50, p99, max } = times;
             writeln!(f, "{role:<12} {count:>6} {p50:>6} {p99:>6} {max:>6} {}", kinds.join(", "))?;
         }
-        for (times, when) in
-            [(&faults.panic_to_next_record_ms, "alone"), (&faults.panic_among_others_ms, "among others")]
-        {
-            let Millis { count, p50, p99, max } = times;
-            writeln!(
-                f,
-                "{count} panics of sinks, lanes, sources, {when}: next record p50 {p50} p99 {p99} max {max} ms"
-            )?;
+        for (role, Millis { count, p50, p99, max }) in &faults.panic_to_next_record_ms {
+            writeln!(f, "{count} panics one by one, {role}: next record after p50 {p50} p99 {p99} max {max} ms")?;
         }
         let stalls = &faults.stall_detected_beyond_limit_ms;
         writeln!(
