@@ -19,7 +19,7 @@ use super::{
     load::{LoadSettings, Progress},
     pipeline::{EVENT_TIME, load_in_thread},
     server::BenchServer,
-    websocket::{self, Seen},
+    websocket::{self, OnEnd, Seen},
 };
 use crate::process;
 
@@ -73,7 +73,7 @@ pub async fn run(folder: &Path, bench: &DashboardBench) -> Result<DashboardRepor
     let watch = Arc::new(RowWatch { latencies: rows.clone(), event_time: EVENT_TIME });
     let server = BenchServer::start(folder, &[(PAGE_CACHE.0.to_owned(), PAGE_CACHE.1.to_owned())], Some(watch)).await?;
     let address = server.app.addresses().http;
-    let clients = websocket::watch_many(address, &seen, bench.readers);
+    let clients = websocket::watch_many(address, &seen, bench.readers, OnEnd::Leave);
     send(&server, bench, WARM_UP).await?;
     let readers_alone = measure(&server, bench, (&rows, &seen)).await?;
     let stuck = (0..bench.stuck).map(|_| connect_stuck(address)).collect::<Result<Vec<_>, _>>()?;

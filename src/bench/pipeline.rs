@@ -14,7 +14,7 @@ use super::{
     latency::{Latencies, Percentiles, RowWatch},
     load::{self, LoadSettings, Progress, Sent},
     server::BenchServer,
-    websocket::{self, Seen},
+    websocket::{self, OnEnd, Seen},
 };
 use crate::{
     adapters::sql::audit::Audit,
@@ -75,7 +75,7 @@ pub async fn run(folder: &Path, bench: &PipelineBench) -> Result<PipelineReport,
     let watch = Arc::new(RowWatch { latencies: rows.clone(), event_time: EVENT_TIME });
     let server = BenchServer::start(folder, &bench.sets, Some(watch)).await?;
     let before = server.app.committed("sensors");
-    let dashboard = websocket::watch_many(server.app.addresses().http, &seen, 1);
+    let dashboard = websocket::watch_many(server.app.addresses().http, &seen, 1, OnEnd::Leave);
     let warm = send(&server, bench, WARM_UP, 0).await?;
     server.caught_up("sensors", before + warm.acknowledged).await?;
     rows.reset();

@@ -35,29 +35,16 @@ impl Seen {
     }
 }
 
-/// Runs `count` clients on a thread of their own; they end with it.
-#[must_use]
-pub fn watch_many(address: std::net::SocketAddr, seen: &Seen, count: usize) -> actix_rt::Arbiter {
-    let clients = actix_rt::Arbiter::new();
-    let seen = seen.clone();
-    clients.spawn_fn(move || {
-        for _ in 0..count {
-            let seen = seen.clone();
-            let task = async move {
-                if let Err(error) = watch(address, seen).await {
-                    eprintln!("dashboard: {error}");
-                }
-            };
-            #[expect(clippy::disallowed_methods, reason = "a client of the measurement, outside the measured server")]
-            actix_rt::spawn(task);
-        }
-    });
-    clients
+/// What a client does when its session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnEnd {
+    Leave,
+    ConnectAgain,
 }
 
-/// Runs `count` clients that connect again whenever their session ends, on a thread of their own.
+/// Runs `count` clients on a thread of their own; they end with it.
 #[must_use]
-pub fn watch_for_ever(address: std::net::SocketAddr, seen: &Seen, count: usize) -> actix_rt::Arbiter {
+pub fn watch_many(address: std::net::SocketAddr, seen: &Seen, count: usize, on_end: OnEnd) -> actix_rt::Arbiter {
     let clients = actix_rt::Arbiter::new();
     let seen = seen.clone();
     clients.spawn_fn(move || {
@@ -65,9 +52,12 @@ pub fn watch_for_ever(address: std::net::SocketAddr, seen: &Seen, count: usize) 
             let seen = seen.clone();
             let task = async move {
                 loop {
-                    // The server may be between two lives.
-                    let _refused = watch(address, seen.clone()).await;
-                    tokio::time::sleep(CONNECT_AGAIN_AFTER).await;
+                    let ended = watch(address, seen.clone()).await;
+                    match (on_end, ended) {
+                        (OnEnd::ConnectAgain, _) => tokio::time::sleep(CONNECT_AGAIN_AFTER).await,
+                        (OnEnd::Leave, Err(error)) => return eprintln!("dashboard: {error}"),
+                        (OnEnd::Leave, Ok(())) => return,
+                    }
                 }
             };
             #[expect(clippy::disallowed_methods, reason = "a client of the measurement, outside the measured server")]

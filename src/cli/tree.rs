@@ -114,7 +114,7 @@ fn walk(node: &Value, (branch, below): (&str, &str), now_ms: i64, rows: &mut Vec
         state(node),
         restarts(node),
         inbox(node),
-        node["rate_per_s"].as_f64().filter(|rate| *rate > 0.0).map_or_else(String::new, |rate| format!("{rate:.0}")),
+        node["rate_per_s"].as_f64().filter(|rate| *rate >= 0.5).map_or_else(String::new, |rate| format!("{rate:.0}")),
         times(&node["step_us"]),
         doing(node, now_ms),
     ]);
@@ -212,7 +212,11 @@ fn last_exit(exit: &Value, now_ms: i64) -> Option<String> {
         ),
     };
     let message = exit["message"].as_str().filter(|message| !message.is_empty()).map(|message| format!(": {message}"));
-    let ago = millis(u64::try_from(age_ms / 1_000 * 1_000).unwrap_or(0));
+    let ago = match age_ms / 1_000 {
+        seconds @ ..60 => format!("{seconds}s"),
+        seconds @ 60..3_600 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", seconds / 3_600),
+    };
     let text = format!("{} {ago} ago{drill}{culprit}{}", reason.replace('_', " "), message.unwrap_or_default());
     let text = text.lines().next().unwrap_or_default().to_owned();
     Some(if age_ms < RECENT_MS { style(text).red().to_string() } else { style(text).dim().to_string() })
@@ -244,7 +248,7 @@ mod tests {
         assert!(lines[2].contains("├─ edge") && lines[2].contains("backing off"), "{text}");
         assert!(lines[2].ends_with("restarts in 1.5s"), "{text}");
         let expected = "3/64   1234   250µs/12.0ms  500 records in hand for 3.0ms · \
-                        waits for sink (pipelines/sensors/sink) · no progress 61.0s ago, a drill at t/1@7: boom";
+                        waits for sink (pipelines/sensors/sink) · no progress 1m ago, a drill at t/1@7: boom";
         assert!(lines[3].contains("└─ sensors") && lines[3].ends_with(expected), "{text}");
     }
 }

@@ -1,18 +1,13 @@
 //! The commands beside `run`, and how `run` refuses to start.
 
-use std::{fs, process::Output};
+use std::fs;
 
 use serde_json::Value;
 
 use crate::support::{
-    server::Node,
+    server::{Node, run},
     wait::{self, at_least},
 };
-
-fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = node.command(arguments).output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
 
 /// Runs `check` in a folder with this `config.yaml`.
 fn check(yaml: &str) -> (Option<i32>, String) {

@@ -1,11 +1,9 @@
 //! Policies from the configuration, drills, and what a standstill looks like from outside.
 
-use std::process::Output;
-
 use serde_json::{Value, json};
 
 use crate::support::{
-    server::{Node, Server},
+    server::{Node, Server, run},
     wait::{self, at_least, is},
 };
 
@@ -29,11 +27,6 @@ const ACTORS: [&str; 17] = [
     "edge/sessions",
     "simulators",
 ];
-
-fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = node.command(arguments).output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
 
 fn drill(server: &Server, arguments: &[&str]) -> (Option<i32>, String, String) {
     let url = format!("http://{}", server.http.address());

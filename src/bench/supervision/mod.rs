@@ -32,7 +32,7 @@ use super::{
     load::{LoadSettings, Progress, Sent},
     pipeline::load_in_thread,
     server::BenchServer,
-    websocket::{self, Seen},
+    websocket::{self, OnEnd, Seen},
 };
 use crate::{
     clock::now_ms,
@@ -91,7 +91,8 @@ pub async fn run(folder: &Path, bench: &SupervisionBench) -> Result<SupervisionR
     let order = Arc::new(OrderWatch::default());
     let sets = SETTINGS.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let server = BenchServer::start(folder, &sets, Some(order.clone())).await?;
-    let dashboards = websocket::watch_for_ever(server.app.addresses().http, &Seen::default(), DASHBOARDS);
+    let dashboards =
+        websocket::watch_many(server.app.addresses().http, &Seen::default(), DASHBOARDS, OnEnd::ConnectAgain);
     let under_faults = under_faults(&server, bench).await?;
     let (sent, trickle) = (under_faults.sent, &under_faults.trickle);
     let restarts = server.app.runtime().metrics().iter().map(|actor| actor.restarts_total).sum();

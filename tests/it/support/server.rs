@@ -19,6 +19,12 @@ fn binary() -> String {
 /// Log lines shown when a test fails.
 const LINES_SHOWN: usize = 60;
 
+/// Runs a command to its end: exit code, output, complaint.
+pub fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = node.command(arguments).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
 /// A data folder and settings; between two starts of its server it stays the same node.
 pub struct Node {
     folder: TempDir,
