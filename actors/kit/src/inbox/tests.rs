@@ -111,7 +111,7 @@ fn attempts(inbox: &Inbox<u64>, scope: &Scope) -> Vec<u32> {
 fn a_panic_passed_on_charges_its_own_message_and_refunds_no_other() {
     let (first, second) = (filled(1), filled(1));
     let scope = scope(1);
-    let fails = |inbox: &Inbox<u64>, panic: fn()| {
+    let fails = |inbox: &Inbox<u64>, panic: &dyn Fn()| {
         let result = catch_unwind(AssertUnwindSafe(|| {
             let _watched = crate::panics::Watched::new(drop);
             let _held = inbox.try_recv(&scope);
@@ -119,8 +119,8 @@ fn a_panic_passed_on_charges_its_own_message_and_refunds_no_other() {
         }));
         assert!(result.is_err());
     };
-    fails(&first, || panic!("its own"));
-    fails(&second, || std::panic::resume_unwind(Box::new("from elsewhere")));
+    fails(&first, &|| panic!("its own"));
+    fails(&second, &|| std::panic::resume_unwind(Box::new("from elsewhere")));
     assert_eq!((attempts(&first, &scope), attempts(&second, &scope)), (vec![1], vec![1]));
 }
 
