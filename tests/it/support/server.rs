@@ -133,7 +133,8 @@ impl Node {
             command.env_remove(name);
         }
         command.current_dir(self.folder.path()).stdin(Stdio::null()).args(arguments);
-        if arguments.first().is_some_and(|command| !matches!(*command, "tree" | "schema" | "topics" | "drill")) {
+        let takes_no_folder = |command: &&str| matches!(*command, "tree" | "schema" | "topics" | "drill" | "bench");
+        if arguments.first().is_some_and(|command| !takes_no_folder(command)) {
             command.arg("--data-dir").arg(self.data());
         }
         command
