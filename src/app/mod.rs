@@ -35,6 +35,7 @@ use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
 
 pub use self::{
     broker::{OfflineBroker, offline_broker},
+    drills::has_healed,
     kafka_clients::command_settings,
     registry::registry_settings,
 };

@@ -53,12 +53,12 @@ pub fn adjusted(config: &SupervisionConfig, above: &ActorPath, mut child: ChildS
     let overrides = by_weight(config);
     child
         .adjust(above, &mut |path, policy, supervision| {
-            let matching = overrides.iter().filter(|(pattern, _)| PathPattern::new(pattern).matches(path));
+            let matching = overrides.iter().filter(|(pattern, _)| pattern.matches(path));
             let (mut own, mut differs) = (config.defaults.clone(), false);
             let mut supervision = supervision;
             for (pattern, each) in matching {
                 (own, differs) = (each.over(&own), true);
-                if segments(pattern) == path.segments().count()
+                if pattern.depth() == path.segments().count()
                     && let Some(supervision) = supervision.as_deref_mut()
                 {
                     of_supervisor(each, supervision);
@@ -82,15 +82,10 @@ fn of_supervisor(config: &config::ActorOverride, policy: &mut SupervisorPolicy) 
 }
 
 /// The longer a pattern and the fewer of its segments are `*`, the later it comes, and so the more it counts.
-fn by_weight(config: &SupervisionConfig) -> Vec<(&String, &config::ActorOverride)> {
-    let mut overrides: Vec<_> = config.actors.iter().collect();
-    let named = |pattern: &str| pattern.split('/').filter(|segment| *segment != "*" && !segment.is_empty()).count();
-    overrides.sort_by_key(|(pattern, _)| (segments(pattern), named(pattern)));
+fn by_weight(config: &SupervisionConfig) -> Vec<(PathPattern, &config::ActorOverride)> {
+    let mut overrides: Vec<_> = config.actors.iter().map(|(text, own)| (PathPattern::new(text), own)).collect();
+    overrides.sort_by_key(|(pattern, _)| (pattern.depth(), pattern.named()));
     overrides
-}
-
-fn segments(pattern: &str) -> usize {
-    pattern.split('/').filter(|segment| !segment.is_empty()).count()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod supervision;
 pub mod websocket;
 
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 /// What a report says about where it was made.
 #[derive(Debug, Clone, Serialize)]
@@ -36,4 +37,20 @@ impl Machine {
             arch: std::env::consts::ARCH.to_owned(),
         }
     }
+}
+
+/// Does a job on a thread of its own and waits for it.
+///
+/// # Errors
+/// What the job says; if the thread does not start, or panics.
+pub async fn in_thread<T: Send + 'static>(
+    name: &str,
+    job: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let (done, result) = oneshot::channel();
+    let run = move || {
+        let _bench_has_ended = done.send(job());
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| error.to_string())?;
+    result.await.map_err(|_| format!("the thread {name} panicked"))?
 }

@@ -6,11 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
-use tokio::sync::oneshot;
-
 use super::{
-    Machine, floor,
+    Machine, floor, in_thread,
     latency::{Latencies, Percentiles, RowWatch},
     load::{self, LoadSettings, Progress, Sent},
     server::BenchServer,
@@ -21,6 +18,7 @@ use crate::{
     clock::now_ms,
     process::{self, Process},
 };
+use serde::Serialize;
 
 /// Time before the measurement, at the same rate: connections, caches and first allocations.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -137,14 +135,7 @@ pub async fn load_in_thread(
     settings: LoadSettings,
     progress: Progress,
 ) -> Result<Sent, String> {
-    let (done, sent) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("load".to_owned());
-    thread
-        .spawn(move || {
-            let _bench_has_ended = done.send(load::run(&kafka, &settings, &progress));
-        })
-        .map_err(|error| error.to_string())?;
-    sent.await.map_err(|_| "the load generator panicked".to_owned())?
+    in_thread("load", move || load::run(&kafka, &settings, &progress)).await
 }
 
 /// Rows stored since then, and rows with an id of their own.

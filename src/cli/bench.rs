@@ -1,6 +1,6 @@
 //! `streamward bench`: measurements.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{fmt::Display, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -322,11 +322,7 @@ fn bench_broker(args: &BrokerArgs) -> Result<ExitCode, String> {
         value_bytes: usize::try_from(args.value_bytes).unwrap_or(usize::MAX),
     };
     let report = actix::System::new().block_on(broker::run(&targets, &bench))?;
-    if args.json {
-        print_json(&report)?;
-    } else {
-        super::say_line(format_args!("{report}"));
-    }
+    print(&report, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -342,11 +338,7 @@ fn bench_supervision(args: &SupervisionArgs) -> Result<ExitCode, String> {
     };
     let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
     let report = actix::System::new().block_on(supervision::run(folder.path(), &bench))?;
-    if args.json {
-        print_json(&report)?;
-    } else {
-        super::say_line(format_args!("{report}"));
-    }
+    print(&report, args.json)?;
     Ok(if report.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -364,12 +356,16 @@ fn bench_cost(args: &CostArgs) -> Result<ExitCode, String> {
         seed: args.seed,
     };
     let report = actix::System::new().block_on(cost::run(&bench))?;
-    if args.json {
-        print_json(&report)?;
-    } else {
-        super::say_line(format_args!("{report}"));
-    }
+    print(&report, args.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn print(report: &(impl Serialize + Display), as_json: bool) -> Result<(), String> {
+    if as_json {
+        return print_json(report);
+    }
+    super::say_line(format_args!("{report}"));
+    Ok(())
 }
 
 fn print_json(report: &impl Serialize) -> Result<(), String> {

@@ -7,7 +7,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom a
 use serde_json::{Value, json};
 
 use super::client::{Method, Server};
-use crate::config::HumanDuration;
+use crate::{app::has_healed, config::HumanDuration};
 
 /// Time for the answer itself, beyond the time that the drill is watched.
 const GRACE: Duration = Duration::from_secs(10);
@@ -158,11 +158,6 @@ impl DrillArgs {
         let path = format!("/api/v1/supervision/{}/drill", path.trim_matches('/'));
         Ok(self.server.call_within(within + GRACE, (Method::POST, &path), Some(&body)).await?)
     }
-}
-
-fn has_healed(report: &Value) -> bool {
-    let is_exact = |records: &Value| ["lost", "duplicated", "reordered"].iter().all(|key| records[key] == 0);
-    report["recovered_after_ms"].is_u64() && (report["records"].is_null() || is_exact(&report["records"]))
 }
 
 fn text(value: &Value) -> String {

@@ -131,8 +131,25 @@ impl PathPattern {
     /// True if `path` starts with this pattern.
     #[must_use]
     pub fn matches(&self, path: &ActorPath) -> bool {
-        let mut segments = path.segments();
+        self.covers(path.segments())
+    }
+
+    /// True if a path of these segments starts with this pattern; the path need not be a valid one.
+    #[must_use]
+    pub fn covers<'a>(&self, mut segments: impl Iterator<Item = &'a str>) -> bool {
         self.0.iter().all(|wanted| segments.next().is_some_and(|found| wanted == "*" || wanted == found))
+    }
+
+    /// How many segments it has; 0 matches everything.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Segments that are not `*`.
+    #[must_use]
+    pub fn named(&self) -> usize {
+        self.0.iter().filter(|segment| *segment != "*").count()
     }
 }
 

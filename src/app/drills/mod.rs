@@ -10,6 +10,7 @@ mod outside;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 use streamward_core::ports::{FaultKind, InjectedFault, OpsError};
 use streamward_kit::{ActorPath, ActorState, Command, ExitReport, Runtime, StruckFault, TreeNode};
 use tokio::time::{Instant, sleep};
@@ -52,6 +53,13 @@ pub struct DrillReport {
     exit: Option<ExitReport>,
     /// Of the actor's pipeline, or of all where the fault concerns all; none for actors of no pipeline.
     records: Option<Records>,
+}
+
+/// Whether a report, as JSON, says that the actor recovered and that no record was lost, doubled or went back.
+#[must_use]
+pub fn has_healed(report: &Value) -> bool {
+    let is_exact = |records: &Value| ["lost", "duplicated", "reordered"].iter().all(|key| records[key] == 0);
+    report["recovered_after_ms"].is_u64() && (report["records"].is_null() || is_exact(&report["records"]))
 }
 
 impl Drills<'_> {

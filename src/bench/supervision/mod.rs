@@ -25,7 +25,6 @@ pub use self::report::SupervisionReport;
 use self::{
     nemesis::{Healing, Nemesis},
     oracle::OrderWatch,
-    trickle::Trickle,
 };
 use super::{
     Machine,
@@ -139,7 +138,7 @@ struct UnderFaults {
 async fn under_faults(server: &BenchServer, bench: &SupervisionBench) -> Result<UnderFaults, String> {
     let sensors = load(server, bench, (Some(bench.rate), LONGEST), 0)?;
     let progress = Progress::default();
-    let trickle = Trickle::start(server, progress.stop.clone())?;
+    let trickling = trickle::send(server, progress.stop.clone());
     let sending = load_in_thread(server.kafka.clone(), sensors, progress.clone());
     let nemesis = Nemesis::new(&server.app, bench);
     let struck = async {
@@ -149,8 +148,9 @@ async fn under_faults(server: &BenchServer, bench: &SupervisionBench) -> Result<
         progress.stop.store(true, Ordering::Relaxed);
         (panics, faults)
     };
-    let (sent, memory, (panics, faults)) = tokio::join!(sending, resident_memory(&progress.stop), struck);
-    let (sent, trickle) = (sent?, trickle.finish().await?);
+    let memory = resident_memory(&progress.stop);
+    let (sent, trickle, memory, (panics, faults)) = tokio::join!(sending, trickling, memory, struck);
+    let (sent, trickle) = (sent?, trickle?);
     let expected_dead = trickle.poison() + nemesis.corrupt_records();
     server.caught_up("sensors", sent.acknowledged + expected_dead).await?;
     server.caught_up("series", trickle.series()).await?;

@@ -8,13 +8,12 @@ use std::{
 
 use parking_lot::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
-use serde_json::Value;
 use streamward_core::ports::{FaultKind, InjectedFault, OpsError};
 use streamward_kit::{ActorPath, Command, Fault, FaultKind as Strike, TreeNode};
 use tokio::time::Instant;
 
 use super::SupervisionBench;
-use crate::app::App;
+use crate::app::{App, has_healed};
 
 /// Faults at a time.
 const WORKERS: u64 = 3;
@@ -135,12 +134,9 @@ impl<'a> Nemesis<'a> {
         }
         match self.app.operations().drill(node.path.as_str(), fault, HEALED_WITHIN, "bench").await {
             Ok(report) => {
-                let is_exact =
-                    |records: &Value| ["lost", "duplicated", "reordered"].iter().all(|key| records[key] == 0);
                 healing.detected_after_ms = report["detected_after_ms"].as_u64();
                 healing.recovered_after_ms = report["recovered_after_ms"].as_u64();
-                healing.healed = healing.recovered_after_ms.is_some()
-                    && (report["records"].is_null() || is_exact(&report["records"]));
+                healing.healed = has_healed(&report);
                 healing.complaint = (!healing.healed).then(|| report.to_string());
             }
             // A session leaves the tree when it ends; its client opens another one.

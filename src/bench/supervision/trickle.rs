@@ -8,20 +8,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
-
-use crate::{adapters::kafka::producer::BulkProducer, bench::server::BenchServer, clock::now_ms};
+use crate::{
+    adapters::kafka::producer::BulkProducer,
+    bench::{in_thread, server::BenchServer},
+    clock::now_ms,
+};
 
 /// Wait between two rounds; each sends one record to `series`.
 const EVERY: Duration = Duration::from_millis(20);
 /// Every so manieth round sends a poisonous record to `sensors` as well.
 const POISON_EVERY: u64 = 25;
 const FLUSH_WITHIN: Duration = Duration::from_secs(60);
-
-/// A sender on a thread of its own.
-pub struct Trickle {
-    sent: oneshot::Receiver<Result<Sent, String>>,
-}
 
 /// What the broker has.
 pub struct Sent {
@@ -49,47 +46,32 @@ fn poison(round: u64) -> Vec<u8> {
     format!(r#"{{"poison":{round}"#).into_bytes()
 }
 
-impl Trickle {
-    /// Sends until `stop` is set.
-    ///
-    /// # Errors
-    /// If the thread does not start.
-    pub fn start(server: &BenchServer, stop: Arc<AtomicBool>) -> Result<Self, String> {
-        let topic = |name: &str| {
-            let stream = server.plan.stream(name).ok_or_else(|| format!("the configuration has no stream {name}"))?;
-            Ok::<_, String>(stream.topic.to_string())
-        };
-        let (sensors, series, kafka) = (topic("sensors")?, topic("series")?, server.kafka.clone());
-        let (done, sent) = oneshot::channel();
-        let send = move || -> Result<Sent, String> {
-            let producer = BulkProducer::create(&kafka, "streamward-trickle").map_err(|error| error.to_string())?;
-            let mut rounds = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let key = format!("series_{}", rounds % 10);
-                let value = format!(r#"{{"series":"{key}","timestamp":{},"value":{rounds}}}"#, now_ms());
-                producer.send(&series, key.as_bytes(), value.as_bytes())?;
-                if rounds % POISON_EVERY == 0 {
-                    producer.send(&sensors, key.as_bytes(), &poison(rounds))?;
-                }
-                rounds += 1;
-                producer.poll(Duration::ZERO);
-                std::thread::sleep(EVERY);
+/// Sends from a thread of its own until `stop` is set, and waits until all are acknowledged.
+///
+/// # Errors
+/// If the broker does not take them.
+pub async fn send(server: &BenchServer, stop: Arc<AtomicBool>) -> Result<Sent, String> {
+    let topic = |name: &str| {
+        let stream = server.plan.stream(name).ok_or_else(|| format!("the configuration has no stream {name}"))?;
+        Ok::<_, String>(stream.topic.to_string())
+    };
+    let (sensors, series, kafka) = (topic("sensors")?, topic("series")?, server.kafka.clone());
+    let send = move || {
+        let producer = BulkProducer::create(&kafka, "streamward-trickle").map_err(|error| error.to_string())?;
+        let mut rounds = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let key = format!("series_{}", rounds % 10);
+            let value = format!(r#"{{"series":"{key}","timestamp":{},"value":{rounds}}}"#, now_ms());
+            producer.send(&series, key.as_bytes(), value.as_bytes())?;
+            if rounds % POISON_EVERY == 0 {
+                producer.send(&sensors, key.as_bytes(), &poison(rounds))?;
             }
-            producer.flush(FLUSH_WITHIN)?;
-            Ok(Sent { rounds })
-        };
-        let run = move || {
-            let _bench_has_ended = done.send(send());
-        };
-        std::thread::Builder::new().name("trickle".to_owned()).spawn(run).map_err(|error| error.to_string())?;
-        Ok(Self { sent })
-    }
-
-    /// Waits until all are acknowledged.
-    ///
-    /// # Errors
-    /// If the broker did not take them.
-    pub async fn finish(self) -> Result<Sent, String> {
-        self.sent.await.map_err(|_| "the trickle of records panicked".to_owned())?
-    }
+            rounds += 1;
+            producer.poll(Duration::ZERO);
+            std::thread::sleep(EVERY);
+        }
+        producer.flush(FLUSH_WITHIN)?;
+        Ok(Sent { rounds })
+    };
+    in_thread("trickle", send).await
 }

@@ -1,5 +1,7 @@
 //! Section `supervision`: bounds of policies, and paths that lead to an actor.
 
+use streamward_kit::PathPattern;
+
 use super::{Check, limits::more_than_nothing};
 use crate::config::{ActorPolicy, CHILDLESS, Config, HumanDuration, Intensity, actor_paths};
 
@@ -14,9 +16,10 @@ pub fn all(config: &Config, check: &mut Check<'_>) {
     intensity("supervision.root", &supervision.root, check);
     intensity("supervision.pipelines", &supervision.pipelines, check);
     let known = actor_paths(config);
-    for (pattern, own) in &supervision.actors {
-        let path = format!("supervision.actors.{pattern}");
-        if !known.iter().any(|known| leads_to(pattern, known)) {
+    for (text, own) in &supervision.actors {
+        let (path, pattern) = (format!("supervision.actors.{text}"), PathPattern::new(text));
+        let there = || known.iter().filter(|known| pattern.depth() > 0 && pattern.covers(known.split('/')));
+        if there().next().is_none() {
             let message = format!("no actor is there; there are {}, and supervisors above them", known.join(", "));
             check.fault(&path, message);
         }
@@ -24,8 +27,8 @@ pub fn all(config: &Config, check: &mut Check<'_>) {
         if let Some(own) = &own.intensity {
             intensity(&format!("{path}.intensity"), own, check);
         }
-        let is_above = |known: &String| segments(known) > segments(pattern) || CHILDLESS.contains(&known.as_str());
-        let has_supervisor = known.iter().any(|known| leads_to(pattern, known) && is_above(known));
+        let is_below = |known: &String| known.split('/').count() > pattern.depth();
+        let has_supervisor = there().any(|known| is_below(known) || CHILDLESS.contains(&known.as_str()));
         let message = "strategy and intensity are for supervisors, and this is an actor without any below it";
         check.require(has_supervisor || (own.strategy.is_none() && own.intensity.is_none()), &path, message);
     }
@@ -52,14 +55,4 @@ pub fn intensity(path: &str, intensity: &Intensity, check: &mut Check<'_>) {
     let restarts = format!("{path}.max_restarts");
     check.range(&restarts, intensity.max_restarts, 1..=10_000);
     more_than_nothing(&format!("{path}.within"), intensity.within, check);
-}
-
-fn leads_to(pattern: &str, path: &str) -> bool {
-    let mut found = path.split('/');
-    let mut wanted = pattern.split('/').filter(|segment| !segment.is_empty()).peekable();
-    wanted.peek().is_some() && wanted.all(|wanted| found.next().is_some_and(|found| wanted == "*" || wanted == found))
-}
-
-fn segments(path: &str) -> usize {
-    path.split('/').filter(|segment| !segment.is_empty()).count()
 }
