@@ -6,6 +6,7 @@
 
 mod announcer;
 mod broker;
+mod checkpointer;
 mod drills;
 mod ingest;
 mod kafka_clients;

@@ -28,6 +28,9 @@ pub async fn run(
         let (in_hand, began) = (scope.in_hand("chunk"), Instant::now());
         let done = store.retain_chunk(&policy).await;
         drop(in_hand);
+        if done.is_ok() {
+            scope.clear_state_note();
+        }
         let wait = match done {
             Ok(done) if done == Retained::default() => check_every,
             Ok(done) => {

@@ -5,7 +5,7 @@
 //!      ─ pipelines/<name>: sink, lanes/<n>, source        (own intensity each)
 //!      ─ relays: alerts, dead-letters
 //!      ─ edge: http, sessions/*
-//!      ─ ops: retention, lag
+//!      ─ ops: checkpointer, retention, lag
 //!      ─ simulators: sensors
 //! ```
 //!
@@ -38,6 +38,7 @@ use streamward_pipeline::{
 use super::{
     AppError, announcer,
     broker::Embedded,
+    checkpointer,
     ingest::KafkaIngest,
     lag::{self, LogEnds},
     make_topics,
@@ -140,7 +141,7 @@ impl Running {
 
     /// Writes what the databases still hold in memory.
     pub async fn close(&self) {
-        if let Err(error) = self.parts.store.checkpoint_wal().await {
+        if let Err(error) = self.parts.store.close_wal().await {
             tracing::warn!(%error, "write the database's log back");
         }
         close_broker(&self.parts);
@@ -463,6 +464,9 @@ impl<'a> Builder<'a> {
         let retain = ChildSpec::role("retention", "retention", move |scope| {
             retention::run(scope, store.clone(), policy.clone(), every)
         });
+        let store = self.parts.store.clone();
+        let checkpointer =
+            ChildSpec::role("checkpointer", "checkpointer", move |scope| checkpointer::run(scope, store.clone()));
         let streams = self.parts.plan.streams.iter();
         let topics: Vec<(Arc<str>, i32)> = streams
             .map(|stream| (stream.topic.clone(), i32::try_from(stream.config.partitions).unwrap_or(i32::MAX)))
@@ -470,6 +474,7 @@ impl<'a> Builder<'a> {
         let (kafka, ends) = (self.parts.kafka.clone(), self.ends.clone());
         let lag = ChildSpec::thread("lag", "lag", move |scope| lag::run(&scope, &kafka, &topics, &ends));
         SupervisorSpec::new("ops")
+            .child(checkpointer.placement(Placement::pool(SINKS)).policy(self.policy()))
             .child(retain.placement(Placement::pool(SINKS)).policy(self.policy()))
             .child(lag.policy(self.policy()))
     }

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 /// Every role of a running server.
-const ACTORS: [&str; 13] = [
+const ACTORS: [&str; 14] = [
     "platform/broker",
     "platform/registry/follower",
     "platform/registry/http",
@@ -18,6 +18,7 @@ const ACTORS: [&str; 13] = [
     "relays/alerts",
     "relays/dead-letters",
     "edge/http",
+    "ops/checkpointer",
     "ops/retention",
     "ops/lag",
     "simulators/sensors",

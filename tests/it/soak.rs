@@ -9,9 +9,10 @@ use crate::support::server::Node;
 /// Load in records a second: the binary of the test profile shares two cores with other suites.
 const RATE: &str = "1000";
 /// Kinds of actors that must have been struck.
-const ROLES: [&str; 12] = [
+const ROLES: [&str; 13] = [
     "announcer",
     "broker",
+    "checkpointer",
     "follower",
     "http",
     "lag",

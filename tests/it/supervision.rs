@@ -22,6 +22,7 @@ const ACTORS: [&str; 17] = [
     "relays/dead-letters",
     "edge/announcer",
     "edge/http",
+    "ops/checkpointer",
     "ops/retention",
     "ops/lag",
     "edge/sessions",

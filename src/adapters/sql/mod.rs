@@ -16,6 +16,7 @@ pub mod retention;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod wal;
 
 use std::{panic::resume_unwind, path::Path, sync::Arc, time::Duration};
 
@@ -33,10 +34,6 @@ use self::{ddl::WindowTable, insert::Inserts, seen::SeenKeys};
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pages in the write-ahead log before a checkpoint moves them into the database (4 KiB each).
-const WAL_CHECKPOINT_PAGES: u32 = 4000;
-/// Size to which the write-ahead log is cut after a checkpoint.
-const WAL_BYTES: u64 = 64 << 20;
 /// Statements kept prepared.
 const STATEMENTS: usize = 256;
 
@@ -80,6 +77,7 @@ pub struct SqlStore {
 /// What a job on the writer works with.
 struct Shared {
     writer: Mutex<Writer>,
+    checkpointer: Mutex<rusqlite::Connection>,
     layout: Layout,
     inserts: Inserts,
 }
@@ -142,7 +140,9 @@ impl SqlStore {
         }
         let inserts = Inserts::new(&layout);
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
-        Ok(Self { shared: Arc::new(Shared { writer, layout, inserts }), changed: Default::default() })
+        let checkpointer = Mutex::new(connect(path, settings).map_err(WriteError::from)?);
+        let shared = Shared { writer, checkpointer, layout, inserts };
+        Ok(Self { shared: Arc::new(shared), changed: Default::default() })
     }
 
     /// The layout that this store was opened with.
@@ -158,22 +158,22 @@ impl SqlStore {
         T: Send + 'static,
         F: FnOnce(&Shared, &mut Writer) -> Result<T, WriteError> + Send + 'static,
     {
+        self.work(move |shared| job(shared, &mut shared.writer.lock())).await
+    }
+
+    /// Likewise, for a job that takes the connection it needs.
+    async fn work<T, F>(&self, job: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Shared) -> Result<T, WriteError> + Send + 'static,
+    {
         let shared = Arc::clone(&self.shared);
-        let done = tokio::task::spawn_blocking(move || job(&shared, &mut shared.writer.lock())).await;
+        let done = tokio::task::spawn_blocking(move || job(&shared)).await;
         match done.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(result) => result.map_err(StoreError::from),
             Err(Ok(panic)) => resume_unwind(panic),
             Err(Err(_)) => Err(StoreError::Unavailable("the process is ending".to_owned())),
         }
-    }
-
-    /// Writes the log into the database file and shrinks the log; called at shutdown.
-    ///
-    /// # Errors
-    /// If the database is busy or gone.
-    pub async fn checkpoint_wal(&self) -> Result<(), StoreError> {
-        self.write(|_, writer| Ok(writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?))
-            .await
     }
 }
 
@@ -220,9 +220,10 @@ fn connect(path: &Path, settings: &SqliteSettings) -> Result<rusqlite::Connectio
     };
     connection.execute_batch(&format!(
         "PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -{}; PRAGMA temp_store = MEMORY; \
-         PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = {WAL_CHECKPOINT_PAGES}; \
-         PRAGMA journal_size_limit = {WAL_BYTES};",
-        settings.cache_bytes >> 10
+         PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = {}; PRAGMA journal_size_limit = {};",
+        settings.cache_bytes >> 10,
+        wal::MAX_PAGES,
+        wal::BYTES,
     ))?;
     Ok(connection)
 }
