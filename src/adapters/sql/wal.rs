@@ -1,8 +1,9 @@
 //! SQLite's write-ahead log: a connection of its own writes it back into the database, so that no commit has to.
 //!
 //! A checkpoint copies the log's pages and syncs twice, which takes tens of milliseconds; commits of another connection
-//! go on beside it. The log begins anew only after a checkpoint that left nothing, so a few follow each other, each with
-//! what was committed during the one before. Source: <https://www.sqlite.org/wal.html>.
+//! go on beside it. The log begins anew only after a checkpoint that left nothing, between two commits. So one follows
+//! the other, each with what was committed during the one before, and the last of a row may hold commits up: it is short
+//! by then. Source: <https://www.sqlite.org/wal.html>.
 
 use rusqlite::Connection;
 use streamward_pipeline::store::StoreError;
@@ -15,9 +16,6 @@ const PAGES: i64 = 4000;
 pub(super) const MAX_PAGES: i64 = 4 * PAGES;
 /// Size to which the log is cut when it begins anew.
 pub(super) const BYTES: u64 = 64 << 20;
-/// Checkpoints in a row.
-const PASSES: usize = 4;
-
 /// Pages of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pages {
@@ -25,26 +23,34 @@ struct Pages {
     written_back: i64,
 }
 
+/// What one checkpoint did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenBack {
+    pub pages: u64,
+    /// Nothing is left that has to be written back now.
+    pub done: bool,
+}
+
 impl SqlStore {
-    /// Writes the log back if there is enough of it; returns the pages written.
+    /// Writes a long log back, with commits held up if asked.
     ///
     /// # Errors
     /// If the database is gone.
-    pub async fn write_back(&self) -> Result<u64, StoreError> {
-        self.work(|shared| {
+    pub async fn write_back(&self, hold_commits: bool) -> Result<WrittenBack, StoreError> {
+        self.work(move |shared| {
             let connection = shared.checkpointer.lock();
             let before = checkpoint(&connection, "NOOP")?;
-            if before.logged - before.written_back < PAGES {
-                return Ok(0);
+            if before.logged < PAGES || before.logged == before.written_back {
+                return Ok(WrittenBack { pages: 0, done: true });
             }
-            let mut after = before;
-            for _ in 0..PASSES {
-                after = checkpoint(&connection, "PASSIVE")?;
-                if after.logged == after.written_back {
-                    break;
-                }
-            }
-            Ok(u64::try_from(after.written_back - before.written_back).unwrap_or(0))
+            let held = hold_commits.then(|| shared.writer.lock());
+            checkpoint(&connection, "PASSIVE")?;
+            let between_commits = held.or_else(|| shared.writer.try_lock());
+            let after = checkpoint(&connection, "NOOP")?;
+            Ok(WrittenBack {
+                pages: u64::try_from(after.written_back - before.written_back).unwrap_or(0),
+                done: between_commits.is_some() && after.logged == after.written_back,
+            })
         })
         .await
     }
@@ -66,8 +72,10 @@ fn checkpoint(connection: &Connection, mode: &str) -> Result<Pages, rusqlite::Er
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::adapters::sql::{Layout, SqliteSettings, begin};
+    use crate::adapters::sql::{Layout, SqliteSettings, Writer, begin};
 
     async fn store(folder: &tempfile::TempDir) -> SqlStore {
         let file = folder.path().join("test.db");
@@ -77,7 +85,7 @@ mod tests {
     }
 
     async fn insert(store: &SqlStore, bytes: i64) {
-        let job = move |writer: &mut super::super::Writer| -> Result<(), rusqlite::Error> {
+        let job = move |writer: &mut Writer| -> Result<(), rusqlite::Error> {
             let transaction = begin(&mut writer.connection)?;
             transaction.execute("INSERT INTO blobs VALUES (zeroblob(?))", [bytes])?;
             transaction.commit()
@@ -93,11 +101,12 @@ mod tests {
     async fn a_short_log_stays_and_a_long_one_is_written_back_and_begins_anew() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
-        assert_eq!(store.write_back().await.unwrap(), 0);
+        assert_eq!(store.write_back(false).await.unwrap(), WrittenBack { pages: 0, done: true });
         insert(&store, PAGES * 4096 + 4096).await;
         let long = pages(&store).await;
         assert!(long.logged > PAGES && long.written_back == 0, "{long:?}");
-        assert_eq!(i64::try_from(store.write_back().await.unwrap()), Ok(long.logged));
+        let pages_of_it = u64::try_from(long.logged).unwrap();
+        assert_eq!(store.write_back(false).await.unwrap(), WrittenBack { pages: pages_of_it, done: true });
         assert_eq!(pages(&store).await, Pages { logged: long.logged, written_back: long.logged });
         insert(&store, 10).await;
         let anew = pages(&store).await;
@@ -105,19 +114,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_written_back_while_a_transaction_is_open() {
+    async fn it_is_written_back_beside_a_transaction_and_done_after_it() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
+        let store = Arc::new(store(&folder).await);
         insert(&store, PAGES * 4096 + 4096).await;
-        let mut writer = store.shared.writer.lock();
-        let transaction = begin(&mut writer.connection).unwrap();
-        transaction.execute("INSERT INTO blobs VALUES (zeroblob(10))", []).unwrap();
-        let written = futures_util::future::FutureExt::now_or_never(store.write_back());
-        assert!(written.is_none(), "it is another thread's work");
-        while checkpoint(&store.shared.checkpointer.lock(), "NOOP").unwrap().written_back <= PAGES {
-            std::thread::yield_now();
-        }
-        transaction.commit().unwrap();
+        let (opened, wait) = tokio::sync::oneshot::channel();
+        let (close, closed) = std::sync::mpsc::channel::<()>();
+        let other = store.clone();
+        let job = move |writer: &mut Writer| -> Result<(), rusqlite::Error> {
+            let transaction = begin(&mut writer.connection)?;
+            transaction.execute("INSERT INTO blobs VALUES (zeroblob(10))", [])?;
+            opened.send(()).unwrap();
+            closed.recv().unwrap();
+            transaction.commit()
+        };
+        let transaction = tokio::spawn(async move { other.write(move |_, writer| Ok(job(writer)?)).await });
+        wait.await.unwrap();
+        let beside = store.write_back(false).await.unwrap();
+        assert!(beside.pages > PAGES.unsigned_abs() && !beside.done, "{beside:?}");
+        close.send(()).unwrap();
+        transaction.await.unwrap().unwrap();
+        assert!(store.write_back(true).await.unwrap().done);
     }
 
     #[tokio::test]
