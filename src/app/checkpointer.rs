@@ -7,7 +7,7 @@ use streamward_kit::{Failure, Scope};
 use crate::adapters::sql::SqlStore;
 
 /// Time between two looks at the log.
-const CHECK_EVERY: Duration = Duration::from_millis(200);
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// Time between two checkpoints where the first left something.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Checkpoints beside commits before one that holds them up.

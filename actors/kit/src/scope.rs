@@ -81,6 +81,11 @@ impl Scope {
         self.incarnation.stop.until(|level| level != RUN).await;
     }
 
+    /// Resolves once the role shall end without taking anything more (see [`Scope::must_stop`]).
+    pub async fn stopping_now(&self) {
+        self.incarnation.stop.until(|level| level == STOP).await;
+    }
+
     /// Waits for the wish to stop, at most `limit`; true if it came. For threads.
     #[must_use]
     pub fn stopping_within(&self, limit: Duration) -> bool {

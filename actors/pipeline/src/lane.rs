@@ -30,8 +30,6 @@ use crate::{
 
 /// How often idle windows and due checkpoints are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Wait between attempts to give an output to a full sink.
-const SINK_FULL_WAIT: Duration = Duration::from_millis(2);
 /// Wait before a registry that did not answer is asked again; doubles each time.
 const REGISTRY_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(10);
@@ -230,7 +228,7 @@ impl Lane {
                     self.working.remove(&slot.key.partition);
                     return Ok(false);
                 }
-                Issued::Full => self.wait_for_sink().await?,
+                Issued::Full => self.wait_for_sink(&store).await?,
             }
         }
     }
@@ -257,7 +255,7 @@ impl Lane {
                 let issued = slot.issue_tick(generation, state, || self.shared.sink.try_send(store.clone()).is_ok());
                 match issued {
                     Issued::Yes | Issued::Fenced => break,
-                    Issued::Full => self.wait_for_sink().await?,
+                    Issued::Full => self.wait_for_sink(&store).await?,
                 }
             }
         }
@@ -269,13 +267,12 @@ impl Lane {
         Arc::new(Store { slot: slot.clone(), pending: Arc::new(pending) })
     }
 
-    async fn wait_for_sink(&self) -> Result<(), Failure> {
+    async fn wait_for_sink(&self, store: &Arc<Store>) -> Result<(), Failure> {
         let _waiting = self.scope.waiting_on_inbox("sink", &self.shared.sink);
-        tokio::time::sleep(SINK_FULL_WAIT).await;
-        if self.scope.must_stop() {
-            return Err(Failure::new("stopped while the sink is full"));
+        tokio::select! {
+            () = self.shared.sink.room_for(store) => Ok(()),
+            () = self.scope.stopping_now() => Err(Failure::new("stopped while the sink is full")),
         }
-        Ok(())
     }
 }
 

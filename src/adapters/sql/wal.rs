@@ -11,9 +11,9 @@ use streamward_pipeline::store::StoreError;
 use super::SqlStore;
 
 /// Pages of 4 KiB in the log before they are written back.
-const PAGES: i64 = 4000;
+const PAGES: i64 = 1000;
 /// Pages in the log at which a commit does it after all: the bound of the log where nobody else does.
-pub(super) const MAX_PAGES: i64 = 4 * PAGES;
+pub(super) const MAX_PAGES: i64 = 16 * PAGES;
 /// Size to which the log is cut when it begins anew.
 pub(super) const BYTES: u64 = 64 << 20;
 /// Pages of the log.

@@ -63,6 +63,25 @@ impl<T: Send + Sync + 'static> Outlet<T> {
         }
     }
 
+    /// Waits until the message would have room, as [`Outlet::send`] does, or the inbox is closed. For a sender that decides
+    /// anew then: another one may have been faster, and room that is not used is passed on.
+    pub async fn room_for(&self, item: &T) {
+        let weight = (self.shared.weigh)(item);
+        let _blocked = Blocked::new(&self.shared);
+        loop {
+            let notified = self.shared.space.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            let state = self.shared.state.lock();
+            if state.closed || state.has_room(self.shared.capacity, weight) {
+                break;
+            }
+            drop(state);
+            notified.await;
+        }
+        self.shared.space.notify_one();
+    }
+
     /// Sends if there is room.
     ///
     /// # Errors

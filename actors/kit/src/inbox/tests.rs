@@ -245,6 +245,22 @@ async fn many_blocked_senders_all_get_through() {
     assert!(sent.iter().all(Result::is_ok));
 }
 
+#[test]
+fn room_is_waited_for_and_passed_on_by_who_does_not_use_it() {
+    use futures_util::FutureExt as _;
+    let (inbox, scope) = (filled(8), scope(1));
+    let outlet = inbox.outlet();
+    let (mut undecided, mut send) = (Box::pin(outlet.room_for(&9)), Box::pin(outlet.send(9)));
+    assert!(undecided.as_mut().now_or_never().is_none() && send.as_mut().now_or_never().is_none());
+    let hands: Vec<_> = (0..3).map(|_| inbox.try_recv(&scope).unwrap()).collect();
+    assert!(hands[0].commit() && undecided.as_mut().now_or_never().is_none());
+    assert!(hands[1].commit() && undecided.as_mut().now_or_never().is_some());
+    assert!(send.as_mut().now_or_never().is_some());
+    assert!(outlet.try_send(10).is_ok() && outlet.room_for(&9).now_or_never().is_none());
+    inbox.close();
+    assert!(outlet.room_for(&9).now_or_never().is_some());
+}
+
 #[tokio::test]
 async fn a_draining_reader_gets_all_that_waits_and_a_stopping_one_nothing() {
     let inbox = filled(3);
