@@ -70,10 +70,13 @@ pub async fn run(bench: &CostBench) -> Result<CostReport, String> {
     let log = Arc::new(MemoryLog::new(bench.seed, bench.keys, bench.records - bench.records % bench.batch));
     let (mut direct, mut actors) = (Vec::new(), Vec::new());
     for round in 0..=bench.rounds {
-        let (one, other) = (measured(&plan, bench, &log, false).await?, measured(&plan, bench, &log, true).await?);
+        // The first of a pair takes turns as well: a machine that gets faster or slower favours neither way.
+        let actors_first = round % 2 == 0;
+        let first = measured(&plan, bench, &log, actors_first).await?;
+        let second = measured(&plan, bench, &log, !actors_first).await?;
         if round > 0 {
-            direct.push(one);
-            actors.push(other);
+            direct.push(if actors_first { second } else { first });
+            actors.push(if actors_first { first } else { second });
         }
     }
     let ratios = direct.iter().zip(&actors).map(|(direct, actors)| actors / direct).collect();
