@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 /// Every actor of the built-in configuration, and the supervisors that have none below them: no session, no simulator.
-const ACTORS: [&str; 17] = [
+const ACTORS: [&str; 18] = [
     "platform/broker",
     "platform/registry/follower",
     "platform/registry/http",

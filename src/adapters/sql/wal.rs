@@ -72,8 +72,6 @@ fn checkpoint(connection: &Connection, mode: &str) -> Result<Pages, rusqlite::Er
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::adapters::sql::{Layout, SqliteSettings, Writer, begin};
 
@@ -116,11 +114,10 @@ mod tests {
     #[tokio::test]
     async fn it_is_written_back_beside_a_transaction_and_done_after_it() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(store(&folder).await);
+        let store = store(&folder).await;
         insert(&store, PAGES * 4096 + 4096).await;
         let (opened, wait) = tokio::sync::oneshot::channel();
         let (close, closed) = std::sync::mpsc::channel::<()>();
-        let other = store.clone();
         let job = move |writer: &mut Writer| -> Result<(), rusqlite::Error> {
             let transaction = begin(&mut writer.connection)?;
             transaction.execute("INSERT INTO blobs VALUES (zeroblob(10))", [])?;
@@ -128,12 +125,14 @@ mod tests {
             closed.recv().unwrap();
             transaction.commit()
         };
-        let transaction = tokio::spawn(async move { other.write(move |_, writer| Ok(job(writer)?)).await });
-        wait.await.unwrap();
-        let beside = store.write_back(false).await.unwrap();
-        assert!(beside.pages > PAGES.unsigned_abs() && !beside.done, "{beside:?}");
-        close.send(()).unwrap();
-        transaction.await.unwrap().unwrap();
+        let beside = async {
+            wait.await.unwrap();
+            let beside = store.write_back(false).await.unwrap();
+            assert!(beside.pages > PAGES.unsigned_abs() && !beside.done, "{beside:?}");
+            close.send(()).unwrap();
+        };
+        let (written, ()) = tokio::join!(store.write(move |_, writer| Ok(job(writer)?)), beside);
+        written.unwrap();
         assert!(store.write_back(true).await.unwrap().done);
     }
 

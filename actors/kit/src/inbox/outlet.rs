@@ -72,14 +72,18 @@ impl<T: Send + Sync + 'static> Outlet<T> {
             let notified = self.shared.space.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let state = self.shared.state.lock();
-            if state.closed || state.has_room(self.shared.capacity, weight) {
+            if self.takes(weight) {
                 break;
             }
-            drop(state);
             notified.await;
         }
         self.shared.space.notify_one();
+    }
+
+    /// Whether a sender has nothing to wait for: there is room, or never will be.
+    fn takes(&self, weight: usize) -> bool {
+        let state = self.shared.state.lock();
+        state.closed || state.has_room(self.shared.capacity, weight)
     }
 
     /// Sends if there is room.
