@@ -16,6 +16,7 @@ const PAGES: i64 = 1000;
 pub(super) const MAX_PAGES: i64 = 16 * PAGES;
 /// Size to which the log is cut when it begins anew.
 pub(super) const BYTES: u64 = 64 << 20;
+
 /// Pages of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pages {

@@ -72,11 +72,11 @@ pub async fn run(bench: &CostBench) -> Result<CostReport, String> {
     for round in 0..=bench.rounds {
         // The first of a pair takes turns as well: a machine that gets faster or slower favours neither way.
         let actors_first = round % 2 == 0;
-        let first = measured(&plan, bench, &log, actors_first).await?;
-        let second = measured(&plan, bench, &log, !actors_first).await?;
-        if round > 0 {
-            direct.push(if actors_first { second } else { first });
-            actors.push(if actors_first { first } else { second });
+        for as_actors in [actors_first, !actors_first] {
+            let cost = measured(&plan, bench, &log, as_actors).await?;
+            if round > 0 {
+                if as_actors { &mut actors } else { &mut direct }.push(cost);
+            }
         }
     }
     let ratios = direct.iter().zip(&actors).map(|(direct, actors)| actors / direct).collect();
