@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use streamward_core::ports::{
-    Answer, FaultKind as DrillKind, InjectedFault, Operations, OpsCommand, OpsError, Readiness,
+    Answer, FaultKind as DrillKind, InjectedFault, Operations, OpsCommand, OpsError, ReadStore, Readiness,
 };
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
@@ -41,6 +41,7 @@ pub struct LiveOperations {
     pub pipelines: Vec<PipelineView>,
     pub ends: LogEnds,
     pub store: Arc<SqlStore>,
+    pub reads: Arc<dyn ReadStore>,
     pub live: LiveHub,
     pub broker: Option<Arc<Embedded>>,
     pub producer: KafkaProducer,
@@ -116,6 +117,7 @@ impl LiveOperations {
         let drills = Drills {
             runtime: &self.runtime,
             pipelines: &self.pipelines,
+            reads: &*self.reads,
             broker: self.broker.as_deref(),
             producer: &self.producer,
         };

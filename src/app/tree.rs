@@ -407,6 +407,7 @@ impl<'a> Builder<'a> {
             pipelines: views.to_vec(),
             ends: self.ends.clone(),
             store: self.parts.store.clone(),
+            reads: self.parts.reads.clone(),
             live: self.live.clone(),
             broker: self.parts.broker.clone(),
             producer: self.producer.clone(),

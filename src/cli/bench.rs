@@ -137,7 +137,7 @@ struct SupervisionArgs {
     /// Seed of the load and of the faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Seconds of each of the four measurements beside a crash loop and alone; 0 leaves them out.
+    /// Seconds of load in each of the eight measurements beside a crash loop and alone; 0 leaves them out.
     #[arg(long, default_value_t = 6)]
     neighbours: u64,
     /// Print the report as JSON.

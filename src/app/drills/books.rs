@@ -1,17 +1,17 @@
-//! The books of pipelines: each offset that a position passes must be stored, dead or filtered, once.
+//! The books of pipelines: each offset that a stored position passes must be stored, dead or filtered, once.
+//!
+//! Position and counts are read from storage, where one transaction moves both. What the actors believe is of no use
+//! here: a commit whose sink died before it heard of it is counted by none of them.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tokio::time::{Instant, sleep};
+use streamward_core::ports::{OpsError, PositionRow, ReadStore};
 
-use super::{super::operations::PipelineView, LOOK_EVERY};
-
-/// How long the books may take to agree after the recovery: position and counters move one after the other.
-const SETTLE: Duration = Duration::from_secs(2);
+use super::super::operations::PipelineView;
 
 /// What became of the records over the time of a drill.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Records {
     /// Offsets that the positions passed.
     passed: u64,
@@ -23,11 +23,11 @@ pub struct Records {
     reordered: u64,
 }
 
-/// Positions and counters of some pipelines.
+/// Positions and counts of some pipelines.
 pub struct Books<'a> {
     pipelines: Vec<&'a PipelineView>,
-    /// Sum of the positions at the beginning, and what was accounted for by then.
-    begun: (i64, u64),
+    reads: &'a dyn ReadStore,
+    begun: Vec<PositionRow>,
     /// By place of the pipeline and partition; one that is not assigned at the moment keeps its last.
     positions: BTreeMap<(usize, i32), i64>,
     went_back: u64,
@@ -35,20 +35,17 @@ pub struct Books<'a> {
 
 impl<'a> Books<'a> {
     /// Opens the books.
-    pub fn of(pipelines: Vec<&'a PipelineView>) -> Self {
-        let mut books = Self { pipelines, begun: (0, 0), positions: BTreeMap::new(), went_back: 0 };
-        // Positions and counters move one after the other: both are taken while neither moves.
-        loop {
-            let accounted = books.accounted();
-            books.look();
-            books.begun = (books.passed(), accounted);
-            if books.accounted() == accounted {
-                return books;
-            }
-        }
+    ///
+    /// # Errors
+    /// If storage does not answer.
+    pub async fn open(pipelines: Vec<&'a PipelineView>, reads: &'a dyn ReadStore) -> Result<Self, OpsError> {
+        let begun = rows(&pipelines, reads).await?;
+        let mut books = Self { pipelines, reads, begun, positions: BTreeMap::new(), went_back: 0 };
+        books.look();
+        Ok(books)
     }
 
-    /// Sum of all positions.
+    /// Sum of the positions at the last look.
     pub fn passed(&self) -> i64 {
         self.positions.values().sum()
     }
@@ -56,41 +53,91 @@ impl<'a> Books<'a> {
     /// Takes note of where the positions are.
     pub fn look(&mut self) {
         for (at, pipeline) in self.pipelines.iter().enumerate() {
-            for slot in pipeline.slots.all() {
-                let position = slot.committed();
-                match self.positions.insert((at, slot.key.partition), position) {
-                    Some(before) => self.went_back += u64::from(position < before),
-                    // Assigned since: what lies before the assignment is no news.
-                    None => self.begun.0 += slot.emit_from,
-                }
+            for (partition, position) in pipeline.slots.committed_positions() {
+                let before = self.positions.insert((at, partition), position);
+                self.went_back += u64::from(before.is_some_and(|before| position < before));
             }
         }
     }
 
-    /// The books once they agree, or as they stand after [`SETTLE`].
-    pub async fn settled(mut self) -> Records {
-        let deadline = Instant::now() + SETTLE;
-        loop {
-            self.look();
-            let passed = u64::try_from(self.passed() - self.begun.0).unwrap_or(0);
-            let accounted = self.accounted().saturating_sub(self.begun.1);
-            if passed == accounted || Instant::now() >= deadline {
-                return Records {
-                    passed,
-                    lost: passed.saturating_sub(accounted),
-                    duplicated: accounted.saturating_sub(passed),
-                    reordered: self.went_back,
-                };
-            }
-            sleep(LOOK_EVERY).await;
+    /// What became of the records since the books were opened.
+    ///
+    /// # Errors
+    /// If storage does not answer.
+    pub async fn close(mut self) -> Result<Records, OpsError> {
+        self.look();
+        let now = rows(&self.pipelines, self.reads).await?;
+        Ok(balance(&self.begun, &now, self.went_back))
+    }
+}
+
+async fn rows(pipelines: &[&PipelineView], reads: &dyn ReadStore) -> Result<Vec<PositionRow>, OpsError> {
+    let mut rows = reads.positions().await.map_err(|error| OpsError::Unavailable(error.to_string()))?;
+    rows.retain(|row| pipelines.iter().any(|pipeline| *pipeline.name == *row.sink));
+    Ok(rows)
+}
+
+fn balance(begun: &[PositionRow], now: &[PositionRow], went_back: u64) -> Records {
+    let mut records = Records { reordered: went_back, ..Records::default() };
+    for row in now {
+        let is_same =
+            |old: &&PositionRow| (&old.sink, &old.topic, old.partition) == (&row.sink, &row.topic, row.partition);
+        let before = begun.iter().find(is_same);
+        // A topic that was created again has a new log: it begins anew, the counts go on.
+        let position = before.filter(|old| old.log == row.log).map_or(row.first_offset, |old| old.next_offset);
+        let passed = u64::try_from(row.next_offset - position);
+        let counted = u64::try_from(accounted(row) - before.map_or(0, accounted)).unwrap_or(0);
+        records.reordered += u64::from(passed.is_err());
+        let passed = passed.unwrap_or(0);
+        records.passed += passed;
+        records.lost += passed.saturating_sub(counted);
+        records.duplicated += counted.saturating_sub(passed);
+    }
+    records
+}
+
+fn accounted(row: &PositionRow) -> i64 {
+    row.stored + row.dead + row.filtered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(partition: i32, next_offset: i64, (stored, dead, filtered): (i64, i64, i64)) -> PositionRow {
+        PositionRow {
+            sink: "sensors".to_owned(),
+            topic: "sensor-readings".to_owned(),
+            partition,
+            log: 1,
+            epoch: 1,
+            next_offset,
+            first_offset: 100,
+            retained_from: 100,
+            stored,
+            dead,
+            filtered,
+            updated_at_ms: 0,
         }
     }
 
-    fn accounted(&self) -> u64 {
-        let totals = self.pipelines.iter().map(|pipeline| pipeline.slots.totals());
-        totals
-            .flat_map(|totals| [&totals.stored, &totals.dead, &totals.filtered])
-            .map(|t| t.load(Ordering::Relaxed))
-            .sum()
+    #[test]
+    fn offsets_are_stored_dead_or_filtered_once() {
+        let begun = [row(0, 110, (10, 0, 0))];
+        let exact = [row(0, 120, (15, 2, 3)), row(1, 104, (4, 0, 0))];
+        assert_eq!(balance(&begun, &exact, 0), Records { passed: 14, ..Records::default() });
+    }
+
+    #[test]
+    fn what_is_missing_in_one_partition_is_not_made_up_for_by_another() {
+        let begun = [row(0, 110, (10, 0, 0)), row(1, 110, (10, 0, 0))];
+        let now = [row(0, 115, (14, 0, 0)), row(1, 115, (15, 1, 0))];
+        assert_eq!(balance(&begun, &now, 0), Records { passed: 10, lost: 1, duplicated: 1, reordered: 0 });
+    }
+
+    #[test]
+    fn a_position_that_went_back_is_said() {
+        let (begun, now) = ([row(0, 110, (10, 0, 0))], [row(0, 105, (10, 0, 0))]);
+        assert_eq!(balance(&begun, &now, 1).reordered, 2);
     }
 }

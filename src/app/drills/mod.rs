@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
-use streamward_core::ports::{FaultKind, InjectedFault, OpsError};
+use streamward_core::ports::{FaultKind, InjectedFault, OpsError, ReadStore};
 use streamward_kit::{ActorPath, ActorState, Command, ExitReport, Runtime, StruckFault, TreeNode};
 use tokio::time::{Instant, sleep};
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{adapters::kafka::producer::KafkaProducer, clock::now_ms};
 
-/// How often the actor and the books are looked at.
+/// How often the actor and the positions are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What an actor says it works on or waits for while a fault holds it.
 const UNDER_FAULT: &str = "drill";
@@ -31,6 +31,7 @@ const UNDER_FAULT: &str = "drill";
 pub struct Drills<'a> {
     pub runtime: &'a Runtime,
     pub pipelines: &'a [PipelineView],
+    pub reads: &'a dyn ReadStore,
     pub broker: Option<&'a Embedded>,
     pub producer: &'a KafkaProducer,
 }
@@ -93,7 +94,10 @@ impl Drills<'_> {
     /// A fault that strikes at the actor's next fault point.
     async fn inside(&self, before: TreeNode, fault: InjectedFault, deadline: Instant) -> Result<DrillReport, OpsError> {
         let path = before.path.clone();
-        let mut books = self.pipeline_of(&path).map(|pipeline| Books::of(vec![pipeline]));
+        let mut books = match self.pipeline_of(&path) {
+            Some(pipeline) => Some(Books::open(vec![pipeline], self.reads).await?),
+            None => None,
+        };
         let armed = fault_of(&fault)?;
         self.runtime.command(&path, Command::Inject(armed)).await.map_err(refusal)?;
         let mut watch = Watch { before, fault, struck: None };
@@ -110,7 +114,7 @@ impl Drills<'_> {
         };
         let seen_ms = now_ms();
         let records = match books {
-            Some(books) => Some(books.settled().await),
+            Some(books) => Some(books.close().await?),
             None => None,
         };
         Ok(watch.report(&now, seen_ms, records))

@@ -38,7 +38,7 @@ impl Drills<'_> {
             OpsError::Refused("broker_drop is a fault of the embedded broker, platform/broker".to_owned())
         })?;
         let flows = self.runtime.snapshot().iter().any(|node| &*node.kind == "lane" && node.rate_per_s > Some(0.0));
-        let mut books = Books::of(self.pipelines.iter().collect());
+        let mut books = Books::open(self.pipelines.iter().collect(), self.reads).await?;
         let mut times = Times { struck: now_ms(), ..Times::default() };
         broker.drop_connections(Duration::from_millis(fault.millis));
         let mut passed = None;
@@ -54,7 +54,7 @@ impl Drills<'_> {
                 break;
             }
         }
-        let records = books.settled().await;
+        let records = books.close().await?;
         self.outside_report((before, fault, "connections"), &times, records)
     }
 
@@ -68,7 +68,7 @@ impl Drills<'_> {
         let pipeline = self.pipeline_of(&before.path).ok_or_else(|| {
             OpsError::Refused("corrupt_record is a fault of a pipeline: name it or an actor of it".to_owned())
         })?;
-        let mut books = Books::of(vec![pipeline]);
+        let mut books = Books::open(vec![pipeline], self.reads).await?;
         let dead = || pipeline.slots.totals().dead.load(Ordering::Relaxed);
         let expected = dead() + u64::from(fault.times);
         let mut times = Times { struck: now_ms(), ..Times::default() };
@@ -87,7 +87,7 @@ impl Drills<'_> {
                 times.recovered = Some(now_ms());
             }
         }
-        let records = books.settled().await;
+        let records = books.close().await?;
         self.outside_report((before, fault, "decode"), &times, records)
     }
 

@@ -16,7 +16,8 @@ const FAILING: &str = "pipelines/series/source";
 const ASKED: &str = "pipelines/sensors/lane";
 const ASK_EVERY: Duration = Duration::from_millis(10);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-const ROUNDS: usize = 2;
+/// Pairs of a calm and a crashing measurement.
+const ROUNDS: u32 = 4;
 
 /// Rates of the pipeline `sensors` with as many records as it takes.
 #[derive(Debug, Clone, Serialize)]
@@ -62,49 +63,72 @@ pub async fn measure(server: &BenchServer, bench: &SupervisionBench, first: u64)
     let path = |text: &str| ActorPath::parse(text).map_err(|error| error.to_string());
     let (failing, asked) = (path(FAILING)?, path(ASKED)?);
     let restarts = || runtime.node(&failing).map_or(0, |node| node.restarts);
-    let (mut calm, mut crashing, mut next, mut acknowledged) = (Vec::new(), Vec::new(), first, 0);
+    let (mut calm, mut crashing) = (Flood::default(), Flood::default());
     let (mut answers, mut crash_loop_restarts) = (Histogram::new(3).map_err(|error| error.to_string())?, 0);
-    for _ in 0..ROUNDS {
-        let (rate, (sent, acked), ()) = flooded(server, bench, next, ask(runtime, &asked, &mut answers)).await?;
-        calm.push(rate);
-        (next, acknowledged) = (next + sent, acknowledged + acked);
-        let before = restarts();
-        let (rate, (sent, acked), ()) = flooded(server, bench, next, crash_loop(runtime, &failing)).await?;
-        crashing.push(rate);
-        crash_loop_restarts += restarts() - before;
-        (next, acknowledged) = (next + sent, acknowledged + acked);
+    for round in 0..ROUNDS {
+        // The first of a pair takes turns: the database grows, and favours neither.
+        let calm_first = round % 2 == 0;
+        for is_calm in [calm_first, !calm_first] {
+            let next = first + calm.records + crashing.records;
+            if is_calm {
+                calm.add(&flood(server, bench, next, ask(runtime, &asked, &mut answers)).await?);
+            } else {
+                let before = restarts();
+                crashing.add(&flood(server, bench, next, crash_loop(runtime, &failing)).await?);
+                crash_loop_restarts += restarts() - before;
+            }
+        }
     }
-    let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
     Ok(Some(Neighbours {
-        calm_per_s: mean(&calm),
-        beside_crash_loop_per_s: mean(&crashing),
+        calm_per_s: calm.per_s(),
+        beside_crash_loop_per_s: crashing.per_s(),
         crash_loop_restarts,
         control_us: Micros::of(&answers),
-        acknowledged,
+        acknowledged: calm.acknowledged + crashing.acknowledged,
     }))
 }
 
-/// Sends as fast as the broker takes records while `beside` goes on; the rate, and what was sent and acknowledged.
-async fn flooded(
+/// Records sent as fast as the broker takes them, until all were stored.
+#[derive(Debug, Default)]
+struct Flood {
+    records: u64,
+    acknowledged: u64,
+    seconds: f64,
+}
+
+impl Flood {
+    fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.acknowledged += other.acknowledged;
+        self.seconds += other.seconds;
+    }
+
+    fn per_s(&self) -> f64 {
+        self.acknowledged as f64 / self.seconds
+    }
+}
+
+/// Sends as fast as the broker takes records while `beside` goes on, until all are stored.
+async fn flood(
     server: &BenchServer,
     bench: &SupervisionBench,
     first: u64,
     beside: impl Future<Output = ()>,
-) -> Result<(f64, (u64, u64), ()), String> {
+) -> Result<Flood, String> {
     let settings = load(server, bench, (None, bench.neighbours), first)?;
     let (before, begun) = (server.app.committed("sensors"), Instant::now());
-    let flood = async {
+    let sending = async {
         let sent = load_in_thread(server.kafka.clone(), settings, Progress::default()).await?;
         server.caught_up("sensors", before + sent.acknowledged).await?;
         Ok::<_, String>(sent)
     };
-    tokio::pin!(flood, beside);
+    tokio::pin!(sending, beside);
     let sent = tokio::select! {
-        sent = &mut flood => sent?,
-        () = &mut beside => flood.await?,
+        sent = &mut sending => sent?,
+        () = &mut beside => sending.await?,
     };
-    let rate = sent.acknowledged as f64 / begun.elapsed().as_secs_f64();
-    Ok((rate, (sent.records, sent.acknowledged), ()))
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(Flood { records: sent.records, acknowledged: sent.acknowledged, seconds })
 }
 
 /// Asks an actor through its mailbox, again and again.

@@ -129,7 +129,8 @@ impl<'a> Nemesis<'a> {
             self.corrupt_records.fetch_add(u64::from(fault.times), Ordering::Relaxed);
         }
         if node.path.as_str() == HTTP_SERVER {
-            healing.healed = self.restart_http(&node).await;
+            healing.complaint = self.restart_http(&node).await.err();
+            healing.healed = healing.complaint.is_none();
             return healing;
         }
         match self.app.operations().drill(node.path.as_str(), fault, HEALED_WITHIN, "bench").await {
@@ -146,17 +147,16 @@ impl<'a> Nemesis<'a> {
         healing
     }
 
-    async fn restart_http(&self, before: &TreeNode) -> bool {
+    async fn restart_http(&self, before: &TreeNode) -> Result<(), String> {
         let runtime = self.app.runtime();
         let strike = Command::Inject(Fault::new(Strike::Panic, 1));
-        if runtime.command(&before.path, strike).await.is_err() {
-            return false;
-        }
+        runtime.command(&before.path, strike).await.map_err(|error| format!("{}: {error}", before.path))?;
         let is_back = || {
             let now = runtime.node(&before.path);
             now.is_some_and(|now| now.generation > before.generation && now.state.as_str() == "running")
         };
-        tokio::time::timeout(HEALED_WITHIN, runtime.until(is_back)).await.is_ok()
+        let back = tokio::time::timeout(HEALED_WITHIN, runtime.until(is_back)).await;
+        back.map_err(|_| format!("{}: did not come back: {:?}", before.path, runtime.node(&before.path)))
     }
 }
 
