@@ -184,7 +184,11 @@ final class Env {
 
     /** Waits until a probe answers true; a check that fails counts as not yet. */
     static void eventually(String what, Callable<Boolean> probe) throws Exception {
-        long deadline = System.nanoTime() + PATIENCE.multipliedBy(2).toNanos();
+        eventually(what, PATIENCE.multipliedBy(2), probe);
+    }
+
+    static void eventually(String what, Duration limit, Callable<Boolean> probe) throws Exception {
+        long deadline = System.nanoTime() + limit.toNanos();
         String last = "";
         while (System.nanoTime() < deadline) {
             try {
