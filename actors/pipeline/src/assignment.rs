@@ -8,7 +8,7 @@ use streamward_core::{
 };
 
 use crate::{
-    slot::{SlotStart, Slots},
+    slot::{Reader, SlotStart, Slots},
     source::SourceError,
     store::{Assignment, LogIdentity, PartitionKey, SinkStore, Start},
 };
@@ -49,14 +49,19 @@ impl Assigner {
     /// `fail`: that partition stands still, loudly, and the others go on.
     ///
     /// # Errors
-    /// If storage does not answer, or its state is damaged.
-    pub fn assigned(&self, partition: i32, log: &LogIdentity, bounds: LogBounds) -> Result<Option<i64>, SourceError> {
+    /// If storage does not answer, its state is damaged, or `reader` is not the newest.
+    pub fn assigned(
+        &self,
+        reader: Reader,
+        partition: i32,
+        (log, bounds): (&LogIdentity, LogBounds),
+    ) -> Result<Option<i64>, SourceError> {
         let key = PartitionKey { sink: self.sink.clone(), topic: self.topic.clone(), partition };
         let assignment = self.runtime.block_on(self.store.assign(&key, log))?;
         let (emit_from, gap) = match self.position(&key, &assignment, bounds) {
             Ok(position) => position,
             Err(gap) => {
-                self.slots.stop(partition, gap.to_string());
+                self.slots.stop(reader, partition, gap.to_string());
                 return Ok(None);
             }
         };
@@ -83,18 +88,20 @@ impl Assigner {
             start.fetch_from = bounds.low.min(emit_from);
         }
         let fetch_from = start.fetch_from;
-        self.slots.assign(start);
-        Ok(Some(fetch_from))
+        match self.slots.assign(reader, start) {
+            Some(_) => Ok(Some(fetch_from)),
+            None => Err(SourceError::Client(format!("partition {partition} belongs to a newer client"))),
+        }
     }
 
     /// Ends the assignment, after a bounded wait for what was issued.
-    pub fn revoked(&self, partition: i32) {
-        let Some(slot) = self.slots.get(partition) else { return };
+    pub fn revoked(&self, reader: Reader, partition: i32) {
+        let Some(slot) = self.slots.of_reader(reader, partition) else { return };
         let until = std::time::Instant::now() + REVOKE_WAIT;
         while slot.committed() < slot.processed() && std::time::Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.slots.revoke(partition);
+        self.slots.revoke(reader, partition);
     }
 
     /// The stored state; steps whose settings changed since start empty.

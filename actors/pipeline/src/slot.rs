@@ -242,6 +242,11 @@ pub enum Issued {
     Fenced,
 }
 
+/// A client that reads the partitions of a pipeline. Only the newest one assigns and revokes: one that was given up as
+/// stuck may still hear of its partitions when it wakes up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reader(u64);
+
 /// The assigned partitions of one pipeline.
 #[derive(Default)]
 pub struct Slots {
@@ -249,7 +254,14 @@ pub struct Slots {
     /// Partitions that stand still, and why.
     stopped: Mutex<BTreeMap<i32, String>>,
     totals: Arc<Totals>,
-    by_partition: Mutex<HashMap<i32, Arc<PartitionSlot>>>,
+    assigned: Mutex<Assigned>,
+}
+
+/// The slots of the newest reader.
+#[derive(Default)]
+struct Assigned {
+    reader: Reader,
+    by_partition: HashMap<i32, Arc<PartitionSlot>>,
 }
 
 impl Slots {
@@ -263,34 +275,55 @@ impl Slots {
         self.was_assigned.load(Ordering::Acquire)
     }
 
-    /// Replaces the slot of a partition; the one before is revoked.
-    pub fn assign(&self, start: SlotStart) -> Arc<PartitionSlot> {
+    /// Begins anew with another client: what the one before still had is revoked.
+    pub fn begin_reading(&self) -> Reader {
+        let mut assigned = self.assigned.lock();
+        assigned.reader = Reader(assigned.reader.0 + 1);
+        assigned.by_partition.drain().for_each(|(_, slot)| slot.revoke());
+        assigned.reader
+    }
+
+    /// Replaces the slot of a partition, the one before is revoked; none if `reader` is not the newest.
+    pub fn assign(&self, reader: Reader, start: SlotStart) -> Option<Arc<PartitionSlot>> {
+        let mut assigned = self.assigned.lock();
+        if assigned.reader != reader {
+            return None;
+        }
         let partition = start.key.partition;
         self.stopped.lock().remove(&partition);
         let slot = Arc::new(PartitionSlot::new(start, self.totals.clone()));
-        if let Some(before) = self.by_partition.lock().insert(partition, slot.clone()) {
+        if let Some(before) = assigned.by_partition.insert(partition, slot.clone()) {
             before.revoke();
         }
-        slot
+        Some(slot)
     }
 
-    /// Ends the assignment of a partition.
-    pub fn revoke(&self, partition: i32) -> Option<Arc<PartitionSlot>> {
-        let slot = self.by_partition.lock().remove(&partition);
-        if let Some(slot) = &slot {
+    /// Ends the assignment of a partition, unless `reader` is not the newest.
+    pub fn revoke(&self, reader: Reader, partition: i32) {
+        let mut assigned = self.assigned.lock();
+        if assigned.reader == reader
+            && let Some(slot) = assigned.by_partition.remove(&partition)
+        {
             slot.revoke();
         }
-        slot
     }
 
     /// The slot of an assigned partition.
     pub fn get(&self, partition: i32) -> Option<Arc<PartitionSlot>> {
-        self.by_partition.lock().get(&partition).cloned()
+        self.assigned.lock().by_partition.get(&partition).cloned()
     }
 
-    /// Notes that a partition is assigned but not read.
-    pub fn stop(&self, partition: i32, why: String) {
-        self.stopped.lock().insert(partition, why);
+    /// Likewise, if `reader` is the newest.
+    pub fn of_reader(&self, reader: Reader, partition: i32) -> Option<Arc<PartitionSlot>> {
+        let assigned = self.assigned.lock();
+        assigned.by_partition.get(&partition).filter(|_| assigned.reader == reader).cloned()
+    }
+
+    /// Notes that a partition is assigned but not read, unless `reader` is not the newest.
+    pub fn stop(&self, reader: Reader, partition: i32, why: String) {
+        if self.assigned.lock().reader == reader {
+            self.stopped.lock().insert(partition, why);
+        }
     }
 
     /// Why a partition stands still, if one does.
@@ -310,7 +343,7 @@ impl Slots {
 
     /// All assigned partitions, ascending.
     pub fn all(&self) -> Vec<Arc<PartitionSlot>> {
-        let mut slots: Vec<_> = self.by_partition.lock().values().cloned().collect();
+        let mut slots: Vec<_> = self.assigned.lock().by_partition.values().cloned().collect();
         slots.sort_by_key(|slot| slot.key.partition);
         slots
     }

@@ -176,6 +176,8 @@ pub struct Gather {
     delay: Duration,
     /// The partition whose batch is being changed: a panic meanwhile has spoilt it.
     touched: Option<i32>,
+    /// A partition that the client reads and that is not assigned.
+    unassigned: Option<i32>,
 }
 
 struct Open {
@@ -196,6 +198,7 @@ impl Gather {
             room_bytes: FIRST_ROOM_BYTES,
             delay: FIRST_DELAY,
             touched: None,
+            unassigned: None,
         }
     }
 
@@ -221,6 +224,10 @@ impl Gather {
                     Polled::EndOfPartition(partition) => self.mark_end(partition),
                     Polled::Nothing => idle = true,
                 })?;
+                if let Some(partition) = self.unassigned.take() {
+                    let why = format_args!("partition {partition} is read and not assigned: assign again");
+                    return Err(Failure::new(why));
+                }
                 if full || (idle && poll == 0) {
                     return Ok(());
                 }
@@ -255,7 +262,10 @@ impl Gather {
             Entry::Occupied(entry) if !entry.get().slot.is_revoked() => entry.into_mut(),
             // The first of its batch, or of a new assignment.
             entry => {
-                let Some(slot) = self.shared.slots.get(partition) else { return false };
+                let Some(slot) = self.shared.slots.get(partition) else {
+                    self.unassigned = Some(partition);
+                    return true;
+                };
                 let batch = RawBatch::with_capacity(self.shared.topic.clone(), partition, self.room_bytes);
                 entry.insert_entry(Open { slot, batch, since: Instant::now(), at_end: false }).into_mut()
             }
@@ -339,5 +349,43 @@ impl Gather {
                 Err(Open { slot, batch, since, at_end })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamward_kit::Inbox;
+
+    use super::*;
+
+    /// A client that has a record of partition 3, always.
+    struct OneRecord;
+
+    impl LogClient for OneRecord {
+        fn poll(&mut self, _: Duration, visit: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
+            let record = RecordView { offset: 0, log_timestamp_ms: 0, key: None, value: None, headers: &|_| {} };
+            visit(Polled::Record { partition: 3, record });
+            Ok(())
+        }
+
+        fn pause(&mut self, _: &[i32]) {}
+
+        fn resume(&mut self, _: &[i32]) {}
+
+        fn commit(&mut self, _: &[(i32, i64)]) {}
+    }
+
+    #[test]
+    fn records_of_a_partition_without_a_slot_end_the_incarnation() {
+        let lanes: Inbox<Work> = Inbox::new("lane", 1);
+        let shared = SourceShared {
+            topic: "orders".into(),
+            slots: Arc::default(),
+            limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
+            lanes: vec![lanes.outlet()],
+            held_back: AtomicUsize::new(0),
+        };
+        let failure = Gather::new(Arc::new(shared)).poll(&mut OneRecord).unwrap_err();
+        assert_eq!(failure.message, "partition 3 is read and not assigned: assign again");
     }
 }

@@ -59,7 +59,8 @@ impl Stages {
         let state = PartitionState::new(&pipeline.plan, stream.topic.clone(), 0);
         let slots = Arc::new(Slots::default());
         let (epoch, log_number) = (assigned.epoch, assigned.log);
-        let slot = slots.assign(SlotStart { key, epoch, log: log_number, emit_from: 0, fetch_from: 0, state });
+        let begin = SlotStart { key, epoch, log: log_number, emit_from: 0, fetch_from: 0, state };
+        let slot = slots.assign(slots.begin_reading(), begin).ok_or("another client reads")?;
         let live = LiveHub::default().channel(&stream.name);
         Ok(Self { stream, pipeline, store, log, batch, slots, slot, live })
     }

@@ -4,6 +4,9 @@
 //! rust-rdkafka's `StreamConsumer` and `split_partition_queue` lose wake-ups (rust-rdkafka issues 665, 638, PR 840), so
 //! this is a `BaseConsumer` on a thread of its own.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
@@ -22,6 +25,7 @@ use rdkafka::{
 use streamward_kit::Scope;
 use streamward_pipeline::{
     assignment::{Assigner, LogBounds},
+    slot::Reader,
     source::{Gather, HeaderVisitor, LogClient, Polled, RecordView, SourceError, SourceShared},
     store::LogIdentity,
 };
@@ -68,13 +72,21 @@ impl KeptSource {
             Some(left) => resumed(left)?,
             None => (KafkaSource::subscribe(settings)?, Gather::new(shared.clone())),
         };
-        catch_unwind(AssertUnwindSafe(|| work(&mut client, &mut gather))).or_else(|panic| {
-            // One that was fenced has a successor with a consumer of its own.
-            if !scope.is_fenced() {
-                *self.0.lock() = Some((client, gather));
+        match catch_unwind(AssertUnwindSafe(|| work(&mut client, &mut gather))) {
+            Ok(done) => {
+                // The client asks the cluster, and waits for what it asked before.
+                let _in_hand = scope.in_hand("close of the client");
+                drop(client);
+                Ok(done)
             }
-            resume_unwind(panic)
-        })
+            Err(panic) => {
+                // One that was fenced has a successor with a consumer of its own.
+                if !scope.is_fenced() {
+                    *self.0.lock() = Some((client, gather));
+                }
+                resume_unwind(panic)
+            }
+        }
     }
 }
 
@@ -87,6 +99,7 @@ fn resumed((mut client, mut gather): (KafkaSource, Gather)) -> Result<(KafkaSour
 
 struct Context {
     assigner: Arc<Assigner>,
+    reader: Reader,
     log: LogIdentity,
     /// The first failure of a rebalance: it ends the incarnation.
     failure: Mutex<Option<SourceError>>,
@@ -116,8 +129,12 @@ impl KafkaSource {
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "8192")
             .set("fetch.message.max.bytes", "1048576");
-        let context =
-            Context { assigner: settings.assigner.clone(), log: settings.log.clone(), failure: Mutex::new(None) };
+        let context = Context {
+            assigner: settings.assigner.clone(),
+            reader: settings.assigner.slots.begin_reading(),
+            log: settings.log.clone(),
+            failure: Mutex::new(None),
+        };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(client_error)?;
         consumer.subscribe(&[&topic]).map_err(client_error)?;
         Ok(Self { consumer, topic })
@@ -245,7 +262,7 @@ impl ConsumerContext for Context {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, &partitions),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
                 for partition in &partitions {
-                    self.assigner.revoked(*partition);
+                    self.assigner.revoked(self.reader, *partition);
                 }
                 consumer.incremental_unassign(list).map_err(client_error)
             }
@@ -263,7 +280,8 @@ impl Context {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
             let (low, high) = consumer.fetch_watermarks(topic, *partition, METADATA_TIMEOUT).map_err(client_error)?;
-            let Some(from) = self.assigner.assigned(*partition, &self.log, LogBounds { low, high })? else { continue };
+            let place = (&self.log, LogBounds { low, high });
+            let Some(from) = self.assigner.assigned(self.reader, *partition, place)? else { continue };
             tracing::info!(%topic, partition, from, low, high, "partition assigned");
             list.add_partition_offset(topic, *partition, Offset::Offset(from)).map_err(client_error)?;
         }

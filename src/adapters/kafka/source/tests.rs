@@ -1,0 +1,116 @@
+//! Two clients of one pipeline, as when the first is given up as stuck and wakes up later.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use streamward_pipeline::{
+    assignment::OnGap,
+    slot::Slots,
+    store::{Assignment, BoxFuture, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError},
+};
+
+use super::*;
+use crate::{adapters::kafka::served::Served, config::Sources, plan};
+
+const TOPIC: &str = "sensor-readings";
+const PARTITIONS: i32 = 2;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Storage that knows epochs alone.
+#[derive(Default)]
+struct Epochs(Mutex<BTreeMap<i32, i64>>);
+
+impl SinkStore for Epochs {
+    fn assign<'a>(
+        &'a self,
+        key: &'a PartitionKey,
+        _: &'a LogIdentity,
+    ) -> BoxFuture<'a, Result<Assignment, StoreError>> {
+        let mut epochs = self.0.lock();
+        let epoch = epochs.entry(key.partition).or_default();
+        *epoch += 1;
+        let assignment = Assignment { epoch: *epoch, log: 1, position: Some(0), checkpoint: None };
+        Box::pin(async { Ok(assignment) })
+    }
+
+    fn start_at<'a>(&'a self, _: &'a PartitionKey, _: Start) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn commit<'a>(&'a self, pending: &'a [Arc<Pending>]) -> BoxFuture<'a, Result<Vec<Outcome>, StoreError>> {
+        Box::pin(async { Ok(vec![Outcome::Committed; pending.len()]) })
+    }
+}
+
+struct Pipeline {
+    settings: SourceSettings,
+    slots: Arc<Slots>,
+    _served: Served,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Pipeline {
+    fn new() -> Self {
+        let served = Served::new();
+        served.broker.ensure_topic(TOPIC, PARTITIONS, &[]).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let plan = plan::load(&Sources::default()).unwrap().1;
+        let setup = plan.pipelines.iter().find(|pipeline| &*pipeline.name == "sensors").unwrap();
+        let slots = Arc::new(Slots::default());
+        let assigner = Assigner {
+            sink: setup.name.clone(),
+            topic: TOPIC.into(),
+            plan: setup.plan.clone(),
+            slots: slots.clone(),
+            store: Arc::new(Epochs::default()),
+            on_gap: OnGap::Fail,
+            runtime: runtime.handle().clone(),
+        };
+        let settings = SourceSettings {
+            kafka: served.settings.clone(),
+            group: "sensors".to_owned(),
+            instance: "one".to_owned(),
+            log: LogIdentity { cluster_id: "test".to_owned(), topic_id: String::new() },
+            assigner: Arc::new(assigner),
+        };
+        Self { settings, slots, _served: served, _runtime: runtime }
+    }
+
+    /// A client that has all partitions, at that epoch.
+    fn client(&self, epoch: i64) -> KafkaSource {
+        let mut client = KafkaSource::subscribe(&self.settings).unwrap();
+        let until = Instant::now() + PATIENCE;
+        while self.epochs() != vec![epoch; PARTITIONS as usize] {
+            assert!(Instant::now() < until, "{:?}", self.epochs());
+            client.poll(Duration::from_millis(20), &mut |_| {}).unwrap();
+        }
+        client
+    }
+
+    /// Epochs of the partitions that count.
+    fn epochs(&self) -> Vec<i64> {
+        self.slots.all().iter().filter(|slot| !slot.is_revoked()).map(|slot| slot.epoch).collect()
+    }
+}
+
+#[test]
+fn a_client_that_closes_late_takes_nothing_from_its_successor() {
+    let pipeline = Pipeline::new();
+    let late = pipeline.client(1);
+    let _successor = pipeline.client(2);
+    drop(late);
+    assert_eq!(pipeline.epochs(), [2, 2]);
+}
+
+#[test]
+fn a_client_that_is_told_of_partitions_late_takes_nothing_from_its_successor() {
+    let pipeline = Pipeline::new();
+    let late = pipeline.client(1);
+    let successor = pipeline.client(2);
+    let context = late.consumer.context();
+    let bounds = LogBounds { low: 0, high: 0 };
+    let refused = context.assigner.assigned(context.reader, 0, (&context.log, bounds));
+    assert!(matches!(refused, Err(SourceError::Client(_))), "{refused:?}");
+    assert_eq!(pipeline.epochs(), [2, 2]);
+    drop(successor);
+    assert_eq!(pipeline.epochs(), Vec::<i64>::new());
+}
