@@ -282,6 +282,7 @@ pub fn offline_broker(config: &Config, bootstrap: Option<&str>) -> Result<Option
     let Some(embedded) = open(&offline, &folder)? else { return Ok(None) };
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let serving = embedded.clone();
+    #[expect(clippy::disallowed_methods, reason = "a command without a tree owns it, and joins it when it ends")]
     let thread = std::thread::Builder::new()
         .name("broker".to_owned())
         .spawn(move || serve_until(&serving, stopped))

@@ -27,7 +27,13 @@ pub struct LagSample {
 /// Every metric with its help text; the order is that of the page.
 pub const NAMES: &[(&str, &str)] = &[
     ("streamward_actor_restarts_total", "Restarts of an actor."),
+    ("streamward_actor_exits_total", "Ends of an actor's incarnations by reason."),
     ("streamward_actor_panics_total", "Panics of an actor."),
+    ("streamward_actor_generation", "Number of an actor's current or last incarnation."),
+    (
+        "streamward_actor_restarts_in_window",
+        "Restarts that count towards an intensity: of a supervisor's children, or a leaf's own.",
+    ),
     ("streamward_actor_processed_total", "Records that an actor finished."),
     ("streamward_actor_state", "1 for the state that an actor is in."),
     ("streamward_actor_inbox_depth", "Messages that wait in an actor's inbox."),
@@ -35,6 +41,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("streamward_actor_inbox_blocked_seconds_total", "Time that senders were blocked by a full inbox."),
     ("streamward_actor_inbox_oldest_seconds", "Age of the oldest message in an actor's inbox or hand."),
     ("streamward_actor_in_hand_seconds", "Time that an actor has had the same message in hand."),
+    ("streamward_actor_waiting_seconds", "Time that an actor has waited for what it waits for now."),
     ("streamward_actor_step_seconds", "Time with one message in hand, over the last one to two minutes."),
     (
         "streamward_actor_queue_seconds",
@@ -105,7 +112,10 @@ pub fn text(operations: &LiveOperations, lags: &[LagSample]) -> String {
 
 fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
     let restarts = page.counters("streamward_actor_restarts_total", &["actor"])?;
+    let exits = page.counters("streamward_actor_exits_total", &["actor", "reason"])?;
     let panics = page.counters("streamward_actor_panics_total", &["actor"])?;
+    let generation = page.gauges("streamward_actor_generation", &["actor"])?;
+    let in_window = page.gauges("streamward_actor_restarts_in_window", &["actor"])?;
     let processed = page.counters("streamward_actor_processed_total", &["actor"])?;
     let state = page.gauges("streamward_actor_state", &["actor", "state"])?;
     let depth = page.gauges("streamward_actor_inbox_depth", &["actor"])?;
@@ -113,6 +123,7 @@ fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
     let blocked = page.seconds("streamward_actor_inbox_blocked_seconds_total", &["actor"])?;
     let oldest = page.seconds("streamward_actor_inbox_oldest_seconds", &["actor"])?;
     let in_hand = page.seconds("streamward_actor_in_hand_seconds", &["actor"])?;
+    let waiting = page.seconds("streamward_actor_waiting_seconds", &["actor", "on"])?;
     let steps = page.seconds("streamward_actor_step_seconds", &["actor", "quantile"])?;
     let queueing = page.seconds("streamward_actor_queue_seconds", &["actor", "quantile"])?;
     let zombies = page.gauges("streamward_actor_zombies", &["actor"])?;
@@ -120,10 +131,16 @@ fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
         let actor = figures.path.as_str();
         restarts.with_label_values(&[actor]).inc_by(figures.restarts_total);
         panics.with_label_values(&[actor]).inc_by(figures.panics_total);
+        for (reason, count) in &figures.exits_total {
+            exits.with_label_values(&[actor, &name_of(reason)]).inc_by(*count);
+        }
+        generation.with_label_values(&[actor]).set(to_i64(figures.generation));
+        in_window.with_label_values(&[actor]).set(to_i64(figures.restarts_in_window));
         processed.with_label_values(&[actor]).inc_by(figures.processed_total);
         zombies.with_label_values(&[actor]).set(to_i64(figures.zombies));
-        if let Some(name) = serde_json::to_value(figures.state).ok().as_ref().and_then(|state| state.as_str()) {
-            state.with_label_values(&[actor, name]).set(1);
+        state.with_label_values(&[actor, &name_of(&figures.state)]).set(1);
+        if let Some(wait) = &figures.waiting_on {
+            waiting.with_label_values(&[actor, wait.on]).set(wait.for_ms as f64 / 1000.0);
         }
         in_hand.with_label_values(&[actor]).set(figures.in_hand_ms as f64 / 1000.0);
         for (times, page) in [(figures.step_us, &steps), (figures.queue_us, &queueing)] {
@@ -204,6 +221,11 @@ fn process(page: &Page) -> Option<()> {
     let cpu = page.add(prometheus::Counter::with_opts(Page::opts("streamward_process_cpu_seconds_total")))?;
     cpu.inc_by(crate::process::Process::this().cpu_time().as_secs_f64());
     Some(())
+}
+
+/// The word that an enum has in JSON.
+fn name_of(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn to_i64(value: impl TryInto<i64>) -> i64 {

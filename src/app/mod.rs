@@ -18,6 +18,7 @@ mod registry;
 mod relays;
 mod retention;
 mod sensors;
+mod serve;
 mod sessions;
 mod supervision;
 mod topics;
@@ -38,6 +39,7 @@ pub use self::{
     broker::{OfflineBroker, offline_broker},
     drills::has_healed,
     kafka_clients::command_settings,
+    operations::can_stall,
     registry::registry_settings,
 };
 use self::{
@@ -240,13 +242,16 @@ impl App {
     }
 
     async fn shutdown(&self) {
-        tracing::info!("shutting down: sources stop, lanes drain, state is stored");
+        tracing::info!("shutting down: sources read no more, lanes drain, state is stored");
         self.parts.stop_serving();
+        // Their partitions stay assigned until all that was read is stored, so that no checkpoint is missing.
+        self.parts.hold_sources(&self.runtime).await;
         let deadline = Duration::from_secs(3);
         let phases = vec![
-            Phase::new("sources", &["simulators", "pipelines/*/source"], PhaseAction::Stop, deadline),
+            Phase::new("simulators", &["simulators"], PhaseAction::Stop, deadline),
             Phase::new("lanes", &["pipelines/*/lane"], PhaseAction::Drain, deadline),
             Phase::new("sinks", &["pipelines/*/sink"], PhaseAction::Drain, deadline),
+            Phase::new("sources", &["pipelines/*/source"], PhaseAction::Stop, deadline),
             Phase::new("relays", &["relays"], PhaseAction::Stop, Duration::from_secs(1)),
             Phase::new("edge", &["edge"], PhaseAction::Stop, Duration::from_secs(1)),
         ];

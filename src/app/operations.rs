@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use streamward_core::ports::{
-    Answer, FaultKind as DrillKind, InjectedFault, Operations, OpsCommand, OpsError, ReadStore, Readiness,
+    Answer, FaultKind as DrillKind, InjectedFault, Operations, OpsCommand, OpsError, Page, ReadStore, Readiness,
 };
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
@@ -99,7 +99,10 @@ impl LiveOperations {
             OpsCommand::Resume => Command::Resume,
             OpsCommand::Drain => Command::Drain,
             OpsCommand::Inject(_) if !self.drills => return Err(OpsError::DrillsDisabled),
-            OpsCommand::Inject(fault) => Command::Inject(fault_of(&fault)?),
+            OpsCommand::Inject(fault) => {
+                let node = self.runtime.node(&actor).ok_or_else(|| OpsError::UnknownPath(path.to_owned()))?;
+                Command::Inject(fault_of(&fault, &node.kind)?)
+            }
         };
         self.runtime.command(&actor, command).await.map_err(refusal)?;
         self.audited(&actor, (&action, ""), who).await
@@ -173,14 +176,24 @@ fn parsed(path: &str) -> Result<ActorPath, OpsError> {
     ActorPath::parse(path).map_err(|_| OpsError::UnknownPath(path.to_owned()))
 }
 
+/// Whether an actor of this kind can be seen to stall: not one that serves many at once and has no message in hand.
+pub fn can_stall(kind: &str) -> bool {
+    !["broker", "http", "registry", "session"].contains(&kind)
+}
+
 /// A fault in the words of the supervisors.
 ///
 /// # Errors
-/// A fault that does not strike inside an actor.
-pub fn fault_of(fault: &InjectedFault) -> Result<Fault, OpsError> {
+/// A fault that does not strike inside an actor, or not in one of this kind.
+pub fn fault_of(fault: &InjectedFault, kind: &str) -> Result<Fault, OpsError> {
     let kind = match fault.fault {
         DrillKind::Panic => FaultKind::Panic,
         DrillKind::Error => FaultKind::Error,
+        DrillKind::Stall if !can_stall(kind) => {
+            let reason =
+                format!("a {kind} serves many at once, with no message in hand: its stall would not be noticed");
+            return Err(OpsError::Refused(reason));
+        }
         DrillKind::Stall => FaultKind::Stall(fault.millis),
         DrillKind::Slow => FaultKind::Slow(fault.millis),
         DrillKind::BrokerDrop | DrillKind::CorruptRecord => {
@@ -232,10 +245,14 @@ impl Operations for LiveOperations {
         Box::pin(async { to_value(&self.runtime.snapshot()) })
     }
 
-    fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Vec<Value>, OpsError> {
+    fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Page<Value>, OpsError> {
         Box::pin(async move {
             let events = self.runtime.events_since(after_seq);
-            events.iter().take(limit as usize).map(to_value).collect()
+            let total = events.len() as u64;
+            let shown = &events[..events.len().min(limit as usize)];
+            let next = shown.last().filter(|_| shown.len() < events.len()).map(|last| last.seq.to_string());
+            let items = shown.iter().map(to_value).collect::<Result<_, _>>()?;
+            Ok(Page { items, total, total_is_estimate: false, next })
         })
     }
 

@@ -16,6 +16,7 @@ const OF_SUPERVISORS: [&str; 3] = ["strategy", "intensity", "max_children"];
 /// An unknown node or key, a value that is not what it may be, a key for supervisors at another node.
 pub async fn change(runtime: &Runtime, path: &ActorPath, patch: Map<String, Value>) -> Result<(), OpsError> {
     let node = runtime.node(path).ok_or_else(|| OpsError::UnknownPath(path.to_string()))?;
+    let patch = in_our_words(patch);
     let (own, others): (Map<_, _>, Map<_, _>) =
         patch.into_iter().partition(|(key, _)| !OF_SUPERVISORS.contains(&key.as_str()));
     let own = if own.is_empty() { None } else { Some(patched(&node.policy, own)?) };
@@ -30,6 +31,14 @@ pub async fn change(runtime: &Runtime, path: &ActorPath, patch: Map<String, Valu
         runtime.set_supervision(path, policy).await.map_err(refusal)?;
     }
     Ok(())
+}
+
+/// The key that the configuration has for a stop limit is taken, too.
+fn in_our_words(mut patch: Map<String, Value>) -> Map<String, Value> {
+    if let Some(limit) = patch.remove("shutdown") {
+        patch.insert("stop_within".to_owned(), limit);
+    }
+    patch
 }
 
 fn supervision(node: &TreeNode) -> Result<SupervisorPolicy, OpsError> {
@@ -111,6 +120,12 @@ mod tests {
         let node = changed("group", patch).unwrap();
         assert_eq!((node.strategy, node.intensity.unwrap().max_restarts), (Some(Strategy::OneForAll), 2));
         assert_eq!(node.policy.stop_within, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn the_words_of_the_configuration_are_taken_too() {
+        let node = changed("group", json!({"strategy": "rest_for_one", "shutdown": "9s"})).unwrap();
+        assert_eq!((node.strategy, node.policy.stop_within), (Some(Strategy::RestForOne), Duration::from_secs(9)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Failure, Placement, Runtime, Scope, SupervisorSpec};
 use tokio::time::Instant;
 
-use super::{AppError, host_rule, listen, supervision::adjusted, tree::serve};
+use super::{AppError, host_rule, listen, serve::serve, supervision::adjusted};
 use crate::{
     adapters::{
         kafka::{
@@ -128,6 +128,7 @@ impl RegistryStart<'_> {
         let topic = config.embedded.topic.clone();
         ensure_schemas_topic(self.kafka, &topic).await.map_err(|error| fault(&error))?;
         let (kafka, of) = (self.kafka.clone(), topic.clone());
+        #[expect(clippy::disallowed_methods, reason = "waited for below, its panic is told")]
         let open = tokio::task::spawn_blocking(move || open(&kafka, &of));
         let within = Duration::from(config.start_timeout);
         let (registry, kafka_id) = tokio::time::timeout(within, open)

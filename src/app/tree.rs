@@ -21,7 +21,9 @@ use std::{
 };
 
 use streamward_core::{partition::PipelinePlan, ports::Readiness};
-use streamward_kit::{ActorPath, Capacity, ChildPolicy, ChildSpec, Failure, Inbox, Placement, Runtime, SupervisorSpec};
+use streamward_kit::{
+    ActorPath, Capacity, ChildPolicy, ChildSpec, Command, Inbox, Intensity, Placement, Runtime, SupervisorSpec,
+};
 use streamward_pipeline::{
     assignment::{Assigner, OnGap},
     lane::{self, LaneSettings, LaneShared},
@@ -47,6 +49,7 @@ use super::{
     relays::TopicTarget,
     retention,
     sensors::{self, AvroEncoder, SensorsShared},
+    serve::serve,
     sessions::Sessions,
     supervision::{adjusted, child_policy, intensity},
     topics,
@@ -139,6 +142,19 @@ impl Running {
         self.live.close();
     }
 
+    /// Lets the sources read nothing more, and keep their partitions.
+    pub async fn hold_sources(&self, runtime: &Runtime) {
+        for view in &self.views {
+            let held = match ActorPath::parse(&format!("pipelines/{}/source", view.name)) {
+                Ok(path) => runtime.command(&path, Command::Pause).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = held {
+                tracing::warn!(pipeline = %view.name, error, "hold the source");
+            }
+        }
+    }
+
     /// Writes what the databases still hold in memory.
     pub async fn close(&self) {
         if let Err(error) = self.parts.store.close_wal().await {
@@ -179,7 +195,8 @@ async fn start_groups(
     let builder = Builder::new(parts, runtime.clone(), schemas)?;
     let handle = runtime.supervisor(ActorPath::root());
     let mut views = Vec::new();
-    let mut pipelines = SupervisorSpec::new("pipelines");
+    // However often one pipeline gives up, the others have nothing to do with it.
+    let mut pipelines = SupervisorSpec::new("pipelines").intensity(Intensity::unlimited());
     for pipeline in &parts.plan.pipelines {
         let (spec, view) = builder.pipeline(pipeline)?;
         pipelines = pipelines.child(ChildSpec::supervisor(spec).policy(builder.policy()));
@@ -213,28 +230,6 @@ fn close_broker(parts: &Parts) {
         && let Err(error) = broker.broker().close()
     {
         tracing::error!(%error, "flush the broker's log");
-    }
-}
-
-/// Runs an HTTP server until the scope asks to stop.
-pub async fn serve(scope: streamward_kit::Scope, server: actix_web::dev::Server) -> Result<(), Failure> {
-    let handle = server.handle();
-    let _waiting = scope.waiting_on("clients");
-    let faults = async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            if let Err(failure) = scope.fault_point("serve").await {
-                return failure;
-            }
-        }
-    };
-    tokio::select! {
-        served = server => served.map_err(Failure::from),
-        failure = faults => Err(failure),
-        () = scope.stopping() => {
-            handle.stop(false).await;
-            Ok(())
-        }
     }
 }
 

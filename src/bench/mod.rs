@@ -43,6 +43,7 @@ impl Machine {
 ///
 /// # Errors
 /// What the job says; if the thread does not start, or panics.
+#[expect(clippy::disallowed_methods, reason = "whoever measures waits for it, and hears of its panic")]
 pub async fn in_thread<T: Send + 'static>(
     name: &str,
     job: impl FnOnce() -> Result<T, String> + Send + 'static,

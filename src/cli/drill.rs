@@ -7,7 +7,10 @@ use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom a
 use serde_json::{Value, json};
 
 use super::client::{Method, Server};
-use crate::{app::has_healed, config::HumanDuration};
+use crate::{
+    app::{can_stall, has_healed},
+    config::HumanDuration,
+};
 
 /// Time for the answer itself, beyond the time that the drill is watched.
 const GRACE: Duration = Duration::from_secs(10);
@@ -139,7 +142,10 @@ fn leaves(node: &Value, below: &str, found: &mut Vec<(String, String)>) {
 }
 
 fn any_fault(kind: &str, path: &str, rng: &mut ChaCha8Rng) -> Kind {
-    let mut faults = vec![Kind::Panic, Kind::Error, Kind::Stall, Kind::Slow];
+    let mut faults = vec![Kind::Panic, Kind::Error, Kind::Slow];
+    if can_stall(kind) {
+        faults.push(Kind::Stall);
+    }
     if kind == "broker" {
         faults.push(Kind::BrokerDrop);
     }

@@ -28,6 +28,7 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(get("/api/v1/supervision", supervision))
         .service(get("/api/v1/supervision/tree", tree))
+        .service(get("/api/v1/supervision/events", events))
         .service(post("/api/v1/supervision/{path:.+}/{command:restart|pause|resume|drain|inject}", command))
         .service(
             web::resource("/api/v1/supervision/{path:.+}/policy")
@@ -88,7 +89,7 @@ pub async fn command(
 /// Changes how a node is looked after, from now on; only the given keys change. A restart of the process forgets it.
 #[utoipa::path(patch, path = "/api/v1/supervision/{path}/policy", tag = "operations",
     params(("path" = String, Path, description = "Path of the node, with its slashes")),
-    request_body(content_type = "application/json", description = "Of any node `restart` (permanent, transient, temporary), `backoff: {first, min, max, factor, jitter, reset_after}`, `stop_within`, `stuck_after`, `max_zombies`; of a supervisor also `strategy` (one-for-one, one-for-all, rest-for-one), `intensity: {max_restarts, within}`, `max_children`. Times as text, such as `250ms`"),
+    request_body(content_type = "application/json", description = "Of any node `restart` (permanent, transient, temporary), `backoff: {first, min, max, factor, jitter, reset_after}`, `stop_within` (or `shutdown`), `stuck_after` and `no_progress_after` (null for never), `max_zombies`; of a supervisor also `strategy` (one-for-one, one-for-all, rest-for-one), `intensity: {max_restarts, within}`, `max_children`. Times as text, such as `250ms`"),
     responses(
         (status = 200, description = "The node's new state, as in the tree"),
         (status = 404, description = "No such node"),
@@ -157,19 +158,20 @@ fn check(fault: &InjectedFault) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What happened in the tree, oldest first.
+/// What happened in the tree, oldest first; also at `/api/v1/supervision/events`. `total` counts those after `after`.
 #[utoipa::path(get, path = "/api/v1/events", tag = "operations",
     params(
         ("after" = Option<u64>, Query, description = "Only events with a higher `seq`"),
+        ("cursor" = Option<u64>, Query, description = "The same: the `next` of the page before"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most events, default 100"),
     ),
     responses((status = 200, description = "`{total, count, next, events}`"), (status = 422, description = "A parameter is wrong")))]
 pub async fn events(state: Data<HttpState>, mut params: Params) -> Answer {
-    let after = params.sequence("after");
+    let after = params.sequence("after").max(params.sequence("cursor"));
     let limit = params.integer("limit", 100, 1..=MAX_LIMIT);
     params.finish()?;
-    let events = state.operations.events(after, limit).await?;
-    Ok(list("events", whole(events), |event| event))
+    let page = state.operations.events(after, limit).await?;
+    Ok(list("events", page, |event| event))
 }
 
 /// Streams, pipelines and sinks, and how they are connected.

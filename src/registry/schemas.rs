@@ -65,6 +65,7 @@ impl EmbeddedSchemas {
         call: impl FnOnce(&Registry) -> Result<T, RegistryError> + Send + 'static,
     ) -> Option<Result<T, RegistryError>> {
         let registry = self.0.clone();
+        #[expect(clippy::disallowed_methods, reason = "the caller waits for it, and takes its panic as no answer")]
         tokio::task::spawn_blocking(move || call(&registry)).await.ok()
     }
 

@@ -85,6 +85,23 @@ async fn injection_is_refused_unless_drills_are_on() {
 }
 
 #[actix_rt::test]
+async fn a_pipeline_that_gives_up_again_and_again_does_not_touch_the_other() {
+    let backoff = "supervision.defaults.backoff";
+    let node = Node::new().with_drills().set(&format!("{backoff}.min"), "1ms").set(&format!("{backoff}.max"), "10ms");
+    let server = node.start().await;
+    server.http.inject_panics("pipelines/series/source", 200).await;
+    wait::until("pipelines/series has panicked 200 times", async || {
+        is(panics(&server, "pipelines/series/source").await?, &200.0)
+    })
+    .await;
+    let restarts = async |path: &str| server.http.actor(path).await.unwrap()["restarts"].as_u64().unwrap();
+    assert!(restarts("pipelines/series").await > 20);
+    for path in ["/", "pipelines", "pipelines/sensors", "pipelines/sensors/lane", "pipelines/sensors/source"] {
+        assert_eq!(restarts(path).await, 0, "{path}");
+    }
+}
+
+#[actix_rt::test]
 async fn ten_panics_in_a_row_escalate_and_the_other_pipeline_keeps_running() {
     let server = Node::new().with_drills().start().await;
     let (producer, mut readings) = (Producer::connect(server.kafka()), Readings::new());
@@ -109,4 +126,21 @@ async fn ten_panics_in_a_row_escalate_and_the_other_pipeline_keeps_running() {
         is(panics(&server, "pipelines/series/source").await?, &10.0)
     })
     .await;
+}
+
+#[actix_rt::test]
+async fn a_server_that_is_told_to_stop_stores_its_state_up_to_the_last_record_stored() {
+    let server = Node::new().start().await;
+    let (producer, mut readings) = (Producer::connect(server.kafka()), Readings::new());
+    readings.send(&producer, 20_000);
+    let acked = producer.finish();
+    let (status, node) = server.terminate().await;
+    assert_eq!(status.code(), Some(0));
+    let behind = "SELECT COUNT(*) FROM sw_positions p WHERE next_offset > first_offset AND next_offset IS NOT
+                  (SELECT MAX(c.next_offset) FROM sw_checkpoints c WHERE c.sink = p.sink AND c.partition = p.partition)";
+    assert_eq!(node.database().number(behind).await, 0, "partitions whose state is older than their position");
+    assert!(node.database().positions("sensors").await.iter().sum::<i64>() > 0, "some records were stored");
+    let server = node.start().await;
+    server.database().wait_for_all("sensors", &acked).await;
+    server.verify();
 }

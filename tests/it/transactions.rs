@@ -205,6 +205,7 @@ async fn committed_output_is_exactly_the_input_whatever_aborts_and_dies() {
     let bootstrap = server.kafka().to_owned();
     let records = i64::try_from(transactions / 2).unwrap();
     let ended = Ended::default();
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let (output, ended) = actix_web::web::block(move || {
         fill(&bootstrap, records);
         std::thread::scope(|scope| {

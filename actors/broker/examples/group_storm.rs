@@ -38,6 +38,7 @@ fn main() -> Outcome<()> {
             let broker = Broker::open(BrokerConfig::new(folder.path()))?;
             let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
             let address = listener.local_addr()?.to_string();
+            #[expect(clippy::disallowed_methods, reason = "the example's server ends with it")]
             runtime.handle().spawn(async move { broker.serve(listener, std::future::pending()).await });
             address
         }

@@ -144,6 +144,7 @@ async fn upkeeps(broker: Broker) {
             upkeep_due = Instant::now() + UPKEEP_INTERVAL;
         }
         let broker = broker.clone();
+        #[expect(clippy::disallowed_methods, reason = "waited for below, its panic is told")]
         let work = tokio::task::spawn_blocking(move || {
             broker.inner().sync();
             if is_due {
@@ -164,6 +165,7 @@ async fn compactions(broker: Broker) {
     loop {
         interval.tick().await;
         let (broker, stop) = (broker.clone(), stop.0.clone());
+        #[expect(clippy::disallowed_methods, reason = "waited for below, its panic is told")]
         let work = tokio::task::spawn_blocking(move || broker.inner().compact(crate::now_ms(), &stop));
         if let Err(error) = work.await {
             tracing::error!(%error, "compaction failed");

@@ -86,6 +86,18 @@ impl EventLog {
         let _ = self.live.send(event);
     }
 
+    /// Adds the first frames to an exit that is still kept; those who listen have had it without.
+    pub(crate) fn add_backtrace(&self, path: &ActorPath, generation: u64, head: &str) {
+        let mut ring = self.ring.lock();
+        let is_it = |event: &&mut LifecycleEvent| event.generation == generation && event.path == *path;
+        for event in ring.1.iter_mut().rev().filter(is_it) {
+            if let EventKind::Exit { exit } = &mut event.kind {
+                exit.backtrace_head = Some(head.to_owned());
+                return;
+            }
+        }
+    }
+
     pub(crate) fn since(&self, seq: u64) -> Vec<LifecycleEvent> {
         self.ring.lock().1.iter().filter(|event| event.seq > seq).cloned().collect()
     }
@@ -98,6 +110,25 @@ impl EventLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_resolved_later_are_added_to_their_exit_alone() {
+        let log = EventLog::new();
+        for generation in 1..=2 {
+            let exit = ExitReport::new(generation, crate::ExitReason::Panic, "boom");
+            log.publish(&ActorPath::root(), generation, EventKind::Exit { exit });
+        }
+        log.add_backtrace(&ActorPath::root(), 1, "0: step");
+        let heads: Vec<_> = log
+            .since(0)
+            .into_iter()
+            .map(|event| match event.kind {
+                EventKind::Exit { exit } => exit.backtrace_head,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(heads, [Some("0: step".to_owned()), None]);
+    }
 
     #[test]
     fn the_ring_keeps_the_last_events_with_growing_numbers() {

@@ -80,7 +80,7 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 /// Why an incarnation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitReason {
     /// It returned by itself.

@@ -78,6 +78,7 @@ pub use crate::{
     fault::{Fault, FaultKind, StruckFault},
     inbox::{Capacity, Closed, Delivery, Inbox, InboxFigures, Order, Outlet, TrySendError},
     meter::TimeFigures,
+    panics::{CaughtPanic, catch},
     path::{ActorPath, PathError, PathPattern},
     policy::{Backoff, ChildPolicy, Intensity, PolicyError, Restart, Strategy, SupervisorPolicy},
     progress::Progress,

@@ -11,7 +11,7 @@ use std::{
     any::Any,
     backtrace::{Backtrace, BacktraceStatus},
     cell::{Cell, RefCell},
-    panic::PanicHookInfo,
+    panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
     sync::{
         Once, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -132,6 +132,41 @@ impl<F: FnMut(PanicNote)> Drop for Watched<F> {
     }
 }
 
+/// A panic that was caught on purpose, see [`catch`].
+#[derive(Debug)]
+pub struct CaughtPanic {
+    /// Its text.
+    pub message: String,
+    /// `file:line:column`, unless it was passed on from elsewhere.
+    pub location: Option<String>,
+    backtrace: Backtrace,
+}
+
+impl CaughtPanic {
+    /// The first frames, if they were captured: not while those of another panic are resolved. It can take a second.
+    #[must_use]
+    pub fn backtrace_head(&self) -> Option<String> {
+        let is_captured = self.backtrace.status() == BacktraceStatus::Captured;
+        is_captured.then(|| head(&self.backtrace.to_string())).filter(|head| !head.is_empty())
+    }
+}
+
+/// Tries something that may panic, without an end of the actor that tries it.
+///
+/// # Errors
+/// The panic.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
+    let mut seen = None;
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        let _watched = Watched::new(|note| seen = Some(note));
+        work()
+    }));
+    tried.map_err(|payload| {
+        let note = seen.unwrap_or_else(|| PanicNote::unseen(payload_text(&*payload)));
+        CaughtPanic { message: note.message, location: note.location, backtrace: note.backtrace }
+    })
+}
+
 type Job = (Backtrace, Box<dyn FnOnce(String) + Send>);
 
 /// Turns a backtrace into the text of its first frames, later, on a thread of its own.
@@ -145,7 +180,7 @@ pub(crate) fn resolve_later(backtrace: Backtrace, then: impl FnOnce(String) + Se
                 RESOLVING.fetch_sub(1, Ordering::AcqRel);
             }
         };
-        std::thread::Builder::new().name("backtraces".to_owned()).spawn(run).ok().map(|_| sender)
+        crate::task::start_thread("backtraces".to_owned(), run).ok().map(|()| sender)
     });
     if backtrace.status() != BacktraceStatus::Captured {
         return;
@@ -197,8 +232,6 @@ fn head(full: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
     use super::*;
 
     #[test]
@@ -215,6 +248,17 @@ mod tests {
         assert!(note.location.expect("a place").contains("panics.rs"));
         assert!(!note.injected);
         assert!(!SUPERVISED.get());
+    }
+
+    #[test]
+    fn a_caught_panic_tells_what_where_and_how() {
+        install();
+        let caught = catch(|| panic!("caught {}", 8)).unwrap_err();
+        assert_eq!(caught.message, "caught 8");
+        assert!(caught.location.as_deref().expect("a place").contains("panics.rs"));
+        assert_eq!(catch(|| 9).expect("no panic"), 9);
+        let passed_on = catch(|| std::panic::resume_unwind(Box::new("from elsewhere"))).unwrap_err();
+        assert_eq!((passed_on.message.as_str(), passed_on.location), ("from elsewhere", None));
     }
 
     #[test]

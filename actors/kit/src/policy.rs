@@ -38,10 +38,13 @@ pub enum Restart {
 pub enum Strategy {
     /// The failed child alone.
     #[default]
+    #[serde(alias = "one_for_one")]
     OneForOne,
     /// All of them.
+    #[serde(alias = "one_for_all")]
     OneForAll,
     /// The failed one and those listed after it.
+    #[serde(alias = "rest_for_one")]
     RestForOne,
 }
 
@@ -54,6 +57,15 @@ pub struct Intensity {
     /// Length of the sliding window.
     #[serde(with = "human")]
     pub within: Duration,
+}
+
+impl Intensity {
+    /// More restarts than back-off lets happen: the supervisor never gives up, which is for children that have nothing to
+    /// do with each other.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self { max_restarts: MAX_RESTARTS, within: Duration::from_secs(1) }
+    }
 }
 
 impl Default for Intensity {

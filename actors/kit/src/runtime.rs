@@ -14,7 +14,12 @@
 //! Rules: at most 256 commands wait, further ones wait for room; after the end all are answered with
 //! [`CommandError::Ended`], also those of an actor that asks while everything stops. Dropping all handles ends nothing.
 
-use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
@@ -24,7 +29,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     driver::{Driver, Request, Sign, Wish, new_slot},
     events::{EventLog, LifecycleEvent},
-    exit::ExitReport,
+    exit::{ExitReason, ExitReport},
     fault::Fault,
     meter::TimeFigures,
     path::{ActorPath, PathError},
@@ -32,7 +37,7 @@ use crate::{
     slot::Slot,
     spec::{ChildSpec, SupervisorSpec},
     task,
-    tree::{ActorState, TreeNode},
+    tree::{ActorState, TreeNode, WaitingOn},
     worker::Describe,
 };
 
@@ -135,12 +140,20 @@ pub struct ActorFigures {
     pub restarts_total: u64,
     /// Panics since the start of the process.
     pub panics_total: u64,
+    /// Exits since the start of the process, by reason.
+    pub exits_total: BTreeMap<ExitReason, u64>,
+    /// Generation of the current or last incarnation.
+    pub generation: u64,
+    /// Restarts within the window: a supervisor's children's, or a leaf's own.
+    pub restarts_in_window: usize,
     /// Records finished since the start of the process.
     pub processed_total: u64,
     /// Fenced incarnations that still hold a thread.
     pub zombies: usize,
     /// Time the oldest message is in hand, in milliseconds; 0 if none is.
     pub in_hand_ms: u64,
+    /// Its newest legitimate wait.
+    pub waiting_on: Option<WaitingOn>,
     /// How long messages were in hand, without legitimate waits.
     pub step_us: Option<TimeFigures>,
     /// How long messages waited in its inboxes.
@@ -251,9 +264,13 @@ impl Runtime {
                 state: node.state,
                 restarts_total: node.restarts,
                 panics_total: slot.panics.load(Ordering::Relaxed),
+                exits_total: slot.status.lock().exits.clone(),
+                generation: node.generation,
+                restarts_in_window: node.restarts_in_window,
                 processed_total: node.processed,
                 zombies: node.zombies,
                 in_hand_ms: node.in_hand.map_or(0, |hand| hand.for_ms),
+                waiting_on: node.waiting_on,
                 step_us: node.step_us,
                 queue_us: node.queue_us,
                 inbox: node.inbox,

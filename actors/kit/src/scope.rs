@@ -19,7 +19,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    exit::{Culprit, Failure, epoch_ms},
+    exit::{Culprit, ExitReport, Failure, epoch_ms},
     fault::{FaultKind, stall},
     inbox::Outlet,
     panics::InjectedPanic,
@@ -172,6 +172,15 @@ impl Scope {
         let first = &self.incarnation.first_progress_ms;
         if first.load(Ordering::Relaxed) == 0 {
             first.store(epoch_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// Says which record an earlier incarnation failed with, now that it is known: its exit report names it from now on.
+    pub fn blame(&self, culprit: Culprit) {
+        let mut status = self.slot.status.lock();
+        let is_it = |exit: &ExitReport| exit.generation < self.generation() && exit.culprit.is_some() && !exit.injected;
+        if let Some(exit) = status.last_exit.as_mut().filter(|exit| is_it(exit)) {
+            exit.culprit = Some(culprit);
         }
     }
 

@@ -2,9 +2,12 @@
 //!
 //! Both are plain shared state: roles write through [`crate::Scope`], the driver decides, any thread may read.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -12,7 +15,7 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
     core::{Charge, Shown},
-    exit::{Culprit, ExitReport, epoch_ms},
+    exit::{Culprit, ExitReason, ExitReport, epoch_ms},
     fault::Faults,
     inbox::InboxProbe,
     meter::{Rate, Times},
@@ -60,6 +63,7 @@ pub(crate) struct Status {
     pub(crate) policy: ChildPolicy,
     pub(crate) supervision: Option<SupervisorPolicy>,
     pub(crate) last_exit: Option<ExitReport>,
+    pub(crate) exits: BTreeMap<ExitReason, u64>,
     pub(crate) incarnation: Option<Arc<Incarnation>>,
     pub(crate) generation: u64,
     pub(crate) restart_at: Option<Instant>,

@@ -5,7 +5,7 @@ use std::{future::Future, io, thread};
 use tokio::task::JoinHandle;
 
 /// Spawns on the current thread's task set.
-#[allow(clippy::disallowed_methods, reason = "this is the supervised spawn that the lint points to")]
+#[expect(clippy::disallowed_methods, reason = "this is the supervised spawn that the lint points to")]
 pub(crate) fn spawn_here<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
@@ -15,6 +15,7 @@ where
 }
 
 /// Starts a named OS thread; its end is told by what it runs, never by joining.
+#[expect(clippy::disallowed_methods, reason = "this is the supervised thread that the lint points to")]
 pub(crate) fn start_thread(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name).spawn(run).map(drop)
 }

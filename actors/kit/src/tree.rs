@@ -145,7 +145,7 @@ pub struct TreeNode {
     pub armed_faults: u64,
     /// Fenced incarnations that still hold a thread.
     pub zombies: usize,
-    /// Restarts within its window, for a supervisor.
+    /// Restarts within the window: a supervisor's children's, or a leaf's own; the latter up to a second old.
     pub restarts_in_window: usize,
     /// Its window, for a supervisor.
     pub intensity: Option<Intensity>,

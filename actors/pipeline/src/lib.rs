@@ -14,6 +14,7 @@ pub mod assignment;
 pub mod lane;
 pub mod live;
 pub mod messages;
+pub mod poison;
 pub mod ports;
 pub mod relay;
 pub mod sink;

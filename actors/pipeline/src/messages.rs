@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use streamward_core::batch::RawBatch;
+use streamward_kit::Culprit;
 
-use crate::{slot::PartitionSlot, store::Pending};
+use crate::{poison::Trials, slot::PartitionSlot, store::Pending};
 
 /// Source → lane: records of one partition that follow those of the message before.
 pub struct Work {
@@ -14,6 +15,15 @@ pub struct Work {
     pub start: i64,
     /// Position after the batch.
     pub end: i64,
+    /// What is known of its records, should they end an incarnation.
+    pub trials: Trials,
+}
+
+impl Work {
+    /// A record of it, as an exit report names it.
+    pub fn culprit(&self, offset: i64) -> Culprit {
+        Culprit { topic: self.slot.key.topic.clone(), partition: self.slot.key.partition, offset }
+    }
 }
 
 /// Lane → sink: the effects of one batch or tick.

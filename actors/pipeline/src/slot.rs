@@ -18,7 +18,7 @@ use std::{
 use parking_lot::Mutex;
 use streamward_core::{batch::RawBatch, output::Output, partition::PartitionState};
 
-use crate::store::PartitionKey;
+use crate::{poison::Poison, store::PartitionKey};
 
 /// Bytes of raw batches kept before a new snapshot of the state replaces them.
 const MAX_SINCE_BYTES: usize = 2 << 20;
@@ -60,8 +60,8 @@ pub struct Since {
     pub batch: Arc<RawBatch>,
     pub start: i64,
     pub end: i64,
-    /// Records of it that were set aside as poison, by offset.
-    pub poison: Arc<[i64]>,
+    /// Records of it that were set aside.
+    pub poison: Arc<[Poison]>,
 }
 
 /// The state as a new incarnation finds it.

@@ -18,6 +18,7 @@ use streamward_kit::{Failure, Outlet, Progress, Scope};
 
 use crate::{
     messages::Work,
+    poison::Trials,
     slot::{PartitionSlot, Slots},
 };
 
@@ -335,7 +336,7 @@ impl Gather {
         }
         let (start, end) = (slot.next_fetch(), batch.next_offset().unwrap_or_else(|| slot.next_fetch()));
         let lane = usize::try_from(batch.partition).unwrap_or(0) % self.shared.lanes.len();
-        let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end };
+        let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end, trials: Trials::default() };
         let waiting = scope.waiting_on_inbox("lane", &self.shared.lanes[lane]);
         let sent = self.shared.lanes[lane].blocking_send_timeout(work, wait);
         drop(waiting);

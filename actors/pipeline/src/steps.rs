@@ -14,13 +14,19 @@ use streamward_core::{
     schema::StreamSchema,
 };
 
-use crate::live::{LiveChannel, LiveFrame};
+use crate::{
+    live::{LiveChannel, LiveFrame},
+    poison::Poison,
+};
 
 /// The compiled pipeline and how its records are decoded.
 pub struct Stage {
     pub spec: StageSpec,
     /// The first schemas that any incarnation has looked up.
     learned: Mutex<HashMap<u32, Arc<str>>>,
+    /// Stands for a step with a bug.
+    #[cfg(test)]
+    pub trap: Option<fn(&DecodedInput)>,
 }
 
 /// What a [`Stage`] is made of.
@@ -39,7 +45,12 @@ impl Stage {
     /// A stage that has looked up no schema id yet.
     #[must_use]
     pub fn new(spec: StageSpec) -> Self {
-        Self { spec, learned: Mutex::default() }
+        Self {
+            spec,
+            learned: Mutex::default(),
+            #[cfg(test)]
+            trap: None,
+        }
     }
 
     /// A decoder that knows the schemas looked up so far.
@@ -62,13 +73,13 @@ impl Stage {
         }
     }
 
-    /// Decodes records of a batch; those at `poison` offsets become dead letters unread.
+    /// Decodes records of a batch; those set aside become dead letters unread.
     pub fn decode(
         &self,
         decoder: &mut Decoder,
         batch: &RawBatch,
         positions: Range<i64>,
-        poison: &[i64],
+        poison: &[Poison],
     ) -> DecodedInput {
         if poison.is_empty() {
             return self.input(decoder, batch, (0..batch.len(), positions));
@@ -76,8 +87,8 @@ impl Stage {
         let mut healthy = RawBatch::with_capacity(batch.topic.clone(), batch.partition, batch.bytes());
         let mut dead = Vec::new();
         for record in batch.iter() {
-            if poison.contains(&record.offset()) {
-                dead.push(poisoned(&record));
+            if let Ok(at) = poison.binary_search_by_key(&record.offset(), |poison| poison.offset) {
+                dead.push(poisoned(&record, &poison[at].reason));
                 continue;
             }
             healthy.push(record.offset(), record.log_timestamp_ms(), record.key(), record.value());
@@ -136,6 +147,8 @@ impl Stage {
         input: &DecodedInput,
         emit_from: i64,
     ) -> Result<Output, ProcessError> {
+        #[cfg(test)]
+        self.trap.inspect(|trap| trap(input));
         state.process(&self.spec.plan, input, emit_from)
     }
 }
@@ -148,12 +161,8 @@ fn learn(decoder: &mut Decoder, id: u32, schema: Option<&str>) {
     }
 }
 
-fn poisoned(record: &streamward_core::batch::RawRecord<'_>) -> DeadLetter {
-    let rejected = streamward_core::decode::Rejected {
-        index: 0,
-        class: ErrorClass::Poison,
-        reason: "processing panicked twice, the second time with this record alone".to_owned(),
-    };
+fn poisoned(record: &streamward_core::batch::RawRecord<'_>, reason: &str) -> DeadLetter {
+    let rejected = streamward_core::decode::Rejected { index: 0, class: ErrorClass::Poison, reason: reason.to_owned() };
     streamward_core::decode::dead_letter(record, &rejected, "process")
 }
 

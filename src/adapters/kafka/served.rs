@@ -32,6 +32,7 @@ impl Served {
                 served.serve(listener, async { drop(stopped.await) }).await.unwrap();
             });
         };
+        #[expect(clippy::disallowed_methods, reason = "joined when it is dropped")]
         let thread = std::thread::Builder::new().spawn(serve).unwrap();
         let settings = KafkaSettings { bootstrap, extra: BTreeMap::new() };
         Self { settings, broker, stop: Some(stop), thread: Some(thread), _folder: folder }

@@ -168,6 +168,7 @@ impl SqlStore {
         F: FnOnce(&Shared) -> Result<T, WriteError> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
+        #[expect(clippy::disallowed_methods, reason = "the caller waits for it, and its panic is the caller's")]
         let done = tokio::task::spawn_blocking(move || job(&shared)).await;
         match done.map_err(tokio::task::JoinError::try_into_panic) {
             Ok(result) => result.map_err(StoreError::from),

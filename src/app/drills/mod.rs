@@ -98,7 +98,7 @@ impl Drills<'_> {
             Some(pipeline) => Some(Books::open(vec![pipeline], self.reads).await?),
             None => None,
         };
-        let armed = fault_of(&fault)?;
+        let armed = fault_of(&fault, &before.kind)?;
         self.runtime.command(&path, Command::Inject(armed)).await.map_err(refusal)?;
         let mut watch = Watch { before, fault, struck: None };
         let now = loop {

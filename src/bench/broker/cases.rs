@@ -176,6 +176,7 @@ pub async fn measure(target: &Target, bench: &BrokerBench, (case, clients): (Cas
 }
 
 /// The clients of this crate block, so they have a thread.
+#[expect(clippy::disallowed_methods, reason = "whoever measures waits for it, and hears of its panic")]
 async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
 }

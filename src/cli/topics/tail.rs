@@ -214,6 +214,7 @@ mod tests {
                 write!(stream, "HTTP/1.1 {status}\r\n{close}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
             }
         };
+        #[expect(clippy::disallowed_methods, reason = "a test's server ends with its requests")]
         std::thread::Builder::new().spawn(serve).unwrap();
         Server { url, token: None }
     }

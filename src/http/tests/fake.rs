@@ -177,9 +177,10 @@ impl Operations for Fake {
         ready(Ok(json!({"path": "root", "children": []})))
     }
 
-    fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Vec<Value>, OpsError> {
+    fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Page<Value>, OpsError> {
         self.note(format!("events {after_seq} {limit}"));
-        ready(Ok(vec![json!({"seq": after_seq + 1})]))
+        let items = vec![json!({"seq": after_seq + 1})];
+        ready(Ok(Page { items, total: 3, total_is_estimate: false, next: Some((after_seq + 1).to_string()) }))
     }
 
     fn drills(&self) -> Value {

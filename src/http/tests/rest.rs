@@ -250,7 +250,14 @@ fn commands_reach_the_node_of_a_path_with_slashes() {
     is_problem(&server.post(&format!("{base}/broker/pause"), ""), 409);
     is_problem(&server.post(&format!("{base}/lane/explode"), ""), 404);
     assert_eq!(server.get("/api/v1/supervision/tree").json()["path"], "root");
-    assert_eq!(server.get("/api/v1/events?after=4&limit=9").json()["events"][0]["seq"], 5);
+    for query in ["events?after=4&limit=9", "events?cursor=4&limit=9", "supervision/events?after=4&limit=9"] {
+        let events = server.get(&format!("/api/v1/{query}")).json();
+        assert_eq!(
+            (&events["events"][0]["seq"], &events["next"], &events["total"]),
+            (&5.into(), &"5".into(), &3.into())
+        );
+        assert_eq!(server.fake.asked(), "events 4 9");
+    }
 }
 
 #[test]

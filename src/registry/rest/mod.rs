@@ -100,6 +100,7 @@ async fn no_method() -> HttpResponse {
 }
 
 /// Runs a call that waits for the topic away from the event loop.
+#[expect(clippy::disallowed_methods, reason = "the request waits for it, and answers its panic as an error")]
 async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
 ) -> Result<T, RegistryError> {

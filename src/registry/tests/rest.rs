@@ -259,6 +259,7 @@ async fn the_server_refuses_changes_from_foreign_pages() {
             stream.read_to_string(&mut answer).unwrap();
             answer
         };
+        #[expect(clippy::disallowed_methods, reason = "a test waits for it")]
         let answers = actix_web::web::block(move || [ask("evil.example"), ask("localhost")]).await.unwrap();
         handle.stop(true).await;
         answers

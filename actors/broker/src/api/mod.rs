@@ -180,6 +180,7 @@ impl Call<'_> {
         work: impl FnOnce(&Inner) -> T + Send + 'static,
     ) -> Result<T, Code> {
         let broker = self.broker.clone();
+        #[expect(clippy::disallowed_methods, reason = "the request waits for it, and answers its panic as an error")]
         let task = tokio::task::spawn_blocking(move || work(broker.inner()));
         task.await.map_err(|_| Code::UnknownServerError)
     }

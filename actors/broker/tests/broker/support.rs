@@ -45,6 +45,7 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = broker.clone();
+        #[expect(clippy::disallowed_methods, reason = "the test's server ends with its runtime")]
         runtime.handle().spawn(async move {
             let stopped = async {
                 let _ = stopped.await;

@@ -84,6 +84,7 @@ fn outcome(name: &str, at: &HashMap<String, String>) -> String {
         let ended = panic::catch_unwind(panic::AssertUnwindSafe(|| run(&env)));
         let _ = send.send(ended.err().map(|reason| text_of(reason.as_ref())));
     };
+    #[expect(clippy::disallowed_methods, reason = "the case has a limit and is given up with its thread")]
     thread::Builder::new().spawn(work).expect("a thread for the case");
     let failure = match receive.recv_timeout(CASE_LIMIT) {
         Ok(failure) => failure,

@@ -85,6 +85,7 @@ impl Worker {
         consumer.subscribe(&[topic]).unwrap();
         let stopping = Arc::new(AtomicBool::new(false));
         let (inside, stop) = (context.clone(), stopping.clone());
+        #[expect(clippy::disallowed_methods, reason = "joined when it is dropped")]
         let thread = Builder::new().spawn(move || poll(&consumer, &inside, &stop)).unwrap();
         Self { context, stopping, thread: Some(thread) }
     }

@@ -370,8 +370,8 @@ pub struct Readiness {
 pub trait Operations: Send + Sync {
     /// Nested `{path, kind, state, generation, restarts, since, last_exit, inbox, children}`.
     fn tree(&self) -> Answer<'_, Value, OpsError>;
-    /// Array of supervision events with a `seq` above `after_seq`, oldest first.
-    fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Vec<Value>, OpsError>;
+    /// Supervision events with a `seq` above `after_seq`, oldest first; the cursor of the next page is the last `seq`.
+    fn events(&self, after_seq: u64, limit: u32) -> Answer<'_, Page<Value>, OpsError>;
     /// `{drills, faults: [{fault, about, takes_millis}]}`: whether drills are allowed, and which there are.
     fn drills(&self) -> Value;
     /// Carries out a command for `who` and answers the node's new state.

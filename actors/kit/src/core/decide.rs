@@ -170,7 +170,7 @@ impl SupervisorCore {
             self.start_due(turn);
             return;
         }
-        if !self.window.charge(turn.now, intensity) {
+        if !self.window.charge(turn.now, child.def.key, intensity) {
             child.life = Life::Resting;
             child.show(turn, Shown::Failed);
             let child = child.def.key;

@@ -45,7 +45,10 @@ mod stop;
 mod tests;
 mod window;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use rand::Rng;
 
@@ -329,7 +332,17 @@ impl SupervisorCore {
     /// Restarts charged within the window that ends now.
     #[must_use]
     pub fn restarts_in_window(&self, now: Instant) -> usize {
-        self.window.count(now, self.policy.intensity.within)
+        self.window.charged(now, self.policy.intensity.within).count()
+    }
+
+    /// The same for each child.
+    #[must_use]
+    pub fn restarts_by_child(&self, now: Instant) -> BTreeMap<ChildKey, usize> {
+        let mut restarts: BTreeMap<_, _> = self.children.iter().map(|child| (child.def.key, 0)).collect();
+        for child in self.window.charged(now, self.policy.intensity.within) {
+            *restarts.entry(child).or_default() += 1;
+        }
+        restarts
     }
 
     /// True if a dynamic child may be added.

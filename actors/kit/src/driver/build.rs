@@ -35,6 +35,7 @@ pub(crate) fn new_slot(sign: Sign) -> Arc<Slot> {
         policy: sign.policy,
         supervision: sign.supervision,
         last_exit: None,
+        exits: BTreeMap::new(),
         incarnation: None,
         generation: 0,
         restart_at: None,

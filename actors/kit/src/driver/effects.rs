@@ -152,10 +152,15 @@ impl Driver {
         }
         if let Some(note) = panic {
             slot.panics.fetch_add(1, Ordering::Relaxed);
+            let shared = Arc::clone(&self.shared);
             panics::resolve_later(note.backtrace, move |head| {
+                if head.is_empty() {
+                    return;
+                }
+                shared.events.add_backtrace(&slot.path, generation, &head);
                 let mut status = slot.status.lock();
                 if let Some(last) = status.last_exit.as_mut().filter(|last| last.generation == generation) {
-                    last.backtrace_head = (!head.is_empty()).then_some(head);
+                    last.backtrace_head = Some(head);
                 }
             });
         }
@@ -168,6 +173,7 @@ impl Driver {
             if status.last_exit.as_ref().is_some_and(|last| last.generation >= report.generation) {
                 return;
             }
+            *status.exits.entry(report.reason).or_default() += 1;
             status.last_exit = Some(report.clone());
         }
         if report.reason.is_abnormal() {

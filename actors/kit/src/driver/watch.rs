@@ -26,9 +26,13 @@ impl Driver {
             self.measured_at = Some(now);
         }
         let mut failed = Vec::new();
+        let mut restarts = Vec::new();
         for (key, node) in &mut self.nodes {
             if let NodeBody::Supervisor(core) = &node.body {
                 node.slot.status.lock().restarts_in_window = core.restarts_in_window(now.into_std());
+                if measures {
+                    restarts.extend(core.restarts_by_child(now.into_std()));
+                }
                 continue;
             }
             if measures {
@@ -37,6 +41,10 @@ impl Driver {
             }
             let report = node.overdue(now).or_else(|| measures.then(|| node.idle_before_work(now)).flatten());
             failed.extend(report.map(|report| (*key, report)));
+        }
+        let leaves = restarts.iter().filter_map(|(key, count)| Some((self.nodes.get(key)?, *count)));
+        for (leaf, count) in leaves.filter(|(node, _)| !node.slot.is_supervisor) {
+            leaf.slot.status.lock().restarts_in_window = count;
         }
         for (child, report) in failed {
             let Some(node) = self.nodes.get(&child) else { continue };

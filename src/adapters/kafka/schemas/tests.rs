@@ -51,6 +51,7 @@ async fn two_registries_that_write_at_once_agree_on_every_id() {
             let field = if index.is_multiple_of(2) { format!("{name}{index}") } else { format!("both{index}") };
             registry.register("s", &schema(&field)).unwrap()
         };
+        #[expect(clippy::disallowed_methods, reason = "the test joins it")]
         std::thread::Builder::new().spawn(move || (0..8).map(register).collect::<Vec<_>>()).unwrap()
     });
     let answers: Vec<_> = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
@@ -99,6 +100,7 @@ async fn a_read_waits_for_what_was_written_and_is_not_readable_yet() {
     // As if this were a record of its own whose markers are still to come.
     reader.written = 4;
     let late = move || writer.append(&[Record { key: b"k".to_vec(), value: Some("c".into()) }]).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the test joins it")]
     let thread = std::thread::Builder::new().spawn(late).unwrap();
     let mut values = Vec::new();
     reader.read(&mut |record| values.push(String::from_utf8(record.value.unwrap()).unwrap())).unwrap();

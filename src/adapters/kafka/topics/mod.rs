@@ -106,6 +106,7 @@ impl KafkaTopics {
             let _turn = turn;
             call(&shared)
         };
+        #[expect(clippy::disallowed_methods, reason = "the caller waits for it, and answers its panic as an error")]
         let done = tokio::task::spawn_blocking(in_turn).await;
         done.map_err(|_| TopicError::Unavailable("the call was given up".to_owned()))?
     }

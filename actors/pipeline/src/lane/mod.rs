@@ -1,12 +1,14 @@
 //! The lane role: decode, run the steps, hand the effects to the sink and the rows to the live hub.
 //!
 //! Receives [`Work`], sends [`Store`]. Its working state is a copy: a new incarnation rebuilds it from the slots. A batch
-//! that ended an incarnation is cut in halves on the second attempt until the culprit stands alone; a record that fails
-//! alone becomes a dead letter of class poison, and the others go on.
+//! that ended an incarnation is tried record by record on the second attempt (see [`crate::poison`]); one that fails alone
+//! becomes a dead letter of class poison, and the others go on.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
@@ -17,11 +19,12 @@ use streamward_core::{
     output::Output,
     partition::{CheckpointScope, PartitionState, ProcessError},
 };
-use streamward_kit::{Culprit, Delivery, Failure, Inbox, Outlet, Scope};
+use streamward_kit::{Delivery, Failure, HandGuard, Inbox, Outlet, Scope};
 
 use crate::{
     live::LiveChannel,
     messages::{Store, Work},
+    poison::{Hunt, Poison},
     ports::{Clock, SchemaSource},
     slot::{Issued, PartitionSlot, Since, Slots},
     steps::{self, Stage},
@@ -33,6 +36,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Wait before a registry that did not answer is asked again; doubles each time.
 const REGISTRY_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(10);
+/// Records tried by themselves before other lanes of the thread have their turn.
+const YIELD_EVERY: usize = 32;
 
 /// Everything a lane needs; shared by its incarnations.
 pub struct LaneShared {
@@ -106,21 +111,57 @@ impl Lane {
             delivery.commit();
             return Ok(());
         }
-        let culprit =
-            Culprit { topic: work.slot.key.topic.clone(), partition: work.slot.key.partition, offset: work.start };
-        let _in_hand = self.scope.in_hand_record(format!("{} records", work.batch.len()), culprit);
+        let in_hand = self.hold(work);
         self.scope.pause_point().await;
         self.scope.fault_point("process").await?;
         if !self.learn_schemas(&work.batch).await {
             return Ok(());
         }
-        let suspect = delivery.attempt() > 0;
-        let Some((output, poison)) = self.process_within_limits(work, suspect).await? else { return Ok(()) };
+        let (poison, _in_hand) = match delivery.attempt() {
+            0 => (Arc::from([]), in_hand),
+            _ => {
+                // Each record is held by itself meanwhile, so that one that stalls is known.
+                drop(in_hand);
+                let Some(poison) = self.search(work).await? else { return Ok(()) };
+                (poison, self.hold(work))
+            }
+        };
+        let Some(output) = self.process_within_limits(work, &poison).await? else { return Ok(()) };
         if self.issue(work, output, poison).await? {
             self.scope.progress(work.batch.len() as u64);
         }
         delivery.commit();
         Ok(())
+    }
+
+    fn hold(&self, work: &Work) -> HandGuard {
+        self.scope.in_hand_record(format!("{} records", work.batch.len()), work.culprit(work.start))
+    }
+
+    /// Finds the records of a batch that end an incarnation; none if the lane is to stop first.
+    async fn search(&mut self, work: &Work) -> Result<Option<Arc<[Poison]>>, Failure> {
+        let (stage, decoder, scope) = (&self.shared.stage, &mut self.decoder, &self.scope);
+        let made = (scope.generation(), self.shared.clock.now_ms());
+        let working = working(&mut self.working, work, (stage, decoder), made)?;
+        let offset = |index: usize| work.batch.get(index).offset();
+        let hold = async |index: usize| {
+            if index.is_multiple_of(YIELD_EVERY) {
+                tokio::task::yield_now().await;
+            }
+            let culprit = work.culprit(offset(index));
+            (!scope.is_fenced() && !scope.must_stop()).then(|| scope.in_hand_record("a record by itself", culprit))
+        };
+        let hunt = Hunt { trials: &work.trials, records: work.batch.len(), state: &working.state };
+        let found = hunt.run(offset, hold, |state, index| {
+            let input = stage.decode_range(decoder, &work.batch, index..index + 1);
+            // A state without room says nothing about the record.
+            let _within_limits = stage.run(state, &input, i64::MAX);
+        });
+        let found = found.await;
+        if let Some(first) = found.as_deref().and_then(<[Poison]>::first) {
+            scope.blame(work.culprit(first.offset));
+        }
+        Ok(found)
     }
 
     /// Fetches the schemas of ids that the decoder has not met, and waits while the registry does not answer: its
@@ -157,13 +198,9 @@ impl Lane {
     }
 
     /// Processes a batch, or waits while the state has no room for it; none if the lane is to stop first.
-    async fn process_within_limits(
-        &mut self,
-        work: &Work,
-        suspect: bool,
-    ) -> Result<Option<(Output, Arc<[i64]>)>, Failure> {
+    async fn process_within_limits(&mut self, work: &Work, poison: &[Poison]) -> Result<Option<Output>, Failure> {
         loop {
-            match self.process(work, suspect) {
+            match self.process(work, poison) {
                 Ok(processed) => {
                     self.scope.clear_state_note();
                     return Ok(Some(processed));
@@ -180,27 +217,17 @@ impl Lane {
         }
     }
 
-    /// Runs the steps over a batch; returns its output and the offsets set aside as poison.
-    fn process(&mut self, work: &Work, suspect: bool) -> Result<(Output, Arc<[i64]>), ProcessError> {
-        let now_ms = self.shared.clock.now_ms();
-        let generation = self.scope.generation();
+    /// Runs the steps over the records of a batch that are not set aside.
+    fn process(&mut self, work: &Work, poison: &[Poison]) -> Result<Output, ProcessError> {
         let (stage, decoder) = (&self.shared.stage, &mut self.decoder);
-        let working = working(&mut self.working, work, (stage, decoder), (generation, now_ms))?;
-        if !suspect {
-            let input = stage.decode(decoder, &work.batch, work.start..work.end, &[]);
-            return Ok((stage.run(&mut working.state, &input, work.slot.emit_from)?, Arc::from([])));
-        }
-        let mut hunt =
-            PoisonHunt { stage, decoder, work, state: &working.state, scope: &self.scope, found: Vec::new() };
-        hunt.search(0..work.batch.len());
-        let poison = hunt.found;
-        let input = stage.decode(decoder, &work.batch, work.start..work.end, &poison);
-        let output = stage.run(&mut working.state, &input, work.slot.emit_from)?;
-        Ok((output, poison.into()))
+        let made = (self.scope.generation(), self.shared.clock.now_ms());
+        let working = working(&mut self.working, work, (stage, decoder), made)?;
+        let input = stage.decode(decoder, &work.batch, work.start..work.end, poison);
+        stage.run(&mut working.state, &input, work.slot.emit_from)
     }
 
     /// Gives the output to the sink and moves the slot behind the batch; false where the partition is no longer ours.
-    async fn issue(&mut self, work: &Work, mut output: Output, poison: Arc<[i64]>) -> Result<bool, Failure> {
+    async fn issue(&mut self, work: &Work, mut output: Output, poison: Arc<[Poison]>) -> Result<bool, Failure> {
         let slot = work.slot.clone();
         let Some(working) = self.working.get_mut(&slot.key.partition) else { return Ok(false) };
         let now_ms = self.shared.clock.now_ms();
@@ -319,42 +346,6 @@ fn working<'a>(
             let working = Working { slot, state, checkpoint_at_ms: now_ms, checkpointed: 0, idle_since_ms: None };
             Ok(other.insert_entry(working).into_mut())
         }
-    }
-}
-
-/// The search for the records of a batch that panic.
-struct PoisonHunt<'a> {
-    stage: &'a Stage,
-    decoder: &'a mut Decoder,
-    work: &'a Work,
-    /// State before the batch.
-    state: &'a PartitionState,
-    scope: &'a Scope,
-    found: Vec<i64>,
-}
-
-impl PoisonHunt<'_> {
-    /// Searches a range of records by halving; each culprit ends up alone.
-    fn search(&mut self, range: std::ops::Range<usize>) {
-        if range.is_empty() || self.scope.is_fenced() || self.passes(range.clone()) {
-            return;
-        }
-        if range.len() == 1 {
-            self.found.push(self.work.batch.get(range.start).offset());
-            return;
-        }
-        let middle = range.start + range.len() / 2;
-        self.search(range.start..middle);
-        self.search(middle..range.end);
-    }
-
-    fn passes(&mut self, range: std::ops::Range<usize>) -> bool {
-        let attempt = catch_unwind(AssertUnwindSafe(|| {
-            let mut scratch = self.state.clone();
-            let input = self.stage.decode_range(self.decoder, &self.work.batch, range);
-            self.stage.run(&mut scratch, &input, i64::MAX).is_ok()
-        }));
-        attempt.is_ok()
     }
 }
 

@@ -1,0 +1,157 @@
+//! A lane whose steps have a bug: what becomes of the records.
+
+use std::time::Duration;
+
+use streamward_core::{
+    output::ErrorClass,
+    partition::{DecodedInput, PipelinePlan, PipelineSpec},
+    schema::StreamSchema,
+    window::Limits,
+};
+use streamward_kit::{Capacity, ChildPolicy, ChildSpec, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode};
+
+use super::*;
+use crate::{
+    live::LiveHub,
+    poison::Trials,
+    slot::SlotStart,
+    steps::StageSpec,
+    store::{BoxFuture, PartitionKey},
+};
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now_ms(&self) -> i64 {
+        1_700_000_000_000
+    }
+}
+
+impl SchemaSource for Fixed {
+    fn schemas<'a>(&'a self, ids: &'a [u32]) -> BoxFuture<'a, Result<Vec<Option<Arc<str>>>, String>> {
+        Box::pin(async { Ok(vec![None; ids.len()]) })
+    }
+}
+
+fn stage(trap: fn(&DecodedInput)) -> Stage {
+    let schema = r#"{"type": "record", "name": "Order", "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
+    let schema = Arc::new(StreamSchema::parse(schema).unwrap());
+    let spec = PipelineSpec {
+        event_time: "at".to_owned(),
+        key: "id".to_owned(),
+        out_of_orderness: Duration::ZERO,
+        max_ahead: None,
+        measure: None,
+        anomaly: None,
+        limits: Limits::default(),
+        steps: Vec::new(),
+    };
+    let plan = Arc::new(PipelinePlan::compile(&spec, schema.clone()).unwrap());
+    let (format, limits) = Default::default();
+    let spec = StageSpec { schema, plan, format, limits, key_column: 0, frame_kind: "order".to_owned() };
+    let mut stage = Stage::new(spec);
+    stage.trap = Some(trap);
+    stage
+}
+
+/// Lets a supervised lane process one batch of six orders; its output, and the lane afterwards.
+async fn processed(trap: fn(&DecodedInput), policy: ChildPolicy) -> (Arc<Store>, TreeNode) {
+    let stage = stage(trap);
+    let slots = Arc::new(Slots::default());
+    let key = PartitionKey { sink: "orders".into(), topic: "orders".into(), partition: 0 };
+    let state = PartitionState::new(&stage.spec.plan, "orders".into(), 0);
+    let start = SlotStart { key, epoch: 1, log: 1, emit_from: 0, fetch_from: 0, state };
+    let slot = slots.assign(slots.begin_reading(), start).unwrap();
+    let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
+    for offset in 0..6 {
+        batch.push(offset, 0, None, Some(format!(r#"{{"id": "{offset}", "at": 1700000000000}}"#).as_bytes()));
+    }
+    let inbox = Inbox::weighted("batches", Capacity { items: 4, weight: 1 << 20 }, |work: &Work| work.batch.bytes());
+    let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
+    let shared = Arc::new(LaneShared {
+        stage,
+        slots,
+        inbox: inbox.clone(),
+        sink: sink.outlet(),
+        live: LiveHub::default().channel("orders"),
+        schemas: Arc::new(Fixed),
+        clock: Arc::new(Fixed),
+        settings: LaneSettings { idle_after: Duration::MAX, checkpoint_every: Duration::from_secs(3_600) },
+        index: (0, 1),
+    });
+    let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone()))
+        .inbox(&inbox)
+        .placement(Placement::pool("lanes"))
+        .policy(policy);
+    let outputs = sink.clone();
+    let (heard, hear) = tokio::sync::oneshot::channel();
+    let heard = std::sync::Mutex::new(Some(heard));
+    let reader = ChildSpec::role("sink", "sink", move |scope| {
+        let (outputs, heard) = (outputs.clone(), heard.lock().unwrap().take());
+        async move {
+            if let (Some(output), Some(heard)) = (outputs.recv(&scope).await, heard) {
+                drop(heard.send(Arc::clone(&output)));
+                output.commit();
+            }
+            scope.stopping().await;
+            Ok(())
+        }
+    });
+    let runtime = Runtime::start(SupervisorSpec::new("root").child(reader.inbox(&sink)).child(lane)).unwrap();
+    let work = Work { slot, batch: Arc::new(batch), start: 0, end: 6, trials: Trials::default() };
+    inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+    let output = hear.await.unwrap();
+    inbox.drained().await;
+    let lane = runtime.snapshot().find("lane").unwrap().clone();
+    runtime.shutdown(Vec::new()).await;
+    (output, lane)
+}
+
+fn dead_and_stored(store: &Store) -> (Vec<i64>, Vec<i64>) {
+    let output = &store.pending.output;
+    (output.dead.iter().map(|letter| letter.offset).collect(), output.offsets.to_vec())
+}
+
+#[test]
+fn a_record_that_panics_becomes_a_dead_letter_and_the_others_are_stored() {
+    let trap = |input: &DecodedInput| assert!(!input.offsets.contains(&3), "three is poison");
+    let (store, lane) = actix_rt::System::new().block_on(processed(trap, ChildPolicy::permanent()));
+    assert_eq!(dead_and_stored(&store), (vec![3], vec![0, 1, 2, 4, 5]));
+    let letter = &store.pending.output.dead[0];
+    assert_eq!((letter.class, letter.stage.as_str()), (ErrorClass::Poison, "process"));
+    assert!(
+        letter.reason.contains("alone: three is poison, at actors/pipeline/src/lane/tests.rs:"),
+        "{}",
+        letter.reason
+    );
+    let exit = lane.last_exit.unwrap();
+    assert_eq!((exit.reason, exit.culprit.unwrap().offset), (ExitReason::Panic, 3), "the exit names the record");
+    assert_eq!(lane.restarts, 1);
+}
+
+#[test]
+fn a_record_that_holds_its_thread_becomes_a_dead_letter_after_two_stalls() {
+    let trap = |input: &DecodedInput| {
+        if input.offsets.contains(&3) {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    };
+    let policy = ChildPolicy::permanent().stuck_after(Duration::from_millis(200));
+    let (store, lane) = actix_rt::System::new().block_on(processed(trap, policy));
+    assert_eq!(dead_and_stored(&store), (vec![3], vec![0, 1, 2, 4, 5]));
+    assert!(store.pending.output.dead[0].reason.contains("did not end in time"));
+    let exit = lane.last_exit.unwrap();
+    assert_eq!((exit.reason, exit.culprit.unwrap().offset), (ExitReason::Stuck, 3));
+    assert_eq!(lane.restarts, 2);
+}
+
+#[test]
+fn records_that_panic_only_together_become_dead_letters_in_the_end() {
+    let trap = |input: &DecodedInput| assert!(input.offsets.len() < 2, "too many at a time");
+    let (store, lane) = actix_rt::System::new().block_on(processed(trap, ChildPolicy::permanent()));
+    assert_eq!(dead_and_stored(&store), (vec![0, 1, 2, 3, 4, 5], vec![]));
+    assert!(store.pending.output.dead[0].reason.contains("no record of the batch did alone"));
+    assert_eq!(lane.restarts, 4);
+}
