@@ -98,6 +98,27 @@ fn a_child_that_fails_at_once_is_given_up_under_the_default_policies() {
     assert!(world.now - begun <= 60 * SECOND, "{:?}", world.now - begun);
 }
 
+/// akka#25435: of two maxima, one of the back-off and one of the supervisor, nobody knew which one counts. There is one.
+#[test]
+fn one_limit_alone_decides_however_long_the_waits_have_become() {
+    let intensity = Intensity { max_restarts: 3, within: 10 * SECOND };
+    let mut world =
+        World::booted(SupervisorPolicy { intensity, ..with(Strategy::OneForOne) }, ChildPolicy::permanent());
+    for _ in 0..100 {
+        world.fail(1);
+        assert!(world.core.is_running());
+        world.advance(30 * SECOND);
+        assert!(world.current(1).is_some(), "back after the longest wait");
+    }
+    for _ in 0..3 {
+        world.fail(2);
+        world.advance(SECOND);
+    }
+    assert!(world.core.is_running());
+    world.fail(2);
+    assert!(!world.core.is_running(), "the fourth within ten seconds");
+}
+
 /// akka#19246: with the reset time tied to the shortest delay, a child that fails every few seconds never backs off.
 #[test]
 fn the_reset_time_is_apart_from_the_shortest_delay() {

@@ -114,3 +114,19 @@ fn a_client_that_is_told_of_partitions_late_takes_nothing_from_its_successor() {
     drop(successor);
     assert_eq!(pipeline.epochs(), Vec::<i64>::new());
 }
+
+/// Alpakka Kafka: what is committed inside a rebalance callback is not carried out. Here nothing depends on it.
+#[test]
+fn what_the_group_has_committed_counts_for_nothing() {
+    let pipeline = Pipeline::new();
+    let first = pipeline.client(1);
+    let mut wrong = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        wrong.add_partition_offset(TOPIC, partition, Offset::Offset(7)).unwrap();
+    }
+    first.consumer.commit(&wrong, CommitMode::Sync).unwrap();
+    drop(first);
+    let _next = pipeline.client(2);
+    let begins: Vec<_> = pipeline.slots.all().iter().map(|slot| (slot.next_fetch(), slot.committed())).collect();
+    assert_eq!(begins, [(0, 0), (0, 0)], "where storage says");
+}
