@@ -195,7 +195,7 @@ pub(crate) fn resolve_later(backtrace: Backtrace, then: impl FnOnce(String) + Se
 
 /// The first frames that belong to the panicking code, not to the machinery of panics and tasks.
 fn head(full: &str) -> String {
-    const MACHINERY: [&str; 12] = [
+    const MACHINERY: [&str; 17] = [
         "std::",
         "core::",
         "alloc::",
@@ -206,8 +206,13 @@ fn head(full: &str) -> String {
         "tokio::",
         "actix",
         "<core::",
+        "<std::",
+        "<tokio::",
+        "<actix",
         "<alloc::",
         "streamward_kit::panics",
+        "start_thread",
+        "clone3",
     ];
     let mut lines = Vec::new();
     let mut frames = 0;
@@ -263,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_head_skips_the_machinery() {
-        let full = "   0: std::panicking::begin\n             at x.rs:1\n   1: app::lane::step\n             at lane.rs:9\n   2: core::ops::call\n";
+        let full = "   0: std::panicking::begin\n             at x.rs:1\n   1: app::lane::step\n             at lane.rs:9\n   2: core::ops::call\n   3: <actix::fut::Map<F> as actix::fut::ActorFuture<A>>::poll\n   4: start_thread\n             at ./nptl/pthread_create.c:442:8\n";
         assert_eq!(head(full), "1: app::lane::step\nat lane.rs:9");
     }
 }
