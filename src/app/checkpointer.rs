@@ -20,7 +20,9 @@ pub async fn run(scope: Scope, store: Arc<SqlStore>) -> Result<(), Failure> {
         scope.pause_point().await;
         scope.fault_point("checkpoint").await?;
         let in_hand = scope.in_hand("checkpoint");
+        let waiting = scope.waiting_on("sql");
         let written = store.write_back(unfinished == BESIDE).await;
+        drop(waiting);
         drop(in_hand);
         let done = match written {
             Ok(written) => {

@@ -26,7 +26,9 @@ pub async fn run(
         scope.pause_point().await;
         scope.fault_point("retain").await?;
         let (in_hand, began) = (scope.in_hand("chunk"), Instant::now());
+        let waiting = scope.waiting_on("sql");
         let done = store.retain_chunk(&policy).await;
+        drop(waiting);
         drop(in_hand);
         if done.is_ok() {
             scope.clear_state_note();

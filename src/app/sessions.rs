@@ -43,20 +43,35 @@ impl Sessions {
     }
 }
 
+/// One of the sessions that may be open at a time.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let place = Self(open.clone());
+        (open.fetch_add(1, Ordering::AcqRel) < max).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl SessionHost for Sessions {
     fn start(&self, name: String, session: Session) -> Result<(), Full> {
-        if self.open.fetch_add(1, Ordering::AcqRel) >= self.max {
-            self.open.fetch_sub(1, Ordering::AcqRel);
-            return Err(Full);
-        }
+        let place = Place::take(&self.open, self.max).ok_or(Full)?;
         let (ended, end) = oneshot::channel();
         let (cancel, cancelled) = oneshot::channel::<()>();
         let life = Arc::new(Mutex::new(Some(Life { end, cancel })));
         let id = format!("{name}-{}", self.started.fetch_add(1, Ordering::Relaxed) + 1);
         let child = ChildSpec::role(id, "session", move |scope| child(scope, life.lock().take()))
             .policy(ChildPolicy::temporary());
-        let (supervisor, open) = (self.supervisor.clone(), self.open.clone());
+        let supervisor = self.supervisor.clone();
         let task = async move {
+            // Given back also where the task is dropped with its thread.
+            let _place = place;
             if let Err(error) = supervisor.start_child(child).await {
                 tracing::warn!(%error, "a WebSocket session was refused");
             } else {
@@ -66,7 +81,6 @@ impl SessionHost for Sessions {
                 };
                 let _child_is_gone = ended.send(result);
             }
-            open.fetch_sub(1, Ordering::AcqRel);
         };
         #[expect(clippy::disallowed_methods, reason = "the session's child in the tree answers for this task")]
         actix_rt::spawn(task);

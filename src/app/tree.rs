@@ -29,6 +29,7 @@ use streamward_pipeline::{
     lane::{self, LaneSettings, LaneShared},
     live::{LiveChannel, LiveHub},
     messages::{Store, Work},
+    poison::Trials,
     relay::{self, FactKind, RelayShared},
     sink::{self, CommitLimits, CommitObserver, SinkShared},
     slot::Slots,
@@ -331,6 +332,7 @@ impl<'a> Builder<'a> {
                 idle_after: stream.config.idle_after.into(),
                 checkpoint_every: self.parts.config.storage.checkpoint_every.into(),
             },
+            trials: Trials::default(),
             index: (0, 1),
         });
         ChildSpec::role("lane", "lane", move |scope| lane::run(scope, shared.clone()))

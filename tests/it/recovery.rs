@@ -76,6 +76,23 @@ async fn a_panic_in_a_websocket_session_ends_that_session_alone_and_its_client_m
 }
 
 #[actix_rt::test]
+async fn a_restart_of_the_http_server_gives_the_places_of_its_sessions_back() {
+    let server = Node::new().with_drills().set("http.websocket.max_sessions", "2").start().await;
+    for _ in 0..3 {
+        let mut sockets = [server.http.socket("/ws/sensors").await, server.http.socket("/ws/sensors").await];
+        server.http.inject_panics("edge/http", 1).await;
+        for socket in &mut sockets {
+            socket.closed().await;
+        }
+        wait::until("no session is left", async || {
+            let sessions = server.http.actor("edge/sessions").await?;
+            is(sessions["children"].as_array().map_or(0, Vec::len), &0).map(drop)
+        })
+        .await;
+    }
+}
+
+#[actix_rt::test]
 async fn injection_is_refused_unless_drills_are_on() {
     let server = Node::new().start().await;
     let fault = serde_json::json!({ "fault": "panic" });

@@ -113,6 +113,15 @@ async fn drills_from_outside_an_actor_report_what_became_of_the_records() {
 }
 
 #[actix_rt::test]
+async fn a_fault_that_did_not_strike_in_time_is_taken_back() {
+    let server = Node::new().with_drills().start().await;
+    let (code, report, _) = drill(&server, &["pipelines/series/lane", "--within", "300ms", "--json"]);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert!(code == Some(1) && report["point"].is_null(), "{report}");
+    assert_eq!(server.http.actor("pipelines/series/lane").await.unwrap()["armed_faults"], 0);
+}
+
+#[actix_rt::test]
 async fn random_drills_are_the_same_for_the_same_seed() {
     let server = Node::new().with_simulators().with_drills().start().await;
     processes(&server, "pipelines/sensors/lane").await;

@@ -123,6 +123,13 @@ impl Faults {
         Some(kind)
     }
 
+    /// Forgets what has not struck.
+    pub(crate) fn disarm(&self) {
+        let mut queue = self.queue.lock();
+        queue.clear();
+        self.armed.store(0, Ordering::Release);
+    }
+
     /// How many strikes are still to come.
     pub(crate) fn left(&self) -> u64 {
         if self.armed.load(Ordering::Acquire) == 0 {

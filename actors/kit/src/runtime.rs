@@ -299,6 +299,13 @@ impl Runtime {
         self.ask(Wish::Command(path.clone(), command)).await
     }
 
+    /// Forgets the faults of an actor that have not struck yet.
+    pub fn disarm(&self, path: &ActorPath) {
+        if let Some(slot) = self.shared.index.read().get(path) {
+            slot.faults.disarm();
+        }
+    }
+
     /// Changes how a child is looked after, from now on.
     ///
     /// # Errors

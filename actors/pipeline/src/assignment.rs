@@ -56,6 +56,10 @@ impl Assigner {
         partition: i32,
         (log, bounds): (&LogIdentity, LogBounds),
     ) -> Result<Option<i64>, SourceError> {
+        let superseded = || SourceError::Client(format!("partition {partition} belongs to a newer client"));
+        if !self.slots.is_newest(reader) {
+            return Err(superseded());
+        }
         let key = PartitionKey { sink: self.sink.clone(), topic: self.topic.clone(), partition };
         let assignment = self.runtime.block_on(self.store.assign(&key, log))?;
         let (emit_from, gap) = match self.position(&key, &assignment, bounds) {
@@ -90,7 +94,7 @@ impl Assigner {
         let fetch_from = start.fetch_from;
         match self.slots.assign(reader, start) {
             Some(_) => Ok(Some(fetch_from)),
-            None => Err(SourceError::Client(format!("partition {partition} belongs to a newer client"))),
+            None => Err(superseded()),
         }
     }
 

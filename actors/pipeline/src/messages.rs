@@ -5,7 +5,7 @@ use std::sync::Arc;
 use streamward_core::batch::RawBatch;
 use streamward_kit::Culprit;
 
-use crate::{poison::Trials, slot::PartitionSlot, store::Pending};
+use crate::{slot::PartitionSlot, store::Pending};
 
 /// Source → lane: records of one partition that follow those of the message before.
 pub struct Work {
@@ -15,8 +15,6 @@ pub struct Work {
     pub start: i64,
     /// Position after the batch.
     pub end: i64,
-    /// What is known of its records, should they end an incarnation.
-    pub trials: Trials,
 }
 
 impl Work {

@@ -1,11 +1,15 @@
-//! Finding the records of a batch that end whoever processes them.
+//! Finding the records that end whoever processes them.
 //!
 //! A batch that has ended an incarnation is tried record by record: one that panics alone has failed twice and is set
-//! aside. What is known stays with the batch, so that the next incarnation also knows of a record that was tried and
-//! never came back. Records that fail only together, in three more attempts, are all set aside: the partition goes on,
-//! and their bytes are kept as dead letters.
+//! aside. What is known is kept per pipeline, by offset, so that the next incarnation, or the next assignment, also
+//! knows of a record that was tried and never came back. Records that fail only together, in three more attempts, are
+//! all set aside: the partition goes on, and their bytes are kept as dead letters.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::{AsyncFnMut, Range},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use streamward_core::decode::MAX_REASON_BYTES;
@@ -13,6 +17,8 @@ use streamward_kit::{CaughtPanic, catch};
 
 /// Failed attempts with all that was found set aside, after which the whole batch is.
 const ATTEMPTS_TOGETHER: u32 = 3;
+/// Records remembered per partition; the oldest are forgotten, and would be found again.
+const MAX_FOUND: usize = 16_384;
 
 /// A record that is set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,95 +28,129 @@ pub struct Poison {
     pub reason: Arc<str>,
 }
 
-/// What is known of the records of one batch; lasts until it is processed.
+/// What is known of the records of one pipeline, by partition.
 #[derive(Debug, Default)]
-pub struct Trials(Mutex<Known>);
+pub struct Trials(Mutex<BTreeMap<i32, Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By index in the batch.
-    found: BTreeMap<usize, Arc<str>>,
-    /// Tried now, or by an incarnation that never came back from it.
-    trying: Option<usize>,
-    /// All were tried one by one.
-    is_complete: bool,
-    /// Attempts with all records together since then.
-    together: u32,
+    found: BTreeMap<i64, Arc<str>>,
+    /// Processed now, or by an incarnation that never came back from it.
+    begun: Option<Range<i64>>,
+    /// Tried by itself now, or by an incarnation that never came back from it.
+    trying: Option<i64>,
+    /// A batch of which each record was tried, and how often all together since then.
+    searched: Option<(Range<i64>, u32)>,
+}
+
+impl Known {
+    fn find(&mut self, offset: i64, reason: Arc<str>) {
+        self.found.insert(offset, reason);
+        if self.found.len() > MAX_FOUND {
+            self.found.pop_first();
+        }
+    }
+
+    fn within(&self, batch: Range<i64>) -> Arc<[Poison]> {
+        let found = self.found.range(batch);
+        found.map(|(offset, reason)| Poison { offset: *offset, reason: reason.clone() }).collect()
+    }
 }
 
 impl Trials {
-    /// What is found so far.
-    fn found(&self, offset: impl Fn(usize) -> i64) -> Arc<[Poison]> {
+    /// Whether an incarnation never came back from records of this batch.
+    pub fn is_suspect(&self, partition: i32, batch: &Range<i64>) -> bool {
         let known = self.0.lock();
-        known.found.iter().map(|(index, reason)| Poison { offset: offset(*index), reason: reason.clone() }).collect()
+        let begun = known.get(&partition).and_then(|known| known.begun.as_ref());
+        begun.is_some_and(|begun| begun.start < batch.end && batch.start < begun.end)
     }
 
-    /// Begins the search of another incarnation; false if there is nothing more to search.
-    fn resume(&self, records: usize) -> bool {
-        let mut known = self.0.lock();
-        if let Some(index) = known.trying.take() {
-            known.found.insert(index, Arc::from("processing it alone did not end in time"));
+    /// The records of a batch that are set aside.
+    pub fn found(&self, partition: i32, batch: &Range<i64>) -> Arc<[Poison]> {
+        self.0.lock().get(&partition).map_or_else(|| Arc::from([]), |known| known.within(batch.clone()))
+    }
+
+    /// Processing of a batch begins.
+    pub fn begin(&self, partition: i32, batch: &Range<i64>) {
+        self.0.lock().entry(partition).or_default().begun = Some(batch.clone());
+    }
+
+    /// It has come to an end.
+    pub fn end(&self, partition: i32, batch: &Range<i64>) {
+        if let Some(known) = self.0.lock().get_mut(&partition).filter(|known| known.begun.as_ref() == Some(batch)) {
+            known.begun = None;
         }
-        if !known.is_complete {
-            return true;
-        }
-        known.together += 1;
-        if known.together >= ATTEMPTS_TOGETHER {
-            let why: Arc<str> =
-                Arc::from("processing ended the actor again and again, though no record of the batch did alone");
-            for index in 0..records {
-                known.found.entry(index).or_insert_with(|| why.clone());
-            }
-        }
-        false
     }
 }
 
 /// The search through one batch.
 pub struct Hunt<'a, S> {
     pub trials: &'a Trials,
-    pub records: usize,
+    pub partition: i32,
+    pub batch: Range<i64>,
+    /// Offsets of its records, ascending.
+    pub offsets: Vec<i64>,
     /// State before the batch.
     pub state: &'a S,
 }
 
 impl<S: Clone> Hunt<'_, S> {
-    /// Tries each record with `step`, which changes the state as processing does; `pause` is waited for before each one,
-    /// and ends the search where it says so.
-    pub async fn run<P: AsyncFnMut(usize) -> Option<G>, G>(
+    /// Tries each record with `step`, which takes its index and changes the state as processing does. `hold` is waited
+    /// for before each one, and ends the search where it gives nothing.
+    pub async fn run<G>(
         &self,
-        offset: impl Fn(usize) -> i64,
-        mut pause: P,
+        mut hold: impl AsyncFnMut(i64) -> Option<G>,
         mut step: impl FnMut(&mut S, usize),
     ) -> Option<Arc<[Poison]>> {
-        if !self.trials.resume(self.records) {
-            return Some(self.trials.found(offset));
-        }
-        // A panic may leave a state half changed: the spare one takes only steps that have gone well.
-        let (mut state, mut spare) = (self.state.clone(), self.state.clone());
-        for index in 0..self.records {
-            if self.trials.0.lock().found.contains_key(&index) {
-                continue;
-            }
-            let _in_hand = pause(index).await?;
-            self.trials.0.lock().trying = Some(index);
-            let tried = catch(|| step(&mut state, index));
-            let mut known = self.trials.0.lock();
-            known.trying = None;
-            match tried {
-                Ok(()) => {
-                    drop(known);
-                    step(&mut spare, index);
+        if self.resume() {
+            // A panic may leave a state half changed: the spare one takes only steps that have gone well.
+            let (mut state, mut spare) = (self.state.clone(), self.state.clone());
+            for (index, offset) in self.offsets.iter().enumerate() {
+                if self.known(|known| known.found.contains_key(offset)) {
+                    continue;
                 }
-                Err(panic) => {
-                    let reason = reason(&panic, known.found.is_empty());
-                    known.found.insert(index, reason);
-                    state = spare.clone();
+                let _in_hand = hold(*offset).await?;
+                self.known(|known| known.trying = Some(*offset));
+                let tried = catch(|| step(&mut state, index));
+                self.known(|known| known.trying.take_if(|trying| trying == offset));
+                match tried {
+                    Ok(()) => step(&mut spare, index),
+                    Err(panic) => {
+                        let is_first = self.known(|known| known.within(self.batch.clone()).is_empty());
+                        let reason = reason(&panic, is_first);
+                        self.known(|known| known.find(*offset, reason));
+                        state = spare.clone();
+                    }
                 }
             }
+            self.known(|known| known.searched = Some((self.batch.clone(), 0)));
         }
-        self.trials.0.lock().is_complete = true;
-        Some(self.trials.found(offset))
+        Some(self.trials.found(self.partition, &self.batch))
+    }
+
+    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+        look(self.trials.0.lock().entry(self.partition).or_default())
+    }
+
+    /// Begins the search of another incarnation; false if there is nothing more to search.
+    fn resume(&self) -> bool {
+        self.known(|known| {
+            if let Some(offset) = known.trying.take() {
+                known.find(offset, Arc::from("processing it alone did not end in time"));
+            }
+            let Some((_, together)) = known.searched.as_mut().filter(|(batch, _)| *batch == self.batch) else {
+                return true;
+            };
+            *together += 1;
+            if *together >= ATTEMPTS_TOGETHER {
+                let why: Arc<str> =
+                    Arc::from("processing ended the actor again and again, though no record of the batch did alone");
+                for offset in &self.offsets {
+                    known.found.entry(*offset).or_insert_with(|| why.clone());
+                }
+            }
+            false
+        })
     }
 }
 
@@ -132,11 +172,11 @@ fn reason(panic: &CaughtPanic, with_frames: bool) -> Arc<str> {
 mod tests {
     use super::*;
 
-    /// Runs a hunt over records whose step adds one to the state; `None` as the pause's answer ends it at that record.
-    fn hunt(trials: &Trials, ends_at: Option<usize>, step: impl FnMut(&mut u32, usize)) -> Option<Vec<i64>> {
-        let hunt = Hunt { trials, records: 6, state: &0_u32 };
-        let offset = |index: usize| 100 + i64::try_from(index).unwrap();
-        let search = hunt.run(offset, async |index| (Some(index) != ends_at).then_some(()), step);
+    /// Runs a hunt over records 100 to 105 whose steps may change the state; it is interrupted before `ends_at`.
+    fn hunt(trials: &Trials, ends_at: Option<i64>, step: impl FnMut(&mut u32, usize)) -> Option<Vec<i64>> {
+        let (partition, batch, offsets) = (7, 100..106, (100..106).collect());
+        let hunt = Hunt { trials, partition, batch, offsets, state: &0_u32 };
+        let search = hunt.run(async |offset| (Some(offset) != ends_at).then_some(()), step);
         let found = futures_util::FutureExt::now_or_never(search).expect("nothing to wait for");
         found.map(|found| found.iter().map(|poison| poison.offset).collect())
     }
@@ -146,12 +186,14 @@ mod tests {
         let trials = Trials::default();
         let found = hunt(&trials, None, |_, index| assert!(![1, 4].contains(&index), "no {index}"));
         assert_eq!(found, Some(vec![101, 104]));
-        let reasons = trials.found(|_| 0);
+        let reasons = trials.found(7, &(0..1_000));
         assert!(
             reasons[0].reason.contains("this record alone: no 1, at actors/pipeline/src/poison.rs:"),
             "{reasons:?}"
         );
         assert!(reasons.iter().all(|poison| poison.reason.len() <= MAX_REASON_BYTES));
+        assert_eq!(trials.found(7, &(102..104)), Arc::from([]));
+        assert_eq!(trials.found(8, &(0..1_000)), Arc::from([]));
     }
 
     #[test]
@@ -170,14 +212,14 @@ mod tests {
     #[test]
     fn a_record_that_does_not_come_back_is_known_to_the_next_incarnation() {
         let trials = Trials::default();
-        trials.0.lock().trying = Some(2);
+        trials.0.lock().entry(7).or_default().trying = Some(102);
         assert_eq!(hunt(&trials, None, |_, index| assert_ne!(index, 2, "not tried again")), Some(vec![102]));
     }
 
     #[test]
     fn an_interrupted_search_blames_nobody() {
         let trials = Trials::default();
-        assert_eq!(hunt(&trials, Some(3), |_, _| ()), None);
+        assert_eq!(hunt(&trials, Some(103), |_, _| ()), None);
         assert_eq!(hunt(&trials, None, |_, _| ()), Some(Vec::new()));
     }
 
@@ -190,5 +232,24 @@ mod tests {
             assert_eq!(search(), [100], "another attempt");
         }
         assert_eq!(search(), [100, 101, 102, 103, 104, 105]);
+    }
+
+    #[test]
+    fn a_batch_from_which_nobody_came_back_is_suspect_however_it_is_cut_the_next_time() {
+        let trials = Trials::default();
+        trials.begin(7, &(100..200));
+        assert!(trials.is_suspect(7, &(199..300)) && trials.is_suspect(7, &(0..101)));
+        assert!(!trials.is_suspect(7, &(200..300)) && !trials.is_suspect(8, &(100..200)));
+        trials.end(7, &(100..150));
+        assert!(trials.is_suspect(7, &(100..200)), "another batch has ended");
+        trials.end(7, &(100..200));
+        assert!(!trials.is_suspect(7, &(100..200)));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut known = Known::default();
+        (0..20_000).for_each(|offset| known.find(offset, Arc::from("")));
+        assert_eq!((known.found.len(), known.found.keys().next()), (MAX_FOUND, Some(&3_616)));
     }
 }

@@ -85,7 +85,7 @@ pub struct RelayShared {
 /// On an injected error or a broken promise of storage.
 pub async fn run(scope: Scope, shared: Arc<RelayShared>) -> Result<(), Failure> {
     let mut wait = RETRY_FIRST;
-    loop {
+    while !scope.is_stopping() {
         scope.pause_point().await;
         scope.fault_point("relay").await?;
         match page(&scope, &shared).await {
@@ -109,6 +109,7 @@ pub async fn run(scope: Scope, shared: Arc<RelayShared>) -> Result<(), Failure> 
             }
         }
     }
+    Ok(())
 }
 
 /// Sends one page; returns how many entries left the outbox.

@@ -159,10 +159,11 @@ impl PartitionSlot {
         self.newest_log_timestamp_ms.load(Ordering::Relaxed)
     }
 
-    /// Makes `generation` the incarnation that may issue, and returns what it needs to rebuild its state.
+    /// Makes `generation` the incarnation that may issue, unless a newer one is, and returns what it needs to rebuild its
+    /// state.
     pub fn take_over(&self, generation: u64) -> Rebuild {
         let mut work = self.work.lock();
-        work.owner = generation;
+        work.owner = work.owner.max(generation);
         Rebuild { snapshot: work.snapshot.clone(), since: work.since.clone() }
     }
 
@@ -280,6 +281,7 @@ impl Slots {
         let mut assigned = self.assigned.lock();
         assigned.reader = Reader(assigned.reader.0 + 1);
         assigned.by_partition.drain().for_each(|(_, slot)| slot.revoke());
+        self.stopped.lock().clear();
         assigned.reader
     }
 
@@ -308,12 +310,17 @@ impl Slots {
         }
     }
 
+    /// Whether no newer client reads.
+    pub fn is_newest(&self, reader: Reader) -> bool {
+        self.assigned.lock().reader == reader
+    }
+
     /// The slot of an assigned partition.
     pub fn get(&self, partition: i32) -> Option<Arc<PartitionSlot>> {
         self.assigned.lock().by_partition.get(&partition).cloned()
     }
 
-    /// Likewise, if `reader` is the newest.
+    /// Likewise, unless `reader` is not the newest.
     pub fn of_reader(&self, reader: Reader, partition: i32) -> Option<Arc<PartitionSlot>> {
         let assigned = self.assigned.lock();
         assigned.by_partition.get(&partition).filter(|_| assigned.reader == reader).cloned()
@@ -351,5 +358,41 @@ impl Slots {
     /// Partition and stored position of each assigned partition.
     pub fn committed_positions(&self) -> Vec<(i32, i64)> {
         self.all().iter().map(|slot| (slot.key.partition, slot.committed())).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::lane::tests::plan;
+
+    /// Where partition `partition` of orders begins.
+    pub(crate) fn start(partition: i32) -> SlotStart {
+        let key = PartitionKey { sink: "orders".into(), topic: "orders".into(), partition };
+        let state = PartitionState::new(&plan(), "orders".into(), partition);
+        SlotStart { key, epoch: 1, log: 1, emit_from: 0, fetch_from: 0, state }
+    }
+
+    #[test]
+    fn an_older_incarnation_that_wakes_up_does_not_take_the_slot_back() {
+        let slots = Slots::default();
+        let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+        slot.take_over(2);
+        let state = slot.take_over(1).snapshot;
+        let done = || {
+            let batch = Arc::new(RawBatch::with_capacity("orders".into(), 0, 0));
+            Since { batch, start: 0, end: 5, poison: Arc::from([]) }
+        };
+        assert_eq!(slot.issue(1, done(), &state, || panic!("not issued")), Issued::Fenced);
+        assert_eq!(slot.issue(2, done(), &state, || true), Issued::Yes);
+    }
+
+    #[test]
+    fn a_new_client_forgets_which_partitions_stood_still() {
+        let slots = Slots::default();
+        slots.stop(slots.begin_reading(), 0, "a gap".to_owned());
+        assert_eq!(slots.stopped().as_deref(), Some("a gap"));
+        slots.begin_reading();
+        assert_eq!(slots.stopped(), None);
     }
 }

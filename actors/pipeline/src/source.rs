@@ -18,8 +18,7 @@ use streamward_kit::{Failure, Outlet, Progress, Scope};
 
 use crate::{
     messages::Work,
-    poison::Trials,
-    slot::{PartitionSlot, Slots},
+    slot::{PartitionSlot, Reader, Slots},
 };
 
 /// Longest wait in one poll; also how soon a stop request is seen.
@@ -168,6 +167,8 @@ pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Re
 /// to: what the client gave and no lane has yet is here.
 pub struct Gather {
     shared: Arc<SourceShared>,
+    /// Whose records these are: a client that has a successor gathers nothing more.
+    reader: Reader,
     open: BTreeMap<i32, Open>,
     /// Partitions whose lane was full: paused at the client, their batch waits here.
     blocked: BTreeSet<i32>,
@@ -190,10 +191,11 @@ struct Open {
 
 impl Gather {
     /// For a new client.
-    pub fn new(shared: Arc<SourceShared>) -> Self {
+    pub fn new(shared: Arc<SourceShared>, reader: Reader) -> Self {
         shared.held_back.store(0, Ordering::Relaxed);
         Self {
             shared,
+            reader,
             open: BTreeMap::new(),
             blocked: BTreeSet::new(),
             room_bytes: FIRST_ROOM_BYTES,
@@ -263,7 +265,7 @@ impl Gather {
             Entry::Occupied(entry) if !entry.get().slot.is_revoked() => entry.into_mut(),
             // The first of its batch, or of a new assignment.
             entry => {
-                let Some(slot) = self.shared.slots.get(partition) else {
+                let Some(slot) = self.shared.slots.of_reader(self.reader, partition) else {
                     self.unassigned = Some(partition);
                     return true;
                 };
@@ -285,7 +287,7 @@ impl Gather {
         if let Some(open) = self.open.get_mut(&partition) {
             open.at_end = true;
         }
-        if let Some(slot) = self.shared.slots.get(partition) {
+        if let Some(slot) = self.shared.slots.of_reader(self.reader, partition) {
             slot.reached_end();
         }
     }
@@ -336,7 +338,7 @@ impl Gather {
         }
         let (start, end) = (slot.next_fetch(), batch.next_offset().unwrap_or_else(|| slot.next_fetch()));
         let lane = usize::try_from(batch.partition).unwrap_or(0) % self.shared.lanes.len();
-        let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end, trials: Trials::default() };
+        let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end };
         let waiting = scope.waiting_on_inbox("lane", &self.shared.lanes[lane]);
         let sent = self.shared.lanes[lane].blocking_send_timeout(work, wait);
         drop(waiting);
@@ -376,17 +378,35 @@ mod tests {
         fn commit(&mut self, _: &[(i32, i64)]) {}
     }
 
-    #[test]
-    fn records_of_a_partition_without_a_slot_end_the_incarnation() {
+    fn shared() -> Arc<SourceShared> {
         let lanes: Inbox<Work> = Inbox::new("lane", 1);
-        let shared = SourceShared {
+        Arc::new(SourceShared {
             topic: "orders".into(),
             slots: Arc::default(),
             limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
             lanes: vec![lanes.outlet()],
             held_back: AtomicUsize::new(0),
-        };
-        let failure = Gather::new(Arc::new(shared)).poll(&mut OneRecord).unwrap_err();
+        })
+    }
+
+    #[test]
+    fn records_of_a_partition_without_a_slot_end_the_incarnation() {
+        let shared = shared();
+        let reader = shared.slots.begin_reading();
+        let failure = Gather::new(shared, reader).poll(&mut OneRecord).unwrap_err();
         assert_eq!(failure.message, "partition 3 is read and not assigned: assign again");
+    }
+
+    #[test]
+    fn records_of_a_client_that_has_a_successor_end_its_incarnation() {
+        let shared = shared();
+        let late = shared.slots.begin_reading();
+        let mut gather = Gather::new(shared.clone(), late);
+        let newest = shared.slots.begin_reading();
+        let slot = shared.slots.assign(newest, crate::slot::tests::start(3)).unwrap();
+        let failure = gather.poll(&mut OneRecord).unwrap_err();
+        assert_eq!(failure.message, "partition 3 is read and not assigned: assign again");
+        gather.mark_end(3);
+        assert!(gather.open.is_empty() && !slot.is_caught_up());
     }
 }

@@ -100,6 +100,7 @@ impl Drills<'_> {
         };
         let armed = fault_of(&fault, &before.kind)?;
         self.runtime.command(&path, Command::Inject(armed)).await.map_err(refusal)?;
+        let _disarmed_at_the_end = Disarm { runtime: self.runtime, path: &path };
         let mut watch = Watch { before, fault, struck: None };
         let now = loop {
             let now = self.node(&path)?;
@@ -118,6 +119,18 @@ impl Drills<'_> {
             None => None,
         };
         Ok(watch.report(&now, seen_ms, records))
+    }
+}
+
+/// Leaves no fault behind that strikes when nobody looks any more.
+struct Disarm<'a> {
+    runtime: &'a Runtime,
+    path: &'a ActorPath,
+}
+
+impl Drop for Disarm<'_> {
+    fn drop(&mut self) {
+        self.runtime.disarm(self.path);
     }
 }
 

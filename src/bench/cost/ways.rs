@@ -8,9 +8,10 @@ use streamward_pipeline::{
     lane::{self, LaneSettings, LaneShared},
     live::{LiveChannel, LiveHub, frame_kind},
     messages::{Store, Work},
+    poison::Trials,
     ports::SchemaSource,
     sink::{self, CommitLimits, CommitObserver, SinkShared},
-    slot::{Issued, PartitionSlot, Since, SlotStart, Slots},
+    slot::{Issued, PartitionSlot, Reader, Since, SlotStart, Slots},
     source::{self, BatchLimits, Gather, LogClient as _, Polled, SourceShared},
     steps::{Stage, StageSpec},
     store::{BoxFuture, LogIdentity, PartitionKey, Pending, SinkStore, Start},
@@ -37,6 +38,7 @@ pub struct Stages {
     log: Arc<MemoryLog>,
     batch: usize,
     slots: Arc<Slots>,
+    reader: Reader,
     slot: Arc<PartitionSlot>,
     live: LiveChannel,
 }
@@ -60,9 +62,10 @@ impl Stages {
         let slots = Arc::new(Slots::default());
         let (epoch, log_number) = (assigned.epoch, assigned.log);
         let begin = SlotStart { key, epoch, log: log_number, emit_from: 0, fetch_from: 0, state };
-        let slot = slots.assign(slots.begin_reading(), begin).ok_or("another client reads")?;
+        let reader = slots.begin_reading();
+        let slot = slots.assign(reader, begin).ok_or("another client reads")?;
         let live = LiveHub::default().channel(&stream.name);
-        Ok(Self { stream, pipeline, store, log, batch, slots, slot, live })
+        Ok(Self { stream, pipeline, store, log, batch, slots, reader, slot, live })
     }
 
     fn end(&self) -> i64 {
@@ -160,6 +163,7 @@ impl Stages {
             schemas: Arc::new(NoRegistry),
             clock: Arc::new(SystemClock),
             settings: LaneSettings { idle_after: NEVER, checkpoint_every: NEVER },
+            trials: Trials::default(),
             index: (0, 1),
         });
         let lane = ChildSpec::role("lane", "lane", move |scope| lane::run(scope, shared.clone()));
@@ -174,10 +178,10 @@ impl Stages {
             lanes: vec![batches.outlet()],
             held_back: Default::default(),
         });
-        let log = self.log.clone();
+        let (log, reader) = (self.log.clone(), self.reader);
         ChildSpec::thread("source", "source", move |scope| {
             let mut client = MemoryClient { log: log.clone(), next: 0 };
-            source::run(&scope, &mut Gather::new(shared.clone()), &mut client)
+            source::run(&scope, &mut Gather::new(shared.clone(), reader), &mut client)
         })
     }
 }

@@ -15,6 +15,9 @@ pub fn delay(backoff: &Backoff, failures: u32, rng: &mut dyn Rng) -> Duration {
         return backoff.first;
     };
     let power = i32::try_from(power).unwrap_or(i32::MAX);
+    if backoff.min.is_zero() {
+        return Duration::ZERO;
+    }
     let full = (backoff.min.as_secs_f64() * backoff.factor.max(1.0).powi(power)).min(backoff.max.as_secs_f64());
     let random: f64 = rng.random();
     Duration::from_secs_f64(full * (1.0 - backoff.jitter.clamp(0.0, 1.0) * random))
@@ -33,6 +36,12 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let delays: Vec<_> = (0..4).map(|n| delay(&backoff, n, &mut rng).as_millis()).collect();
         assert_eq!(delays, [0, 100, 200, 400]);
+    }
+
+    #[test]
+    fn no_wait_stays_no_wait_however_often_it_is_multiplied() {
+        let backoff = Backoff { min: Duration::ZERO, ..Backoff::default() };
+        assert_eq!(delay(&backoff, 5_000, &mut StdRng::seed_from_u64(1)), Duration::ZERO);
     }
 
     proptest! {

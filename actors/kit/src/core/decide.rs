@@ -13,7 +13,9 @@ impl SupervisorCore {
         for child in &mut self.children {
             child.failures = 0;
             child.drains = false;
-            child.start(turn);
+            if !child.held_down {
+                child.start(turn);
+            }
         }
     }
 
@@ -29,6 +31,7 @@ impl SupervisorCore {
         let Some(index) = self.index(who.0) else { return };
         let child = &mut self.children[index];
         child.abandoned.retain(|generation| *generation != who.1);
+        child.stranded.retain(|generation| *generation != who.1);
         if !child.is_current(who.1) {
             return;
         }
@@ -71,7 +74,7 @@ impl SupervisorCore {
             Life::Ending { then, .. } => then,
             Life::Live | Life::Resting | Life::Waiting(_) => Then::Restart(turn.now),
         };
-        child.abandoned.push(generation);
+        child.stranded.push(generation);
         turn.effects.push(Effect::Fence { child: key, generation, charge: Charge::Nobody });
         turn.effects.push(Effect::Abort { child: key, generation });
         self.settle(turn, index, then);
@@ -101,6 +104,7 @@ impl SupervisorCore {
         let now = turn.now;
         self.children[index].failures = 0;
         self.children[index].drains = false;
+        self.children[index].held_down = false;
         match self.children[index].life {
             Life::Live => self.begin_end(turn, index, Then::Restart(now)),
             Life::Resting | Life::Waiting(_) => self.settle(turn, index, Then::Restart(now)),
@@ -136,6 +140,10 @@ impl SupervisorCore {
             Then::Fail(reason) => self.on_failure(turn, index, reason),
             Then::Restart(at) => {
                 self.wait_until(turn, index, at);
+                self.start_due(turn);
+            }
+            Then::Rest if child.def.origin == Origin::Dynamic && child.def.policy.restart == Restart::Temporary => {
+                self.remove(turn, index);
                 self.start_due(turn);
             }
             Then::Rest => {

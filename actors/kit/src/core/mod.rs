@@ -144,6 +144,8 @@ pub enum Event {
     Remove(ChildKey),
     /// New policy of a child, from now on.
     SetChildPolicy { child: ChildKey, policy: ChildPolicy },
+    /// A leaf that was told to stay down comes back with its supervisor.
+    Release(ChildKey),
     /// New policy of the supervisor, from now on.
     SetPolicy(SupervisorPolicy),
     /// Stop everything.
@@ -267,10 +269,14 @@ struct Child {
     failures: u32,
     started_at: Option<Instant>,
     abandoned: Vec<u64>,
+    /// Left behind on a thread that another actor holds.
+    stranded: Vec<u64>,
     timer: u64,
     place: Place,
     /// It failed while draining and goes on draining when it is back.
     drains: bool,
+    /// It was told to end and stay down; a start of its supervisor does not bring it back.
+    held_down: bool,
 }
 
 /// The machine of one supervisor.
@@ -310,6 +316,11 @@ impl SupervisorCore {
             Event::TimerDue(timer) => self.on_timer(&mut turn, timer),
             Event::Restart(child) => self.on_restart(&mut turn, child),
             Event::Quiesce { child, how } => self.on_quiesce(&mut turn, child, how),
+            Event::Release(child) => {
+                if let Some(index) = self.index(child) {
+                    self.children[index].held_down = false;
+                }
+            }
             Event::Add(def) => self.on_add(&mut turn, def),
             Event::Remove(child) => self.on_remove(&mut turn, child),
             Event::SetChildPolicy { child, policy } => {
@@ -360,7 +371,7 @@ impl SupervisorCore {
     /// Fenced incarnations of a child that still hold a thread.
     #[must_use]
     pub fn zombies(&self, child: ChildKey) -> usize {
-        self.index(child).map_or(0, |index| self.children[index].abandoned.len())
+        self.index(child).map_or(0, |index| self.children[index].abandoned.len() + self.children[index].stranded.len())
     }
 
     fn index(&self, child: ChildKey) -> Option<usize> {
@@ -384,9 +395,11 @@ impl Child {
             failures: 0,
             started_at: None,
             abandoned: Vec::new(),
+            stranded: Vec::new(),
             timer: 0,
             place: Place::Usual,
             drains: false,
+            held_down: false,
         }
     }
 

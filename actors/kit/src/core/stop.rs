@@ -7,6 +7,7 @@ impl SupervisorCore {
         let Some(index) = self.index(key) else { return };
         let generation = self.children[index].generation;
         self.children[index].drains = false;
+        self.children[index].held_down = true;
         match (self.children[index].life, how) {
             (Life::Resting, _) | (Life::Ending { stage: Stage::Aborted, .. }, _) => self.forget_restart(index),
             (Life::Waiting(_), _) => self.settle(turn, index, Then::Rest),
@@ -52,6 +53,9 @@ impl SupervisorCore {
         child.life = Life::Ending { stage: Stage::Asked, then };
         child.show(turn, Shown::Stopping);
         turn.effects.push(Effect::Stop { child: child.def.key, generation: child.generation });
+        // A timer that was set before means something else.
+        self.timers += 1;
+        child.timer = self.timers;
         if child.def.kind == ChildKind::Leaf {
             let at = turn.now + limit;
             self.set_timer(turn, index, at);

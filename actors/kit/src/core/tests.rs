@@ -249,6 +249,50 @@ fn one_zombie_too_many_escalates() {
 }
 
 #[test]
+fn those_stranded_by_a_neighbour_do_not_count_as_their_own_zombies() {
+    let policy = ChildPolicy { max_zombies: 0, ..ChildPolicy::permanent().backoff(Backoff::none()) };
+    let mut world = World::booted(with(Strategy::OneForOne), policy);
+    for _ in 0..5 {
+        let (child, generation) = world.current(1).unwrap();
+        world.feed(Event::Stranded { child, generation });
+    }
+    assert_eq!(world.core.zombies(ChildKey(1)), 5, "they are told, nevertheless");
+    world.fail(1);
+    assert!(world.core.is_running() && world.current(1).is_some());
+}
+
+#[test]
+fn a_child_told_to_stay_down_does_not_come_back_with_its_supervisor() {
+    let mut world = World::booted(with(Strategy::OneForOne), ChildPolicy::permanent());
+    let (child, how) = (ChildKey(2), Quiesce::Stop);
+    world.feed(Event::Quiesce { child, how });
+    let who = world.current(2).unwrap();
+    world.exit(who, ExitReason::Shutdown);
+    let mut down = stops(&world.feed(Event::Shutdown));
+    while let Some(child) = down.pop() {
+        let who = world.current(child).unwrap();
+        down.extend(stops(&world.exit(who, ExitReason::Shutdown)));
+    }
+    // Also one that is told while its supervisor is down.
+    world.feed(Event::Quiesce { child: ChildKey(3), how });
+    assert_eq!(starts(&world.feed(Event::Boot)), [1, 4]);
+    assert_eq!(starts(&world.feed(Event::Restart(child))), [2], "until it is restarted by itself");
+    world.feed(Event::Release(ChildKey(3)));
+    assert_eq!(world.current(3), None, "or with the supervisor, the next time");
+}
+
+#[test]
+fn a_timer_of_a_back_off_says_nothing_about_a_later_stop() {
+    let mut world = World::booted(with(Strategy::OneForOne), ChildPolicy::permanent());
+    world.fail(4);
+    world.fail(4);
+    let (_, backing_off) = *world.timers.last().unwrap();
+    world.feed(Event::Restart(ChildKey(4)));
+    world.feed(Event::Shutdown);
+    assert_eq!(world.feed(Event::TimerDue(backing_off)), []);
+}
+
+#[test]
 fn a_child_that_ignores_its_stop_is_aborted_at_its_limit() {
     let mut world =
         World::booted(with(Strategy::OneForOne), ChildPolicy::permanent().stop_within(Duration::from_secs(1)));

@@ -6,6 +6,7 @@ use super::{arbiters::Target, *};
 use crate::{
     Scope,
     core::{Effect, Ending, Place, Shown},
+    events::MAX_EVENTS,
     exit::{ExitReason, ExitReport},
     panics::{self, PanicNote},
     slot::{DRAIN, Incarnation, STOP},
@@ -46,7 +47,11 @@ impl Driver {
             Effect::MissedStop { child } => {
                 if let Some(node) = self.nodes.get(&child) {
                     tracing::warn!(path = %node.slot.path, "did not stop in time, aborted");
-                    self.shared.missed_stops.lock().push(node.slot.path.clone());
+                    let mut missed = self.shared.missed_stops.lock();
+                    if missed.len() < MAX_EVENTS {
+                        missed.push(node.slot.path.clone());
+                    }
+                    drop(missed);
                     self.publish(&node.slot, EventKind::MissedStop);
                 }
             }

@@ -60,6 +60,13 @@ struct Node {
     standstill: Standstill,
 }
 
+impl Node {
+    /// False for a supervisor that is down or on its way down.
+    fn is_running(&self) -> bool {
+        !matches!(&self.body, NodeBody::Supervisor(core) if !core.is_running())
+    }
+}
+
 /// The running tree.
 pub(crate) struct Driver {
     shared: Arc<Shared>,

@@ -86,6 +86,12 @@ impl Driver {
         match command {
             Command::Restart => {
                 let (parent, key) = self.child(path)?;
+                if let Some(down) = self.nodes.get(&parent).filter(|node| !node.is_running()) {
+                    return Err(CommandError::NotRunning(down.slot.path.clone()));
+                }
+                for (above, leaf) in self.leaves(&[PathPattern::new(path.as_str())]) {
+                    self.feed(above, Event::Release(leaf));
+                }
                 self.feed(parent, Event::Restart(key));
             }
             Command::Pause => self.set_paused(path, 1),

@@ -5,7 +5,7 @@
 //! becomes a dead letter of class poison, and the others go on.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -24,7 +24,7 @@ use streamward_kit::{Delivery, Failure, HandGuard, Inbox, Outlet, Scope};
 use crate::{
     live::LiveChannel,
     messages::{Store, Work},
-    poison::{Hunt, Poison},
+    poison::{Hunt, Poison, Trials},
     ports::{Clock, SchemaSource},
     slot::{Issued, PartitionSlot, Since, Slots},
     steps::{self, Stage},
@@ -49,6 +49,8 @@ pub struct LaneShared {
     pub schemas: Arc<dyn SchemaSource>,
     pub clock: Arc<dyn Clock>,
     pub settings: LaneSettings,
+    /// What is known of records that end whoever processes them.
+    pub trials: Trials,
     /// Which lane this is, of how many: partitions are dealt by number.
     pub index: (usize, usize),
 }
@@ -117,14 +119,15 @@ impl Lane {
         if !self.learn_schemas(&work.batch).await {
             return Ok(());
         }
-        let (poison, _in_hand) = match delivery.attempt() {
-            0 => (Arc::from([]), in_hand),
-            _ => {
-                // Each record is held by itself meanwhile, so that one that stalls is known.
-                drop(in_hand);
-                let Some(poison) = self.search(work).await? else { return Ok(()) };
-                (poison, self.hold(work))
-            }
+        let (trials, partition, batch) = (&self.shared.trials, work.slot.key.partition, work.start..work.end);
+        let is_suspect = delivery.attempt() > 0 || trials.is_suspect(partition, &batch);
+        let (poison, _in_hand) = if is_suspect {
+            // Each record is held by itself meanwhile, so that one that stalls is known.
+            drop(in_hand);
+            let Some(poison) = self.search(work).await? else { return Ok(()) };
+            (poison, self.hold(work))
+        } else {
+            (trials.found(partition, &batch), in_hand)
         };
         let Some(output) = self.process_within_limits(work, &poison).await? else { return Ok(()) };
         if self.issue(work, output, poison).await? {
@@ -143,16 +146,23 @@ impl Lane {
         let (stage, decoder, scope) = (&self.shared.stage, &mut self.decoder, &self.scope);
         let made = (scope.generation(), self.shared.clock.now_ms());
         let working = working(&mut self.working, work, (stage, decoder), made)?;
-        let offset = |index: usize| work.batch.get(index).offset();
-        let hold = async |index: usize| {
-            if index.is_multiple_of(YIELD_EVERY) {
+        let mut held = 0_usize;
+        let hold = async |offset: i64| {
+            held += 1;
+            if held.is_multiple_of(YIELD_EVERY) {
                 tokio::task::yield_now().await;
             }
-            let culprit = work.culprit(offset(index));
+            let culprit = work.culprit(offset);
             (!scope.is_fenced() && !scope.must_stop()).then(|| scope.in_hand_record("a record by itself", culprit))
         };
-        let hunt = Hunt { trials: &work.trials, records: work.batch.len(), state: &working.state };
-        let found = hunt.run(offset, hold, |state, index| {
+        let hunt = Hunt {
+            trials: &self.shared.trials,
+            partition: work.slot.key.partition,
+            batch: work.start..work.end,
+            offsets: work.batch.iter().map(|record| record.offset()).collect(),
+            state: &working.state,
+        };
+        let found = hunt.run(hold, |state, index| {
             let input = stage.decode_range(decoder, &work.batch, index..index + 1);
             // A state without room says nothing about the record.
             let _within_limits = stage.run(state, &input, i64::MAX);
@@ -176,7 +186,7 @@ impl Lane {
         loop {
             let found = tokio::select! {
                 found = self.shared.schemas.schemas(&ids) => found,
-                () = self.scope.stopping() => return false,
+                () = self.scope.stopping_now() => return false,
             };
             match found {
                 Ok(schemas) => {
@@ -188,12 +198,20 @@ impl Lane {
                 }
                 Err(reason) => {
                     self.scope.set_state_note(&format!("the registry does not answer: {reason}: the partition waits"));
-                    if self.scope.sleep(pause).await {
+                    if self.must_stop_within(pause).await {
                         return false;
                     }
                     pause = (pause * 2).min(LONGEST_REGISTRY_PAUSE);
                 }
             }
+        }
+    }
+
+    /// Waits, also while draining: what is queued is to be finished. True if the lane is to stop first.
+    async fn must_stop_within(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = self.scope.stopping_now() => true,
+            () = tokio::time::sleep(pause) => false,
         }
     }
 
@@ -208,7 +226,7 @@ impl Lane {
                 Err(limit @ ProcessError::Limit(_)) => {
                     self.scope.set_state_note(&format!("{limit}: the partition waits"));
                     let _waiting = self.scope.waiting_on("memory");
-                    if self.scope.sleep(TICK).await {
+                    if self.must_stop_within(TICK).await {
                         return Ok(None);
                     }
                 }
@@ -222,8 +240,14 @@ impl Lane {
         let (stage, decoder) = (&self.shared.stage, &mut self.decoder);
         let made = (self.scope.generation(), self.shared.clock.now_ms());
         let working = working(&mut self.working, work, (stage, decoder), made)?;
-        let input = stage.decode(decoder, &work.batch, work.start..work.end, poison);
-        stage.run(&mut working.state, &input, work.slot.emit_from)
+        let (trials, partition, batch) = (&self.shared.trials, work.slot.key.partition, work.start..work.end);
+        trials.begin(partition, &batch);
+        let input = stage.decode(decoder, &work.batch, batch.clone(), poison);
+        let output = stage.run(&mut working.state, &input, work.slot.emit_from);
+        if !self.scope.is_fenced() {
+            trials.end(partition, &batch);
+        }
+        output
     }
 
     /// Gives the output to the sink and moves the slot behind the batch; false where the partition is no longer ours.
@@ -253,7 +277,14 @@ impl Lane {
                 Issued::Yes => return Ok(true),
                 Issued::Fenced => {
                     self.working.remove(&slot.key.partition);
-                    return Ok(false);
+                    if slot.is_revoked() {
+                        return Ok(false);
+                    }
+                    // Dropping it would leave all that follows without a beginning.
+                    return Err(Failure::new(format_args!(
+                        "records from {} do not follow what was processed",
+                        work.start
+                    )));
                 }
                 Issued::Full => self.wait_for_sink(&store).await?,
             }

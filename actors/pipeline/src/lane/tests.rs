@@ -11,13 +11,7 @@ use streamward_core::{
 use streamward_kit::{Capacity, ChildPolicy, ChildSpec, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode};
 
 use super::*;
-use crate::{
-    live::LiveHub,
-    poison::Trials,
-    slot::SlotStart,
-    steps::StageSpec,
-    store::{BoxFuture, PartitionKey},
-};
+use crate::{live::LiveHub, poison::Trials, slot, steps::StageSpec, store::BoxFuture};
 
 struct Fixed;
 
@@ -33,11 +27,15 @@ impl SchemaSource for Fixed {
     }
 }
 
-fn stage(trap: fn(&DecodedInput)) -> Stage {
+fn schema() -> Arc<StreamSchema> {
     let schema = r#"{"type": "record", "name": "Order", "fields": [
         {"name": "id", "type": "string"},
         {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
-    let schema = Arc::new(StreamSchema::parse(schema).unwrap());
+    Arc::new(StreamSchema::parse(schema).unwrap())
+}
+
+/// A pipeline of orders without any step.
+pub(crate) fn plan() -> Arc<PipelinePlan> {
     let spec = PipelineSpec {
         event_time: "at".to_owned(),
         key: "id".to_owned(),
@@ -48,9 +46,13 @@ fn stage(trap: fn(&DecodedInput)) -> Stage {
         limits: Limits::default(),
         steps: Vec::new(),
     };
-    let plan = Arc::new(PipelinePlan::compile(&spec, schema.clone()).unwrap());
+    Arc::new(PipelinePlan::compile(&spec, schema()).unwrap())
+}
+
+fn stage(trap: fn(&DecodedInput)) -> Stage {
     let (format, limits) = Default::default();
-    let spec = StageSpec { schema, plan, format, limits, key_column: 0, frame_kind: "order".to_owned() };
+    let spec =
+        StageSpec { schema: schema(), plan: plan(), format, limits, key_column: 0, frame_kind: "order".to_owned() };
     let mut stage = Stage::new(spec);
     stage.trap = Some(trap);
     stage
@@ -60,10 +62,7 @@ fn stage(trap: fn(&DecodedInput)) -> Stage {
 async fn processed(trap: fn(&DecodedInput), policy: ChildPolicy) -> (Arc<Store>, TreeNode) {
     let stage = stage(trap);
     let slots = Arc::new(Slots::default());
-    let key = PartitionKey { sink: "orders".into(), topic: "orders".into(), partition: 0 };
-    let state = PartitionState::new(&stage.spec.plan, "orders".into(), 0);
-    let start = SlotStart { key, epoch: 1, log: 1, emit_from: 0, fetch_from: 0, state };
-    let slot = slots.assign(slots.begin_reading(), start).unwrap();
+    let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
     let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
     for offset in 0..6 {
         batch.push(offset, 0, None, Some(format!(r#"{{"id": "{offset}", "at": 1700000000000}}"#).as_bytes()));
@@ -79,6 +78,7 @@ async fn processed(trap: fn(&DecodedInput), policy: ChildPolicy) -> (Arc<Store>,
         schemas: Arc::new(Fixed),
         clock: Arc::new(Fixed),
         settings: LaneSettings { idle_after: Duration::MAX, checkpoint_every: Duration::from_secs(3_600) },
+        trials: Trials::default(),
         index: (0, 1),
     });
     let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone()))
@@ -100,7 +100,7 @@ async fn processed(trap: fn(&DecodedInput), policy: ChildPolicy) -> (Arc<Store>,
         }
     });
     let runtime = Runtime::start(SupervisorSpec::new("root").child(reader.inbox(&sink)).child(lane)).unwrap();
-    let work = Work { slot, batch: Arc::new(batch), start: 0, end: 6, trials: Trials::default() };
+    let work = Work { slot, batch: Arc::new(batch), start: 0, end: 6 };
     inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
     let output = hear.await.unwrap();
     inbox.drained().await;

@@ -70,7 +70,11 @@ impl KeptSource {
         let left = self.0.lock().take();
         let (mut client, mut gather) = match left {
             Some(left) => resumed(left)?,
-            None => (KafkaSource::subscribe(settings)?, Gather::new(shared.clone())),
+            None => {
+                let client = KafkaSource::subscribe(settings)?;
+                let gather = Gather::new(shared.clone(), client.consumer.context().reader);
+                (client, gather)
+            }
         };
         match catch_unwind(AssertUnwindSafe(|| work(&mut client, &mut gather))) {
             Ok(done) => {

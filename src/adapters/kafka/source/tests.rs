@@ -43,6 +43,7 @@ impl SinkStore for Epochs {
 
 struct Pipeline {
     settings: SourceSettings,
+    store: Arc<Epochs>,
     slots: Arc<Slots>,
     _served: Served,
     _runtime: tokio::runtime::Runtime,
@@ -56,12 +57,13 @@ impl Pipeline {
         let plan = plan::load(&Sources::default()).unwrap().1;
         let setup = plan.pipelines.iter().find(|pipeline| &*pipeline.name == "sensors").unwrap();
         let slots = Arc::new(Slots::default());
+        let store = Arc::new(Epochs::default());
         let assigner = Assigner {
             sink: setup.name.clone(),
             topic: TOPIC.into(),
             plan: setup.plan.clone(),
             slots: slots.clone(),
-            store: Arc::new(Epochs::default()),
+            store: store.clone(),
             on_gap: OnGap::Fail,
             runtime: runtime.handle().clone(),
         };
@@ -72,7 +74,7 @@ impl Pipeline {
             log: LogIdentity { cluster_id: "test".to_owned(), topic_id: String::new() },
             assigner: Arc::new(assigner),
         };
-        Self { settings, slots, _served: served, _runtime: runtime }
+        Self { settings, store, slots, _served: served, _runtime: runtime }
     }
 
     /// A client that has all partitions, at that epoch.
@@ -110,6 +112,7 @@ fn a_client_that_is_told_of_partitions_late_takes_nothing_from_its_successor() {
     let bounds = LogBounds { low: 0, high: 0 };
     let refused = context.assigner.assigned(context.reader, 0, (&context.log, bounds));
     assert!(matches!(refused, Err(SourceError::Client(_))), "{refused:?}");
+    assert_eq!(pipeline.store.0.lock()[&0], 2, "nor does it take the partition over in storage");
     assert_eq!(pipeline.epochs(), [2, 2]);
     drop(successor);
     assert_eq!(pipeline.epochs(), Vec::<i64>::new());

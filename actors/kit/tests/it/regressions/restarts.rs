@@ -209,7 +209,8 @@ async fn a_child_may_ask_its_supervisor_while_both_stop() {
     runtime.supervisor(path("sup")).start_child(child).await.unwrap();
     wait_node(&runtime, "sup/asker", "it runs", |node| node.state == ActorState::Running).await;
     assert!(runtime.shutdown(Vec::new()).await.is_clean());
-    assert_eq!(*answers.lock(), [Err(CommandError::NotRunning(path("sup"))), Ok(()), Ok(())]);
+    let not_running = |path| Err(CommandError::NotRunning(path));
+    assert_eq!(*answers.lock(), [not_running(path("sup")), not_running(streamward_kit::ActorPath::root()), Ok(())]);
     assert_eq!(runtime.snapshot().find("sup").unwrap().state, ActorState::Stopped, "and it did not come back");
 }
 
