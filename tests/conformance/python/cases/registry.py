@@ -3,6 +3,7 @@
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 """
 
+import contextlib
 import json
 import threading
 import urllib.error
@@ -13,15 +14,46 @@ from harness import Failed, case, equal, holds
 TYPE = "application/vnd.schemaregistry.v1+json"
 
 
+class Turns:
+    """Registrations go on side by side, a deletion alone.
+
+    The oracle's registry removes content that no version has whenever something is deleted, also content whose version
+    is about to be written: that registration is then answered with 500.
+    """
+
+    def __init__(self):
+        self.registering, self.turn = 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def of(self, method):
+        if method == "DELETE":
+            with self.turn:
+                self.turn.wait_for(lambda: self.registering == 0)
+                yield
+            return
+        with self.turn:
+            self.registering += 1
+        try:
+            yield
+        finally:
+            with self.turn:
+                self.registering -= 1
+                self.turn.notify_all()
+
+
+TURNS = Turns()
+
+
 def ask(env, method, path, body=None):
     """Status and JSON body of an answer."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(env.at["registry"] + path, data, {"Content-Type": TYPE}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            text, status = answer.read(), answer.status
-    except urllib.error.HTTPError as error:
-        text, status = error.read(), error.code
+    with TURNS.of(method):
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                text, status = answer.read(), answer.status
+        except urllib.error.HTTPError as error:
+            text, status = error.read(), error.code
     try:
         return status, json.loads(text) if text else None
     except ValueError:
