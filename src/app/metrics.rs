@@ -8,7 +8,7 @@ use std::sync::{Arc, atomic::Ordering};
 use prometheus::{
     Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
-use streamward_kit::Runtime;
+use streamward_kit::{ExitReason, Runtime};
 use streamward_pipeline::live::LiveHub;
 
 use super::{
@@ -138,7 +138,7 @@ fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
         in_window.with_label_values(&[actor]).set(to_i64(figures.restarts_in_window));
         processed.with_label_values(&[actor]).inc_by(figures.processed_total);
         zombies.with_label_values(&[actor]).set(to_i64(figures.zombies));
-        state.with_label_values(&[actor, &name_of(&figures.state)]).set(1);
+        state.with_label_values(&[actor, figures.state.as_str()]).set(1);
         if let Some(wait) = &figures.waiting_on {
             waiting.with_label_values(&[actor, wait.on]).set(wait.for_ms as f64 / 1000.0);
         }
@@ -223,9 +223,9 @@ fn process(page: &Page) -> Option<()> {
     Some(())
 }
 
-/// The word that an enum has in JSON.
-fn name_of(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+/// The word that a reason has in JSON.
+fn name_of(reason: &ExitReason) -> String {
+    serde_json::to_value(reason).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn to_i64(value: impl TryInto<i64>) -> i64 {

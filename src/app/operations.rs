@@ -221,7 +221,7 @@ pub fn readiness(runtime: &Runtime, pipelines: &[PipelineView], serving: bool) -
     for figures in runtime.metrics() {
         let path = figures.path.as_str();
         if !matches!(figures.state, ActorState::Running | ActorState::Degraded) && !path.starts_with("edge/sessions/") {
-            reasons.push(format!("{path} is {}", state_text(figures.state)));
+            reasons.push(format!("{path} is {}", figures.state.as_str()));
         }
     }
     for pipeline in pipelines {
@@ -230,10 +230,6 @@ pub fn readiness(runtime: &Runtime, pipelines: &[PipelineView], serving: bool) -
         }
     }
     Readiness { ready: reasons.is_empty(), reasons }
-}
-
-fn state_text(state: ActorState) -> String {
-    serde_json::to_value(state).ok().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn to_value(value: &impl serde::Serialize) -> Result<Value, OpsError> {

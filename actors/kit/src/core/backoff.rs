@@ -14,10 +14,10 @@ pub fn delay(backoff: &Backoff, failures: u32, rng: &mut dyn Rng) -> Duration {
     let Some(power) = failures.checked_sub(1) else {
         return backoff.first;
     };
-    let power = i32::try_from(power).unwrap_or(i32::MAX);
     if backoff.min.is_zero() {
         return Duration::ZERO;
     }
+    let power = i32::try_from(power).unwrap_or(i32::MAX);
     let full = (backoff.min.as_secs_f64() * backoff.factor.max(1.0).powi(power)).min(backoff.max.as_secs_f64());
     let random: f64 = rng.random();
     Duration::from_secs_f64(full * (1.0 - backoff.jitter.clamp(0.0, 1.0) * random))

@@ -142,16 +142,12 @@ impl SupervisorCore {
                 self.wait_until(turn, index, at);
                 self.start_due(turn);
             }
-            Then::Rest if child.def.origin == Origin::Dynamic && child.def.policy.restart == Restart::Temporary => {
-                self.remove(turn, index);
-                self.start_due(turn);
-            }
-            Then::Rest => {
+            Then::Rest if !child.leaves_at_its_end() => {
                 child.life = Life::Resting;
                 child.show(turn, Shown::Stopped);
                 self.start_due(turn);
             }
-            Then::Remove => {
+            Then::Rest | Then::Remove => {
                 self.remove(turn, index);
                 self.start_due(turn);
             }
@@ -169,7 +165,7 @@ impl SupervisorCore {
             Restart::Temporary => false,
         };
         if !comes_back {
-            if policy.restart == Restart::Temporary && child.def.origin == Origin::Dynamic {
+            if child.leaves_at_its_end() {
                 self.remove(turn, index);
             } else {
                 child.life = Life::Resting;
@@ -205,9 +201,6 @@ impl SupervisorCore {
         for index in (first..self.children.len()).rev().filter(|index| *index != failed) {
             let temporary = self.children[index].def.policy.restart == Restart::Temporary;
             match self.children[index].life {
-                Life::Live if temporary && self.children[index].def.origin == Origin::Dynamic => {
-                    self.begin_end(turn, index, Then::Remove);
-                }
                 Life::Live if temporary => self.begin_end(turn, index, Then::Rest),
                 Life::Live => self.begin_end(turn, index, Then::Restart(at)),
                 Life::Waiting(earlier) => self.wait_until(turn, index, earlier.max(at)),

@@ -56,7 +56,7 @@ pub use self::backoff::delay;
 use self::window::RestartWindow;
 use crate::{
     exit::ExitReason,
-    policy::{ChildPolicy, SupervisorPolicy},
+    policy::{ChildPolicy, Restart, SupervisorPolicy},
 };
 
 /// How long an aborted incarnation may take to be gone before it is abandoned.
@@ -421,6 +421,11 @@ impl Child {
             self.show(turn, Shown::Stopping);
             turn.effects.push(Effect::Drain { child, generation });
         }
+    }
+
+    /// True if it is forgotten when it ends: a temporary child that was added at run time.
+    fn leaves_at_its_end(&self) -> bool {
+        self.def.origin == Origin::Dynamic && self.def.policy.restart == Restart::Temporary
     }
 
     fn is_current(&self, generation: u64) -> bool {

@@ -282,6 +282,17 @@ fn a_child_told_to_stay_down_does_not_come_back_with_its_supervisor() {
 }
 
 #[test]
+fn a_temporary_child_added_at_run_time_leaves_when_it_is_drained() {
+    let mut world = World::booted(with(Strategy::OneForOne), ChildPolicy::permanent());
+    let (key, policy) = (ChildKey(9), ChildPolicy::temporary());
+    world.feed(Event::Add(ChildDef { key, kind: ChildKind::Leaf, origin: Origin::Dynamic, policy }));
+    world.feed(Event::Quiesce { child: key, how: Quiesce::Drain });
+    let who = world.current(9).unwrap();
+    assert!(world.exit(who, ExitReason::Shutdown).contains(&Effect::Removed { child: key }));
+    assert_eq!(world.core.child_count(), 4);
+}
+
+#[test]
 fn a_timer_of_a_back_off_says_nothing_about_a_later_stop() {
     let mut world = World::booted(with(Strategy::OneForOne), ChildPolicy::permanent());
     world.fail(4);
