@@ -16,6 +16,7 @@ use crate::{
     config::{
         Config, Fault, Faults, Loaded, MAX_FAULTS, PipelineConfig, RecordFormat, Severity, Sources, Step, StreamConfig,
     },
+    verify::SinkPlace,
 };
 
 /// Column that labels anomalies, where a stream has it.
@@ -61,12 +62,15 @@ impl Plan {
         self.streams.iter().find(|stream| &*stream.name == name)
     }
 
-    /// Table of each pipeline's stream, by the pipeline's name.
+    /// Topic and table of each pipeline's stream, by the pipeline's name.
     #[must_use]
-    pub fn tables(&self) -> BTreeMap<String, String> {
-        let table =
-            |pipeline: &PipelineSetup| (pipeline.name.to_string(), self.streams[pipeline.stream].table.table.clone());
-        self.pipelines.iter().map(table).collect()
+    pub fn sink_places(&self) -> BTreeMap<String, SinkPlace> {
+        let place = |pipeline: &PipelineSetup| {
+            let stream = &self.streams[pipeline.stream];
+            let place = SinkPlace { topic: stream.topic.to_string(), table: stream.table.table.clone() };
+            (pipeline.name.to_string(), place)
+        };
+        self.pipelines.iter().map(place).collect()
     }
 
     /// Tables of streams that reads may ask for.

@@ -1,9 +1,15 @@
 //! Recounts the log against the database: every offset is stored, dead, filtered, or in a declared gap, exactly once.
 //!
-//! Per partition over [max(log start, retention floor), position). It cannot see what the broker itself lost, and it does
+//! Per partition over [max(log start, retention floor), position). A topic that was made anew is another log: the rows of
+//! its earlier logs have nothing left to be compared with, and are told apart. It cannot see what the broker itself lost, and it does
 //! not judge records again: what was filtered is taken from the ranges stored with the position.
 
-use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    path::Path,
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -30,6 +36,20 @@ pub struct Report {
     /// Records behind the stored position: not yet processed.
     pub pending: u64,
     pub partitions: Vec<PartitionReport>,
+    /// Logs that are gone: the topic was deleted, made anew, or is read from another cluster now.
+    pub earlier_logs: Vec<EarlierLog>,
+}
+
+/// What the database holds of a log that is gone.
+#[derive(Debug, Serialize)]
+pub struct EarlierLog {
+    pub sink: String,
+    pub topic: String,
+    pub partition: i32,
+    /// Its number among the logs of the topic.
+    pub log: i64,
+    /// Records that were stored, dead or filtered, retention apart.
+    pub accounted: i64,
 }
 
 /// One partition's recount.
@@ -80,30 +100,99 @@ impl PartitionReport {
 
 /// Recounts every partition that has a position.
 ///
-/// `tables` maps a sink's name to its stream's table.
+/// `sinks` has the topic and the table of each sink.
 ///
 /// # Errors
 /// If the database or the cluster does not answer.
 pub async fn verify(
     database: &Path,
     kafka: &KafkaSettings,
-    tables: &BTreeMap<String, String>,
+    sinks: &BTreeMap<String, SinkPlace>,
 ) -> Result<Report, String> {
     let mut audit = Audit::open(database).await.map_err(|error| format!("open {}: {error}", database.display()))?;
     let inspector = LogInspector::connect(kafka).map_err(|error| error.to_string())?;
     let mut report = Report { ok: true, ..Report::default() };
+    let numbers = log_numbers(&mut audit, &inspector, sinks).await?;
+    let mut known = BTreeSet::new();
     for position in audit.positions().await.map_err(|error| error.to_string())? {
-        let Some(table) = tables.get(&position.sink) else { continue };
-        let partition = partition(&mut audit, &inspector, &position, table).await?;
-        report.ok &= !partition.differs();
-        report.records += partition.records;
-        report.stored += partition.stored;
-        report.dead += partition.dead;
-        report.filtered += partition.filtered;
-        report.pending += partition.pending;
-        report.partitions.push(partition);
+        let Some(place) = sinks.get(&position.sink) else { continue };
+        if numbers.get(&position.topic) != Some(&Some(position.log)) {
+            report.earlier_logs.push(EarlierLog {
+                sink: position.sink,
+                topic: position.topic,
+                partition: position.partition,
+                log: position.log,
+                accounted: position.accounted,
+            });
+            continue;
+        }
+        known.insert((position.sink.clone(), position.topic.clone(), position.partition));
+        report.add(partition(&mut audit, &inspector, &position, &place.table).await?);
+    }
+    for (sink, place) in sinks.iter().filter(|(_, place)| numbers.contains_key(&place.topic)) {
+        let unread = |partition: &i32| !known.contains(&(sink.clone(), place.topic.clone(), *partition));
+        let partitions = inspector.partitions(&place.topic, TIMEOUT).map_err(|error| error.to_string())?;
+        for partition in (0..i32::try_from(partitions).unwrap_or(i32::MAX)).filter(unread) {
+            report.add(unread_partition(&inspector, (sink, &place.topic), partition)?);
+        }
     }
     Ok(report)
+}
+
+/// Where a sink's records come from and go to.
+#[derive(Debug, Clone)]
+pub struct SinkPlace {
+    pub topic: String,
+    pub table: String,
+}
+
+/// The number of the log that each topic is now, none where it was never read; topics that are missing are left out.
+async fn log_numbers(
+    audit: &mut Audit,
+    inspector: &LogInspector,
+    sinks: &BTreeMap<String, SinkPlace>,
+) -> Result<BTreeMap<String, Option<i64>>, String> {
+    let topics: BTreeSet<&str> = sinks.values().map(|place| place.topic.as_str()).collect();
+    let topics: Vec<&str> = topics.into_iter().collect();
+    let logs = inspector.logs(&topics, TIMEOUT).map_err(|error| format!("read the ids of the topics: {error}"))?;
+    let mut numbers = BTreeMap::new();
+    for (topic, log) in topics.into_iter().zip(logs) {
+        let Some(log) = log else { continue };
+        let number = audit.log_number(topic, &log).await.map_err(|error| error.to_string())?;
+        numbers.insert(topic.to_owned(), number);
+    }
+    Ok(numbers)
+}
+
+/// A partition of which nothing was read yet: all that it holds is pending.
+fn unread_partition(
+    inspector: &LogInspector,
+    (sink, topic): (&str, &str),
+    partition: i32,
+) -> Result<PartitionReport, String> {
+    let bounds = inspector.bounds(topic, partition, TIMEOUT);
+    let (low, high) = bounds.map_err(|error| format!("read the bounds of {topic} partition {partition}: {error}"))?;
+    Ok(PartitionReport {
+        sink: sink.to_owned(),
+        topic: topic.to_owned(),
+        partition,
+        from: low,
+        to: low,
+        pending: u64::try_from(high - low).unwrap_or(0),
+        ..PartitionReport::default()
+    })
+}
+
+impl Report {
+    fn add(&mut self, partition: PartitionReport) {
+        self.ok &= !partition.differs();
+        self.records += partition.records;
+        self.stored += partition.stored;
+        self.dead += partition.dead;
+        self.filtered += partition.filtered;
+        self.pending += partition.pending;
+        self.partitions.push(partition);
+    }
 }
 
 async fn partition(

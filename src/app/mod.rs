@@ -11,6 +11,7 @@ mod drills;
 mod ingest;
 mod kafka_clients;
 mod lag;
+mod logs;
 mod metrics;
 mod operations;
 mod policies;

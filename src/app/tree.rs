@@ -1,7 +1,7 @@
 //! The supervision tree: which actor runs where, and under which policy.
 //!
 //! ```text
-//! root ─ platform: broker, registry/{follower, http} or registry/client
+//! root ─ platform: broker or logs, registry/{follower, http} or registry/client
 //!      ─ pipelines/<name>: sink, lanes/<n>, source        (own intensity each)
 //!      ─ relays: alerts, dead-letters
 //!      ─ edge: http, sessions/*
@@ -28,6 +28,7 @@ use streamward_pipeline::{
     assignment::{Assigner, OnGap},
     lane::{self, LaneSettings, LaneShared},
     live::{LiveChannel, LiveHub},
+    logs::Logs,
     messages::{Store, Work},
     poison::Trials,
     relay::{self, FactKind, RelayShared},
@@ -35,7 +36,6 @@ use streamward_pipeline::{
     slot::Slots,
     source::{self, BatchLimits, SourceShared},
     steps::{Stage, StageSpec},
-    store::LogIdentity,
 };
 
 use super::{
@@ -44,7 +44,7 @@ use super::{
     checkpointer,
     ingest::KafkaIngest,
     lag::{self, LogEnds},
-    make_topics,
+    logs, make_topics,
     operations::{LiveOperations, PipelineView, readiness},
     registry::{RegistrySetup, RegistryStart, register_all},
     relays::TopicTarget,
@@ -59,7 +59,6 @@ use crate::{
     adapters::{
         kafka::{
             KafkaSettings,
-            admin::LogInspector,
             producer::KafkaProducer,
             source::{KeptSource, SourceSettings},
             topics::KafkaTopics,
@@ -89,7 +88,6 @@ const SINK_INBOX_ROWS: usize = 16_384;
 const LANES: &str = "lanes";
 /// Arbiter that sinks and relays share.
 const SINKS: &str = "sinks";
-const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything that outlives the actors.
 pub struct Parts {
@@ -168,11 +166,14 @@ impl Running {
 /// Starts the platform, then everything that needs it; ends what it started where that fails.
 pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
     let root = &parts.config.supervision.root;
-    let platform = adjusted(&parts.config.supervision, &ActorPath::root(), ChildSpec::supervisor(platform(&parts)))?;
+    let topics = parts.plan.streams.iter().map(|stream| stream.topic.clone()).collect();
+    let (logs, asker) = logs::logs(parts.broker.as_ref(), &parts.kafka, topics);
+    let platform = ChildSpec::supervisor(platform(&parts, asker));
+    let platform = adjusted(&parts.config.supervision, &ActorPath::root(), platform)?;
     let spec = SupervisorSpec::new("root").intensity(intensity(root)).child(platform);
     let runtime = Runtime::start(spec).map_err(|error| AppError::open("the supervision tree", error))?;
     let serving = Arc::new(AtomicBool::new(true));
-    match start_groups(&parts, &runtime, &serving).await {
+    match start_groups((&parts, logs), &runtime, &serving).await {
         Ok((views, live, operations)) => Ok((runtime, Arc::new(Running { parts, views, serving, live, operations }))),
         Err(error) => {
             runtime.shutdown(Vec::new()).await;
@@ -183,7 +184,7 @@ pub async fn start(parts: Parts) -> Result<(Runtime, Arc<Running>), AppError> {
 }
 
 async fn start_groups(
-    parts: &Parts,
+    (parts, logs): (&Parts, Arc<dyn Logs>),
     runtime: &Runtime,
     serving: &Arc<AtomicBool>,
 ) -> Result<(Vec<PipelineView>, LiveHub, Arc<LiveOperations>), AppError> {
@@ -193,7 +194,7 @@ async fn start_groups(
     let schemas = start.run(runtime).await?;
     let within = parts.config.registry.start_timeout.into();
     let schema_ids = register_all(&*schemas, &parts.plan.streams, within).await?;
-    let builder = Builder::new(parts, runtime.clone(), schemas)?;
+    let builder = Builder::new((parts, logs), runtime.clone(), schemas)?;
     let handle = runtime.supervisor(ActorPath::root());
     let mut views = Vec::new();
     // However often one pipeline gives up, the others have nothing to do with it.
@@ -219,11 +220,13 @@ async fn start_groups(
     Ok((views, builder.live, operations))
 }
 
-fn platform(parts: &Parts) -> SupervisorSpec {
-    let platform = SupervisorSpec::new("platform");
-    let Some(broker) = parts.broker.clone() else { return platform };
-    let child = ChildSpec::thread("broker", "broker", move |scope| broker.run(&scope));
-    platform.child(child.policy(child_policy(&parts.config.supervision.defaults)))
+/// The broker, or who asks an outside cluster about its topics.
+fn platform(parts: &Parts, asker: Option<ChildSpec>) -> SupervisorSpec {
+    let broker = parts.broker.clone();
+    let broker = broker.map(|broker| ChildSpec::thread("broker", "broker", move |scope| broker.run(&scope)));
+    let policy = child_policy(&parts.config.supervision.defaults);
+    let children = broker.into_iter().chain(asker).map(|child| child.policy(policy.clone()));
+    children.fold(SupervisorSpec::new("platform"), SupervisorSpec::child)
 }
 
 fn close_broker(parts: &Parts) {
@@ -242,28 +245,23 @@ struct Builder<'a> {
     producer: KafkaProducer,
     live: LiveHub,
     ends: LogEnds,
-    cluster_id: String,
+    logs: Arc<dyn Logs>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(parts: &'a Parts, runtime: Runtime, schemas: Arc<dyn Schemas>) -> Result<Self, AppError> {
+    fn new(
+        (parts, logs): (&'a Parts, Arc<dyn Logs>),
+        runtime: Runtime,
+        schemas: Arc<dyn Schemas>,
+    ) -> Result<Self, AppError> {
         let kafka = |error| AppError::open("Kafka", error);
         let producer = KafkaProducer::create(&parts.kafka, "streamward").map_err(kafka)?;
-        let cluster_id = match &parts.broker {
-            Some(broker) => broker.broker().cluster_id().to_owned(),
-            None => LogInspector::connect(&parts.kafka).map_err(kafka)?.cluster_id(CLUSTER_TIMEOUT),
-        };
         let (live, ends) = (LiveHub::default(), LogEnds::default());
-        Ok(Self { parts, runtime, schemas, producer, live, ends, cluster_id })
+        Ok(Self { parts, runtime, schemas, producer, live, ends, logs })
     }
 
     fn policy(&self) -> ChildPolicy {
         child_policy(&self.parts.config.supervision.defaults)
-    }
-
-    fn identity(&self, topic: &str) -> LogIdentity {
-        let topic_id = self.parts.broker.as_ref().and_then(|broker| broker.broker().topic_id(topic));
-        LogIdentity { cluster_id: self.cluster_id.clone(), topic_id: topic_id.unwrap_or_default() }
     }
 
     fn pipeline(&self, setup: &PipelineSetup) -> Result<(SupervisorSpec, PipelineView), AppError> {
@@ -327,6 +325,7 @@ impl<'a> Builder<'a> {
             sink: sink.outlet(),
             live: self.live.channel(&stream.name),
             schemas: self.schemas.clone(),
+            logs: self.logs.clone(),
             clock: Arc::new(SystemClock),
             settings: LaneSettings {
                 idle_after: stream.config.idle_after.into(),
@@ -347,6 +346,7 @@ impl<'a> Builder<'a> {
         let shared = Arc::new(SourceShared {
             topic: stream.topic.clone(),
             slots: slots.clone(),
+            logs: self.logs.clone(),
             limits: BatchLimits {
                 max_records: usize::try_from(batch.max_records).unwrap_or(usize::MAX),
                 max_bytes: batch.max_bytes.as_usize(),
@@ -361,13 +361,13 @@ impl<'a> Builder<'a> {
             kafka: self.parts.kafka.clone(),
             group: format!("{}-{}", self.parts.config.kafka.consumer_group, setup.name),
             instance: format!("{}-{}", self.parts.folder.id(), setup.name),
-            log: self.identity(&stream.topic),
             assigner: Arc::new(Assigner {
                 sink: setup.name.clone(),
                 topic: stream.topic.clone(),
                 plan: setup.plan.clone(),
                 slots: slots.clone(),
                 store: self.parts.store.clone(),
+                logs: self.logs.clone(),
                 on_gap: match stream.config.on_gap {
                     config::OnGap::Fail => OnGap::Fail,
                     config::OnGap::Earliest => OnGap::Earliest,
@@ -377,7 +377,10 @@ impl<'a> Builder<'a> {
         });
         let kept = KeptSource::default();
         ChildSpec::thread("source", "source", move |scope| {
-            kept.lend((&settings, &shared), &scope, |client, gather| source::run(&scope, gather, client))?
+            let poll =
+                || kept.lend((&settings, &shared), &scope, |client, gather| source::run(&scope, gather, client))?;
+            while poll()? == source::Ended::OtherLog {}
+            Ok(())
         })
         .progress(progress)
         .policy(self.policy())

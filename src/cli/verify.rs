@@ -40,7 +40,7 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
         None => command_settings(config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?,
     };
     let database = config.storage.sqlite.file(&config.node.data_dir);
-    let report = actix::System::new().block_on(crate::verify::verify(&database, &settings, &plan.tables()))?;
+    let report = actix::System::new().block_on(crate::verify::verify(&database, &settings, &plan.sink_places()))?;
     if args.json {
         super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?));
     } else {
@@ -68,6 +68,12 @@ fn print(report: &Report) {
         print_difference("missing", &partition.missing);
         print_difference("counted twice", &partition.twice);
         print_difference("stored but not in the log", &partition.unknown);
+    }
+    for log in &report.earlier_logs {
+        super::say_line(format_args!(
+            "{:<12} {:<20} {:>3}  log {} is gone: {} records of it were accounted for, nothing to compare them with",
+            log.sink, log.topic, log.partition, log.log, log.accounted
+        ));
     }
     super::say_line(format_args!(
         "{}: {} records = {} stored + {} dead + {} filtered, {} not processed yet",

@@ -8,9 +8,10 @@ use streamward_core::{
 };
 
 use crate::{
+    logs::{LogIdentity, Logs},
     slot::{Reader, SlotStart, Slots},
     source::SourceError,
-    store::{Assignment, LogIdentity, PartitionKey, SinkStore, Start},
+    store::{Assignment, PartitionKey, SinkStore, Start},
 };
 
 /// How long a revoked partition may take to get what was issued into storage.
@@ -39,12 +40,22 @@ pub struct Assigner {
     pub plan: Arc<PipelinePlan>,
     pub slots: Arc<Slots>,
     pub store: Arc<dyn SinkStore>,
+    pub logs: Arc<dyn Logs>,
     pub on_gap: OnGap,
     /// Runs storage's futures from the poll thread.
     pub runtime: tokio::runtime::Handle,
 }
 
 impl Assigner {
+    /// Which log the topic is now.
+    ///
+    /// # Errors
+    /// If the cluster does not say, or has no such topic.
+    pub fn log(&self) -> Result<LogIdentity, SourceError> {
+        let told = self.runtime.block_on(self.logs.ask(&self.topic)).map_err(SourceError::Client)?;
+        told.log.ok_or_else(|| SourceError::Client(format!("topic {} does not exist", self.topic)))
+    }
+
     /// Takes the partition over and returns the offset to fetch from; none where the log has a gap and `on_gap` is
     /// `fail`: that partition stands still, loudly, and the others go on.
     ///
@@ -60,6 +71,7 @@ impl Assigner {
         if !self.slots.is_newest(reader) {
             return Err(superseded());
         }
+        self.slots.reads(reader, log);
         let key = PartitionKey { sink: self.sink.clone(), topic: self.topic.clone(), partition };
         let assignment = self.runtime.block_on(self.store.assign(&key, log))?;
         let (emit_from, gap) = match self.position(&key, &assignment, bounds) {
@@ -69,21 +81,21 @@ impl Assigner {
                 return Ok(None);
             }
         };
-        let fresh = || PartitionState::new(&self.plan, self.topic.clone(), partition);
         let mut start = SlotStart {
             key,
             epoch: assignment.epoch,
             log: assignment.log,
+            identity: log.clone(),
             emit_from,
             fetch_from: emit_from,
-            state: fresh(),
+            state: PartitionState::new(&self.plan, self.topic.clone(), partition).of_log(assignment.log),
         };
         if assignment.position != Some(emit_from) {
             let begin = Start { epoch: assignment.epoch, log: assignment.log, position: emit_from, gap };
             self.runtime.block_on(self.store.start_at(&start.key, begin))?;
         } else if let Some(checkpoint) = &assignment.checkpoint {
             if checkpoint.next_offset >= bounds.low {
-                start.state = self.restore(&checkpoint.chunks, partition)?;
+                start.state = self.restore(&checkpoint.chunks, partition)?.of_log(assignment.log);
                 start.fetch_from = checkpoint.next_offset.min(emit_from);
             } else {
                 tracing::warn!(%self.topic, partition, "the log no longer reaches back to the checkpoint: windows restart empty");
@@ -102,7 +114,7 @@ impl Assigner {
     pub fn revoked(&self, reader: Reader, partition: i32) {
         let Some(slot) = self.slots.of_reader(reader, partition) else { return };
         let until = std::time::Instant::now() + REVOKE_WAIT;
-        while slot.committed() < slot.processed() && std::time::Instant::now() < until {
+        while slot.committed() < slot.processed() && !slot.is_revoked() && std::time::Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
         }
         self.slots.revoke(reader, partition);

@@ -13,6 +13,7 @@
 pub mod assignment;
 pub mod lane;
 pub mod live;
+pub mod logs;
 pub mod messages;
 pub mod poison;
 pub mod ports;

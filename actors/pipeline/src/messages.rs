@@ -1,6 +1,6 @@
 //! The messages that the roles of a pipeline exchange, on one page.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use streamward_core::batch::RawBatch;
 use streamward_kit::Culprit;
@@ -15,6 +15,8 @@ pub struct Work {
     pub start: i64,
     /// Position after the batch.
     pub end: i64,
+    /// The client gave its records before this moment.
+    pub read_by: Instant,
 }
 
 impl Work {

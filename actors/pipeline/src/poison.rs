@@ -34,6 +34,8 @@ pub struct Trials(Mutex<BTreeMap<i32, Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Number of the log that it is known of.
+    log: i64,
     found: BTreeMap<i64, Arc<str>>,
     /// Processed now, or by an incarnation that never came back from it.
     begun: Option<Range<i64>>,
@@ -58,6 +60,15 @@ impl Known {
 }
 
 impl Trials {
+    /// Forgets what is known of another log of the partition: its offsets mean other records.
+    pub fn of_log(&self, partition: i32, log: i64) {
+        let mut known = self.0.lock();
+        let known = known.entry(partition).or_default();
+        if known.log != log {
+            *known = Known { log, ..Known::default() };
+        }
+    }
+
     /// Whether an incarnation never came back from records of this batch.
     pub fn is_suspect(&self, partition: i32, batch: &Range<i64>) -> bool {
         let known = self.0.lock();

@@ -28,6 +28,8 @@ pub struct EntryId {
     pub sink: String,
     pub topic: String,
     pub partition: i32,
+    /// Number of the topic's log.
+    pub log: i64,
     pub seq: i64,
 }
 

@@ -18,7 +18,7 @@ use std::{
 use parking_lot::Mutex;
 use streamward_core::{batch::RawBatch, output::Output, partition::PartitionState};
 
-use crate::{poison::Poison, store::PartitionKey};
+use crate::{logs::LogIdentity, poison::Poison, store::PartitionKey};
 
 /// Bytes of raw batches kept before a new snapshot of the state replaces them.
 const MAX_SINCE_BYTES: usize = 2 << 20;
@@ -32,6 +32,8 @@ pub struct PartitionSlot {
     pub epoch: i64,
     /// Number of the log in row ids.
     pub log: i64,
+    /// The log that it was assigned for.
+    pub identity: LogIdentity,
     /// Stored position at assignment: records below feed state only.
     pub emit_from: i64,
     next_fetch: AtomicI64,
@@ -75,6 +77,7 @@ pub struct SlotStart {
     pub key: PartitionKey,
     pub epoch: i64,
     pub log: i64,
+    pub identity: LogIdentity,
     /// Stored position: outputs begin here.
     pub emit_from: i64,
     /// First offset to fetch: the checkpoint's, at or below the position.
@@ -95,6 +98,7 @@ impl PartitionSlot {
             key: start.key,
             epoch: start.epoch,
             log: start.log,
+            identity: start.identity,
             emit_from: start.emit_from,
             next_fetch: AtomicI64::new(start.fetch_from),
             committed: AtomicI64::new(start.emit_from),
@@ -262,6 +266,8 @@ pub struct Slots {
 #[derive(Default)]
 struct Assigned {
     reader: Reader,
+    /// The log that it reads.
+    log: Option<LogIdentity>,
     by_partition: HashMap<i32, Arc<PartitionSlot>>,
 }
 
@@ -280,9 +286,23 @@ impl Slots {
     pub fn begin_reading(&self) -> Reader {
         let mut assigned = self.assigned.lock();
         assigned.reader = Reader(assigned.reader.0 + 1);
+        assigned.log = None;
         assigned.by_partition.drain().for_each(|(_, slot)| slot.revoke());
         self.stopped.lock().clear();
         assigned.reader
+    }
+
+    /// Notes which log a reader reads; the first note stands.
+    pub fn reads(&self, reader: Reader, log: &LogIdentity) {
+        let mut assigned = self.assigned.lock();
+        if assigned.reader == reader {
+            assigned.log.get_or_insert_with(|| log.clone());
+        }
+    }
+
+    /// Whether what is read is not `now`, the log that the topic is.
+    pub fn reads_another_log(&self, now: &LogIdentity) -> bool {
+        self.assigned.lock().log.as_ref().is_some_and(|log| !log.is_same(now))
     }
 
     /// Replaces the slot of a partition, the one before is revoked; none if `reader` is not the newest.
@@ -370,7 +390,15 @@ pub(crate) mod tests {
     pub(crate) fn start(partition: i32) -> SlotStart {
         let key = PartitionKey { sink: "orders".into(), topic: "orders".into(), partition };
         let state = PartitionState::new(&plan(), "orders".into(), partition);
-        SlotStart { key, epoch: 1, log: 1, emit_from: 0, fetch_from: 0, state }
+        SlotStart {
+            key,
+            epoch: 1,
+            log: 1,
+            identity: LogIdentity { cluster_id: "cluster".to_owned(), topic_id: "first".to_owned() },
+            emit_from: 0,
+            fetch_from: 0,
+            state,
+        }
     }
 
     #[test]

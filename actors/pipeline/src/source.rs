@@ -17,6 +17,7 @@ use streamward_core::batch::RawBatch;
 use streamward_kit::{Failure, Outlet, Progress, Scope};
 
 use crate::{
+    logs::Logs,
     messages::Work,
     slot::{PartitionSlot, Reader, Slots},
 };
@@ -107,6 +108,7 @@ pub trait LogClient {
 pub struct SourceShared {
     pub topic: Arc<str>,
     pub slots: Arc<Slots>,
+    pub logs: Arc<dyn Logs>,
     pub limits: BatchLimits,
     /// One outlet per lane; a partition always goes to the same lane.
     pub lanes: Vec<Outlet<Work>>,
@@ -131,16 +133,29 @@ impl SourceShared {
     }
 }
 
-/// Runs the poll loop until the scope asks to stop.
+/// Why a source stopped polling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The scope asked to stop.
+    Stopped,
+    /// The topic was made anew: it is another log now, for a new client.
+    OtherLog,
+}
+
+/// Runs the poll loop until the scope asks to stop or the topic is another log.
 ///
 /// # Errors
 /// If the client fails; the supervisor then starts a new incarnation with a new client.
-pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Result<(), Failure> {
+pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Result<Ended, Failure> {
     let shared = gather.shared.clone();
     let mut committed_at = Instant::now();
     while !scope.is_stopping() {
         scope.pause_point_blocking();
         scope.fault_point_blocking("poll")?;
+        if shared.logs.last_told(&shared.topic).is_some_and(|now| shared.slots.reads_another_log(&now)) {
+            tracing::warn!(topic = %shared.topic, "the topic was made anew: it is read as another log, from its beginning");
+            return Ok(Ended::OtherLog);
+        }
         let waiting = scope.waiting_on("log");
         gather.poll(client)?;
         drop(waiting);
@@ -160,7 +175,7 @@ pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Re
         }
     }
     client.commit(&shared.slots.committed_positions());
-    Ok(())
+    Ok(Ended::Stopped)
 }
 
 /// Batches in the making, one per partition. It may outlive the incarnation that panics, with the client that it belongs
@@ -338,7 +353,7 @@ impl Gather {
         }
         let (start, end) = (slot.next_fetch(), batch.next_offset().unwrap_or_else(|| slot.next_fetch()));
         let lane = usize::try_from(batch.partition).unwrap_or(0) % self.shared.lanes.len();
-        let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end };
+        let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end, read_by: Instant::now() };
         let waiting = scope.waiting_on_inbox("lane", &self.shared.lanes[lane]);
         let sent = self.shared.lanes[lane].blocking_send_timeout(work, wait);
         drop(waiting);
@@ -360,6 +375,7 @@ mod tests {
     use streamward_kit::Inbox;
 
     use super::*;
+    use crate::logs::tests::OneTopic;
 
     /// A client that has a record of partition 3, always.
     struct OneRecord;
@@ -383,6 +399,7 @@ mod tests {
         Arc::new(SourceShared {
             topic: "orders".into(),
             slots: Arc::default(),
+            logs: Arc::new(OneTopic::named("first")),
             limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
             lanes: vec![lanes.outlet()],
             held_back: AtomicUsize::new(0),

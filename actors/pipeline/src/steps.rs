@@ -167,7 +167,7 @@ fn poisoned(record: &streamward_core::batch::RawRecord<'_>, reason: &str) -> Dea
 }
 
 /// Sends the rows of an output to whoever watches the stream, one frame per row.
-pub fn publish(channel: &LiveChannel, stage: &Stage, output: &Output, now_ms: i64) {
+pub fn publish(channel: &LiveChannel, stage: &Stage, (output, log): (&Output, i64), now_ms: i64) {
     let mut received_at = Vec::with_capacity(24);
     streamward_core::schema::instant::write(now_ms, &mut received_at);
     let mut head = b"{\"type\":\"".to_vec();
@@ -184,7 +184,7 @@ pub fn publish(channel: &LiveChannel, stage: &Stage, output: &Output, now_ms: i6
         let key = keys.filter(|keys| keys.is_valid(row)).map_or("", |keys| keys.value(row));
         LiveFrame { offset: *offset, key, text: utf8(text) }
     });
-    channel.publish(output.partition, frames);
+    channel.publish((output.partition, log), frames);
 }
 
 fn utf8(text: Vec<u8>) -> ByteString {

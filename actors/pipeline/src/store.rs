@@ -8,6 +8,8 @@ use std::{ops::Range, pin::Pin, sync::Arc};
 
 use streamward_core::output::{Output, StateChunk};
 
+use crate::logs::LogIdentity;
+
 /// A boxed future that may cross threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -18,14 +20,6 @@ pub struct PartitionKey {
     pub sink: Arc<str>,
     pub topic: Arc<str>,
     pub partition: i32,
-}
-
-/// Which log a topic's partitions are read from; a topic created again has another one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogIdentity {
-    pub cluster_id: String,
-    /// Empty where the cluster does not tell it.
-    pub topic_id: String,
 }
 
 /// What storage knows about a partition that has just been assigned to this process.

@@ -8,7 +8,9 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use super::{KafkaSettings, QuietContext};
+use streamward_pipeline::logs::LogIdentity;
+
+use super::{KafkaSettings, QuietContext, ffi};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -101,6 +103,25 @@ impl LogInspector {
     /// The cluster's id; empty where it has none.
     pub fn cluster_id(&self, timeout: Duration) -> String {
         self.consumer.client().fetch_cluster_id(timeout).unwrap_or_default()
+    }
+
+    /// Which log each of `topics` is, in their order; `None` where there is no such topic.
+    ///
+    /// # Errors
+    /// If the cluster does not answer, or tells neither an id of the topic nor one of its own.
+    pub fn logs(&self, topics: &[&str], timeout: Duration) -> Result<Vec<Option<LogIdentity>>, KafkaError> {
+        let client = self.consumer.client();
+        let ids = ffi::topic_ids(client, topics, timeout)?;
+        // The client remembers it: nothing is asked again.
+        let cluster_id = self.cluster_id(timeout);
+        if cluster_id.is_empty() && ids.iter().flatten().any(uuid::Uuid::is_nil) {
+            return Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut));
+        }
+        let identity = |id: uuid::Uuid| LogIdentity {
+            cluster_id: cluster_id.clone(),
+            topic_id: if id.is_nil() { String::new() } else { id.to_string() },
+        };
+        Ok(ids.into_iter().map(|id| id.map(identity)).collect())
     }
 
     /// Visits every record of `[from, to)` in order; used by `verify`.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use streamward_core::{output::StateChunk, table::MAX_LOGS};
+use streamward_pipeline::logs::LogIdentity;
 use streamward_pipeline::store::{
-    Assignment, BoxFuture, Checkpoint, LogIdentity, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError,
+    Assignment, BoxFuture, Checkpoint, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError,
 };
 
 use super::{SqlStore, WriteError, begin};
@@ -42,46 +43,52 @@ impl SinkStore for SqlStore {
 
 /// The number of this log among those of its topic; a new one for a log never seen.
 fn log_number(connection: &Connection, topic: &str, log: &LogIdentity) -> Result<i64, WriteError> {
-    let known = connection
+    let mut select =
+        connection.prepare("SELECT log, cluster_id, topic_id FROM sw_logs WHERE topic = ? ORDER BY log")?;
+    let known = select.query_map([topic], |row| {
+        Ok((row.get::<_, i64>(0)?, LogIdentity { cluster_id: row.get(1)?, topic_id: row.get(2)? }))
+    })?;
+    let known: Vec<(i64, LogIdentity)> = known.collect::<Result<_, _>>()?;
+    let by_id = known.iter().find(|(_, seen)| seen.topic_id == log.topic_id && seen.is_same(log));
+    if let Some((number, _)) = by_id {
+        return Ok(*number);
+    }
+    // Its id was not known when it was first read.
+    if let Some((number, _)) = known.iter().find(|(_, seen)| seen.is_same(log)) {
+        let adopt = "UPDATE sw_logs SET topic_id = ? WHERE topic = ? AND log = ? AND topic_id = ''";
+        connection.execute(adopt, params![log.topic_id, topic, number])?;
+        return Ok(*number);
+    }
+    let number = known.last().map_or(0, |(newest, _)| newest + 1);
+    if number >= MAX_LOGS {
+        return Err(WriteError::Protocol(format!(
+            "topic {topic} was made anew more than {MAX_LOGS} times: give the stream another topic and table"
+        )));
+    }
+    let place = params![topic, number, log.cluster_id, log.topic_id, now_ms()];
+    connection
+        .execute("INSERT INTO sw_logs (topic, log, cluster_id, topic_id, created_at) VALUES (?, ?, ?, ?, ?)", place)?;
+    Ok(number)
+}
+
+/// The epoch goes on from log to log, so that the newest log of a partition is the one with the highest.
+fn take_over(connection: &Connection, key: &PartitionKey, identity: &LogIdentity) -> Result<Assignment, WriteError> {
+    let log = log_number(connection, &key.topic, identity)?;
+    let epoch: i64 = connection.query_row(
+        "SELECT coalesce(max(epoch), 0) + 1 FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ?",
+        params![key.sink, key.topic, key.partition],
+        |row| row.get(0),
+    )?;
+    let position = connection
         .query_row(
-            "SELECT log FROM sw_logs WHERE topic = ? AND cluster_id = ? AND topic_id = ?",
-            params![topic, log.cluster_id, log.topic_id],
+            "UPDATE sw_positions SET epoch = ?, updated_at = ? \
+             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? RETURNING next_offset",
+            params![epoch, now_ms(), key.sink, key.topic, key.partition, log],
             |row| row.get(0),
         )
         .optional()?;
-    if let Some(number) = known {
-        return Ok(number);
-    }
-    let number: i64 = connection.query_row(
-        "INSERT INTO sw_logs SELECT ?1, coalesce(max(log) + 1, 0), ?2, ?3, ?4 FROM sw_logs WHERE topic = ?1 \
-         RETURNING log",
-        params![topic, log.cluster_id, log.topic_id, now_ms()],
-        |row| row.get(0),
-    )?;
-    if number < MAX_LOGS {
-        return Ok(number);
-    }
-    Err(WriteError::Protocol(format!("topic {topic} was created again more than {MAX_LOGS} times")))
-}
-
-fn take_over(connection: &Connection, key: &PartitionKey, identity: &LogIdentity) -> Result<Assignment, WriteError> {
-    let log = log_number(connection, &key.topic, identity)?;
-    let stored = connection
-        .query_row(
-            "UPDATE sw_positions SET epoch = epoch + 1, updated_at = ? \
-             WHERE sink = ? AND topic = ? AND \"partition\" = ? RETURNING epoch, log, next_offset",
-            params![now_ms(), key.sink, key.topic, key.partition],
-            |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?)),
-        )
-        .optional()?;
-    let Some((epoch, stored_log, position)) = stored else {
-        return Ok(Assignment { epoch: 1, log, position: None, checkpoint: None });
-    };
-    if stored_log != log {
-        return Ok(Assignment { epoch, log, position: None, checkpoint: None });
-    }
-    let checkpoint = checkpoint(connection, key, log)?;
-    Ok(Assignment { epoch, log, position: Some(position), checkpoint })
+    let checkpoint = if position.is_some() { checkpoint(connection, key, log)? } else { None };
+    Ok(Assignment { epoch, log, position, checkpoint })
 }
 
 fn checkpoint(connection: &Connection, key: &PartitionKey, log: i64) -> Result<Option<Checkpoint>, rusqlite::Error> {
@@ -99,15 +106,12 @@ fn checkpoint(connection: &Connection, key: &PartitionKey, log: i64) -> Result<O
     Ok(found)
 }
 
-/// Sets a first position, or one behind a gap; older logs' state is forgotten with the position.
+/// Sets a first position, or one behind a gap; state that was kept is forgotten.
 fn set_position(connection: &Connection, key: &PartitionKey, start: &Start) -> Result<(), rusqlite::Error> {
     connection.execute(
         "INSERT INTO sw_positions (sink, topic, \"partition\", log, epoch, next_offset, first_offset, retained_from, \
          updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6, ?7) ON CONFLICT DO UPDATE SET \
-         first_offset = CASE WHEN log = excluded.log THEN first_offset ELSE excluded.first_offset END, \
-         retained_from = CASE WHEN log = excluded.log THEN retained_from ELSE excluded.retained_from END, \
-         log = excluded.log, next_offset = excluded.next_offset, updated_at = excluded.updated_at \
-         WHERE epoch = excluded.epoch",
+         next_offset = excluded.next_offset, updated_at = excluded.updated_at WHERE epoch = excluded.epoch",
         params![key.sink, key.topic, key.partition, start.log, start.epoch, start.position, now_ms()],
     )?;
     connection.execute(

@@ -4,7 +4,7 @@ use std::{ops::Range, path::Path, time::Duration};
 
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 use streamward_core::table::{offset_of, row_id};
-use streamward_pipeline::store::StoreError;
+use streamward_pipeline::{logs::LogIdentity, store::StoreError};
 
 use super::{SqlStore, ddl::quoted};
 use crate::clock::now_ms;
@@ -19,6 +19,8 @@ pub struct StoredPosition {
     pub next_offset: i64,
     pub first_offset: i64,
     pub retained_from: i64,
+    /// Records stored, dead and filtered so far.
+    pub accounted: i64,
 }
 
 /// A read-only connection.
@@ -47,8 +49,8 @@ impl Audit {
     /// If the database is busy or gone.
     pub async fn positions(&mut self) -> Result<Vec<StoredPosition>, StoreError> {
         let rows = sqlx::query(
-            "SELECT sink, topic, \"partition\", log, next_offset, first_offset, retained_from FROM sw_positions \
-             ORDER BY sink, topic, \"partition\"",
+            "SELECT sink, topic, \"partition\", log, next_offset, first_offset, retained_from, stored, dead, filtered \
+             FROM sw_positions ORDER BY sink, topic, \"partition\", log",
         )
         .fetch_all(&mut self.connection)
         .await
@@ -61,8 +63,23 @@ impl Audit {
             next_offset: row.get(4),
             first_offset: row.get(5),
             retained_from: row.get(6),
+            accounted: row.get::<i64, _>(7) + row.get::<i64, _>(8) + row.get::<i64, _>(9),
         };
         Ok(rows.iter().map(position).collect())
+    }
+
+    /// The number that a log has among those of its topic, if it was ever read.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn log_number(&mut self, topic: &str, log: &LogIdentity) -> Result<Option<i64>, StoreError> {
+        let rows = sqlx::query("SELECT log, cluster_id, topic_id FROM sw_logs WHERE topic = ? ORDER BY log DESC")
+            .bind(topic)
+            .fetch_all(&mut self.connection)
+            .await
+            .map_err(unavailable)?;
+        let seen = |row: &sqlx::sqlite::SqliteRow| LogIdentity { cluster_id: row.get(1), topic_id: row.get(2) };
+        Ok(rows.iter().find(|row| seen(row).is_same(log)).map(|row| row.get(0)))
     }
 
     /// Offsets of stored rows in a range, ascending.

@@ -42,7 +42,7 @@ impl Shared {
         seen.forget();
         let transaction = begin(connection)?;
         for run in runs(pending) {
-            let position = stored_position(&transaction, run.key)?;
+            let position = stored_position(&transaction, &run)?;
             let accepted = accept(&run, position, &mut outcomes);
             if accepted.is_empty() {
                 continue;
@@ -82,7 +82,7 @@ impl Shared {
         checkpoints(connection, run, accepted, origin.stored_at_ms)?;
         let entries = facts.outbox;
         let first_seq = advance(connection, run, accepted, (&totals, entries.len(), origin.stored_at_ms))?;
-        append_outbox(connection, run.key, first_seq, &entries)?;
+        append_outbox(connection, run, first_seq, &entries)?;
         Ok(!entries.is_empty())
     }
 
@@ -120,12 +120,13 @@ fn accept<'a>(run: &Run<'a>, stored: Option<(i64, i64)>, outcomes: &mut [Outcome
     accepted
 }
 
-fn stored_position(connection: &Connection, key: &PartitionKey) -> Result<Option<(i64, i64)>, rusqlite::Error> {
+fn stored_position(connection: &Connection, run: &Run<'_>) -> Result<Option<(i64, i64)>, rusqlite::Error> {
+    let key = run.key;
     connection
         .prepare_cached(
-            "SELECT epoch, next_offset FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ?",
+            "SELECT epoch, next_offset FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ?",
         )?
-        .query_row(params![key.sink, key.topic, key.partition], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![key.sink, key.topic, key.partition, run.log], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
 }
 
@@ -223,7 +224,7 @@ fn advance(
         .prepare_cached(
             "UPDATE sw_positions SET next_offset = ?, outbox_seq = outbox_seq + ?, stored = stored + ?, \
              dead = dead + ?, filtered = filtered + ?, updated_at = ? \
-             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND epoch = ? AND next_offset = ? \
+             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND epoch = ? AND next_offset = ? \
              RETURNING outbox_seq",
         )?
         .query_row(
@@ -237,6 +238,7 @@ fn advance(
                 key.sink,
                 key.topic,
                 key.partition,
+                run.log,
                 run.epoch,
                 first.output.start
             ],
@@ -249,13 +251,14 @@ fn advance(
 
 fn append_outbox(
     connection: &Connection,
-    key: &PartitionKey,
+    run: &Run<'_>,
     first_seq: i64,
     entries: &[(&'static str, i64)],
 ) -> Result<(), rusqlite::Error> {
-    let mut insert = connection.prepare_cached("INSERT INTO sw_outbox VALUES (?, ?, ?, ?, ?, ?)")?;
+    let mut insert = connection.prepare_cached("INSERT INTO sw_outbox VALUES (?, ?, ?, ?, ?, ?, ?)")?;
+    let key = run.key;
     for (seq, (kind, fact)) in (first_seq..).zip(entries) {
-        insert.execute(params![key.sink, key.topic, key.partition, seq, kind, fact])?;
+        insert.execute(params![key.sink, key.topic, key.partition, run.log, seq, kind, fact])?;
     }
     Ok(())
 }

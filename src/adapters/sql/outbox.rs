@@ -14,14 +14,14 @@ use crate::clock::rfc3339;
 const MAX_ENTRIES: i64 = 500;
 
 const ALERTS: &str = "SELECT o.sink, o.topic, o.\"partition\", o.seq, a.id, a.alert_id, a.n, a.rule, a.stream, \
-     a.\"key\", a.severity, a.state, a.message, a.record, a.event_time, a.\"offset\", a.created_at \
+     a.\"key\", a.severity, a.state, a.message, a.record, a.event_time, a.\"offset\", a.created_at, o.log \
      FROM sw_outbox o JOIN alerts a ON a.id = o.fact WHERE o.kind = 'alert' \
-     ORDER BY o.sink, o.topic, o.\"partition\", o.seq LIMIT ?";
+     ORDER BY o.sink, o.topic, o.\"partition\", o.log, o.seq LIMIT ?";
 
 const DEAD_LETTERS: &str = "SELECT o.sink, o.topic, o.\"partition\", o.seq, d.id, d.\"key\", d.value, d.headers, \
-     d.log_timestamp, d.created_at, d.\"offset\", d.class, d.reason, d.stage \
+     d.log_timestamp, d.created_at, d.\"offset\", d.class, d.reason, d.stage, o.log \
      FROM sw_outbox o JOIN dead_letters d ON d.id = o.fact WHERE o.kind = 'dead_letter' \
-     ORDER BY o.sink, o.topic, o.\"partition\", o.seq LIMIT ?";
+     ORDER BY o.sink, o.topic, o.\"partition\", o.log, o.seq LIMIT ?";
 
 type ReadFact = fn(&Row<'_>) -> Result<Fact, rusqlite::Error>;
 
@@ -47,10 +47,10 @@ impl Outbox for SqlStore {
         Box::pin(self.write(move |_, writer| {
             let transaction = begin(&mut writer.connection)?;
             let mut delete = transaction.prepare_cached(
-                "DELETE FROM sw_outbox WHERE sink = ? AND topic = ? AND \"partition\" = ? AND seq = ?",
+                "DELETE FROM sw_outbox WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND seq = ?",
             )?;
             for entry in &entries {
-                delete.execute(params![entry.sink, entry.topic, entry.partition, entry.seq])?;
+                delete.execute(params![entry.sink, entry.topic, entry.partition, entry.log, entry.seq])?;
             }
             drop(delete);
             Ok(transaction.commit()?)
@@ -79,7 +79,13 @@ pub(super) fn index(kind: FactKind) -> usize {
 }
 
 fn entry(row: &Row<'_>) -> Result<EntryId, rusqlite::Error> {
-    Ok(EntryId { sink: row.get(0)?, topic: row.get(1)?, partition: row.get(2)?, seq: row.get(3)? })
+    Ok(EntryId {
+        sink: row.get(0)?,
+        topic: row.get(1)?,
+        partition: row.get(2)?,
+        log: row.get("log")?,
+        seq: row.get(3)?,
+    })
 }
 
 fn alert(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
@@ -107,7 +113,11 @@ fn dead_letter(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
     let text = |value: String| Some(value.into_bytes());
     let offset: i64 = row.get(10)?;
     let mut headers = original_headers(row.get_ref(7)?.as_blob()?);
-    let id = format!("{}/{}/{}/{offset}", entry.sink, entry.topic, entry.partition);
+    let mut id = format!("{}/{}/{}/{offset}", entry.sink, entry.topic, entry.partition);
+    if entry.log > 0 {
+        // A topic that was made anew counts its offsets anew.
+        id = format!("{id}/{}", entry.log);
+    }
     headers.extend([
         ("x-dlq-id".to_owned(), text(id)),
         ("x-dlq-original-topic".to_owned(), text(entry.topic.clone())),

@@ -153,9 +153,12 @@ fn remove_oldest(connection: &Connection, table: &str, shelf: &Shelf, limit_ms: 
         .prepare_cached(&format!("DELETE FROM {table} WHERE id BETWEEN ? AND ?"))?
         .execute(params![from, last])?;
     let retained_from = offset_of(last) + 1;
-    let place = params![retained_from, shelf.sink, shelf.topic, shelf.partition];
+    let place = params![retained_from, shelf.sink, shelf.topic, shelf.partition, shelf.log];
     connection
-        .prepare_cached("UPDATE sw_positions SET retained_from = ? WHERE sink = ? AND topic = ? AND \"partition\" = ?")?
+        .prepare_cached(
+            "UPDATE sw_positions SET retained_from = ? \
+             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ?",
+        )?
         .execute(place)?;
     connection
         .prepare_cached(

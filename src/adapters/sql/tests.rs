@@ -11,8 +11,9 @@ use streamward_core::{
     output::{AlertState, AlertTransition, DeadLetter, ErrorClass, Output, StateChunk},
 };
 use streamward_pipeline::{
+    logs::LogIdentity,
     relay::{FactKind, Outbox},
-    store::{Assignment, LogIdentity, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError},
+    store::{Assignment, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError},
 };
 
 use super::{
@@ -42,7 +43,12 @@ fn log(topic_id: &str) -> LogIdentity {
 
 /// Takes the partition over and begins at 0 if it is new.
 async fn assign(store: &SqlStore, partition: i32) -> Assignment {
-    let assignment = store.assign(&key(partition), &log("first")).await.unwrap();
+    assign_of(store, partition, "first").await
+}
+
+/// Likewise, of a log.
+async fn assign_of(store: &SqlStore, partition: i32, topic_id: &str) -> Assignment {
+    let assignment = store.assign(&key(partition), &log(topic_id)).await.unwrap();
     if assignment.position.is_none() {
         let start = Start { epoch: assignment.epoch, log: assignment.log, position: 0, gap: None };
         store.start_at(&key(partition), start).await.unwrap();
@@ -326,4 +332,49 @@ async fn retention_hands_free_pages_back_to_the_file_system() {
     {
     }
     assert!(pages().await < before / 2, "{before} pages became {}", pages().await);
+}
+
+#[actix::test]
+async fn a_topic_made_anew_has_positions_and_rows_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let first = assign(&store, 0).await;
+    let with_letter = |start, end| Output { dead: vec![letter(end - 1)], ..output(0, start, end) };
+    store.commit(&[pending(&first, with_letter(0, 3))]).await.unwrap();
+    let second = assign_of(&store, 0, "second").await;
+    assert_eq!((second.position, second.log, second.epoch), (None, first.log + 1, first.epoch + 1));
+    // What was on its way for the first log is still stored under it.
+    let outputs = [pending(&first, with_letter(3, 5)), pending(&second, with_letter(0, 2))];
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 7);
+    assert_eq!(assign_of(&store, 0, "second").await.position, Some(2));
+    assert_eq!(assign(&store, 0).await.position, Some(5), "the first log is known again where it is read again");
+    let facts = store.facts(FactKind::DeadLetter).await.unwrap();
+    let ids = facts.iter().flat_map(|fact| &fact.headers).filter(|(name, _)| name == "x-dlq-id");
+    let ids: std::collections::BTreeSet<_> = ids.map(|(_, id)| id.clone()).collect();
+    assert_eq!(ids.len(), 3);
+}
+
+#[actix::test]
+async fn a_log_whose_id_was_unknown_is_recognised_once_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let before = assign_of(&store, 0, "").await;
+    store.commit(&[pending(&before, output(0, 0, 3))]).await.unwrap();
+    let told = assign_of(&store, 0, "first").await;
+    assert_eq!((told.log, told.position), (before.log, Some(3)));
+    let anew = assign_of(&store, 0, "second").await;
+    assert_eq!((anew.log, anew.position), (before.log + 1, None));
+}
+
+#[actix::test]
+async fn an_owner_that_was_replaced_writes_nothing_whatever_log_was_read_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let zombie = assign(&store, 0).await;
+    let _other_log = assign_of(&store, 0, "second").await;
+    let owner = assign(&store, 0).await;
+    assert!(owner.epoch > zombie.epoch + 1);
+    let outputs = [pending(&zombie, output(0, 0, 3))];
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Stale]);
 }

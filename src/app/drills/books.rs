@@ -80,11 +80,10 @@ async fn rows(pipelines: &[&PipelineView], reads: &dyn ReadStore) -> Result<Vec<
 fn balance(begun: &[PositionRow], now: &[PositionRow], went_back: u64) -> Records {
     let mut records = Records { reordered: went_back, ..Records::default() };
     for row in now {
-        let is_same =
-            |old: &&PositionRow| (&old.sink, &old.topic, old.partition) == (&row.sink, &row.topic, row.partition);
-        let before = begun.iter().find(is_same);
-        // A topic that was created again has a new log: it begins anew, the counts go on.
-        let position = before.filter(|old| old.log == row.log).map_or(row.first_offset, |old| old.next_offset);
+        // A topic that was created again has a new log, with a position and counts of its own.
+        let place = |row: &PositionRow| (row.sink.clone(), row.topic.clone(), row.partition, row.log);
+        let before = begun.iter().find(|old| place(old) == place(row));
+        let position = before.map_or(row.first_offset, |old| old.next_offset);
         let passed = u64::try_from(row.next_offset - position);
         let counted = u64::try_from(accounted(row) - before.map_or(0, accounted)).unwrap_or(0);
         records.reordered += u64::from(passed.is_err());

@@ -8,9 +8,8 @@ use std::{
     },
 };
 
-use streamward_pipeline::store::{
-    Assignment, BoxFuture, LogIdentity, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError,
-};
+use streamward_pipeline::logs::LogIdentity;
+use streamward_pipeline::store::{Assignment, BoxFuture, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError};
 
 use super::StoreKind;
 use crate::{

@@ -1,12 +1,16 @@
 //! The two ways: one call after the other, and source, lane and sink under a supervisor as the server starts them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use streamward_core::{batch::RawBatch, partition::PartitionState};
 use streamward_kit::{Capacity, ChildSpec, Inbox, Placement, Runtime, SupervisorSpec};
 use streamward_pipeline::{
     lane::{self, LaneSettings, LaneShared},
     live::{LiveChannel, LiveHub, frame_kind},
+    logs::{LogIdentity, Logs, Told},
     messages::{Store, Work},
     poison::Trials,
     ports::SchemaSource,
@@ -14,7 +18,7 @@ use streamward_pipeline::{
     slot::{Issued, PartitionSlot, Reader, Since, SlotStart, Slots},
     source::{self, BatchLimits, Gather, LogClient as _, Polled, SourceShared},
     steps::{Stage, StageSpec},
-    store::{BoxFuture, LogIdentity, PartitionKey, Pending, SinkStore, Start},
+    store::{BoxFuture, PartitionKey, Pending, SinkStore, Start},
 };
 use tokio::sync::Notify;
 
@@ -54,14 +58,14 @@ impl Stages {
         let pipeline = pipeline.ok_or("the configuration has no pipeline sensors")?.clone();
         let stream = plan.streams[pipeline.stream].clone();
         let key = PartitionKey { sink: pipeline.name.clone(), topic: stream.topic.clone(), partition: 0 };
-        let identity = LogIdentity { cluster_id: "cost".to_owned(), topic_id: String::new() };
+        let identity = OneLog.identity();
         let assigned = store.assign(&key, &identity).await.map_err(|error| error.to_string())?;
         let start = Start { epoch: assigned.epoch, log: assigned.log, position: 0, gap: None };
         store.start_at(&key, start).await.map_err(|error| error.to_string())?;
         let state = PartitionState::new(&pipeline.plan, stream.topic.clone(), 0);
         let slots = Arc::new(Slots::default());
         let (epoch, log_number) = (assigned.epoch, assigned.log);
-        let begin = SlotStart { key, epoch, log: log_number, emit_from: 0, fetch_from: 0, state };
+        let begin = SlotStart { key, epoch, log: log_number, identity, emit_from: 0, fetch_from: 0, state };
         let reader = slots.begin_reading();
         let slot = slots.assign(reader, begin).ok_or("another client reads")?;
         let live = LiveHub::default().channel(&stream.name);
@@ -161,6 +165,7 @@ impl Stages {
             sink: outputs.outlet(),
             live: self.live.clone(),
             schemas: Arc::new(NoRegistry),
+            logs: Arc::new(OneLog),
             clock: Arc::new(SystemClock),
             settings: LaneSettings { idle_after: NEVER, checkpoint_every: NEVER },
             trials: Trials::default(),
@@ -174,6 +179,7 @@ impl Stages {
         let shared = Arc::new(SourceShared {
             topic: self.stream.topic.clone(),
             slots: self.slots.clone(),
+            logs: Arc::new(OneLog),
             limits: BatchLimits { max_records: self.batch, max_bytes: BATCH_BYTES, max_delay: DELAY },
             lanes: vec![batches.outlet()],
             held_back: Default::default(),
@@ -181,7 +187,7 @@ impl Stages {
         let (log, reader) = (self.log.clone(), self.reader);
         ChildSpec::thread("source", "source", move |scope| {
             let mut client = MemoryClient { log: log.clone(), next: 0 };
-            source::run(&scope, &mut Gather::new(shared.clone(), reader), &mut client)
+            source::run(&scope, &mut Gather::new(shared.clone(), reader), &mut client).map(|_| ())
         })
     }
 }
@@ -197,6 +203,26 @@ impl CommitObserver for Done {
         if pending.last().is_some_and(|last| last.output.end == self.end) {
             self.reached.notify_one();
         }
+    }
+}
+
+/// The log in memory is never made anew.
+struct OneLog;
+
+impl OneLog {
+    fn identity(&self) -> LogIdentity {
+        LogIdentity { cluster_id: "cost".to_owned(), topic_id: String::new() }
+    }
+}
+
+impl Logs for OneLog {
+    fn ask<'a>(&'a self, _: &'a Arc<str>) -> BoxFuture<'a, Result<Told, String>> {
+        let asked_at = Instant::now();
+        Box::pin(async move { Ok(Told { log: Some(self.identity()), asked_at }) })
+    }
+
+    fn last_told(&self, _: &Arc<str>) -> Option<LogIdentity> {
+        Some(self.identity())
     }
 }
 

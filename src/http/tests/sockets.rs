@@ -24,7 +24,7 @@ fn publish(server: &Running, offsets: std::ops::Range<i64>) {
         key,
         text: live::frame("sensor_reading", &data(*offset), "2025-01-01T00:00:00.000Z"),
     });
-    server.live.channel("sensors").publish(0, frames);
+    server.live.channel("sensors").publish((0, 0), frames);
 }
 
 fn subscribers(server: &Running) -> usize {

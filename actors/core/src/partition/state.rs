@@ -20,6 +20,8 @@ use crate::{
 pub struct PartitionState {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
+    /// Number of the log among those of the topic: part of what makes an alert unique.
+    log: i64,
     /// Position after the last batch; unknown before the first.
     pub(super) covered: Option<i64>,
     pub(super) watermark: Watermark,
@@ -77,7 +79,13 @@ impl PartitionState {
     pub fn new(plan: &PipelinePlan, topic: Arc<str>, partition: i32) -> Self {
         let windows = plan.windows().map(|_| WindowState::default()).collect();
         let rules = plan.rules().map(|_| RuleState::default()).collect();
-        Self { topic, partition, covered: None, watermark: Watermark::default(), windows, rules }
+        Self { topic, partition, log: 0, covered: None, watermark: Watermark::default(), windows, rules }
+    }
+
+    /// The same of another log of the topic; 0 is the first.
+    #[must_use]
+    pub fn of_log(self, log: i64) -> Self {
+        Self { log, ..self }
     }
 
     /// Position up to which the state covers the log; none before the first batch.
@@ -158,6 +166,7 @@ impl PartitionState {
                     let input = RuleInput {
                         topic: &self.topic,
                         partition: self.partition,
+                        log: self.log,
                         schema: &plan.schema,
                         keys: &Keys::of(rows.batch.column(plan.key).as_ref(), &rows.key_hashes),
                         step: rows.step(plan, &input.offsets, &progress, emit_from),

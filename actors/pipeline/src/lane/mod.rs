@@ -10,7 +10,7 @@ pub(crate) mod tests;
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use streamward_core::{
@@ -23,6 +23,7 @@ use streamward_kit::{Delivery, Failure, HandGuard, Inbox, Outlet, Scope};
 
 use crate::{
     live::LiveChannel,
+    logs::{LogIdentity, Logs},
     messages::{Store, Work},
     poison::{Hunt, Poison, Trials},
     ports::{Clock, SchemaSource},
@@ -33,9 +34,9 @@ use crate::{
 
 /// How often idle windows and due checkpoints are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Wait before a registry that did not answer is asked again; doubles each time.
-const REGISTRY_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_REGISTRY_PAUSE: Duration = Duration::from_secs(10);
+/// Wait before a registry or cluster that did not answer is asked again; doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Records tried by themselves before other lanes of the thread have their turn.
 const YIELD_EVERY: usize = 32;
 
@@ -47,6 +48,7 @@ pub struct LaneShared {
     pub sink: Outlet<Arc<Store>>,
     pub live: LiveChannel,
     pub schemas: Arc<dyn SchemaSource>,
+    pub logs: Arc<dyn Logs>,
     pub clock: Arc<dyn Clock>,
     pub settings: LaneSettings,
     /// What is known of records that end whoever processes them.
@@ -67,7 +69,7 @@ pub struct LaneSettings {
 /// # Errors
 /// On an injected error, or when the sink is gone.
 pub async fn run(scope: Scope, shared: Arc<LaneShared>) -> Result<(), Failure> {
-    let mut lane = Lane { decoder: shared.stage.decoder(), working: HashMap::new(), scope, shared };
+    let mut lane = Lane { decoder: shared.stage.decoder(), working: HashMap::new(), confirmed: None, scope, shared };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let shared = lane.shared.clone();
@@ -88,6 +90,18 @@ struct Lane {
     shared: Arc<LaneShared>,
     decoder: Decoder,
     working: HashMap<i32, Working>,
+    /// What the topic was at that moment or later: records of that log that were read before are its own.
+    confirmed: Option<(LogIdentity, Instant)>,
+}
+
+/// Whether the records of a batch are of the log that their slot was assigned for.
+#[derive(Debug, PartialEq, Eq)]
+enum Origin {
+    Same,
+    /// The topic was made anew: whose they are cannot be told.
+    Other,
+    /// The lane is to stop before the cluster has said it.
+    Unknown,
 }
 
 /// The working state of one partition.
@@ -116,6 +130,17 @@ impl Lane {
         let in_hand = self.hold(work);
         self.scope.pause_point().await;
         self.scope.fault_point("process").await?;
+        match self.origin(work).await {
+            Origin::Same => {}
+            Origin::Other => {
+                work.slot.revoke();
+                self.working.remove(&work.slot.key.partition);
+                delivery.commit();
+                return Ok(());
+            }
+            Origin::Unknown => return Ok(()),
+        }
+        self.shared.trials.of_log(work.slot.key.partition, work.slot.log);
         if !self.learn_schemas(&work.batch).await {
             return Ok(());
         }
@@ -135,6 +160,41 @@ impl Lane {
         }
         delivery.commit();
         Ok(())
+    }
+
+    /// Asks the cluster, unless it was asked after the batch was read, and waits while it does not answer.
+    async fn origin(&mut self, work: &Work) -> Origin {
+        let of = &work.slot.identity;
+        let is_known = |(log, at): &(LogIdentity, Instant)| log.is_same(of) && *at >= work.read_by;
+        if self.confirmed.as_ref().is_some_and(is_known) {
+            return Origin::Same;
+        }
+        let _waiting = self.scope.waiting_on("kafka");
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let told = tokio::select! {
+                told = self.shared.logs.ask(&work.slot.key.topic) => told,
+                () = self.scope.stopping_now() => return Origin::Unknown,
+            };
+            match told {
+                Ok(told) if told.log.as_ref().is_some_and(|log| !log.is_same(of)) => return Origin::Other,
+                Ok(told) => {
+                    self.confirmed = Some((of.clone(), told.asked_at));
+                    self.scope.clear_state_note();
+                    return Origin::Same;
+                }
+                Err(reason) => {
+                    self.scope.set_state_note(&format!(
+                        "Kafka does not say whether topic {} is still the same: {reason}: the partition waits",
+                        work.slot.key.topic
+                    ));
+                    if self.must_stop_within(pause).await {
+                        return Origin::Unknown;
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
     }
 
     fn hold(&self, work: &Work) -> HandGuard {
@@ -182,7 +242,7 @@ impl Lane {
             return true;
         }
         let _waiting = self.scope.waiting_on("registry");
-        let mut pause = REGISTRY_PAUSE;
+        let mut pause = FIRST_PAUSE;
         loop {
             let found = tokio::select! {
                 found = self.shared.schemas.schemas(&ids) => found,
@@ -201,7 +261,7 @@ impl Lane {
                     if self.must_stop_within(pause).await {
                         return false;
                     }
-                    pause = (pause * 2).min(LONGEST_REGISTRY_PAUSE);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
@@ -263,7 +323,7 @@ impl Lane {
         }
         working.idle_since_ms = None;
         if emits && self.shared.live.has_subscribers() {
-            steps::publish(&self.shared.live, &self.shared.stage, &output, now_ms);
+            steps::publish(&self.shared.live, &self.shared.stage, (&output, slot.log), now_ms);
         }
         let store = self.pending(&slot, output);
         let done = Since { batch: work.batch.clone(), start: work.start, end: work.end, poison };

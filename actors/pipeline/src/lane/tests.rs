@@ -11,7 +11,7 @@ use streamward_core::{
 use streamward_kit::{Capacity, ChildPolicy, ChildSpec, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode};
 
 use super::*;
-use crate::{live::LiveHub, poison::Trials, slot, steps::StageSpec, store::BoxFuture};
+use crate::{live::LiveHub, logs::tests::OneTopic, poison::Trials, slot, steps::StageSpec, store::BoxFuture};
 
 struct Fixed;
 
@@ -58,29 +58,41 @@ fn stage(trap: fn(&DecodedInput)) -> Stage {
     stage
 }
 
-/// Lets a supervised lane process one batch of six orders; its output, and the lane afterwards.
-async fn processed(trap: fn(&DecodedInput), policy: ChildPolicy) -> (Arc<Store>, TreeNode) {
-    let stage = stage(trap);
-    let slots = Arc::new(Slots::default());
-    let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
+fn six_orders() -> Arc<RawBatch> {
     let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
     for offset in 0..6 {
         batch.push(offset, 0, None, Some(format!(r#"{{"id": "{offset}", "at": 1700000000000}}"#).as_bytes()));
     }
-    let inbox = Inbox::weighted("batches", Capacity { items: 4, weight: 1 << 20 }, |work: &Work| work.batch.bytes());
-    let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
-    let shared = Arc::new(LaneShared {
+    Arc::new(batch)
+}
+
+fn batches() -> Inbox<Work> {
+    Inbox::weighted("batches", Capacity { items: 4, weight: 1 << 20 }, |work: &Work| work.batch.bytes())
+}
+
+fn shared(stage: Stage, slots: Arc<Slots>, logs: Arc<OneTopic>, sink: &Inbox<Arc<Store>>) -> LaneShared {
+    LaneShared {
         stage,
         slots,
-        inbox: inbox.clone(),
+        inbox: batches(),
         sink: sink.outlet(),
         live: LiveHub::default().channel("orders"),
         schemas: Arc::new(Fixed),
+        logs,
         clock: Arc::new(Fixed),
         settings: LaneSettings { idle_after: Duration::MAX, checkpoint_every: Duration::from_secs(3_600) },
         trials: Trials::default(),
         index: (0, 1),
-    });
+    }
+}
+
+/// Lets a supervised lane process one batch of six orders; its output, and the lane afterwards.
+async fn processed(trap: fn(&DecodedInput), policy: ChildPolicy) -> (Arc<Store>, TreeNode) {
+    let slots = Arc::new(Slots::default());
+    let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
+    let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
+    let shared = Arc::new(shared(stage(trap), slots, Arc::new(OneTopic::named("first")), &sink));
+    let inbox = shared.inbox.clone();
     let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone()))
         .inbox(&inbox)
         .placement(Placement::pool("lanes"))
@@ -100,7 +112,7 @@ async fn processed(trap: fn(&DecodedInput), policy: ChildPolicy) -> (Arc<Store>,
         }
     });
     let runtime = Runtime::start(SupervisorSpec::new("root").child(reader.inbox(&sink)).child(lane)).unwrap();
-    let work = Work { slot, batch: Arc::new(batch), start: 0, end: 6 };
+    let work = Work { slot, batch: six_orders(), start: 0, end: 6, read_by: Instant::now() };
     inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
     let output = hear.await.unwrap();
     inbox.drained().await;
@@ -154,4 +166,51 @@ fn records_that_panic_only_together_become_dead_letters_in_the_end() {
     assert_eq!(dead_and_stored(&store), (vec![0, 1, 2, 3, 4, 5], vec![]));
     assert!(store.pending.output.dead[0].reason.contains("no record of the batch did alone"));
     assert_eq!(lane.restarts, 4);
+}
+
+/// What a lane does with records that were read while the topic was made anew: outputs issued, and the slot.
+async fn read_from(now: Option<&str>) -> (usize, Arc<PartitionSlot>) {
+    let slots = Arc::new(Slots::default());
+    let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
+    let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
+    let logs = Arc::new(OneTopic::named("first"));
+    if let Some(now) = now {
+        *logs.0.lock() = OneTopic::named(now).0.into_inner();
+    } else {
+        *logs.0.lock() = None;
+    }
+    let shared = Arc::new(shared(stage(|_| {}), slots, logs, &sink));
+    let inbox = shared.inbox.clone();
+    let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone())).inbox(&inbox);
+    let runtime = Runtime::start(SupervisorSpec::new("root").child(lane)).unwrap();
+    let work = Work { slot: slot.clone(), batch: six_orders(), start: 0, end: 6, read_by: Instant::now() };
+    inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+    inbox.drained().await;
+    let issued = sink.figures().depth;
+    runtime.shutdown(Vec::new()).await;
+    (issued, slot)
+}
+
+#[test]
+fn records_read_while_the_topic_was_made_anew_are_not_processed() {
+    let (issued, slot) = actix_rt::System::new().block_on(read_from(Some("second")));
+    assert_eq!((issued, slot.processed(), slot.is_revoked()), (0, 0, true));
+}
+
+#[test]
+fn records_of_a_topic_that_was_deleted_since_are_processed() {
+    let (issued, slot) = actix_rt::System::new().block_on(read_from(None));
+    assert_eq!((issued, slot.processed(), slot.is_revoked()), (1, 6, false));
+}
+
+#[test]
+fn poison_of_one_log_says_nothing_about_another() {
+    let trials = Trials::default();
+    trials.of_log(0, 1);
+    trials.begin(0, &(0..6));
+    assert!(trials.is_suspect(0, &(3..9)));
+    trials.of_log(0, 1);
+    assert!(trials.is_suspect(0, &(3..9)));
+    trials.of_log(0, 2);
+    assert!(!trials.is_suspect(0, &(3..9)));
 }

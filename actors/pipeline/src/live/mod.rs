@@ -66,8 +66,8 @@ struct Ring {
     /// Sequence number of the next frame.
     next: u64,
     bytes: usize,
-    /// Highest offset pushed per partition.
-    pushed: HashMap<i32, i64>,
+    /// Number of the log and highest offset pushed, per partition.
+    pushed: HashMap<i32, (i64, i64)>,
 }
 
 #[derive(Debug)]
@@ -165,22 +165,22 @@ impl LiveChannel {
         self.shared.subscribers.load(Ordering::Acquire) > 0
     }
 
-    /// Pushes the frames of one batch, offsets ascending. Without subscribers it does nothing and does not run the
-    /// iterator. Cost: one lock and one wake-up per call.
-    pub fn publish<'a>(&self, partition: i32, frames: impl IntoIterator<Item = LiveFrame<'a>>) {
+    /// Pushes the frames of one batch of a partition's log, offsets ascending; another log begins anew. Without
+    /// subscribers it does nothing and does not run the iterator. Cost: one lock and one wake-up per call.
+    pub fn publish<'a>(&self, (partition, log): (i32, i64), frames: impl IntoIterator<Item = LiveFrame<'a>>) {
         if !self.has_subscribers() {
             return;
         }
         let mut ring = self.shared.ring.lock();
-        let highest = ring.pushed.get(&partition).copied().unwrap_or(i64::MIN);
-        let mut newest = highest;
+        let pushed = ring.pushed.get(&partition).filter(|(of, _)| *of == log);
+        let mut newest = pushed.map_or(i64::MIN, |(_, highest)| *highest);
         for frame in frames {
             if frame.offset > newest {
                 newest = frame.offset;
                 self.push(&mut ring, frame.key, frame.text);
             }
         }
-        ring.pushed.insert(partition, newest);
+        ring.pushed.insert(partition, (log, newest));
         drop(ring);
         self.shared.arrived.notify_waiters();
     }
@@ -192,11 +192,6 @@ impl LiveChannel {
         }
         self.push(&mut self.shared.ring.lock(), key, text);
         self.shared.arrived.notify_waiters();
-    }
-
-    /// Forgets the highest offset of a partition whose log is another one now.
-    pub fn reset(&self, partition: i32) {
-        self.shared.ring.lock().pushed.remove(&partition);
     }
 
     /// Starts watching: the first frame is the next one published.

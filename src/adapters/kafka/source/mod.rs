@@ -27,7 +27,6 @@ use streamward_pipeline::{
     assignment::{Assigner, LogBounds},
     slot::Reader,
     source::{Gather, HeaderVisitor, LogClient, Polled, RecordView, SourceError, SourceShared},
-    store::LogIdentity,
 };
 
 use super::{KafkaSettings, log_line};
@@ -41,7 +40,6 @@ pub struct SourceSettings {
     pub group: String,
     /// Stable over restarts, so that a restart gets its partitions back at once (KIP-345).
     pub instance: String,
-    pub log: LogIdentity,
     pub assigner: Arc<Assigner>,
 }
 
@@ -104,7 +102,6 @@ fn resumed((mut client, mut gather): (KafkaSource, Gather)) -> Result<(KafkaSour
 struct Context {
     assigner: Arc<Assigner>,
     reader: Reader,
-    log: LogIdentity,
     /// The first failure of a rebalance: it ends the incarnation.
     failure: Mutex<Option<SourceError>>,
 }
@@ -136,7 +133,6 @@ impl KafkaSource {
         let context = Context {
             assigner: settings.assigner.clone(),
             reader: settings.assigner.slots.begin_reading(),
-            log: settings.log.clone(),
             failure: Mutex::new(None),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(client_error)?;
@@ -282,9 +278,14 @@ impl Context {
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), SourceError> {
         let topic = &self.assigner.topic;
         let mut list = TopicPartitionList::new();
+        if partitions.is_empty() {
+            self.assigner.slots.note_assignment();
+            return Ok(());
+        }
+        let log = self.assigner.log()?;
         for partition in partitions {
             let (low, high) = consumer.fetch_watermarks(topic, *partition, METADATA_TIMEOUT).map_err(client_error)?;
-            let place = (&self.log, LogBounds { low, high });
+            let place = (&log, LogBounds { low, high });
             let Some(from) = self.assigner.assigned(self.reader, *partition, place)? else { continue };
             tracing::info!(%topic, partition, from, low, high, "partition assigned");
             list.add_partition_offset(topic, *partition, Offset::Offset(from)).map_err(client_error)?;

@@ -1,15 +1,24 @@
 //! Two clients of one pipeline, as when the first is given up as stuck and wakes up later.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use streamward_pipeline::{
     assignment::OnGap,
+    logs::{LogIdentity, Logs, Told},
     slot::Slots,
     store::{Assignment, BoxFuture, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError},
 };
 
 use super::*;
-use crate::{adapters::kafka::served::Served, config::Sources, plan};
+use crate::{
+    adapters::kafka::{
+        admin::{LogInspector, delete_topics},
+        served::Served,
+    },
+    config::Sources,
+    plan,
+};
 
 const TOPIC: &str = "sensor-readings";
 const PARTITIONS: i32 = 2;
@@ -41,6 +50,26 @@ impl SinkStore for Epochs {
     }
 }
 
+/// Asks the broker each time.
+struct Asked(LogInspector);
+
+impl Asked {
+    fn of(served: &Served) -> Self {
+        Self(LogInspector::connect(&served.settings).unwrap())
+    }
+}
+
+impl Logs for Asked {
+    fn ask<'a>(&'a self, topic: &'a Arc<str>) -> BoxFuture<'a, Result<Told, String>> {
+        let asked_at = Instant::now();
+        Box::pin(async move { Ok(Told { log: self.last_told(topic), asked_at }) })
+    }
+
+    fn last_told(&self, topic: &Arc<str>) -> Option<LogIdentity> {
+        self.0.logs(&[topic], PATIENCE).unwrap().remove(0)
+    }
+}
+
 struct Pipeline {
     settings: SourceSettings,
     store: Arc<Epochs>,
@@ -64,6 +93,7 @@ impl Pipeline {
             plan: setup.plan.clone(),
             slots: slots.clone(),
             store: store.clone(),
+            logs: Arc::new(Asked::of(&served)),
             on_gap: OnGap::Fail,
             runtime: runtime.handle().clone(),
         };
@@ -71,7 +101,6 @@ impl Pipeline {
             kafka: served.settings.clone(),
             group: "sensors".to_owned(),
             instance: "one".to_owned(),
-            log: LogIdentity { cluster_id: "test".to_owned(), topic_id: String::new() },
             assigner: Arc::new(assigner),
         };
         Self { settings, store, slots, _served: served, _runtime: runtime }
@@ -110,7 +139,7 @@ fn a_client_that_is_told_of_partitions_late_takes_nothing_from_its_successor() {
     let successor = pipeline.client(2);
     let context = late.consumer.context();
     let bounds = LogBounds { low: 0, high: 0 };
-    let refused = context.assigner.assigned(context.reader, 0, (&context.log, bounds));
+    let refused = context.assigner.assigned(context.reader, 0, (&LogIdentity::default(), bounds));
     assert!(matches!(refused, Err(SourceError::Client(_))), "{refused:?}");
     assert_eq!(pipeline.store.0.lock()[&0], 2, "nor does it take the partition over in storage");
     assert_eq!(pipeline.epochs(), [2, 2]);
@@ -132,4 +161,32 @@ fn what_the_group_has_committed_counts_for_nothing() {
     let _next = pipeline.client(2);
     let begins: Vec<_> = pipeline.slots.all().iter().map(|slot| (slot.next_fetch(), slot.committed())).collect();
     assert_eq!(begins, [(0, 0), (0, 0)], "where storage says");
+}
+
+#[test]
+fn a_topic_made_anew_is_another_log_and_one_that_is_missing_is_none() {
+    let served = Served::new();
+    served.broker.ensure_topic(TOPIC, PARTITIONS, &[]).unwrap();
+    let (asked, topic) = (Asked::of(&served), Arc::from(TOPIC));
+    let first = asked.last_told(&topic).unwrap();
+    assert_eq!(Some(&first.topic_id), served.broker.topic_id(TOPIC).as_ref());
+    assert_eq!(first.cluster_id, served.broker.cluster_id());
+    let admin = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    admin.block_on(delete_topics(&served.settings, &[TOPIC])).unwrap();
+    assert_eq!(asked.last_told(&topic), None);
+    served.broker.ensure_topic(TOPIC, 1, &[]).unwrap();
+    let second = asked.last_told(&topic).unwrap();
+    assert_ne!(first.topic_id, second.topic_id);
+}
+
+#[test]
+fn the_ids_of_several_topics_come_in_the_order_asked_for() {
+    let served = Served::new();
+    for topic in ["b", "a", "c"] {
+        served.broker.ensure_topic(topic, 1, &[]).unwrap();
+    }
+    let logs = LogInspector::connect(&served.settings).unwrap().logs(&["c", "no-such", "b", "a"], PATIENCE).unwrap();
+    let ids: Vec<_> = logs.into_iter().map(|log| log.map(|log| log.topic_id)).collect();
+    let id = |topic| served.broker.topic_id(topic);
+    assert_eq!(ids, [id("c"), None, id("b"), id("a")]);
 }

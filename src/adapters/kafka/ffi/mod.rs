@@ -1,0 +1,8 @@
+//! What rust-rdkafka has no safe call for: the only module of the workspace with `unsafe` code.
+//!
+//! Each function takes Rust values, copies what librdkafka returns and frees it before it returns.
+#![allow(unsafe_code)]
+
+mod topic_ids;
+
+pub use topic_ids::topic_ids;
