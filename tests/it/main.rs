@@ -16,6 +16,7 @@ mod facts;
 #[cfg(feature = "crash-tests")]
 mod kills;
 mod live;
+mod made_anew;
 mod quickstart;
 mod recovery;
 mod registry;

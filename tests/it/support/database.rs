@@ -42,7 +42,10 @@ impl Database {
     /// Position of a pipeline in each partition of its topic, by partition.
     pub async fn positions(&self, pipeline: &str) -> Vec<i64> {
         let rows = self
-            .rows(&format!("SELECT next_offset FROM sw_positions WHERE sink = '{pipeline}' ORDER BY \"partition\""))
+            .rows(&format!(
+                "SELECT next_offset FROM sw_positions WHERE sink = '{pipeline}' \
+                 AND log = (SELECT max(log) FROM sw_positions WHERE sink = '{pipeline}') ORDER BY \"partition\""
+            ))
             .await;
         rows.iter().map(|row| sqlx::Row::get(row, 0)).collect()
     }

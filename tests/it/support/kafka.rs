@@ -5,12 +5,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
     message::{DeliveryResult, Header, Headers, OwnedHeaders},
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
 
-use super::wait::PATIENCE;
+use super::wait::{self, PATIENCE};
 
 /// A record to send; `id` is the test's own name for it.
 #[derive(Default)]
@@ -157,4 +160,22 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Incoming> {
         });
     }
     records
+}
+
+/// Deletes a topic and makes it anew with that many partitions.
+pub async fn make_anew(bootstrap: &str, topic: &str, partitions: i32) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    match &admin.delete_topics(&[topic], &options).await.unwrap()[0] {
+        Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+        Err((_, error)) => panic!("delete {topic}: {error}"),
+    }
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    // A cluster deletes in the background.
+    wait::until("the topic is made", async || match &admin.create_topics([&new], &options).await.unwrap()[0] {
+        Ok(_) => Ok(()),
+        Err((_, error)) => Err(error.to_string()),
+    })
+    .await;
 }

@@ -20,7 +20,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::KafkaError,
     message::{BorrowedMessage, Headers},
-    types::RDKafkaRespErr,
+    types::{RDKafkaErrorCode, RDKafkaRespErr},
 };
 use streamward_kit::Scope;
 use streamward_pipeline::{
@@ -104,6 +104,19 @@ struct Context {
     reader: Reader,
     /// The first failure of a rebalance: it ends the incarnation.
     failure: Mutex<Option<SourceError>>,
+    deal: Mutex<Deal>,
+}
+
+/// What is known of the partitions that the group has dealt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deal {
+    /// None yet by this client.
+    Awaited,
+    /// May be older than the topic: the group gives a static member that comes back what it had (KIP-345), also where the
+    /// topic has other partitions by now.
+    Doubtful,
+    /// Asked for by this client, or of all partitions.
+    Current,
 }
 
 impl KafkaSource {
@@ -134,10 +147,23 @@ impl KafkaSource {
             assigner: settings.assigner.clone(),
             reader: settings.assigner.slots.begin_reading(),
             failure: Mutex::new(None),
+            deal: Mutex::new(Deal::Awaited),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(client_error)?;
         consumer.subscribe(&[&topic]).map_err(client_error)?;
         Ok(Self { consumer, topic })
+    }
+
+    /// Has the group deal the partitions anew where it may have dealt those of an older topic.
+    fn renew_deal(&self) -> Result<(), SourceError> {
+        let deal = &self.consumer.context().deal;
+        if *deal.lock() == Deal::Doubtful {
+            *deal.lock() = Deal::Current;
+            tracing::debug!(topic = %self.topic, "the group's partitions may be those of an older topic: joining again");
+            self.consumer.unsubscribe();
+            self.consumer.subscribe(&[&self.topic]).map_err(client_error)?;
+        }
+        Ok(())
     }
 
     /// Goes back to where a partition's slot says that reading is to go on, and lets it flow.
@@ -163,12 +189,19 @@ impl LogClient for KafkaSource {
         if let Some(failure) = self.consumer.context().failure.lock().take() {
             return Err(failure);
         }
+        self.renew_deal()?;
         match polled {
             None => visit(Polled::Nothing),
             Some(Ok(message)) => visit_message(&message, visit),
             Some(Err(KafkaError::PartitionEOF(partition))) => visit(Polled::EndOfPartition(partition)),
             Some(Err(error)) if is_passing(&error) => {
                 tracing::debug!(%error, "kafka consumer");
+                visit(Polled::Nothing);
+            }
+            // The next offset is outside the log: of a topic made anew the source hears, once the cluster was asked.
+            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)))
+                if self.consumer.context().reads_another_log()? =>
+            {
                 visit(Polled::Nothing);
             }
             Some(Err(error)) => return Err(client_error(error)),
@@ -203,6 +236,11 @@ impl LogClient for KafkaSource {
     }
 }
 
+fn partition_count(consumer: &BaseConsumer<Context>, topic: &str) -> Result<usize, SourceError> {
+    let metadata = consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT).map_err(client_error)?;
+    Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))
+}
+
 fn visit_message(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(Polled<'_>)) {
     let headers = |each: &mut HeaderVisitor<'_>| {
         for header in message.headers().iter().flat_map(|headers| headers.iter()) {
@@ -221,7 +259,7 @@ fn visit_message(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(Polled<'_>
 
 /// Errors that librdkafka recovers from by itself.
 fn is_passing(error: &KafkaError) -> bool {
-    use rdkafka::types::RDKafkaErrorCode as Code;
+    use RDKafkaErrorCode as Code;
     let KafkaError::MessageConsumption(code) = error else { return false };
     matches!(
         code,
@@ -275,15 +313,27 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
+    /// Asks the cluster whether the topic is still the log that is read.
+    fn reads_another_log(&self) -> Result<bool, SourceError> {
+        Ok(self.assigner.slots.reads_another_log(&self.assigner.log()?))
+    }
+
+    /// The first deal of a client counts if it is of all partitions: then no other member has any.
+    fn judge(&self, dealt: usize, partition_count: usize) {
+        let mut deal = self.deal.lock();
+        if *deal == Deal::Awaited {
+            *deal = if dealt == partition_count { Deal::Current } else { Deal::Doubtful };
+        }
+    }
+
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), SourceError> {
         let topic = &self.assigner.topic;
         let mut list = TopicPartitionList::new();
-        if partitions.is_empty() {
-            self.assigner.slots.note_assignment();
-            return Ok(());
-        }
         let log = self.assigner.log()?;
-        for partition in partitions {
+        let partition_count = partition_count(consumer, topic)?;
+        self.judge(partitions.len(), partition_count);
+        let exist = |partition: &&i32| usize::try_from(**partition).is_ok_and(|index| index < partition_count);
+        for partition in partitions.iter().filter(exist) {
             let (low, high) = consumer.fetch_watermarks(topic, *partition, METADATA_TIMEOUT).map_err(client_error)?;
             let place = (&log, LogBounds { low, high });
             let Some(from) = self.assigner.assigned(self.reader, *partition, place)? else { continue };

@@ -1,0 +1,129 @@
+//! A topic that is deleted and made anew is another log: each incarnation is read from its beginning and stored once.
+//!
+//! `STREAMWARD_ROUNDS` and `STREAMWARD_SEED` set the length and the course of the long run. With `STREAMWARD_KAFKA` (the
+//! address of an Apache Kafka) the tests use that cluster instead of the embedded broker.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use sqlx::Row;
+use streamward_core::corpus::SplitMix64;
+
+use crate::support::{
+    kafka::{Outgoing, Producer, make_anew},
+    server::{Node, Server},
+    wait::{self, is},
+};
+
+const TOPIC: &str = "sensor-readings";
+const FIRST_EVENT_MS: u64 = 1_735_689_600_000;
+/// Readings between two looks at the server.
+const SIZES: [u64; 5] = [5, 20, 21, 200, 3_000];
+
+/// The cluster of the tests, if it is not the server's own.
+fn outside() -> Option<String> {
+    std::env::var("STREAMWARD_KAFKA").ok()
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+fn node() -> Node {
+    match outside() {
+        Some(kafka) => Node::new().set("kafka.bootstrap", &kafka),
+        None => Node::new(),
+    }
+}
+
+fn bootstrap(server: &Server) -> String {
+    outside().unwrap_or_else(|| server.kafka().to_owned())
+}
+
+/// Numbered readings of one sensor; each is hot, so that the first of an incarnation raises an alert.
+struct Readings {
+    next: u64,
+}
+
+impl Readings {
+    /// Sends that many to all partitions in turn, and returns once all are acknowledged.
+    fn send(&mut self, bootstrap: &str, count: u64) {
+        let producer = Producer::connect(bootstrap);
+        for id in self.next..self.next + count {
+            let value = json!({
+                "sensor_id": "boiler", "sensor_type": "temperature", "value": 99.5, "location": format!("zone_{id}"),
+                "timestamp": FIRST_EVENT_MS + id, "metadata": { "battery_level": 90, "signal_strength": -40 },
+            });
+            let (key, value) = (id.to_string(), value.to_string());
+            let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
+            producer.send(TOPIC, &Outgoing { id, key, value, ..Outgoing::default() });
+        }
+        self.next += count;
+        assert_eq!(producer.finish().len() as u64, count);
+    }
+}
+
+/// Waits until all readings sent so far are stored, each once.
+async fn all_stored(server: &Server, sent: u64) {
+    let database = server.database();
+    wait::until("all readings are stored", async || {
+        let rows = database.rows("SELECT location FROM sensor_readings").await;
+        let numbers: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(numbers.len(), rows.len(), "a reading is stored twice");
+        is(numbers.len() as u64, &sent)
+    })
+    .await;
+}
+
+/// Ends the server in the way that `how` says, and starts it again.
+async fn restarted(server: Server, how: usize) -> Server {
+    if how == 0 {
+        return server.kill().start().await;
+    }
+    let (status, node) = server.terminate().await;
+    assert!(status.success(), "{status}");
+    node.start().await
+}
+
+async fn rounds(count: u64, seed: u64) -> Server {
+    eprintln!("seed {seed}, {count} rounds");
+    let mut random = SplitMix64::new(seed);
+    let mut readings = Readings { next: 0 };
+    if let Some(kafka) = outside() {
+        // Whatever an earlier run left.
+        make_anew(&kafka, TOPIC, 4).await;
+    }
+    let mut server = node().start().await;
+    let mut incarnations = 1;
+    readings.send(&bootstrap(&server), 20);
+    for round in 0..count {
+        all_stored(&server, readings.next).await;
+        let partitions = [1, 2, 4, 6][random.below(4)];
+        let restarts = random.below(4);
+        let (kafka, sizes) = (bootstrap(&server), [SIZES[random.below(5)], SIZES[random.below(5)]]);
+        eprintln!("round {round}: {partitions} partitions, {sizes:?} readings, {restarts} restarts");
+        make_anew(&kafka, TOPIC, partitions).await;
+        incarnations += 1;
+        readings.send(&kafka, sizes[0]);
+        for _ in 0..restarts {
+            server = restarted(server, random.below(2)).await;
+        }
+        readings.send(&bootstrap(&server), sizes[1]);
+    }
+    all_stored(&server, readings.next).await;
+    let fired = "SELECT count(DISTINCT alert_id) FROM alerts WHERE state = 'firing'";
+    wait::until("each incarnation has raised its alerts", async || {
+        let alerts = server.database().number(fired).await;
+        if alerts >= incarnations { Ok(()) } else { Err(format!("{alerts} of {incarnations}")) }
+    })
+    .await;
+    server
+}
+
+#[actix_rt::test]
+async fn every_incarnation_of_a_topic_is_stored_once_whatever_its_size_and_partitions() {
+    let server = rounds(number("STREAMWARD_ROUNDS", 4), number("STREAMWARD_SEED", 3)).await;
+    let mut verify = server.node().command(&["verify", "--json", "--bootstrap", &bootstrap(&server)]);
+    crate::support::server::exact(&verify.output().unwrap());
+    wait::until("the server is ready", async || server.http.try_get("/health/ready").await).await;
+}
