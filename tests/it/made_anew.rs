@@ -11,7 +11,7 @@ use streamward_core::corpus::SplitMix64;
 
 use crate::support::{
     kafka::{Outgoing, Producer, make_anew},
-    server::{Node, Server},
+    server::{Node, Server, exact},
     wait::{self, is},
 };
 
@@ -124,6 +124,86 @@ async fn rounds(count: u64, seed: u64) -> Server {
 async fn every_incarnation_of_a_topic_is_stored_once_whatever_its_size_and_partitions() {
     let server = rounds(number("STREAMWARD_ROUNDS", 4), number("STREAMWARD_SEED", 3)).await;
     let mut verify = server.node().command(&["verify", "--json", "--bootstrap", &bootstrap(&server)]);
-    crate::support::server::exact(&verify.output().unwrap());
+    exact(&verify.output().unwrap());
     wait::until("the server is ready", async || server.http.try_get("/health/ready").await).await;
+}
+
+/// A server whose embedded broker is the outside cluster of another one, and that other one's node.
+async fn cluster_and_node() -> (Server, Node) {
+    let cluster = Node::new().start().await;
+    (cluster, Node::new().set("kafka.consumer_group", "other"))
+}
+
+async fn stopped(server: Server) -> Node {
+    let (status, node) = server.terminate().await;
+    assert!(status.success(), "{status}");
+    node
+}
+
+#[actix_rt::test]
+async fn a_topic_of_an_outside_cluster_made_anew_while_the_server_is_stopped_is_read_from_its_beginning() {
+    let (cluster, node) = cluster_and_node().await;
+    let kafka = cluster.kafka().to_owned();
+    let mut readings = Readings { next: 0 };
+    let mut node = node.set("kafka.bootstrap", &kafka);
+    for (partitions, count) in [(4, 20), (2, 200), (6, 200), (1, 5)] {
+        make_anew(&kafka, TOPIC, partitions).await;
+        readings.send(&kafka, count);
+        let verify = || exact(&node.command(&["verify", "--json", "--bootstrap", &kafka]).output().unwrap());
+        if node.database_exists() {
+            let report = verify();
+            assert_eq!(report["pending"], count, "what was never read is not exact in silence: {report:#}");
+        }
+        let server = node.start().await;
+        all_stored(&server, readings.next).await;
+        node = stopped(server).await;
+        let report = exact(&node.command(&["verify", "--json", "--bootstrap", &kafka]).output().unwrap());
+        assert_eq!((&report["stored"], &report["pending"]), (&count.into(), &0.into()), "{report:#}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_data_folder_that_moves_to_an_outside_cluster_and_back_reads_each_log_once() {
+    let (cluster, node) = cluster_and_node().await;
+    let outside = cluster.kafka().to_owned();
+    let mut readings = Readings { next: 0 };
+    let mut server = node.start().await;
+    readings.send(server.kafka(), 20);
+    for round in 0..2 {
+        all_stored(&server, readings.next).await;
+        let node = stopped(server).await.set("kafka.bootstrap", &outside);
+        readings.send(&outside, 25 + round);
+        server = node.start().await;
+        all_stored(&server, readings.next).await;
+        server = stopped(server).await.come_home().start().await;
+        readings.send(server.kafka(), 10);
+    }
+    all_stored(&server, readings.next).await;
+    let rules = "SELECT count(*) FROM (SELECT alert_id FROM alerts WHERE n = 0 GROUP BY alert_id HAVING count(*) > 1)";
+    assert_eq!(server.database().number(rules).await, 0);
+    stopped(server).await.verify();
+}
+
+#[actix_rt::test]
+async fn simulators_and_posted_records_go_on_after_their_topic_was_made_anew() {
+    let server = Node::new().with_simulators().start().await;
+    let database = server.database();
+    for _ in 0..3 {
+        let before = database.count("sensor_readings").await;
+        wait::until("the simulator's readings are stored", async || {
+            let now = database.count("sensor_readings").await;
+            if now >= before + 30 { Ok(()) } else { Err(format!("{now} of {before} + 30")) }
+        })
+        .await;
+        make_anew(server.kafka(), TOPIC, 3).await;
+        let reading = json!({
+            "sensor_id": "posted", "sensor_type": "humidity", "value": 50.0, "location": "zone_1",
+            "timestamp": "2025-03-01T12:00:00Z", "metadata": { "battery_level": 90, "signal_strength": -40 },
+        });
+        let (status, body) = server.http.post("/api/v1/streams/sensors/records", &reading).await;
+        assert_eq!(status, 202, "{body}");
+    }
+    let posted = "SELECT count(*) FROM sensor_readings WHERE sensor_id = 'posted'";
+    wait::until("each posted reading is stored", async || is(database.number(posted).await, &3)).await;
+    stopped(server).await.verify();
 }

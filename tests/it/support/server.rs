@@ -62,6 +62,13 @@ impl Node {
         self
     }
 
+    /// Comes back from an outside cluster, `kafka.bootstrap`, to the embedded broker, at another port.
+    pub fn come_home(mut self) -> Self {
+        self.settings.retain(|(key, _)| key != "kafka.bootstrap");
+        self.kafka = "127.0.0.1:0".to_owned();
+        self
+    }
+
     /// A file in the working folder of the server and of [`Self::command`].
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -75,6 +82,11 @@ impl Node {
     /// The database.
     pub fn database(&self) -> Database {
         Database::at(self.data().join("streamward.db"))
+    }
+
+    /// Whether a server has run here.
+    pub fn database_exists(&self) -> bool {
+        self.data().join("streamward.db").exists()
     }
 
     /// Starts the server and waits until everything answers.
