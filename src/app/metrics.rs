@@ -53,6 +53,8 @@ pub const NAMES: &[(&str, &str)] = &[
     ("streamward_position", "Stored position of a partition."),
     ("streamward_records_total", "Records of a pipeline by what became of them: stored, dead or filtered."),
     ("streamward_late_records_total", "Records that missed a window."),
+    ("streamward_ahead_records_total", "Records too far ahead of their log timestamp to count in rules and windows."),
+    ("streamward_windows_full_total", "Records whose group found no room in the state of a window."),
     ("streamward_alert_transitions_total", "Alerts that fired or resolved."),
     ("streamward_refused_keys_total", "Records that a full rule could not judge."),
     ("streamward_live_subscribers", "WebSocket sessions of a stream."),
@@ -169,6 +171,8 @@ fn partitions(page: &Page, lags: &[LagSample], pipelines: &[PipelineView]) -> Op
     let position = page.gauges("streamward_position", &["pipeline", "topic", "partition"])?;
     let records = page.counters("streamward_records_total", &["pipeline", "outcome"])?;
     let late = page.counters("streamward_late_records_total", &["pipeline"])?;
+    let ahead = page.counters("streamward_ahead_records_total", &["pipeline"])?;
+    let full = page.counters("streamward_windows_full_total", &["pipeline"])?;
     let alerts = page.counters("streamward_alert_transitions_total", &["pipeline"])?;
     let refused = page.counters("streamward_refused_keys_total", &["pipeline"])?;
     for pipeline in pipelines {
@@ -178,6 +182,8 @@ fn partitions(page: &Page, lags: &[LagSample], pipelines: &[PipelineView]) -> Op
             records.with_label_values(&[&*pipeline.name, outcome]).inc_by(total.load(Ordering::Relaxed));
         }
         late.with_label_values(&[&*pipeline.name]).inc_by(totals.late.load(Ordering::Relaxed));
+        ahead.with_label_values(&[&*pipeline.name]).inc_by(totals.ahead.load(Ordering::Relaxed));
+        full.with_label_values(&[&*pipeline.name]).inc_by(totals.without_room.load(Ordering::Relaxed));
         alerts.with_label_values(&[&*pipeline.name]).inc_by(totals.alerts.load(Ordering::Relaxed));
         refused.with_label_values(&[&*pipeline.name]).inc_by(totals.refused_keys.load(Ordering::Relaxed));
         for slot in pipeline.slots.all() {

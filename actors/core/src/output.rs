@@ -27,8 +27,10 @@ pub struct Output {
     pub windows: Vec<WindowRow>,
     /// Alert transitions.
     pub alerts: Vec<AlertTransition>,
-    /// Records that a window refused because they came after its allowed lateness.
-    pub late: Vec<LateRecord>,
+    /// Records that a window did not take.
+    pub missed: Vec<MissedRecord>,
+    /// Records too far ahead of their log timestamp: stored, and counted by no rule, window or figure.
+    pub ahead: u64,
     /// What the stored rows add to the aggregates per minute of event time, ascending.
     pub minutes: Vec<MinuteDelta>,
     /// The newest event time of each key among the stored rows, each key once.
@@ -120,10 +122,23 @@ pub enum AlertState {
     Resolved,
 }
 
+/// Why a window did not take a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// It came after the window's allowed lateness.
+    Late,
+    /// Its event time is too far ahead of its log timestamp.
+    Ahead,
+    /// The window step's state had no room for another group.
+    Full,
+}
+
 /// A record that missed a window.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LateRecord {
+pub struct MissedRecord {
     pub window: Arc<str>,
+    pub why: Missed,
     pub offset: i64,
     pub event_time_ms: i64,
     pub window_start_ms: i64,

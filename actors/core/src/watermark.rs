@@ -3,8 +3,9 @@
 //! The watermark is a running maximum over records: highest event time − `out_of_orderness`. It is defined after each
 //! record, never per batch, so cutting a log into other batches changes nothing that follows from it. It never falls.
 //!
-//! A record whose event time is more than `max_ahead` ahead of its own log timestamp does not move it: one device with
-//! a wrong clock would otherwise make every other record late.
+//! A record whose event time is more than `max_ahead` ahead of its own log timestamp is *ahead*: it does not move the
+//! watermark, since one device with a wrong clock would otherwise make every other record late. Nothing that records
+//! have in common follows from it: it is stored, and no rule, window or figure counts it.
 
 /// How far a record's event time may be ahead of its log timestamp and still move the watermark, unless set otherwise.
 pub const MAX_AHEAD_MS: i64 = 10 * 60 * 1_000;
@@ -32,6 +33,8 @@ pub struct Watermark {
 pub struct Progress {
     before: i64,
     after: Vec<i64>,
+    /// Indexes of the records that are ahead, ascending.
+    ahead: Vec<usize>,
 }
 
 impl Default for Watermark {
@@ -53,10 +56,9 @@ impl Watermark {
         self.value_ms
     }
 
-    /// Moves the watermark by one record. A record without a log timestamp (below 0) always counts.
+    /// Moves the watermark by one record, unless it is ahead.
     pub fn observe(&mut self, rules: WatermarkRules, event_time_ms: i64, log_timestamp_ms: i64) -> i64 {
-        let too_far = log_timestamp_ms >= 0 && event_time_ms > log_timestamp_ms.saturating_add(rules.max_ahead_ms);
-        if !too_far {
+        if !rules.is_ahead(event_time_ms, log_timestamp_ms) {
             self.value_ms = self.value_ms.max(event_time_ms.saturating_sub(rules.out_of_orderness_ms));
         }
         self.value_ms
@@ -75,8 +77,18 @@ impl Watermark {
         assert_eq!(event_times_ms.len(), log_timestamps_ms.len(), "each record has both times");
         let before = self.value_ms;
         let records = event_times_ms.iter().zip(log_timestamps_ms);
-        let after = records.map(|(&event_time, &log)| self.observe(rules, event_time, log)).collect();
-        Progress { before, after }
+        let after = records.clone().map(|(&event_time, &log)| self.observe(rules, event_time, log)).collect();
+        let is_ahead = |(_, (event_time, log)): &(usize, (&i64, &i64))| rules.is_ahead(**event_time, **log);
+        let ahead = records.enumerate().filter(is_ahead).map(|(index, _)| index).collect();
+        Progress { before, after, ahead }
+    }
+}
+
+impl WatermarkRules {
+    /// Whether a record is too far ahead of its log timestamp to count. One without a log timestamp (below 0) never is.
+    #[must_use]
+    pub fn is_ahead(self, event_time_ms: i64, log_timestamp_ms: i64) -> bool {
+        log_timestamp_ms >= 0 && event_time_ms > log_timestamp_ms.saturating_add(self.max_ahead_ms)
     }
 }
 
@@ -88,6 +100,18 @@ impl Progress {
             Some(previous) => self.after[previous],
             None => self.before,
         }
+    }
+
+    /// Whether the record at `index` is ahead of its log timestamp.
+    #[must_use]
+    pub fn is_ahead(&self, index: usize) -> bool {
+        !self.ahead.is_empty() && self.ahead.binary_search(&index).is_ok()
+    }
+
+    /// Indexes of the records that are ahead, ascending.
+    #[must_use]
+    pub fn ahead(&self) -> &[usize] {
+        &self.ahead
     }
 
     /// The watermark after the whole batch.

@@ -16,7 +16,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use streamward_core::{batch::RawBatch, output::Output, partition::PartitionState};
+use streamward_core::{
+    batch::RawBatch,
+    output::{Missed, Output},
+    partition::PartitionState,
+};
 
 use crate::{logs::LogIdentity, poison::Poison, store::PartitionKey};
 
@@ -222,6 +226,10 @@ pub struct Totals {
     pub dead: AtomicU64,
     pub filtered: AtomicU64,
     pub late: AtomicU64,
+    /// Records whose group found no room in the state of a window.
+    pub without_room: AtomicU64,
+    /// Records too far ahead of their log timestamp to count.
+    pub ahead: AtomicU64,
     pub alerts: AtomicU64,
     pub refused_keys: AtomicU64,
 }
@@ -231,7 +239,10 @@ impl Totals {
         self.stored.fetch_add(output.offsets.len() as u64, Ordering::Relaxed);
         self.dead.fetch_add(output.dead.len() as u64, Ordering::Relaxed);
         self.filtered.fetch_add(output.filtered_records().unsigned_abs(), Ordering::Relaxed);
-        self.late.fetch_add(output.late.len() as u64, Ordering::Relaxed);
+        let missed = |why| output.missed.iter().filter(|missed| missed.why == why).count() as u64;
+        self.late.fetch_add(missed(Missed::Late), Ordering::Relaxed);
+        self.without_room.fetch_add(missed(Missed::Full), Ordering::Relaxed);
+        self.ahead.fetch_add(output.ahead, Ordering::Relaxed);
         self.alerts.fetch_add(output.alerts.len() as u64, Ordering::Relaxed);
         self.refused_keys.fetch_add(output.refused_keys, Ordering::Relaxed);
     }

@@ -140,7 +140,7 @@ impl Stage {
     /// Runs the steps; outputs begin at `emit_from`, records below it feed the state only.
     ///
     /// # Errors
-    /// If the state would outgrow its limits; it is then as before.
+    /// If the state covers the batch already; it is then as before.
     pub fn run(
         &self,
         state: &mut PartitionState,

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rusqlite::{Connection, params};
-use streamward_core::output::{AlertTransition, DeadLetter, LateRecord, Output};
+use streamward_core::output::{AlertTransition, DeadLetter, MissedRecord, Output};
 use streamward_pipeline::store::PartitionKey;
 
 use super::insert::Origin;
@@ -32,8 +32,8 @@ impl<'a> Facts<'a> {
         for alert in &output.alerts {
             self.alert(alert)?;
         }
-        for record in &output.late {
-            self.late(record)?;
+        for record in &output.missed {
+            self.missed(record)?;
         }
         for range in &output.filtered {
             self.filtered(range)?;
@@ -94,8 +94,8 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    fn late(&self, record: &LateRecord) -> Result<(), rusqlite::Error> {
-        self.connection.prepare_cached("INSERT INTO sw_late VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(
+    fn missed(&self, record: &MissedRecord) -> Result<(), rusqlite::Error> {
+        self.connection.prepare_cached("INSERT INTO sw_late VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(
             params![
                 self.key.sink,
                 record.window,
@@ -106,7 +106,8 @@ impl<'a> Facts<'a> {
                 record.event_time_ms,
                 record.window_start_ms,
                 record.watermark_ms,
-                self.origin.stored_at_ms
+                self.origin.stored_at_ms,
+                name_of(&record.why)
             ],
         )?;
         Ok(())

@@ -201,6 +201,7 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(2, "late by age", include_str!("migrations/sqlite/0002_late_by_age.sql")),
         migration(3, "dead letters by place", include_str!("migrations/sqlite/0003_dead_letters_by_place.sql")),
         migration(4, "positions by log", include_str!("migrations/sqlite/0004_positions_by_log.sql")),
+        migration(5, "why missed", include_str!("migrations/sqlite/0005_why_missed.sql")),
     ]);
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;

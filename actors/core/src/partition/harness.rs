@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{DecodedInput, Output, PartitionState, PipelinePlan, PipelineSpec, StepSpec};
 use crate::{
     expr::fixtures::{Reading, batch, schema},
-    output::{AlertTransition, DeadLetter, ErrorClass, LateRecord, WindowRow},
+    output::{AlertTransition, DeadLetter, ErrorClass, MissedRecord, WindowRow},
     rule::RuleSpec,
     stats::MinuteDelta,
     window::{Limits, WindowSpec},
@@ -27,7 +27,8 @@ pub(crate) struct Effects {
     pub(crate) dead: Vec<i64>,
     pub(crate) windows: Vec<WindowRow>,
     pub(crate) alerts: Vec<AlertTransition>,
-    pub(crate) late: Vec<LateRecord>,
+    pub(crate) missed: Vec<MissedRecord>,
+    pub(crate) ahead: u64,
     pub(crate) minutes: Vec<MinuteDelta>,
     pub(crate) refused: u64,
 }
@@ -151,7 +152,8 @@ impl Effects {
         self.dead.extend(output.dead.into_iter().map(|dead| dead.offset));
         self.windows.extend(output.windows);
         self.alerts.extend(output.alerts);
-        self.late.extend(output.late);
+        self.missed.extend(output.missed);
+        self.ahead += output.ahead;
         for delta in output.minutes {
             match self.minutes.iter_mut().find(|known| known.minute_ms == delta.minute_ms) {
                 Some(known) => {

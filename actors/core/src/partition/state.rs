@@ -12,7 +12,7 @@ use crate::{
     rule::{Alerts, RuleInput, RuleState},
     stats::{last_seen, minute_deltas},
     watermark::{Progress, Watermark},
-    window::{Emitted, StateLimit, WindowState},
+    window::{Emitted, WindowState},
 };
 
 /// What one partition of a pipeline remembers between batches. Cheap to clone: large parts are shared until changed.
@@ -49,9 +49,6 @@ pub struct DecodedInput {
 /// Why a batch was not processed; the state is as before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProcessError {
-    /// The state would become too large: pause the source.
-    #[error(transparent)]
-    Limit(#[from] StateLimit),
     /// Records that the state covers already came again: a fault of the caller.
     #[error("the state covers the log up to {covered}, but a batch starts at {start}")]
     Rewound { covered: i64, start: i64 },
@@ -71,6 +68,8 @@ struct Effects {
     removed: Vec<i64>,
     emitted: Emitted,
     alerts: Alerts,
+    /// Places of the decoded records that are ahead.
+    ahead: Vec<usize>,
 }
 
 impl PartitionState {
@@ -113,7 +112,7 @@ impl PartitionState {
     /// sink.
     ///
     /// # Errors
-    /// If the state would outgrow its limits or covers the batch already; the state is then as before.
+    /// If the state covers the batch already; the state is then as before.
     ///
     /// # Panics
     /// If the batch does not have the plan's schema, or offsets and log timestamps are not as many as its rows.
@@ -127,27 +126,12 @@ impl PartitionState {
         if let Some(covered) = self.covered.filter(|covered| *covered > input.start) {
             return Err(ProcessError::Rewound { covered, start: input.start });
         }
-        let (rows, bytes) = (input.batch.num_rows(), input.batch.get_array_memory_size());
-        let near = self.windows.iter().any(|window| window.is_near(plan.limits, rows, bytes));
-        let backup = near.then(|| self.clone());
-        match self.run(plan, input, emit_from) {
-            Ok((rows, effects)) => {
-                self.covered = Some(input.end);
-                Ok(self.output(plan, input, emit_from, (rows, effects)))
-            }
-            Err(limit) => {
-                *self = backup.expect("a batch crosses a limit only where one is near");
-                Err(limit.into())
-            }
-        }
+        let (rows, effects) = self.run(plan, input, emit_from);
+        self.covered = Some(input.end);
+        Ok(self.output(plan, input, emit_from, (rows, effects)))
     }
 
-    fn run(
-        &mut self,
-        plan: &PipelinePlan,
-        input: &DecodedInput,
-        emit_from: i64,
-    ) -> Result<(Rows, Effects), StateLimit> {
+    fn run(&mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64) -> (Rows, Effects) {
         let times = event_times(plan, &input.batch);
         let progress = self.watermark.observe_all(plan.watermark, times, &input.log_timestamps);
         let mut rows = Rows { batch: input.batch.clone(), origins: None, key_hashes: KeyHashes::new() };
@@ -160,7 +144,7 @@ impl PartitionState {
                 }
                 Step::Window(place, window) => {
                     let step = rows.step(plan, &input.offsets, &progress, emit_from);
-                    self.windows[*place].process(window, &step, plan.limits, &mut effects.emitted)?;
+                    self.windows[*place].process(window, &step, plan.limits, &mut effects.emitted);
                 }
                 Step::Rule(place, rule) => {
                     let input = RuleInput {
@@ -175,7 +159,8 @@ impl PartitionState {
                 }
             }
         }
-        Ok((rows, effects))
+        effects.ahead = progress.ahead().to_vec();
+        (rows, effects)
     }
 
     /// An output at `position` without effects.
@@ -191,7 +176,8 @@ impl PartitionState {
             dead: Vec::new(),
             windows: Vec::new(),
             alerts: Vec::new(),
-            late: Vec::new(),
+            missed: Vec::new(),
+            ahead: 0,
             minutes: Vec::new(),
             seen: Vec::new(),
             refused_keys: 0,
@@ -206,27 +192,30 @@ impl PartitionState {
         emit_from: i64,
         (rows, effects): (Rows, Effects),
     ) -> Output {
-        let Effects { mut removed, emitted: Emitted { rows: mut windows, mut late }, alerts: mut found } = effects;
+        let Effects { mut removed, emitted: Emitted { rows: mut windows, mut missed }, alerts: mut found, ahead } =
+            effects;
         let mut offsets: Vec<i64> = (0..rows.batch.num_rows()).map(|row| input.offsets[rows.origin(row)]).collect();
         let first = offsets.partition_point(|offset| *offset < emit_from);
         let stored = rows.batch.slice(first, offsets.len() - first);
+        let counted = rows.on_time(first, &ahead).unwrap_or_else(|| stored.clone());
         offsets.drain(..first);
         removed.retain(|offset| *offset >= emit_from);
         removed.sort_unstable();
         windows.sort_by_key(|(offset, _)| *offset);
-        late.sort_by_key(|late| late.offset);
+        missed.sort_by_key(|missed| missed.offset);
         found.transitions.sort_by_key(|transition| transition.offset);
         Output {
             start: emit_from.clamp(input.start, input.end),
-            minutes: minute_deltas(&stored, plan.columns),
-            seen: last_seen(&stored, plan.key, plan.columns.event_time),
+            minutes: minute_deltas(&counted, plan.columns),
+            seen: last_seen(&counted, plan.key, plan.columns.event_time),
             rows: stored,
             offsets,
             filtered: ranges(&removed),
             dead: input.dead.iter().filter(|dead| dead.offset >= emit_from).cloned().collect(),
             windows: windows.into_iter().map(|(_, row)| row).collect(),
             alerts: found.transitions,
-            late,
+            missed,
+            ahead: ahead.iter().filter(|place| input.offsets[**place] >= emit_from).count() as u64,
             refused_keys: found.refused,
             ..self.empty_output(plan, input.end)
         }
@@ -236,6 +225,17 @@ impl PartitionState {
 impl Rows {
     fn origin(&self, row: usize) -> usize {
         self.origins.as_ref().map_or(row, |origins| origins[row])
+    }
+
+    /// The rows from `first` on without those that are ahead; none where none is.
+    fn on_time(&self, first: usize, ahead: &[usize]) -> Option<RecordBatch> {
+        if ahead.is_empty() {
+            return None;
+        }
+        let rows = self.batch.slice(first, self.batch.num_rows() - first);
+        let keep = (0..rows.num_rows()).map(|row| Some(ahead.binary_search(&self.origin(first + row)).is_err()));
+        let keep: BooleanArray = keep.collect();
+        Some(filter_record_batch(&rows, &keep).expect("the mask is as long as the batch"))
     }
 
     fn step<'a>(

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     expr::fixtures::{Reading, schema},
-    output::{StateChunk, WindowRow},
+    output::{Missed, StateChunk, WindowRow},
     rule::RuleSpec,
     schema::Scalar,
     window::reference::{ReferenceRecord, recompute},
@@ -93,7 +93,8 @@ fn joined(mut first: Effects, second: Effects) -> Effects {
     first.dead.extend(second.dead);
     first.windows.extend(second.windows);
     first.alerts.extend(second.alerts);
-    first.late.extend(second.late);
+    first.missed.extend(second.missed);
+    first.ahead += second.ahead;
     first.refused += second.refused;
     first.minutes.clear();
     first
@@ -155,8 +156,12 @@ proptest! {
         let records: Vec<ReferenceRecord> = log.iter().map(reference).collect();
         let expected = recompute(window, plan.watermark(), &records);
 
-        let late: Vec<i64> = effects.late.iter().map(|late| late.offset).collect();
-        prop_assert_eq!(late, expected.late.iter().map(|index| log[*index].offset).collect::<Vec<_>>());
+        for (why, indexes) in [(Missed::Late, &expected.late), (Missed::Ahead, &expected.ahead)] {
+            let missed = effects.missed.iter().filter(|missed| missed.why == why).map(|missed| missed.offset);
+            let offsets = indexes.iter().map(|index| log[*index].offset);
+            prop_assert_eq!(missed.collect::<Vec<_>>(), offsets.collect::<Vec<_>>());
+        }
+        prop_assert_eq!(effects.ahead, expected.ahead.len() as u64);
         prop_assert_eq!(state.watermark_ms(), expected.watermark_ms);
         let last = final_rows(&effects.windows);
         prop_assert_eq!(last.len(), expected.rows.len());

@@ -15,6 +15,9 @@ use crate::{
 /// Most keys of one rule in one partition that are pending, firing or cooling down.
 pub const MAX_KEYS: usize = 100_000;
 
+/// How far behind the watermark a record still says something about the present: an alert of a century ago is none.
+pub const MAX_BEHIND_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// The state of one rule in one partition. Cheap to clone: shared until one of the clones changes it.
 #[derive(Debug, Clone, Default)]
 pub struct RuleState {
@@ -127,6 +130,10 @@ impl RuleState {
             watermark_ms: input.step.progress.before(origin),
             holds,
         };
+        let is_past = moment.time_ms < moment.watermark_ms.saturating_sub(MAX_BEHIND_MS);
+        if is_past || input.step.progress.is_ahead(origin) {
+            return;
+        }
         let hash = input.keys.hash(row);
         let found = self.keys.find(hash, |tracked| input.keys.is(row, &tracked.key)).is_some();
         let emits = moment.offset >= input.step.emit_from;
@@ -213,7 +220,13 @@ impl KeyState {
             return None;
         }
         let span = *self.span.get_or_insert(Span { since_ms: moment.time_ms, offset: moment.offset });
-        let held = moment.time_ms.saturating_sub(span.since_ms) >= plan.hold_ms;
+        let held_ms = moment.time_ms.saturating_sub(span.since_ms);
+        if held_ms > plan.hold_ms.saturating_add(MAX_BEHIND_MS) {
+            // It would have fired at any record in between, so for a day there was none: nothing says that it held.
+            self.span = Some(Span { since_ms: moment.time_ms, offset: moment.offset });
+            return None;
+        }
+        let held = held_ms >= plan.hold_ms;
         if !held || self.is_cooling(moment.time_ms.max(moment.watermark_ms)) {
             return None;
         }

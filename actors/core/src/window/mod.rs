@@ -11,7 +11,8 @@
 //! - *gone*, once the watermark reached `end + allowed_lateness`: its state is dropped, a record for it is late.
 //!
 //! Invariants: a row is emitted only if it differs in revision from every row emitted before; rows of a window come in
-//! the order in which its groups appeared in the log; state is bounded by [`Limits`].
+//! the order in which its groups appeared in the log; state is bounded by [`Limits`]: a record whose group finds no room is
+//! missed by the window, as a late one is and one too far ahead of its log timestamp, and the stream goes on.
 //!
 //! Start with `plan.rs`, then `state.rs`; `reference.rs` says the same in the plainest way, for tests and `verify`.
 
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 pub use moments::Moments;
 pub use plan::{WindowColumn, WindowPlan};
-pub use state::{Limits, StateLimit, WindowState};
+pub use state::{Limits, WindowState};
 
 pub(crate) use plan::milliseconds;
 pub(crate) use state::Emitted;

@@ -37,6 +37,8 @@ pub struct Reference {
     pub rows: Vec<ReferenceRow>,
     /// Indexes of the records that came too late for their window.
     pub late: Vec<usize>,
+    /// Indexes of the records that are too far ahead of their log timestamp.
+    pub ahead: Vec<usize>,
     /// The watermark after the last record.
     pub watermark_ms: i64,
 }
@@ -45,20 +47,23 @@ pub struct Reference {
 #[must_use]
 pub fn recompute(plan: &WindowPlan, rules: WatermarkRules, records: &[ReferenceRecord]) -> Reference {
     let mut watermark_ms = NO_WATERMARK;
-    let mut late = Vec::new();
+    let (mut late, mut ahead) = (Vec::new(), Vec::new());
     let mut groups: Vec<(i64, &[Scalar], Vec<&ReferenceRecord>)> = Vec::new();
     for (index, record) in records.iter().enumerate() {
+        let before_ms = watermark_ms;
         let start_ms = plan.start_of(record.event_time_ms);
-        if plan.gone_at(start_ms) <= watermark_ms {
+        if rules.is_ahead(record.event_time_ms, record.log_timestamp_ms) {
+            ahead.push(index);
+            continue;
+        }
+        watermark_ms = watermark_ms.max(record.event_time_ms - rules.out_of_orderness_ms);
+        if plan.gone_at(start_ms) <= before_ms {
             late.push(index);
         } else {
             match groups.iter_mut().find(|(start, group, _)| *start == start_ms && *group == record.group) {
                 Some((_, _, members)) => members.push(record),
                 None => groups.push((start_ms, &record.group, vec![record])),
             }
-        }
-        if record.event_time_ms <= record.log_timestamp_ms + rules.max_ahead_ms {
-            watermark_ms = watermark_ms.max(record.event_time_ms - rules.out_of_orderness_ms);
         }
     }
     groups.sort_by_key(|(start_ms, _, _)| *start_ms);
@@ -73,7 +78,7 @@ pub fn recompute(plan: &WindowPlan, rules: WatermarkRules, records: &[ReferenceR
         });
         ReferenceRow { start_ms, group: group.to_vec(), values: values.collect() }
     });
-    Reference { rows: rows.collect(), late, watermark_ms }
+    Reference { rows: rows.collect(), late, ahead, watermark_ms }
 }
 
 /// One aggregate over the values of a group in log order, each with its event time.

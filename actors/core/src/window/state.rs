@@ -12,7 +12,7 @@ use super::{
     plan::WindowPlan,
 };
 use crate::{
-    output::{LateRecord, WindowRow},
+    output::{Missed, MissedRecord, WindowRow},
     record::StepInput,
 };
 
@@ -29,14 +29,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self { groups: 500_000, key_bytes: 64 * 1_024 * 1_024 }
     }
-}
-
-/// A batch would make a window step's state larger than its bound: pause the source.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("window '{window}' would keep more than {} groups or {} bytes of keys", limits.groups, limits.key_bytes)]
-pub struct StateLimit {
-    pub window: Arc<str>,
-    pub limits: Limits,
 }
 
 /// All windows of a step that are not gone. Cheap to clone: windows are shared until one of the clones changes them.
@@ -70,7 +62,7 @@ pub(crate) struct WindowBody {
 #[derive(Debug, Default)]
 pub(crate) struct Emitted {
     pub(crate) rows: Vec<(i64, WindowRow)>,
-    pub(crate) late: Vec<LateRecord>,
+    pub(crate) missed: Vec<MissedRecord>,
 }
 
 /// A batch with what the plan computes of it.
@@ -95,14 +87,8 @@ impl WindowState {
         self.groups
     }
 
-    /// Works a batch into the windows. After an error the state is of no use: go back to an earlier clone.
-    pub(crate) fn process(
-        &mut self,
-        plan: &WindowPlan,
-        input: &StepInput<'_>,
-        limits: Limits,
-        out: &mut Emitted,
-    ) -> Result<(), StateLimit> {
+    /// Works a batch into the windows. A record whose group finds no room is refused alone.
+    pub(crate) fn process(&mut self, plan: &WindowPlan, input: &StepInput<'_>, limits: Limits, out: &mut Emitted) {
         let group_columns: Vec<ArrayRef> =
             plan.group.iter().map(|(index, _)| input.batch.column(*index).clone()).collect();
         let arguments: Vec<ArrayRef> = plan.arguments.iter().map(|argument| argument.eval(input.batch)).collect();
@@ -117,20 +103,20 @@ impl WindowState {
                 latest = 0;
             }
             let start_ms = plan.start_of(time);
+            if input.progress.is_ahead(origin) {
+                work.miss(row, start_ms, Missed::Ahead, out);
+                continue;
+            }
             if plan.gone_at(start_ms) <= watermark {
-                if input.offsets[origin] >= input.emit_from {
-                    out.late.push(LateRecord {
-                        window: plan.name.clone(),
-                        offset: input.offsets[origin],
-                        event_time_ms: time,
-                        window_start_ms: start_ms,
-                        watermark_ms: watermark,
-                    });
-                }
+                work.miss(row, start_ms, Missed::Late, out);
+                continue;
+            }
+            if self.is_full(&work, start_ms, row) {
+                work.miss(row, start_ms, Missed::Full, out);
                 continue;
             }
             latest = self.window_at(plan, start_ms, watermark, latest);
-            let placed = self.place(&work, latest, row)?;
+            let placed = self.place(&work, latest, row);
             if latest < self.closed {
                 self.revise(&work, latest, placed, out);
             } else {
@@ -139,7 +125,17 @@ impl WindowState {
         }
         self.advance(&work, input.progress.last(), out);
         self.changed |= !input.times.is_empty();
-        Ok(())
+    }
+
+    /// Whether the record needs a group that does not exist yet, and there is no room for it.
+    fn is_full(&self, work: &Work<'_>, start_ms: i64, row: usize) -> bool {
+        let (hash, key) = work.keys.get(row);
+        let has_room = self.groups < work.limits.groups && self.key_bytes + key.len() <= work.limits.key_bytes;
+        if has_room {
+            return false;
+        }
+        let window = self.windows.binary_search_by_key(&start_ms, |entry| entry.start_ms);
+        window.ok().and_then(|index| self.windows[index].pane.find(hash, key)).is_none()
     }
 
     /// Index of the window that starts at `start_ms`, made if needed; `hint` is tried first.
@@ -161,20 +157,16 @@ impl WindowState {
     }
 
     /// The record's group in the window at `index`, made if needed.
-    fn place(&mut self, work: &Work<'_>, index: usize, row: usize) -> Result<Placed, StateLimit> {
+    fn place(&mut self, work: &Work<'_>, index: usize, row: usize) -> Placed {
         let (hash, key) = work.keys.get(row);
         let pane = &mut self.windows[index].pane;
         let row = u32::try_from(row).expect("a batch is far below 4 billion records");
         if let Some(group) = pane.find(hash, key) {
-            return Ok((row, group));
+            return (row, group);
         }
-        let limits = work.limits;
         self.groups += 1;
         self.key_bytes += key.len();
-        if self.groups > limits.groups || self.key_bytes > limits.key_bytes {
-            return Err(StateLimit { window: work.plan.name.clone(), limits });
-        }
-        Ok((row, Arc::make_mut(pane).insert(hash, key)))
+        (row, Arc::make_mut(pane).insert(hash, key))
     }
 
     /// Adds a record to a window that has closed and emits its group again.
@@ -239,12 +231,6 @@ impl WindowState {
         rows
     }
 
-    /// Whether a batch with `rows` rows in `bytes` bytes of memory could cross the limits.
-    pub(crate) fn is_near(&self, limits: Limits, rows: usize, bytes: usize) -> bool {
-        let key_bytes = 2 * bytes + 16 * rows;
-        self.groups + rows > limits.groups || self.key_bytes + key_bytes > limits.key_bytes
-    }
-
     /// Whether it changed since the last call.
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -276,6 +262,21 @@ impl WindowState {
 }
 
 impl Work<'_> {
+    /// Notes that the window does not take a record, unless the record had its effects before.
+    fn miss(&self, row: usize, window_start_ms: i64, why: Missed, out: &mut Emitted) {
+        let (input, origin) = (self.input, self.input.origin(row));
+        if input.offsets[origin] >= input.emit_from {
+            out.missed.push(MissedRecord {
+                window: self.plan.name.clone(),
+                why,
+                offset: input.offsets[origin],
+                event_time_ms: input.times[row],
+                window_start_ms,
+                watermark_ms: input.progress.before(origin),
+            });
+        }
+    }
+
     /// Emits the row of a group, unless the record at `offset` had its effects before.
     fn emit(&self, pane: &mut Pane, (start_ms, group): (i64, u32), offset: i64, out: &mut Emitted) {
         if offset < self.input.emit_from {

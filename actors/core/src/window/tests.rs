@@ -3,10 +3,10 @@ use std::{sync::Arc, time::Duration};
 use super::{Limits, WindowPlan, WindowSpec};
 use crate::{
     expr::fixtures::{Reading, schema},
-    output::WindowRow,
+    output::{Missed, MissedRecord, WindowRow},
     partition::{
-        PipelinePlan, ProcessError, StepSpec,
-        harness::{Logged, at, input, log, plan, run, run_once, spec, state, window},
+        PipelinePlan, StepSpec,
+        harness::{Logged, at, log, plan, run, run_once, spec, state, window},
     },
     schema::{Kind, Scalar},
 };
@@ -35,7 +35,7 @@ fn a_window_is_emitted_by_the_record_that_moves_the_watermark_past_its_end() {
     assert_eq!(run_once(&plan, &records[..4]).windows, []);
     let effects = run_once(&plan, &records);
     assert_eq!(counts(&effects.windows), [(0, "b", 2, 0), (0, "a", 1, 0)]);
-    assert_eq!((effects.windows[0].end_ms, effects.late.len()), (100, 0));
+    assert_eq!((effects.windows[0].end_ms, effects.missed.len()), (100, 0));
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn a_record_for_a_window_that_is_gone_is_late_and_stored_like_any_other() {
     let effects = run_once(&counting(), &times(&[10, 349, 20, 350, 30]));
     assert_eq!(effects.stored, [0, 1, 2, 3, 4]);
     assert_eq!(counts(&effects.windows), [(0, "a", 1, 0), (0, "a", 2, 1)]);
-    let late: Vec<_> = effects.late.iter().map(|late| (late.offset, late.window_start_ms, late.watermark_ms)).collect();
-    assert_eq!(late, [(4, 0, 300)]);
+    let late = |missed: &MissedRecord| (missed.why, missed.offset, missed.window_start_ms, missed.watermark_ms);
+    assert_eq!(effects.missed.iter().map(late).collect::<Vec<_>>(), [(Missed::Late, 4, 0, 300)]);
 }
 
 #[test]
@@ -150,24 +150,33 @@ fn a_window_that_did_not_change_since_the_idle_emission_is_not_emitted_again() {
 }
 
 #[test]
-fn a_state_at_its_limit_refuses_the_batch_and_stays_as_it_was() {
+fn a_state_at_its_limit_refuses_the_records_that_do_not_fit_and_goes_on() {
     let mut spec = spec(vec![StepSpec::Window(window(&[("n", "count(*)")]))]);
     spec.limits = Limits { groups: 4, ..Limits::default() };
     let plan = PipelinePlan::compile(&spec, Arc::new(schema())).unwrap();
-    let mut state = state(&plan);
-    let records = log(["a", "b", "c", "d", "e"].map(|sensor| at(sensor, 10, 1.0)));
-    state.process(&plan, &input(&records[..3], 0, 3), 0).expect("three groups fit");
-    let refused = state.process(&plan, &input(&records[3..], 3, 5), 0).expect_err("five do not");
-    assert!(matches!(refused, ProcessError::Limit(limit) if &*limit.window == "readings"));
-    assert_eq!((state.covered(), state.size()), (Some(3), (3, 0)));
-    let effects = run(
-        &plan,
-        &mut state,
-        &log([at("a", 0, 0.0), at("a", 0, 0.0), at("a", 0, 0.0), at("a", 160, 1.0)])[3..],
-        &[],
-        0,
-    );
-    assert_eq!(counts(&effects.windows), [(0, "a", 1, 0), (0, "b", 1, 0), (0, "c", 1, 0)]);
+    let sensors = ["a", "b", "c", "d", "e", "a"].map(|sensor| at(sensor, 10, 1.0));
+    let mut records = log(sensors);
+    let effects = run_once(&plan, &records);
+    let missed: Vec<_> = effects.missed.iter().map(|missed| (missed.offset, missed.why)).collect();
+    assert_eq!((missed, effects.stored.len()), (vec![(4, Missed::Full)], 6));
+    records =
+        log(["a", "b", "c", "d", "e", "a"].map(|sensor| at(sensor, 10, 1.0)).into_iter().chain([at("a", 160, 1.0)]));
+    let effects = run_once(&plan, &records);
+    assert_eq!(counts(&effects.windows), [(0, "a", 2, 0), (0, "b", 1, 0), (0, "c", 1, 0), (0, "d", 1, 0)]);
+}
+
+#[test]
+fn records_far_ahead_make_no_window_and_are_counted() {
+    // The log's time is that of the record before, so each minute of the future is ahead of it.
+    let mut records: Vec<Logged> = log((0..2_000).map(|n| at("a", 60_000 * n, 1.0)));
+    for record in &mut records {
+        record.log_timestamp = 0;
+    }
+    let mut state = state(&counting());
+    let effects = run(&counting(), &mut state, &records, &[], 0);
+    assert_eq!((effects.stored.len(), effects.ahead, state.size().0), (2_000, 1_999, 1));
+    assert_eq!(effects.missed.iter().filter(|missed| missed.why == Missed::Ahead).count(), 1_999);
+    assert_eq!(effects.minutes.iter().map(|minute| minute.count).sum::<i64>(), 1);
 }
 
 #[test]

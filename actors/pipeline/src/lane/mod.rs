@@ -154,7 +154,7 @@ impl Lane {
         } else {
             (trials.found(partition, &batch), in_hand)
         };
-        let Some(output) = self.process_within_limits(work, &poison).await? else { return Ok(()) };
+        let output = self.process(work, &poison)?;
         if self.issue(work, output, poison).await? {
             self.scope.progress(work.batch.len() as u64);
         }
@@ -224,8 +224,8 @@ impl Lane {
         };
         let found = hunt.run(hold, |state, index| {
             let input = stage.decode_range(decoder, &work.batch, index..index + 1);
-            // A state without room says nothing about the record.
-            let _within_limits = stage.run(state, &input, i64::MAX);
+            // A batch that comes again says nothing about the record.
+            let _rewound = stage.run(state, &input, i64::MAX);
         });
         let found = found.await;
         if let Some(first) = found.as_deref().and_then(<[Poison]>::first) {
@@ -272,26 +272,6 @@ impl Lane {
         tokio::select! {
             () = self.scope.stopping_now() => true,
             () = tokio::time::sleep(pause) => false,
-        }
-    }
-
-    /// Processes a batch, or waits while the state has no room for it; none if the lane is to stop first.
-    async fn process_within_limits(&mut self, work: &Work, poison: &[Poison]) -> Result<Option<Output>, Failure> {
-        loop {
-            match self.process(work, poison) {
-                Ok(processed) => {
-                    self.scope.clear_state_note();
-                    return Ok(Some(processed));
-                }
-                Err(limit @ ProcessError::Limit(_)) => {
-                    self.scope.set_state_note(&format!("{limit}: the partition waits"));
-                    let _waiting = self.scope.waiting_on("memory");
-                    if self.must_stop_within(TICK).await {
-                        return Ok(None);
-                    }
-                }
-                Err(rewound @ ProcessError::Rewound { .. }) => return Err(rewound.into()),
-            }
         }
     }
 
