@@ -392,8 +392,8 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::batch::BatchHeader;
     use crate::log::batch::tests::NO_PRODUCER;
+    use crate::log::produced::Produced;
     use crate::log::records::tests::keyed;
     use crate::log::{AppendRules, Timestamps};
 
@@ -406,11 +406,10 @@ mod tests {
         broker.ensure_topic("t", 1, &COMPACT).unwrap();
         let partition = broker.inner.topics.partition("t", 0).unwrap();
         let batch = keyed(&[(Some("key"), Some("value"))], crate::log::codec::Codec::None, NO_PRODUCER);
-        let header = BatchHeader::check_produced(&batch).unwrap();
-        let rules =
-            AppendRules { segment_bytes: 1, max_message_bytes: 10_000, now_ms: 1, timestamps: Timestamps::Producer };
+        let produced = Produced::check(&batch, 10_000).unwrap();
+        let rules = AppendRules { segment_bytes: 1, now_ms: 1, timestamps: Timestamps::Producer };
         for _ in 0..5 {
-            partition.log.lock().append(&header, &batch, &rules).unwrap();
+            partition.log.lock().append(&produced, &rules).unwrap();
         }
         let bytes_after_a_pass = || {
             broker.inner.compact(crate::now_ms(), &AtomicBool::new(false));

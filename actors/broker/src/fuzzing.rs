@@ -98,15 +98,15 @@ fn use_log(folder: &Path) {
     let (mut from, upto) = (log.start_offset(), log.high_watermark());
     assert!(from <= upto && log.last_stable_offset() <= upto);
     while from < upto {
-        let range = ReadRange { from, upto, max_bytes: 4_096, oversized_first: Oversized::Return };
+        let range =
+            ReadRange { from, upto, max_bytes: 4_096, max_opened_bytes: 1 << 20, oversized_first: Oversized::Return };
         let batches: Bytes =
-            log.read(range).and_then(|(records, _)| records.into_bytes()).expect("what was recovered is read");
+            log.read(range).and_then(|found| found.batches.into_bytes()).expect("what was recovered is read");
         let Some(header) = BatchHeader::parse(&batches) else { break };
         assert!(header.last_offset() >= from, "a reader goes forward");
         from = header.last_offset() + 1;
     }
-    let rules =
-        AppendRules { segment_bytes: 512, max_message_bytes: 1 << 20, now_ms: 1, timestamps: Timestamps::Producer };
+    let rules = AppendRules { segment_bytes: 512, now_ms: 1, timestamps: Timestamps::Producer };
     let kind = crate::log::batch::Marker::Abort;
     assert!(log.append_marker((1, 0), kind, &rules).expect("a recovered log takes records") >= upto);
     let log = Mutex::new(log);

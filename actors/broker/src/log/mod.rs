@@ -14,6 +14,7 @@ pub(crate) mod codec;
 mod compact;
 pub(crate) mod files;
 mod index;
+pub(crate) mod produced;
 pub(crate) mod producers;
 mod reader;
 pub(crate) mod records;
@@ -22,8 +23,9 @@ mod reservation;
 mod segment;
 pub(crate) mod slice;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upkeep;
+mod varint;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,12 +37,13 @@ use crate::error::{Code, KResult};
 use batch::{BatchHeader, HEADER_BYTES, Marker};
 use compact::Compaction;
 pub(crate) use compact::{Compacted, CompactionRules, compact};
+use produced::Produced;
 use producers::{Producers, Verdict};
 pub(crate) use reader::TimedOffset;
 use recovery::{Recovered, Trust};
 pub(crate) use reservation::BootId;
 use reservation::{Found, RESERVE_AHEAD, Reservation};
-pub(crate) use segment::{Oversized, ReadRange};
+pub(crate) use segment::{Oversized, ReadBatches, ReadRange};
 use segment::{Segment, WriteFailure};
 pub(crate) use slice::Records;
 use upkeep::Flush;
@@ -59,7 +62,6 @@ pub(crate) struct LogOptions {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AppendRules {
     pub segment_bytes: u64,
-    pub max_message_bytes: usize,
     pub now_ms: i64,
     pub timestamps: Timestamps,
 }
@@ -172,7 +174,7 @@ impl PartitionLog {
         if mark > self.next_offset {
             self.reserved = mark;
             let filled = batch::empty(self.next_offset, mark - 1)
-                .is_some_and(|(header, bytes)| self.write(&header, &bytes, &[]).is_ok());
+                .is_some_and(|(header, bytes)| self.write((&header, 0), &bytes, &[]).is_ok());
             if !filled {
                 tracing::warn!(dir = %self.dir.display(), "a gap at the log's end: clients may wait for what is in it");
                 self.next_offset = mark;
@@ -182,15 +184,13 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Appends a batch that [`BatchHeader::check_produced`] accepted.
+    /// Appends a batch.
     ///
     /// # Errors
     /// `KafkaStorageError` when the file system refuses (the log is unchanged), and those of
     /// [`Producers::check`].
-    pub fn append(&mut self, header: &BatchHeader, batch: &[u8], rules: &AppendRules) -> KResult<Appended> {
-        if batch.len() > rules.max_message_bytes {
-            return Err(Code::MessageTooLarge);
-        }
+    pub fn append(&mut self, produced: &Produced<'_>, rules: &AppendRules) -> KResult<Appended> {
+        let header = &produced.header;
         if header.producer_id >= 0
             && let Verdict::Duplicate { base_offset, append_time_ms } = self.producers.check(header)?
         {
@@ -198,8 +198,7 @@ impl PartitionLog {
         }
         let mut placed = *header;
         placed.base_offset = self.make_room(header, rules)?;
-        let mut patched = batch::with_base_offset(batch, placed.base_offset);
-        let records = &batch[HEADER_BYTES..];
+        let (mut patched, records) = produced.placed_at(placed.base_offset);
         let append_time_ms = match rules.timestamps {
             Timestamps::Producer => -1,
             Timestamps::Append => {
@@ -208,7 +207,7 @@ impl PartitionLog {
                 rules.now_ms
             }
         };
-        self.write(&placed, &patched, records)?;
+        self.write((&placed, produced.facts.opened_bytes), &patched, records)?;
         self.active().touch(rules.now_ms);
         if placed.producer_id >= 0 {
             self.producers.note_batch(&placed, append_time_ms, rules.now_ms);
@@ -225,7 +224,8 @@ impl PartitionLog {
         let mut placed = BatchHeader::parse(&bytes).expect("built with a whole header");
         placed.base_offset = self.make_room(&placed, rules)?;
         let patched = batch::with_base_offset(&bytes, placed.base_offset);
-        self.write(&placed, &patched, &bytes[HEADER_BYTES..])?;
+        let records = &bytes[HEADER_BYTES..];
+        self.write((&placed, records.len()), &patched, records)?;
         self.active().touch(rules.now_ms);
         let aborted = self.producers.note_marker(&placed, kind, rules.now_ms);
         self.active().aborted.extend(aborted);
@@ -257,7 +257,8 @@ impl PartitionLog {
         Ok(base)
     }
 
-    fn write(&mut self, header: &BatchHeader, patched: &[u8], records: &[u8]) -> KResult<()> {
+    /// Writes a batch whose records open to that many bytes.
+    fn write(&mut self, (header, opened_bytes): (&BatchHeader, usize), patched: &[u8], records: &[u8]) -> KResult<()> {
         match self.active().append(patched, records) {
             Ok(()) => {}
             Err(WriteFailure::Undone(error)) => {
@@ -270,7 +271,7 @@ impl PartitionLog {
                 return Err(Code::KafkaStorageError);
             }
         }
-        self.active().note(header);
+        self.active().note(header, opened_bytes);
         self.next_offset = header.last_offset() + 1;
         self.is_dirty = true;
         Ok(())

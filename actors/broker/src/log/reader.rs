@@ -8,7 +8,7 @@ use super::PartitionLog;
 use super::batch::BatchHeader;
 use super::producers::AbortedTxn;
 use super::records::record_at_or_after;
-use super::segment::{Oversized, ReadRange, Segment};
+use super::segment::{Oversized, ReadBatches, ReadRange, Segment};
 use super::slice::Records;
 
 /// An offset found by time.
@@ -37,11 +37,11 @@ impl TimedBatch {
 }
 
 impl PartitionLog {
-    /// Whole batches of one segment, beginning with the one that holds `range.from`, and the offset behind them.
+    /// Whole batches of one segment, beginning with the one that holds `range.from`.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn read(&self, range: ReadRange) -> io::Result<(Records, i64)> {
+    pub fn read(&self, range: ReadRange) -> io::Result<ReadBatches<Records>> {
         for segment in &self.segments[self.segment_of(range.from)..] {
             if segment.base.max(range.from) >= range.upto {
                 break;
@@ -50,14 +50,14 @@ impl PartitionLog {
             if inside.from >= segment.next_offset {
                 continue;
             }
-            if let Some((slice, end_offset)) = segment.slice(inside)? {
-                return Ok((Records::File(slice), end_offset));
+            if let Some(found) = segment.slice(inside)? {
+                return Ok(found.map(Records::File));
             }
-            if let Some((batches, end_offset)) = segment.read(inside)? {
-                return Ok((Records::Memory(batches), end_offset));
+            if let Some(found) = segment.read(inside)? {
+                return Ok(found.map(Records::Memory));
             }
         }
-        Ok((Records::default(), range.from))
+        Ok(ReadBatches { batches: Records::default(), end_offset: range.from, opened_bytes: 0 })
     }
 
     /// Bytes that [`Self::read`] could return without a limit: an upper bound, found in memory.
@@ -108,9 +108,10 @@ impl PartitionLog {
             from: header.base_offset,
             upto: header.base_offset + 1,
             max_bytes: header.total_bytes,
+            max_opened_bytes: 0,
             oversized_first: Oversized::Return,
         })?;
-        let batch = found.map(|(batch, _)| batch).unwrap_or_default();
+        let batch = found.map(|found| found.batches).unwrap_or_default();
         Ok(TimedBatch { timestamp_ms, base_offset: header.base_offset, batch, start_offset: self.start_offset })
     }
 

@@ -11,7 +11,7 @@ use super::batch::{BatchHeader, CRC_START, HEADER_BYTES, marker_kind};
 use super::compact::finish_swaps;
 use super::index::SealedSegment;
 use super::producers::Producers;
-use super::segment::{Segment, bases, segment_path};
+use super::segment::{Segment, bases, modified_ns, segment_path};
 
 const CHUNK_BYTES: u64 = 1 << 20;
 
@@ -92,7 +92,7 @@ fn sealed(dir: &Path, segment: &Segment, trust: Trust) -> io::Result<Option<Seal
     let size = segment.file.metadata()?.len();
     let content = std::fs::read(segment_path(dir, segment.base, "index")).ok();
     let known = content.and_then(|bytes| SealedSegment::decode(&bytes));
-    Ok(known.filter(|k| k.size == size))
+    Ok(known.filter(|k| k.size == size && k.modified_ns == modified_ns(&segment.file)))
 }
 
 /// The newest readable snapshot at or before a segment, and the offset it describes.
@@ -141,17 +141,18 @@ fn rescan(recovered: &mut Recovered, at: usize) -> io::Result<()> {
     let segment = &mut recovered.segments[at];
     segment.restore(SealedSegment {
         size: 0,
+        modified_ns: 0,
         next_offset: segment.base.max(floor),
         index: Default::default(),
         aborted: Vec::new(),
     });
     let file_bytes = segment.file.metadata()?.len();
     let mut window = Window::default();
-    while let Some((header, marker)) = window.batch(segment, file_bytes)? {
+    while let Some((header, marker, opened)) = window.batch(segment, file_bytes)? {
         if !is_next(&header, segment.next_offset) {
             break;
         }
-        segment.note(&header);
+        segment.note(&header, opened);
         if header.producer_id >= 0 {
             match marker {
                 Some(kind) => segment.aborted.extend(recovered.producers.note_marker(&header, kind, now_ms)),
@@ -178,7 +179,7 @@ struct Window {
     bytes: Vec<u8>,
 }
 
-type Checked = (BatchHeader, Option<super::batch::Marker>);
+type Checked = (BatchHeader, Option<super::batch::Marker>, usize);
 
 impl Window {
     /// The batch at the segment's present end, `None` when there is no valid one.
@@ -201,11 +202,10 @@ impl Window {
         if crc != header.crc || header.last_offset_delta < 0 {
             return Ok(None);
         }
-        if !header.is_control() {
-            return Ok(Some((header, None)));
-        }
         let whole = self.at(segment, at, header.total_bytes, file_bytes)?;
-        Ok(Some((header, marker_kind(whole))))
+        let opened =
+            super::records::check(&header, whole, super::codec::MAX_OPENED_BYTES).map_or(0, |facts| facts.opened_bytes);
+        Ok(Some((header, marker_kind(whole).filter(|_| header.is_control()), opened)))
     }
 
     /// `length` bytes from a position, fewer at the end of the file.

@@ -169,12 +169,7 @@ pub(crate) struct TopicSettings {
 impl TopicSettings {
     /// What holds for an append at this time.
     pub fn append_rules(&self, now_ms: i64) -> AppendRules {
-        AppendRules {
-            segment_bytes: self.segment_bytes,
-            max_message_bytes: self.max_message_bytes,
-            now_ms,
-            timestamps: self.timestamps,
-        }
+        AppendRules { segment_bytes: self.segment_bytes, now_ms, timestamps: self.timestamps }
     }
 
     /// From entries that [`check`] accepted and the broker's defaults.
