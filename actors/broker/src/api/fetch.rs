@@ -220,7 +220,7 @@ impl Query {
             Ok(partition) => partition,
             Err(code) => return failed(data, *code),
         };
-        let log = partition.log.lock();
+        let mut log = partition.log.lock();
         let view = View::of(&log, self.isolation);
         let from = target.wanted.fetch_offset;
         if let Err(code) = view.check(&log, from) {
@@ -238,6 +238,7 @@ impl Query {
             Ok(found) => found,
             Err(error) => {
                 tracing::error!(%error, "read failed");
+                log.doubt();
                 return failed(data, Code::KafkaStorageError);
             }
         };

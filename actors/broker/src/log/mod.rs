@@ -12,6 +12,7 @@
 pub(crate) mod batch;
 pub(crate) mod codec;
 mod compact;
+pub(crate) mod damage;
 pub(crate) mod files;
 mod index;
 pub(crate) mod produced;
@@ -19,13 +20,16 @@ pub(crate) mod producers;
 mod reader;
 pub(crate) mod records;
 mod recovery;
+mod repair;
 mod reservation;
+mod scan;
+mod scrub;
 mod segment;
 pub(crate) mod slice;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upkeep;
-mod varint;
+pub(crate) mod varint;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,12 +41,14 @@ use crate::error::{Code, KResult};
 use batch::{BatchHeader, HEADER_BYTES, Marker};
 use compact::Compaction;
 pub(crate) use compact::{Compacted, CompactionRules, compact};
+use damage::LostRanges;
 use produced::Produced;
 use producers::{Producers, Verdict};
 pub(crate) use reader::TimedOffset;
 use recovery::{Recovered, Trust};
 pub(crate) use reservation::BootId;
 use reservation::{Found, RESERVE_AHEAD, Reservation};
+pub(crate) use scrub::scrub;
 pub(crate) use segment::{Oversized, ReadBatches, ReadRange};
 use segment::{Segment, WriteFailure};
 pub(crate) use slice::Records;
@@ -107,6 +113,7 @@ pub(crate) struct PartitionLog {
     pending: Flush,
     is_dirty: bool,
     compaction: Compaction,
+    lost: LostRanges,
 }
 
 impl PartitionLog {
@@ -119,10 +126,10 @@ impl PartitionLog {
         let (reservation, found) = Reservation::open(dir, options.boot)?;
         let never = options.fsync == crate::Fsync::Never;
         let trust = match found {
-            Found::OtherBoot { .. } | Found::Damaged if never => Trust::Nothing,
-            Found::SameBoot { .. } | Found::OtherBoot { .. } | Found::Damaged | Found::Nothing => Trust::IndexFiles,
+            Found::OtherBoot(_) | Found::Damaged if never => Trust::Nothing,
+            Found::SameBoot(_) | Found::OtherBoot(_) | Found::Damaged | Found::Nothing => Trust::IndexFiles,
         };
-        let recovered = recovery::recover(dir, trust)?;
+        let recovered = recovery::recover(dir, trust, found)?;
         if recovered.torn_bytes > 0 {
             let torn_bytes = recovered.torn_bytes;
             tracing::warn!(dir = %dir.display(), torn_bytes, "cut a torn batch off the log");
@@ -149,6 +156,7 @@ impl PartitionLog {
             // What an earlier process wrote may not be on the disk yet.
             is_dirty: true,
             compaction: Compaction::read(dir),
+            lost: recovered.lost,
         };
         for base in recovered.unsealed {
             log.enqueue_unsynced(base);
@@ -160,8 +168,8 @@ impl PartitionLog {
     fn resume(&mut self, found: Found) -> io::Result<()> {
         match found {
             Found::Nothing => self.reserve_to(self.next_offset + RESERVE_AHEAD)?,
-            Found::SameBoot { mark } => self.reserved = mark,
-            Found::OtherBoot { mark } => self.jump_to(mark)?,
+            Found::SameBoot(mark) => self.reserved = mark.offset(),
+            Found::OtherBoot(mark) => self.jump_to(mark.offset())?,
             Found::Damaged => self.jump_to(self.next_offset + RESERVE_AHEAD)?,
         }
         Ok(())
@@ -294,6 +302,11 @@ impl PartitionLog {
     /// Offset up to which all transactions have ended; not below the log's start.
     pub fn last_stable_offset(&self) -> i64 {
         self.producers.first_open_offset().unwrap_or(self.next_offset).max(self.start_offset)
+    }
+
+    /// Offsets that were lost to damage.
+    pub fn lost(&self) -> &LostRanges {
+        &self.lost
     }
 
     pub fn producers(&self) -> &Producers {

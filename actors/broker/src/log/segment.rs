@@ -36,6 +36,8 @@ pub(crate) struct Segment {
     pub begun_ms: Option<i64>,
     /// When the last batch was appended, as far as known.
     pub written_ms: Option<i64>,
+    /// Whether all batches were read or written since the log was opened.
+    pub is_checked: bool,
 }
 
 /// What a reader wants from a segment.
@@ -93,6 +95,7 @@ impl Segment {
             aborted: Vec::new(),
             begun_ms: None,
             written_ms: None,
+            is_checked: true,
         }
     }
 

@@ -1,5 +1,7 @@
 //! A partition's log against its promises: dense offsets, recovery, reservations, retention.
 
+mod damage;
+
 use std::path::Path;
 
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq};
@@ -331,30 +333,6 @@ proptest::proptest! {
         let log = open(dir.path(), "last");
         let left = offsets(&log, log.start_offset());
         proptest::prop_assert!(left.is_sorted() && left.iter().all(|offset| told.contains(offset)));
-    }
-}
-
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
-
-    /// Whatever is cut off or overwritten at the end, a log opens with a prefix of what it had.
-    #[test]
-    fn a_damaged_tail_leaves_a_prefix(count in 1_i64..40, cut in 0_u64..900, flip in 0_u64..900) {
-        let dir = tempfile::tempdir().unwrap();
-        append_many(&mut open(dir.path(), "a"), count);
-        let last = *segment::bases(dir.path(), "log").unwrap().last().unwrap();
-        let path = segment::segment_path(dir.path(), last, "log");
-        let mut content = std::fs::read(&path).unwrap();
-        content.truncate(content.len().saturating_sub(usize::try_from(cut).unwrap()));
-        if let Some(byte) = content.get_mut(usize::try_from(flip).unwrap()) {
-            *byte ^= 0x40;
-        }
-        std::fs::write(&path, content).unwrap();
-        let mut log = open(dir.path(), "a");
-        let end = log.high_watermark();
-        proptest::prop_assert!(last <= end && end <= count);
-        append_many(&mut log, 1);
-        proptest::prop_assert_eq!(offsets(&log, 0), (0..=end).collect::<Vec<_>>());
     }
 }
 
