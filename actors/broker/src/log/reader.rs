@@ -11,6 +11,17 @@ use super::records::record_at_or_after;
 use super::segment::{Oversized, ReadBatches, ReadRange, Segment};
 use super::slice::Records;
 
+/// Batches without records that are put before others, at most and a segment's.
+const MAX_PASSED_BYTES: usize = 16 << 10;
+
+fn behind(mut passed: Vec<u8>, batches: Bytes) -> Records {
+    if passed.is_empty() {
+        return Records::Memory(batches);
+    }
+    passed.extend_from_slice(&batches);
+    Records::Memory(passed.into())
+}
+
 /// An offset found by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimedOffset {
@@ -37,11 +48,13 @@ impl TimedBatch {
 }
 
 impl PartitionLog {
-    /// Whole batches of one segment, beginning with the one that holds `range.from`.
+    /// Whole batches of one segment, beginning with the one that holds `range.from`; segments before it that hold no
+    /// records any more are passed over with it, since librdkafka takes ten answers without records for an error.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn read(&self, range: ReadRange) -> io::Result<ReadBatches<Records>> {
+    pub fn read(&self, mut range: ReadRange) -> io::Result<ReadBatches<Records>> {
+        let mut passed = Vec::new();
         for segment in &self.segments[self.segment_of(range.from)..] {
             if segment.base.max(range.from) >= range.upto {
                 break;
@@ -50,14 +63,20 @@ impl PartitionLog {
             if inside.from >= segment.next_offset {
                 continue;
             }
-            if let Some(found) = segment.slice(inside)? {
+            if passed.is_empty()
+                && let Some(found) = segment.slice(inside)?
+            {
                 return Ok(found.map(Records::File));
             }
-            if let Some(found) = segment.read(inside)? {
-                return Ok(found.map(Records::Memory));
+            let Some(found) = segment.read(inside)? else { continue };
+            let is_empty = found.opened_bytes == 0 && !found.batches.is_empty();
+            if !is_empty || passed.len() > MAX_PASSED_BYTES {
+                return Ok(found.map(|batches| behind(passed, batches)));
             }
+            passed.extend_from_slice(&found.batches);
+            range.from = found.end_offset;
         }
-        Ok(ReadBatches { batches: Records::default(), end_offset: range.from, opened_bytes: 0 })
+        Ok(ReadBatches { batches: behind(passed, Bytes::new()), end_offset: range.from, opened_bytes: 0 })
     }
 
     /// Bytes that [`Self::read`] could return without a limit: an upper bound, found in memory.

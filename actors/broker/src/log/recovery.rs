@@ -259,8 +259,10 @@ impl Recovery<'_> {
             return Ok(self.lost_at_log_end(scanned).and_then(|(upto, flaw)| lost(upto, flaw)));
         };
         let base = self.recovered.segments[at].base;
+        // Only once a log was closed is no index file older than what compaction put in the place of its segment.
+        let is_closed = self.limit().1 == End::Known;
         let is_shortened = || {
-            let known = read_index(self.dir, base);
+            let known = read_index(self.dir, base).filter(|_| is_closed);
             let is_longer = known.is_some_and(|known| known.size > file_bytes || known.next_offset < next.base);
             is_longer || self.made == Some(base)
         };

@@ -80,6 +80,25 @@ fn garbage_behind_the_last_batch_may_have_been_batches_and_takes_their_offsets()
 }
 
 #[test]
+fn clients_pass_over_many_segments_that_are_gone() {
+    let server = Server::start_with(|c| c.segment_bytes = 1_024);
+    let producer = server.producer(&[("linger.ms", "0"), ("batch.num.messages", "1")]);
+    let payloads: Vec<String> = (0..300).map(|i| format!("{i:0100}")).collect();
+    server.send(&producer, ("t", 0), &payloads.iter().map(String::as_str).collect::<Vec<_>>());
+    drop(producer);
+    server.broker.close().unwrap();
+    let remove = |dir: &Path| {
+        let logs = files(&dir.join("topics"), "log");
+        assert!(logs.len() > 30);
+        logs[1..29].iter().for_each(|path| std::fs::write(path, b"").unwrap());
+    };
+    let server = server.restart_with(remove, |c| c.segment_bytes = 1_024);
+    let lost = server.broker.damage().iter().map(|d| d.last_offset - d.first_offset + 1).sum::<i64>();
+    assert!(lost > 100);
+    assert_eq!(server.read("t", 0).len(), 300 - usize::try_from(lost).unwrap());
+}
+
+#[test]
 fn a_flipped_byte_inside_a_closed_log_is_a_declared_gap_that_clients_pass_over() {
     let server = Server::start();
     let producer = server.producer(&[("linger.ms", "0")]);
