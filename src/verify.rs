@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
 
 use serde::Serialize;
+use streamward_broker::Damage;
 
 use crate::adapters::{
     kafka::{KafkaSettings, admin::LogInspector},
@@ -46,6 +47,8 @@ pub struct PartitionReport {
     pub dead: u64,
     pub filtered: u64,
     pub in_gaps: u64,
+    /// Offsets that the broker declared lost to damage of its files; what is stored of them is stored.
+    pub damaged: u64,
     pub pending: u64,
     /// In the log, nowhere in the database.
     pub missing: Difference,
@@ -80,7 +83,7 @@ impl PartitionReport {
 
 /// Recounts every partition that has a position.
 ///
-/// `tables` maps a sink's name to its stream's table.
+/// `tables` maps a sink's name to its stream's table; `damage` is what the embedded broker lost.
 ///
 /// # Errors
 /// If the database or the cluster does not answer.
@@ -88,13 +91,14 @@ pub async fn verify(
     database: &Path,
     kafka: &KafkaSettings,
     tables: &BTreeMap<String, String>,
+    damage: &[Damage],
 ) -> Result<Report, String> {
     let mut audit = Audit::open(database).await.map_err(|error| format!("open {}: {error}", database.display()))?;
     let inspector = LogInspector::connect(kafka).map_err(|error| error.to_string())?;
     let mut report = Report { ok: true, ..Report::default() };
     for position in audit.positions().await.map_err(|error| error.to_string())? {
         let Some(table) = tables.get(&position.sink) else { continue };
-        let partition = partition(&mut audit, &inspector, &position, table).await?;
+        let partition = partition(&mut audit, &inspector, (&position, damage), table).await?;
         report.ok &= !partition.differs();
         report.records += partition.records;
         report.stored += partition.stored;
@@ -109,7 +113,7 @@ pub async fn verify(
 async fn partition(
     audit: &mut Audit,
     inspector: &LogInspector,
-    position: &StoredPosition,
+    (position, damage): (&StoredPosition, &[Damage]),
     table: &str,
 ) -> Result<PartitionReport, String> {
     let name = format!("{} partition {}", position.topic, position.partition);
@@ -133,7 +137,9 @@ async fn partition(
         inspector
             .scan(&position.topic, position.partition, range.clone(), &mut |offset| log.push(offset))
             .map_err(|error| format!("read {name}: {error}"))?;
-        let fates = fates(audit, position, table, range.clone()).await.map_err(|error| error.to_string())?;
+        let mut fates = fates(audit, position, table, range.clone()).await.map_err(|error| error.to_string())?;
+        let here = damage.iter().filter(|lost| lost.topic == position.topic && lost.partition == position.partition);
+        fates.damaged = here.map(|lost| lost.first_offset..lost.last_offset + 1).collect();
         compare(&log, &fates, range.clone(), &mut report);
         start = range.end;
     }
@@ -147,6 +153,8 @@ struct Fates {
     dead: Vec<i64>,
     filtered: Vec<Range<i64>>,
     gaps: Vec<Range<i64>>,
+    /// Lost by the broker, and declared.
+    damaged: Vec<Range<i64>>,
 }
 
 async fn fates(
@@ -160,6 +168,7 @@ async fn fates(
         dead: audit.dead(position, range.clone()).await?,
         filtered: audit.ranges(position, "filtered", range.clone()).await?,
         gaps: audit.ranges(position, "gap", range).await?,
+        damaged: Vec::new(),
     })
 }
 
@@ -174,6 +183,10 @@ fn compare(log: &[i64], fates: &Fates, range: Range<i64>, report: &mut Partition
         times[place(offset)] = times[place(offset)].saturating_add(1);
     }
     let (mut in_log, mut excused) = (vec![false; times.len()], vec![false; times.len()]);
+    let mut damaged = vec![false; times.len()];
+    for offset in fates.damaged.iter().flat_map(within) {
+        damaged[place(offset)] = true;
+    }
     for offset in log {
         in_log[place(*offset)] = true;
     }
@@ -189,6 +202,13 @@ fn compare(log: &[i64], fates: &Fates, range: Range<i64>, report: &mut Partition
     }
     report.records += log.len() as u64;
     for offset in range.clone() {
+        if damaged[place(offset)] && !in_log[place(offset)] {
+            report.damaged += 1;
+            if times[place(offset)] > 1 {
+                report.twice.add(offset);
+            }
+            continue;
+        }
         match (in_log[place(offset)], times[place(offset)], excused[place(offset)]) {
             (true, 0, true) => report.in_gaps += 1,
             (true, 0, false) => report.missing.add(offset),
@@ -229,6 +249,17 @@ mod tests {
     #[test]
     fn a_row_without_a_record_is_unknown() {
         check(&[10], &Fates { stored: vec![10, 19], ..Fates::default() }, (0, 0, 1));
+    }
+
+    #[test]
+    fn what_the_broker_declared_lost_is_neither_missing_nor_unknown() {
+        let fates = Fates { stored: vec![10, 12, 13], damaged: vec![11..14], ..Fates::default() };
+        check(&[10], &fates, (0, 0, 0));
+        let twice = Fates { stored: vec![10, 12], dead: vec![12], damaged: vec![11..14], ..Fates::default() };
+        check(&[10], &twice, (0, 1, 0));
+        let mut report = PartitionReport::default();
+        compare(&[10], &fates, 10..20, &mut report);
+        assert_eq!(report.damaged, 3);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn recover(folder: &Path, data: &[u8]) {
 }
 
 fn use_log(folder: &Path) {
-    let options = LogOptions { boot: BootId::current(), fsync: Fsync::Never, start_offset: 0 };
+    let options = LogOptions { boot: BootId::current(), fsync: Fsync::Never, start_offset: 0, max_opened_bytes: 0 };
     let mut log = PartitionLog::open(folder, options).expect("what is damaged is cut off, not refused");
     let (mut from, upto) = (log.start_offset(), log.high_watermark());
     assert!(from <= upto && log.last_stable_offset() <= upto);
@@ -213,7 +213,7 @@ fn read_both(stored: &[u8]) {
 }
 
 fn options() -> LogOptions {
-    LogOptions { boot: BootId::current(), fsync: Fsync::Never, start_offset: 0 }
+    LogOptions { boot: BootId::current(), fsync: Fsync::Never, start_offset: 0, max_opened_bytes: 0 }
 }
 
 /// A log of valid batches that is stopped, of which some bytes are changed, removed or replaced by a batch that is broken

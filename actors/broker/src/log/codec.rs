@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 
 use zstd::zstd_safe;
 
-/// Bytes that the records of one batch may take when opened, whatever the topic allows.
+/// Bytes that the records of one batch may take when opened, unless the topic allows larger messages.
 pub(crate) const MAX_OPENED_BYTES: usize = 32 << 20;
 /// A buffer that grew beyond this for one batch is given back.
 const KEPT_BUFFER_BYTES: usize = 2 << 20;

@@ -62,6 +62,8 @@ pub(crate) struct LogOptions {
     pub fsync: crate::Fsync,
     /// Offset below which records were deleted by request.
     pub start_offset: i64,
+    /// What the topic's batches may open to.
+    pub max_opened_bytes: usize,
 }
 
 /// Topic settings that decide about one append.
@@ -114,6 +116,7 @@ pub(crate) struct PartitionLog {
     is_dirty: bool,
     compaction: Compaction,
     lost: LostRanges,
+    max_opened_bytes: usize,
 }
 
 impl PartitionLog {
@@ -129,12 +132,14 @@ impl PartitionLog {
             Found::OtherBoot(_) | Found::Damaged if never => Trust::Nothing,
             Found::SameBoot(_) | Found::OtherBoot(_) | Found::Damaged | Found::Nothing => Trust::IndexFiles,
         };
-        let recovered = recovery::recover(dir, trust, found)?;
+        let max_opened_bytes = options.max_opened_bytes.max(codec::MAX_OPENED_BYTES);
+        let recovered = recovery::recover(dir, trust, found, max_opened_bytes)?;
         if recovered.torn_bytes > 0 {
             let torn_bytes = recovered.torn_bytes;
             tracing::warn!(dir = %dir.display(), torn_bytes, "cut a torn batch off the log");
         }
         let mut log = Self::assemble(dir, options.fsync, recovered, reservation);
+        log.max_opened_bytes = max_opened_bytes;
         log.start_offset = log.segments[0].base.max(options.start_offset);
         log.resume(found)?;
         Ok(log)
@@ -157,6 +162,7 @@ impl PartitionLog {
             is_dirty: true,
             compaction: Compaction::read(dir),
             lost: recovered.lost,
+            max_opened_bytes: codec::MAX_OPENED_BYTES,
         };
         for base in recovered.unsealed {
             log.enqueue_unsynced(base);

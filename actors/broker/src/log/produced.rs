@@ -30,9 +30,10 @@ const MIN_OPENED_BYTES: usize = 1 << 20;
 /// What the records of a batch may open to, as a multiple of the topic's `max.message.bytes`.
 const OPENED_FACTOR: usize = 16;
 
-/// What the compressed records of a batch may open to.
+/// What the compressed records of a batch may open to: never less than an uncompressed batch may have.
 pub(crate) fn max_opened_bytes(max_message_bytes: usize) -> usize {
-    max_message_bytes.saturating_mul(OPENED_FACTOR).clamp(MIN_OPENED_BYTES, MAX_OPENED_BYTES)
+    let max = MAX_OPENED_BYTES.max(max_message_bytes);
+    max_message_bytes.saturating_mul(OPENED_FACTOR).clamp(MIN_OPENED_BYTES, max)
 }
 
 /// One batch for the log.

@@ -46,11 +46,12 @@ pub(crate) enum Trust {
     Nothing,
 }
 
-/// Reads a partition's folder; `marks` is what its file of marks said.
+/// Reads a partition's folder; `marks` is what its file of marks said. A batch that opens to more than the limit is
+/// passed over.
 ///
 /// # Errors
 /// What the file system says.
-pub(crate) fn recover(dir: &Path, trust: Trust, marks: Found) -> io::Result<Recovered> {
+pub(crate) fn recover(dir: &Path, trust: Trust, marks: Found, max_opened_bytes: usize) -> io::Result<Recovered> {
     swap::finish_swaps(dir)?;
     let mut found = bases(dir, "log")?;
     remove_strays(dir, &found)?;
@@ -64,7 +65,7 @@ pub(crate) fn recover(dir: &Path, trust: Trust, marks: Found) -> io::Result<Reco
     let (snapshot_base, producers) = newest_snapshot(dir, found[first_unread])?;
     let recovered = Recovered { segments, producers, torn_bytes: 0, unsealed: Vec::new(), lost: LostRanges::read(dir) };
     let holes = if is_checked && !compact::has_begun(dir) { Holes::None } else { Holes::Possible };
-    let mut recovery = Recovery { dir, recovered, marks, holes, made, now_ms: crate::now_ms() };
+    let mut recovery = Recovery { dir, recovered, marks, holes, made, max_opened_bytes, now_ms: crate::now_ms() };
     let start = found.partition_point(|&b| b < snapshot_base);
     for i in start..found.len() {
         recovery.read(i)?;
@@ -171,6 +172,7 @@ struct Recovery<'a> {
     holes: Holes,
     /// Base of a segment that was not there.
     made: Option<i64>,
+    max_opened_bytes: usize,
     now_ms: i64,
 }
 
@@ -225,7 +227,7 @@ impl Recovery<'_> {
         });
         let file = segment.file.clone();
         let now_ms = self.now_ms;
-        let bounds = Bounds { first, limit, end, holes };
+        let bounds = Bounds { first, limit, end, holes, max_opened_bytes: self.max_opened_bytes };
         let scanned = scan(&file, file.metadata()?.len(), bounds, |header, batch, facts| {
             // Positions are those of the repaired file only when that is read; what is noted before is dropped.
             segment.note(header, facts.opened_bytes);

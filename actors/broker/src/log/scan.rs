@@ -9,7 +9,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::batch::{BatchHeader, CRC_START, HEADER_BYTES};
-use super::codec::MAX_OPENED_BYTES;
 use super::records::{Facts, check};
 
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -28,6 +27,8 @@ pub(crate) struct Bounds {
     pub limit: i64,
     pub end: End,
     pub holes: Holes,
+    /// What a batch may open to.
+    pub max_opened_bytes: usize,
 }
 
 /// Whether a whole segment ends right before the limit of its offsets.
@@ -141,8 +142,9 @@ impl Reader<'_> {
         if !self.fits(&header, at, expected)? {
             return Ok(Err(Flaw::Offset));
         }
+        let max_opened_bytes = self.bounds.max_opened_bytes;
         let batch = self.bytes(at, header.total_bytes as u64)?;
-        let facts = check(&header, batch, MAX_OPENED_BYTES).map_err(|_| Flaw::Records);
+        let facts = check(&header, batch, max_opened_bytes).map_err(|_| Flaw::Records);
         Ok(facts.map(|facts| (header, facts)))
     }
 

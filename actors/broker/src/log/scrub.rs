@@ -33,7 +33,8 @@ pub(crate) fn scrub(log: &Mutex<PartitionLog>, now_ms: i64, stop: &AtomicBool) -
 
 fn scrub_one(log: &Mutex<PartitionLog>, dir: &Path, source: &Source, now_ms: i64) -> Result<(), CompactionError> {
     let holes = if compact::has_begun(dir) { Holes::Possible } else { Holes::None };
-    let bounds = Bounds { first: source.base, limit: source.next_offset, end: End::Known, holes };
+    let max_opened_bytes = log.lock().max_opened_bytes;
+    let bounds = Bounds { first: source.base, limit: source.next_offset, end: End::Known, holes, max_opened_bytes };
     let bytes_there = source.file.metadata()?.len().min(source.size);
     let scanned = scan(&source.file, bytes_there, bounds, |_, _, _| {})?;
     let mut lost = scanned.lost;

@@ -28,7 +28,7 @@ fn open(dir: &Path) -> Mutex<PartitionLog> {
 }
 
 fn open_in(dir: &Path, boot: &str) -> Mutex<PartitionLog> {
-    let options = LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0 };
+    let options = LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0, max_opened_bytes: 0 };
     Mutex::new(PartitionLog::open(dir, options).unwrap())
 }
 

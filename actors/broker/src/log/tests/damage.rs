@@ -234,8 +234,7 @@ fn a_crash_in_the_middle_of_a_repair_is_finished_by_the_next_start() {
     log.close().unwrap();
     drop(log);
     let first = &segment_files(dir.path())[0];
-    let whole = std::fs::read(first).unwrap();
-    let mut damaged = whole.clone();
+    let mut damaged = std::fs::read(first).unwrap();
     damaged[200] ^= 1;
     std::fs::write(first, &damaged).unwrap();
     let log = open(dir.path(), "a");

@@ -20,7 +20,7 @@ pub(crate) const ANY: ReadRange = ReadRange {
 };
 
 fn options(boot: &str) -> LogOptions {
-    LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0 }
+    LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0, max_opened_bytes: 0 }
 }
 
 fn open(dir: &Path, boot: &str) -> PartitionLog {
