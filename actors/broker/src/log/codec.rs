@@ -22,6 +22,8 @@ const FIRST_GUESS: usize = 8;
 const XERIAL_MAGIC: &[u8; 16] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 const XERIAL_BLOCK_BYTES: usize = 32 << 10;
 const LZ4_MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
+/// Readers that open zstd as a stream, as the Java client does, refuse a larger window (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`).
+const MAX_ZSTD_WINDOW_BYTES: u64 = 1 << 27;
 /// What Kafka's own producer takes (KIP-390).
 const ZSTD_LEVEL: i32 = 3;
 
@@ -161,7 +163,8 @@ fn open_zstd(records: &[u8], limit: usize, opened: &mut Vec<u8>) -> Result<(), U
     thread_local!(static CONTEXT: RefCell<zstd_safe::DCtx<'static>> = RefCell::new(zstd_safe::DCtx::create()));
     /// The code of the library for a buffer that is too small, negated.
     const NO_ROOM: usize = 0_usize.wrapping_sub(70);
-    if zstd_safe::find_frame_compressed_size(records) != Ok(records.len()) {
+    let is_one_frame = zstd_safe::find_frame_compressed_size(records) == Ok(records.len());
+    if !is_one_frame || zstd_window_bytes(records).is_none_or(|window| window > MAX_ZSTD_WINDOW_BYTES) {
         return Err(Unopened::Damaged);
     }
     let told = zstd_safe::get_frame_content_size(records).map_err(|_| Unopened::Damaged)?;
@@ -180,6 +183,18 @@ fn open_zstd(records: &[u8], limit: usize, opened: &mut Vec<u8>) -> Result<(), U
             Err(_) => return Err(Unopened::Damaged),
         }
     }
+}
+
+/// The window that a frame asks its readers for (RFC 8878, 3.1.1.1); 0 for one whose content is its window.
+fn zstd_window_bytes(frame: &[u8]) -> Option<u64> {
+    const IS_SINGLE_SEGMENT: u8 = 0x20;
+    let (_magic, header) = frame.split_first_chunk::<4>()?;
+    if header.first()? & IS_SINGLE_SEGMENT != 0 {
+        return Some(0);
+    }
+    let descriptor = header.get(1)?;
+    let base = 1_u64 << (10 + (descriptor >> 3));
+    Some(base + base / 8 * u64::from(descriptor & 7))
 }
 
 /// Bytes of the LZ4 frame at the start, from the lengths in it; `None` if it does not end.
@@ -298,6 +313,19 @@ mod tests {
         let length = |limit| Codec::Zstd.with_opened(&closed, limit, <[u8]>::len);
         assert_eq!(length(records.len()), Ok(records.len()));
         assert_eq!(length(records.len() - 1), Err(Unopened::TooMuch));
+    }
+
+    #[test]
+    fn a_zstd_frame_with_a_window_that_other_readers_refuse_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).unwrap();
+        encoder.include_contentsize(false).unwrap();
+        encoder.write_all(b"records").unwrap();
+        let mut closed = encoder.finish().unwrap();
+        for (descriptor, is_taken) in [(17 << 3, true), (17 << 3 | 1, false), (18 << 3, false)] {
+            closed[5] = descriptor;
+            assert_eq!(Codec::Zstd.open(&closed).is_ok(), is_taken, "{descriptor}");
+            assert_eq!(zstd::stream::decode_all(&closed[..]).is_ok(), is_taken, "another reader, {descriptor}");
+        }
     }
 
     #[test]

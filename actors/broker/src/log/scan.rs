@@ -15,6 +15,8 @@ const CHUNK_BYTES: u64 = 1 << 20;
 /// A header that tells of a longer batch is damaged: no request carries one.
 const MAX_BATCH_BYTES: u64 = 256 << 20;
 
+const LEADER_EPOCH_AT: usize = 12;
+const MAGIC_AT: usize = 16;
 /// Bytes that searches behind damage may read, as a multiple of the file's: values can be made to look like the start of
 /// large batches.
 const SEARCH_FACTOR: u64 = 4;
@@ -172,7 +174,9 @@ impl Reader<'_> {
         if self.file_bytes.saturating_sub(at) < HEADER_BYTES as u64 {
             return Ok(None);
         }
-        let header = BatchHeader::parse(self.bytes(at, HEADER_BYTES as u64)?);
+        let start = self.bytes(at, HEADER_BYTES as u64)?;
+        // No checksum covers the leader's epoch, which this broker writes as 0.
+        let header = BatchHeader::parse(start).filter(|_| start[LEADER_EPOCH_AT..MAGIC_AT] == [0; 4]);
         let is_possible = |header: &BatchHeader| {
             header.magic == 2 && header.last_offset_delta >= 0 && header.total_bytes as u64 <= MAX_BATCH_BYTES
         };
@@ -230,8 +234,6 @@ impl Reader<'_> {
     }
 
     fn starts_at(&mut self, at: u64, expected: i64) -> io::Result<Option<i64>> {
-        const LEADER_EPOCH_AT: usize = 12;
-        const MAGIC_AT: usize = 16;
         if at.saturating_add(HEADER_BYTES as u64) > self.file_bytes {
             return Ok(None);
         }
