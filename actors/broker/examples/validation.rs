@@ -1,6 +1,8 @@
 //! What checking a produced batch costs: `cargo run --release -p streamward-broker --features fuzzing --example validation`.
 //! With a folder as argument, how long a log of 1 GiB takes to open there: closed by this version, and by an earlier one.
 
+#![expect(clippy::print_stdout, reason = "it prints what it measures")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
