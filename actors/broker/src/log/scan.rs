@@ -111,7 +111,14 @@ pub(crate) fn scan(
                 scanned.next_offset = header.last_offset() + 1;
             }
             Err(flaw) => {
-                let Some((next, upto)) = reader.resume(at, expected)? else {
+                let resumed = match flaw {
+                    // The checksum vouches for the length and the number of offsets.
+                    Flaw::Records => reader.behind(at)?,
+                    Flaw::Header | Flaw::Cut | Flaw::Checksum | Flaw::Offset | Flaw::Missing => {
+                        reader.resume(at, expected)?
+                    }
+                };
+                let Some((next, upto)) = resumed else {
                     scanned.tail = Some(flaw);
                     break;
                 };
@@ -208,6 +215,12 @@ impl Reader<'_> {
             return Ok(self.bounds.end != End::Known || next_offset == self.bounds.limit);
         }
         Ok(self.header(behind)?.is_some_and(|next| next.base_offset == next_offset))
+    }
+
+    /// The end of the batch at a place, and the offset behind it.
+    fn behind(&mut self, at: u64) -> io::Result<Option<(u64, i64)>> {
+        let header = self.header(at)?;
+        Ok(header.map(|header| (at + header.total_bytes as u64, header.last_offset() + 1)))
     }
 
     /// The first place behind damage where a valid batch begins, and its offset.

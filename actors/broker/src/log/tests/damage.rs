@@ -310,6 +310,19 @@ fn what_an_earlier_version_stored_unchecked_is_passed_over() {
 }
 
 #[test]
+fn of_a_last_batch_with_a_right_checksum_only_its_own_offsets_are_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, mut batches) = written(dir.path(), &[2; 3]);
+    drop(log);
+    let file = &segment_files(dir.path())[0];
+    std::fs::write(file, [std::fs::read(file).unwrap(), poison(6)].concat()).unwrap();
+    batches.insert(6, poison(6));
+    let mut log = open(dir.path(), "a");
+    assert_eq!(check(&log, &batches), [6]);
+    assert_eq!(append(&mut log, &batch(1, 9, NO_PRODUCER)), Ok(7), "nobody was told of more");
+}
+
+#[test]
 fn damage_that_neither_size_nor_time_shows_is_found_while_the_log_is_used() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, batches) = written(dir.path(), &[1; 60]);
