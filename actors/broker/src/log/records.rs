@@ -114,6 +114,9 @@ pub(crate) fn check(header: &BatchHeader, batch: &[u8], limit: usize) -> KResult
         // What compaction left: no records, so no stream of a codec either.
         return if records.is_empty() { Ok(Facts::NONE) } else { Err(Code::InvalidRecord) };
     }
+    if header.record_count < 0 {
+        return Err(Code::InvalidRecord);
+    }
     let walked = codec.with_opened(records, limit, |opened| walk(header, opened));
     walked.map_err(|unopened| match unopened {
         Unopened::Damaged => Code::InvalidRecord,
@@ -327,6 +330,14 @@ pub(crate) mod tests {
             let batch = keyed(&ABC, codec, NO_PRODUCER);
             assert_eq!(record_at_or_after(&batch, 11), (1, 20), "{codec:?}");
         }
+    }
+
+    #[test]
+    fn a_negative_count_of_records_is_refused() {
+        let batch = keyed(&ABC, Codec::None, NO_PRODUCER);
+        let mut header = BatchHeader::parse(&batch).unwrap();
+        header.record_count = -3;
+        assert_eq!(check(&header, &batch, MAX_OPENED_BYTES), Err(Code::InvalidRecord));
     }
 
     #[test]
