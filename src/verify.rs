@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::Serialize;
+use streamward_broker::Damage;
 
 use crate::adapters::{
     kafka::{KafkaSettings, admin::LogInspector},
@@ -66,6 +67,8 @@ pub struct PartitionReport {
     pub dead: u64,
     pub filtered: u64,
     pub in_gaps: u64,
+    /// Offsets that the broker declared lost to damage of its files; what is stored of them is stored.
+    pub damaged: u64,
     pub pending: u64,
     /// In the log, nowhere in the database.
     pub missing: Difference,
@@ -100,7 +103,7 @@ impl PartitionReport {
 
 /// Recounts every partition that has a position.
 ///
-/// `sinks` has the topic and the table of each sink.
+/// `sinks` has the topic and the table of each sink; `damage` is what the embedded broker lost.
 ///
 /// # Errors
 /// If the database or the cluster does not answer.
@@ -108,6 +111,7 @@ pub async fn verify(
     database: &Path,
     kafka: &KafkaSettings,
     sinks: &BTreeMap<String, SinkPlace>,
+    damage: &[Damage],
 ) -> Result<Report, String> {
     let mut audit = Audit::open(database).await.map_err(|error| format!("open {}: {error}", database.display()))?;
     let inspector = LogInspector::connect(kafka).map_err(|error| error.to_string())?;
@@ -127,7 +131,7 @@ pub async fn verify(
             continue;
         }
         known.insert((position.sink.clone(), position.topic.clone(), position.partition));
-        report.add(partition(&mut audit, &inspector, &position, &place.table).await?);
+        report.add(partition(&mut audit, &inspector, (&position, damage), &place.table).await?);
     }
     for (sink, place) in sinks.iter().filter(|(_, place)| numbers.contains_key(&place.topic)) {
         let unread = |partition: &i32| !known.contains(&(sink.clone(), place.topic.clone(), *partition));
@@ -198,7 +202,7 @@ impl Report {
 async fn partition(
     audit: &mut Audit,
     inspector: &LogInspector,
-    position: &StoredPosition,
+    (position, damage): (&StoredPosition, &[Damage]),
     table: &str,
 ) -> Result<PartitionReport, String> {
     let name = format!("{} partition {}", position.topic, position.partition);
@@ -222,7 +226,9 @@ async fn partition(
         inspector
             .scan(&position.topic, position.partition, range.clone(), &mut |offset| log.push(offset))
             .map_err(|error| format!("read {name}: {error}"))?;
-        let fates = fates(audit, position, table, range.clone()).await.map_err(|error| error.to_string())?;
+        let mut fates = fates(audit, position, table, range.clone()).await.map_err(|error| error.to_string())?;
+        let here = damage.iter().filter(|lost| lost.topic == position.topic && lost.partition == position.partition);
+        fates.damaged = here.map(|lost| lost.first_offset..lost.last_offset + 1).collect();
         compare(&log, &fates, range.clone(), &mut report);
         start = range.end;
     }
@@ -236,6 +242,8 @@ struct Fates {
     dead: Vec<i64>,
     filtered: Vec<Range<i64>>,
     gaps: Vec<Range<i64>>,
+    /// Lost by the broker, and declared.
+    damaged: Vec<Range<i64>>,
 }
 
 async fn fates(
@@ -249,6 +257,7 @@ async fn fates(
         dead: audit.dead(position, range.clone()).await?,
         filtered: audit.ranges(position, "filtered", range.clone()).await?,
         gaps: audit.ranges(position, "gap", range).await?,
+        damaged: Vec::new(),
     })
 }
 
@@ -263,6 +272,10 @@ fn compare(log: &[i64], fates: &Fates, range: Range<i64>, report: &mut Partition
         times[place(offset)] = times[place(offset)].saturating_add(1);
     }
     let (mut in_log, mut excused) = (vec![false; times.len()], vec![false; times.len()]);
+    let mut damaged = vec![false; times.len()];
+    for offset in fates.damaged.iter().flat_map(within) {
+        damaged[place(offset)] = true;
+    }
     for offset in log {
         in_log[place(*offset)] = true;
     }
@@ -278,6 +291,13 @@ fn compare(log: &[i64], fates: &Fates, range: Range<i64>, report: &mut Partition
     }
     report.records += log.len() as u64;
     for offset in range.clone() {
+        if damaged[place(offset)] && !in_log[place(offset)] {
+            report.damaged += 1;
+            if times[place(offset)] > 1 {
+                report.twice.add(offset);
+            }
+            continue;
+        }
         match (in_log[place(offset)], times[place(offset)], excused[place(offset)]) {
             (true, 0, true) => report.in_gaps += 1,
             (true, 0, false) => report.missing.add(offset),
@@ -318,6 +338,17 @@ mod tests {
     #[test]
     fn a_row_without_a_record_is_unknown() {
         check(&[10], &Fates { stored: vec![10, 19], ..Fates::default() }, (0, 0, 1));
+    }
+
+    #[test]
+    fn what_the_broker_declared_lost_is_neither_missing_nor_unknown() {
+        let fates = Fates { stored: vec![10, 12, 13], damaged: vec![11..14], ..Fates::default() };
+        check(&[10], &fates, (0, 0, 0));
+        let twice = Fates { stored: vec![10, 12], dead: vec![12], damaged: vec![11..14], ..Fates::default() };
+        check(&[10], &twice, (0, 1, 0));
+        let mut report = PartitionReport::default();
+        compare(&[10], &fates, 10..20, &mut report);
+        assert_eq!(report.damaged, 3);
     }
 
     #[test]

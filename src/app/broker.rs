@@ -8,7 +8,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use streamward_broker::{AuthConfig, Broker, BrokerConfig, ClientRates, Fsync, Internal, Mechanism, TlsConfig, User};
+use streamward_broker::{
+    AuthConfig, Broker, BrokerConfig, ClientRates, Damage, Fsync, Internal, Mechanism, TlsConfig, User,
+};
 use streamward_kit::{Failure, Scope};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -27,6 +29,8 @@ const FAULT_CHECK: Duration = Duration::from_millis(20);
 const FOLDER: &str = "broker";
 /// Settings of a topic that holds as much as the largest record and its frame.
 const FRAME_BYTES: usize = 64 << 10;
+/// What a request has beside the largest record and its frame, generously: dead letters carry headers of their own.
+const REQUEST_FRAME_BYTES: usize = 4 * FRAME_BYTES;
 
 /// The embedded broker and its listeners; all outlive the threads that serve them.
 pub struct Embedded {
@@ -184,6 +188,8 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     settings.auto_create_topics = embedded.auto_create_topics;
     settings.default_partitions = i32::try_from(embedded.default_partitions).unwrap_or(1);
     settings.segment_bytes = embedded.segment_size.get();
+    let largest = config.streams.values().map(|stream| stream.max_record.as_usize()).max().unwrap_or(0);
+    settings.max_request_bytes = settings.max_request_bytes.max(largest + REQUEST_FRAME_BYTES);
     settings.max_connections = usize::try_from(embedded.max_connections).unwrap_or(usize::MAX);
     settings.max_connections_per_ip =
         embedded.max_connections_per_ip.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -195,6 +201,17 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     let broker = Broker::open(settings).map_err(|error| AppError::open("the broker", error))?;
     let local = embedded.has_local_listener().then(|| Local::open(embedded.local_listen.get())).transpose()?;
     Ok(Some(Arc::new(Embedded { broker, listener, address, local, outage: Outage::default() })))
+}
+
+/// What the broker of the configured data folder lost to damage of its files; nothing for a cluster.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn damage(config: &Config) -> Result<Vec<Damage>, AppError> {
+    if config.kafka.bootstrap.is_some() {
+        return Ok(Vec::new());
+    }
+    Damage::in_folder(&config.node.data_dir.join(FOLDER)).map_err(|error| AppError::open("the broker's folder", error))
 }
 
 fn auth(embedded: &EmbeddedKafka) -> Option<AuthConfig> {

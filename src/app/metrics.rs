@@ -63,6 +63,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ("streamward_broker_connections", "Connections of the embedded broker."),
     ("streamward_broker_refused_connections_total", "Connections closed at once, above a limit."),
     ("streamward_broker_failed_authentications_total", "Authentications that failed."),
+    (
+        "streamward_broker_damaged_offsets",
+        "Offsets of a partition that the embedded broker lost to damage of its files.",
+    ),
     ("streamward_process_resident_memory_bytes", "Resident memory of the process."),
     ("streamward_process_cpu_seconds_total", "CPU time of the process."),
 ];
@@ -217,6 +221,11 @@ fn broker(page: &Page, embedded: Option<&Embedded>) -> Option<()> {
     ];
     for (name, total) in totals {
         page.add(IntCounter::with_opts(Page::opts(name)))?.inc_by(total);
+    }
+    let damaged = page.gauges("streamward_broker_damaged_offsets", &["topic", "partition"])?;
+    for lost in embedded.broker().damage() {
+        let partition = lost.partition.to_string();
+        damaged.with_label_values(&[&*lost.topic, &partition]).add(lost.last_offset - lost.first_offset + 1);
     }
     Some(())
 }

@@ -37,7 +37,7 @@ use streamward_kit::{Outcome, Phase, PhaseAction, Runtime};
 use streamward_pipeline::{live::SubscriptionLimits, sink::CommitObserver};
 
 pub use self::{
-    broker::{OfflineBroker, offline_broker},
+    broker::{OfflineBroker, damage, offline_broker},
     drills::has_healed,
     kafka_clients::command_settings,
     operations::can_stall,

@@ -39,8 +39,10 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
         Some(broker) => broker.settings(config),
         None => command_settings(config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?,
     };
+    let damage = app::damage(config).map_err(|error| error.to_string())?;
     let database = config.storage.sqlite.file(&config.node.data_dir);
-    let report = actix::System::new().block_on(crate::verify::verify(&database, &settings, &plan.sink_places()))?;
+    let places = plan.sink_places();
+    let report = actix::System::new().block_on(crate::verify::verify(&database, &settings, &places, &damage))?;
     if args.json {
         super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?));
     } else {
@@ -52,7 +54,7 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
 fn print(report: &Report) {
     for partition in &report.partitions {
         super::say_line(format_args!(
-            "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}",
+            "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}{}",
             partition.sink,
             partition.topic,
             partition.partition,
@@ -63,6 +65,7 @@ fn print(report: &Report) {
             partition.dead,
             partition.filtered,
             if partition.in_gaps > 0 { format!(" + {} in declared gaps", partition.in_gaps) } else { String::new() },
+            if partition.damaged > 0 { format!(", {} lost to damage", partition.damaged) } else { String::new() },
             if partition.pending > 0 { format!(", {} not processed yet", partition.pending) } else { String::new() },
         ));
         print_difference("missing", &partition.missing);

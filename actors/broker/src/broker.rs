@@ -14,9 +14,10 @@ use tokio::net::TcpListener;
 use crate::Fsync;
 use crate::auth::Authenticator;
 use crate::config::BrokerConfig;
+use crate::damage::Damage;
 use crate::error::{Code, KResult, OpenError, TopicError};
 use crate::group::Groups;
-use crate::log::{BootId, Compacted, compact};
+use crate::log::{BootId, Compacted, compact, scrub};
 use crate::meta::{Change, Durability, MetaStore};
 use crate::quota::{Metered, Quotas};
 use crate::serve::{self, Access, Internal};
@@ -166,6 +167,19 @@ impl Broker {
         Some(topic.partitions().iter().map(|partition| partition.log.lock().size_bytes()).sum())
     }
 
+    /// Offsets that logs lost to damage, in the order of topics, partitions and offsets.
+    #[must_use]
+    pub fn damage(&self) -> Vec<Damage> {
+        let mut found = Vec::new();
+        for topic in self.inner.topics.all() {
+            for (partition, log) in (0..).zip(topic.partitions()) {
+                let lost = log.log.lock().lost().clone();
+                found.extend(lost.iter().map(|range| Damage::of(&topic.name, partition, range)));
+            }
+        }
+        found
+    }
+
     /// Creates a topic if it does not exist; one that exists is left as it is.
     ///
     /// # Errors
@@ -272,11 +286,16 @@ impl Inner {
         }
     }
 
-    /// Compacts the logs of topics that ask for it, until `stop` says so; blocks. While another pass runs nothing is
-    /// done.
+    /// Reads complete segments that were not read yet, and compacts the logs of topics that ask for it, until `stop` says
+    /// so; blocks. While another pass runs nothing is done.
     pub fn compact(&self, now_ms: i64, stop: &AtomicBool) {
         let Some(_one_at_a_time) = self.compacting.try_lock() else { return };
         for topic in self.topics.all() {
+            for (index, partition) in topic.partitions().iter().enumerate() {
+                if let Err(error) = scrub(&partition.log, now_ms, stop) {
+                    tracing::error!(topic = topic.name, index, %error, "a segment cannot be read or repaired");
+                }
+            }
             let Some(rules) = topic.settings().compaction else { continue };
             for (index, partition) in topic.partitions().iter().enumerate() {
                 match compact(&partition.log, &rules, now_ms, stop) {
@@ -287,6 +306,9 @@ impl Inner {
                     Err(error) => {
                         let (topic, is_final) = (&topic.name, error.is_final());
                         tracing::error!(topic, index, %error, is_final, "cannot be compacted");
+                        if is_final {
+                            partition.log.lock().doubt();
+                        }
                     }
                 }
             }
@@ -392,8 +414,8 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::batch::BatchHeader;
     use crate::log::batch::tests::NO_PRODUCER;
+    use crate::log::produced::Produced;
     use crate::log::records::tests::keyed;
     use crate::log::{AppendRules, Timestamps};
 
@@ -406,11 +428,10 @@ mod tests {
         broker.ensure_topic("t", 1, &COMPACT).unwrap();
         let partition = broker.inner.topics.partition("t", 0).unwrap();
         let batch = keyed(&[(Some("key"), Some("value"))], crate::log::codec::Codec::None, NO_PRODUCER);
-        let header = BatchHeader::check_produced(&batch).unwrap();
-        let rules =
-            AppendRules { segment_bytes: 1, max_message_bytes: 10_000, now_ms: 1, timestamps: Timestamps::Producer };
+        let produced = Produced::check(&batch, 10_000).unwrap();
+        let rules = AppendRules { segment_bytes: 1, now_ms: 1, timestamps: Timestamps::Producer };
         for _ in 0..5 {
-            partition.log.lock().append(&header, &batch, &rules).unwrap();
+            partition.log.lock().append(&produced, &rules).unwrap();
         }
         let bytes_after_a_pass = || {
             broker.inner.compact(crate::now_ms(), &AtomicBool::new(false));

@@ -74,6 +74,14 @@ pub enum TopicError {
     /// The topic exists already.
     #[error("topic {0} exists")]
     Exists(String),
+    /// Another topic's name differs in dots and underscores alone, as Kafka refuses too.
+    #[error("topic {name} collides with topic {other}: names may not differ in '.' and '_' alone")]
+    Collision {
+        /// The name that was asked for.
+        name: String,
+        /// The topic that exists.
+        other: String,
+    },
     /// No such topic.
     #[error("topic {0} does not exist")]
     Unknown(String),
@@ -104,7 +112,7 @@ pub enum TopicError {
 impl TopicError {
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::InvalidName(_) => Code::InvalidTopicException,
+            Self::InvalidName(_) | Self::Collision { .. } => Code::InvalidTopicException,
             Self::Exists(_) => Code::TopicAlreadyExists,
             Self::Unknown(_) => Code::UnknownTopicOrPartition,
             Self::InvalidPartitions { .. } => Code::InvalidPartitions,

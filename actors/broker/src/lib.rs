@@ -9,6 +9,7 @@
 //! - `topic/`: topics, partitions, settings, readers that wait;
 //! - `group/`: consumer groups as a state machine without clock or sockets;
 //! - `txn/`: transactions over partitions and committed offsets;
+//! - `damage.rs`: what logs lost to damage of their files;
 //! - `meta/`: what must survive a restart beside records;
 //! - `auth/`, `tls.rs`: who a client is (SASL), and that nobody listens;
 //! - `quota/`: byte rates of clients;
@@ -23,8 +24,9 @@ mod auth;
 mod broker;
 mod config;
 mod connection;
+mod damage;
 mod error;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
@@ -40,6 +42,7 @@ mod wire;
 
 pub use broker::{Broker, BrokerStats};
 pub use config::{AuthConfig, BrokerConfig, ClientRates, Fsync, Mechanism, User};
+pub use damage::Damage;
 pub use error::{OpenError, TopicError};
 pub use serve::Internal;
 pub use tls::TlsConfig;

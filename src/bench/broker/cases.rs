@@ -60,6 +60,14 @@ const SMALL_SETTINGS: &[(&str, &str)] = &[("enable.idempotence", "true"), ("batc
 const SMALL: Case = Case::Produce("produce acks=all, idempotent, 16 KiB batches", SMALL_SETTINGS);
 const LZ4: Case =
     Case::Produce("produce acks=all, idempotent, lz4", &[("enable.idempotence", "true"), ("compression.type", "lz4")]);
+const GZIP: Case = Case::Produce(
+    "produce acks=all, idempotent, gzip",
+    &[("enable.idempotence", "true"), ("compression.type", "gzip")],
+);
+const SNAPPY: Case = Case::Produce(
+    "produce acks=all, idempotent, snappy",
+    &[("enable.idempotence", "true"), ("compression.type", "snappy")],
+);
 const ZSTD: Case = Case::Produce(
     "produce acks=all, idempotent, zstd",
     &[("enable.idempotence", "true"), ("compression.type", "zstd")],
@@ -67,13 +75,15 @@ const ZSTD: Case = Case::Produce(
 
 impl Case {
     /// Every case with its number of clients.
-    pub const ALL: [(Self, usize); 17] = [
+    pub const ALL: [(Self, usize); 19] = [
         (LEADER, 1),
         (LEADER, 4),
         (ALL, 1),
         (ALL, 4),
         (SMALL, 1),
         (SMALL, 4),
+        (GZIP, 1),
+        (SNAPPY, 1),
         (LZ4, 1),
         (ZSTD, 1),
         (Self::Transactions, 1),

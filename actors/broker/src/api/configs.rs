@@ -171,7 +171,7 @@ async fn change(
         let mut configs = broker.topics.configs(&name)?;
         edit(&mut configs, &broker.config)?;
         match mode {
-            Mode::Check => settings::check(&configs),
+            Mode::Check => settings::check(&configs, &broker.config),
             Mode::Apply => broker.topics.configure(&name, configs),
         }
     };

@@ -12,11 +12,13 @@ use tokio::time::Instant;
 use super::Call;
 use crate::error::{Code, KResult};
 use crate::log::producers::AbortedTxn;
-use crate::log::{Oversized, PartitionLog, ReadRange, Records};
+use crate::log::{Oversized, PartitionLog, ReadBatches, ReadRange, Records};
 use crate::topic::{Partition, Waiter};
 
 /// Bytes of records in one response, whatever the client allows.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
+/// What the records of one response may open to, beside one batch: a client library opens a response at once.
+const MAX_RESPONSE_OPENED_BYTES: u64 = 16 << 20;
 /// How long a request may wait, whatever the client allows.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -78,6 +80,13 @@ impl Fetched {
 struct Target {
     partition: KResult<Arc<Partition>>,
     wanted: FetchPartition,
+}
+
+/// What a response holds so far.
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: usize,
+    opened_bytes: u64,
 }
 
 struct Query {
@@ -161,12 +170,11 @@ impl Query {
             return None;
         }
         let mut records = Vec::new();
-        let mut bytes = 0;
+        let mut taken = Taken::default();
         let mut failed = false;
         let read = |(name, targets): &(TopicName, Vec<Target>)| {
             let read = |target: &Target| {
-                let (data, found) = self.read(target, bytes);
-                bytes += found.len();
+                let (data, found) = self.read(target, &mut taken);
                 records.push(found);
                 failed |= data.error_code != 0;
                 data
@@ -176,7 +184,7 @@ impl Query {
                 .with_partitions(targets.iter().map(read).collect())
         };
         let responses = self.topics.iter().map(read).collect();
-        let is_enough = self.min_bytes == 0 || bytes > 0 || failed || look == Look::Last;
+        let is_enough = self.min_bytes == 0 || taken.bytes > 0 || failed || look == Look::Last;
         is_enough.then(|| Fetched { response: FetchResponse::default().with_responses(responses), records })
     }
 
@@ -198,7 +206,7 @@ impl Query {
         bytes >= self.min_bytes
     }
 
-    fn read(&self, target: &Target, bytes_so_far: usize) -> (PartitionData, Records) {
+    fn read(&self, target: &Target, taken: &mut Taken) -> (PartitionData, Records) {
         let data = PartitionData::default()
             .with_partition_index(target.wanted.partition)
             .with_preferred_read_replica(BrokerId(-1))
@@ -212,7 +220,7 @@ impl Query {
             Ok(partition) => partition,
             Err(code) => return failed(data, *code),
         };
-        let log = partition.log.lock();
+        let mut log = partition.log.lock();
         let view = View::of(&log, self.isolation);
         let from = target.wanted.fetch_offset;
         if let Err(code) = view.check(&log, from) {
@@ -222,16 +230,20 @@ impl Query {
         let range = ReadRange {
             from,
             upto: view.upto,
-            max_bytes: wanted.min(self.max_bytes.saturating_sub(bytes_so_far)),
-            oversized_first: if bytes_so_far == 0 { Oversized::Return } else { Oversized::Withhold },
+            max_bytes: wanted.min(self.max_bytes.saturating_sub(taken.bytes)),
+            max_opened_bytes: MAX_RESPONSE_OPENED_BYTES.saturating_sub(taken.opened_bytes),
+            oversized_first: if taken.bytes == 0 { Oversized::Return } else { Oversized::Withhold },
         };
-        let (records, end_offset) = match log.read(range) {
+        let ReadBatches { batches: records, end_offset, opened_bytes } = match log.read(range) {
             Ok(found) => found,
             Err(error) => {
                 tracing::error!(%error, "read failed");
+                log.doubt();
                 return failed(data, Code::KafkaStorageError);
             }
         };
+        taken.bytes += records.len();
+        taken.opened_bytes += opened_bytes;
         let aborted = (self.isolation == Isolation::ReadCommitted)
             .then(|| log.aborted_in(from, end_offset).iter().map(aborted).collect());
         let data = data

@@ -1,4 +1,4 @@
-//! Produce: batches are checked, given their offsets and written as they came.
+//! Produce: batches are opened and checked, given their offsets and written as they came.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::Call;
 use crate::Fsync;
 use crate::error::{Code, KResult};
 use crate::log::batch::BatchHeader;
-use crate::log::records::{check_keys, oldest_ms};
+use crate::log::produced::Produced;
 use crate::log::{Appended, Timestamps};
 use crate::topic::settings::TopicSettings;
 use crate::topic::{Partition, Topic};
@@ -74,14 +74,15 @@ impl Writer<'_> {
         }
         let settings = topic.settings();
         let rules = settings.append_rules(crate::now_ms());
-        if settings.compaction.is_some() {
-            check_keys(&header, batch)?;
+        let produced = Produced::open(header, batch, settings.max_message_bytes)?;
+        if settings.compaction.is_some() && produced.facts.has_null_key {
+            return Err(Code::InvalidRecord);
         }
-        check_times(&header, batch, &settings, rules.now_ms)?;
+        check_times(&produced, &settings, rules.now_ms)?;
         let mut log = partition.log.lock();
         // Under the lock, so that no marker of the transaction comes between check and append.
-        self.check_txn(&header, &topic.name, data.index)?;
-        let appended = log.append(&header, batch, &rules)?;
+        self.check_txn(&produced.header, &topic.name, data.index)?;
+        let appended = log.append(&produced, &rules)?;
         let start = log.start_offset();
         if self.call.inner().config.fsync == Fsync::EveryBatch {
             let file = log.file_to_sync();
@@ -107,16 +108,14 @@ impl Writer<'_> {
 }
 
 /// Refuses times that are further from the broker's than the topic allows.
-fn check_times(header: &BatchHeader, batch: &[u8], settings: &TopicSettings, now_ms: i64) -> KResult<()> {
+fn check_times(produced: &Produced<'_>, settings: &TopicSettings, now_ms: i64) -> KResult<()> {
     if settings.timestamps == Timestamps::Append {
         return Ok(());
     }
-    let limits = settings.timestamp_limits;
-    let is_too_late = limits.after_ms.is_some_and(|after_ms| header.max_timestamp_ms.saturating_sub(after_ms) > now_ms);
-    let is_too_early = match limits.before_ms {
-        Some(before_ms) => oldest_ms(header, batch)? < now_ms.saturating_sub(before_ms),
-        None => false,
-    };
+    let (limits, facts) = (settings.timestamp_limits, &produced.facts);
+    let is_too_late = limits.after_ms.is_some_and(|after_ms| facts.max_timestamp_ms.saturating_sub(after_ms) > now_ms);
+    let is_too_early =
+        limits.before_ms.is_some_and(|before_ms| facts.min_timestamp_ms < now_ms.saturating_sub(before_ms));
     if is_too_late || is_too_early { Err(Code::InvalidTimestamp) } else { Ok(()) }
 }
 

@@ -4,8 +4,10 @@
 //! proof is served, in small frames and before a deadline.
 //!
 //! Memory is bounded: one request of at most `max_request_bytes` to produce or [`MAX_OTHER_BYTES`] for
-//! anything else, [`READ_AHEAD_BYTES`] of those that follow, and one response. A request that waits is given up when the client goes away.
+//! anything else, [`READ_AHEAD_BYTES`] of those that follow, and one response. A larger request to produce is read past and
+//! refused up to [`MAX_DRAINED_BYTES`]. A request that waits is given up when the client goes away.
 
+mod oversized;
 mod transport;
 
 use std::io;
@@ -27,6 +29,7 @@ use crate::log::Records;
 use crate::serve::Access;
 use crate::tls;
 use crate::wire::{Answer, Frame, Malformed};
+use oversized::{MAX_DRAINED_BYTES, Oversized};
 use transport::Transport;
 
 /// Silence after which a client that waits for nothing is given up, as `connections.max.idle.ms` of Kafka.
@@ -207,7 +210,15 @@ async fn serve<S: Transport>(
     mut session: Option<Session>,
 ) -> Result<(), Ended> {
     let limit = broker.inner().config.max_request_bytes;
-    while let Some(bytes) = connection.next_frame(limit).await? {
+    loop {
+        // While a client has to prove again who it is, nothing but that is answered.
+        let Some(is_oversized) = connection.has_oversized(limit).await? else { return Ok(()) };
+        let is_served = session.as_ref().is_none_or(|s| !s.is_renewing() && !s.is_expired(std::time::Instant::now()));
+        if is_oversized && is_served {
+            refuse_oversized(broker, client, connection).await?;
+            continue;
+        }
+        let Some(bytes) = connection.next_frame(limit).await? else { return Ok(()) };
         broker.inner().counters.received(bytes.len());
         let frame = Frame::parse(bytes)?;
         if let Some(session) = &mut session {
@@ -237,7 +248,31 @@ async fn serve<S: Transport>(
             }
         }
     }
-    Ok(())
+}
+
+/// Reads past a request to produce that is too large, and tells its client so.
+async fn refuse_oversized<S: Transport>(
+    broker: &Broker,
+    client: &Client,
+    connection: &mut Connection<S>,
+) -> Result<(), Ended> {
+    let Oversized { client_id, bytes, answer } = Box::pin(oversized::drain(connection)).await?;
+    let limit = broker.inner().config.max_request_bytes;
+    broker.inner().counters.received(bytes);
+    if let Some(unsaid) = broker.inner().access.complaints.say(std::time::Instant::now()) {
+        tracing::warn!(
+            client_id,
+            host = client.host,
+            bytes,
+            limit,
+            unsaid,
+            "a request to produce is too large: refused"
+        );
+    }
+    match answer {
+        Some(answer) => Ok(connection.send(broker, &answer).await?),
+        None => Ok(()),
+    }
 }
 
 /// A stream and what was read of it ahead.
@@ -284,6 +319,27 @@ impl<S: Transport> Connection<S> {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0)) | Err(_) => return Ok(None),
                 Ok(Err(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for the start of the next request: whether it is one to produce that is larger than `limit`, but not more
+    /// than is read past. `None` when the client closed or was silent for [`IDLE_LIMIT`].
+    async fn has_oversized(&mut self, limit: usize) -> io::Result<Option<bool>> {
+        loop {
+            if let Some(mut start) = self.buffer.get(..LENGTH_END) {
+                let length = usize::try_from(start.get_i32()).unwrap_or(0);
+                let key = self.buffer.get(LENGTH_END..KEY_END);
+                if length <= limit || length > MAX_DRAINED_BYTES || key.is_some() {
+                    let is_produce = key == Some(&(ApiKey::Produce as i16).to_be_bytes());
+                    return Ok(Some(is_produce && length > limit && length <= MAX_DRAINED_BYTES));
+                }
+            }
+            self.buffer.reserve(FIRST_BUFFER_BYTES);
+            match timeout(IDLE_LIMIT, self.stream.read_buf(&mut self.buffer)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) | Err(_) => return Ok(None),
+                Ok(Err(error)) => return Err(error),
             }
         }
     }

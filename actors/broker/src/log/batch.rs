@@ -1,7 +1,7 @@
 //! The 61-byte header of a record batch (message format v2, KIP-98): read, checked and patched.
 //!
 //! Nothing here looks behind the header except [`marker_kind`], which reads the control record of a
-//! transaction marker; the records themselves are `records.rs`.
+//! transaction marker; the records themselves are `records.rs`, what producers may send is `produced.rs`.
 
 use crate::error::{Code, KResult};
 
@@ -111,8 +111,8 @@ impl BatchHeader {
     /// Checks a batch that a producer sent.
     ///
     /// # Errors
-    /// `CorruptMessage` for a wrong length or checksum, `UnsupportedCompressionType`, `InvalidRecord` for anything
-    /// that is not one well-formed data batch of format 2.
+    /// `CorruptMessage` for a wrong length or checksum, `UnsupportedCompressionType`, `InvalidTimestamp` for a time that
+    /// claims to be the broker's, `InvalidRecord` for anything that is not the header of one data batch of format 2.
     pub fn check_produced(bytes: &[u8]) -> KResult<Self> {
         let header = Self::parse(bytes).ok_or(Code::CorruptMessage)?;
         if header.total_bytes > bytes.len() {
@@ -126,6 +126,9 @@ impl BatchHeader {
         }
         if header.codec() > ZSTD {
             return Err(Code::UnsupportedCompressionType);
+        }
+        if header.has_log_append_time() {
+            return Err(Code::InvalidTimestamp);
         }
         let is_data = header.attributes & (CONTROL | DELETE_HORIZON) == 0;
         let counts_agree = header.record_count > 0 && header.last_offset_delta == header.record_count - 1;
@@ -169,7 +172,12 @@ pub(crate) fn empty(first_offset: i64, last_offset: i64) -> Option<(BatchHeader,
 pub(crate) fn stamp(header: &mut [u8; HEADER_BYTES], records: &[u8], now_ms: i64) {
     let attributes = i16::from_be_bytes(take(header, CRC_START)) | LOG_APPEND_TIME;
     header[21..23].copy_from_slice(&attributes.to_be_bytes());
-    header[35..43].copy_from_slice(&now_ms.to_be_bytes());
+    with_max_timestamp(header, records, now_ms);
+}
+
+/// Gives a header another largest time and renews its checksum over `records`.
+pub(crate) fn with_max_timestamp(header: &mut [u8; HEADER_BYTES], records: &[u8], max_timestamp_ms: i64) {
+    header[35..43].copy_from_slice(&max_timestamp_ms.to_be_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&header[CRC_START..]), records);
     header[17..21].copy_from_slice(&crc.to_be_bytes());
 }
@@ -219,6 +227,7 @@ pub(crate) fn marker(producer_id: i64, epoch: i16, kind: Marker, now_ms: i64) ->
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::varint::Varint;
     use super::*;
 
     /// Sequence and producer of a test batch; `NO_PRODUCER` is not idempotent.
@@ -231,10 +240,17 @@ pub(crate) mod tests {
 
     pub(crate) const NO_PRODUCER: Producer = Producer { id: -1, epoch: -1, sequence: -1 };
 
-    /// A valid batch of `count` records whose bodies are filler, for code that does not look inside.
-    pub(crate) fn batch(count: i32, max_timestamp_ms: i64, producer: Producer) -> Vec<u8> {
-        let filler = vec![7; usize::try_from(count).unwrap() * 10];
-        batch_of(count, (max_timestamp_ms, max_timestamp_ms), producer, (0, &filler))
+    /// A batch of `count` records of 10 bytes each without keys, all of one time.
+    pub(crate) fn batch(count: i32, timestamp_ms: i64, producer: Producer) -> Vec<u8> {
+        let mut records = Vec::new();
+        for offset_delta in 0..i64::from(count) {
+            let offset = Varint::of(offset_delta);
+            let value = vec![b'v'; 4 - offset.bytes().len()];
+            let lengths = [18, 0, 0].iter().chain(offset.bytes());
+            records.extend(lengths.chain(&[1, u8::try_from(value.len() * 2).unwrap()]));
+            records.extend(value.iter().chain(&[0]));
+        }
+        batch_of(count, (timestamp_ms, timestamp_ms), producer, (0, &records))
     }
 
     /// A batch with its first and largest time around the given records, compressed as `codec` says.
@@ -315,8 +331,10 @@ pub(crate) mod tests {
         stamp(&mut header, &b[HEADER_BYTES..], 77);
         let mut whole = header.to_vec();
         whole.extend_from_slice(&b[HEADER_BYTES..]);
-        let parsed = BatchHeader::check_produced(&whole).unwrap();
+        let parsed = BatchHeader::parse(&whole).unwrap();
+        assert_eq!(checksum(&whole), parsed.crc);
         assert!(parsed.has_log_append_time());
+        assert_eq!(BatchHeader::check_produced(&whole), Err(Code::InvalidTimestamp), "only the broker may say so");
         assert_eq!((parsed.base_offset, parsed.max_timestamp_ms), (1_000, 77));
     }
 

@@ -1,18 +1,26 @@
-//! The sparse index of one segment: one entry per [`INDEX_INTERVAL_BYTES`], by offset and by time.
+//! The sparse index of one segment: by offset, by time, and by what readers have to open.
 //!
-//! An entry describes the batches from its position up to the next entry's; its time is the largest
-//! in that stretch. Kept in memory (16 bytes per 4 KiB of log) and written beside the segment once
-//! that is complete; a missing or damaged file is rebuilt from the segment.
+//! An entry describes the stretch of batches from its position up to the next entry's: the largest time in it, and the
+//! bytes that its records take when opened. It ends after [`INDEX_INTERVAL_BYTES`] of log or [`OPENED_INTERVAL_BYTES`]
+//! opened, so that an answer can end before a reader has too much to open. Kept in memory (18 bytes per 4 KiB of log)
+//! and written beside the segment once that is complete; a missing or damaged file is rebuilt from the segment.
+
+use std::ops::Range;
 
 use super::batch::BatchHeader;
 use super::producers::AbortedTxn;
 
 /// Bytes of log that one entry stands for, at least.
 pub(crate) const INDEX_INTERVAL_BYTES: u64 = 4_096;
+/// Opened bytes that one entry stands for, at most and one batch.
+pub(crate) const OPENED_INTERVAL_BYTES: u64 = 1 << 20;
+/// Unit in which the opened bytes of a stretch are kept.
+const OPENED_UNIT_BYTES: u64 = 1 << 10;
 /// Time of a stretch without records of data.
 const NO_TIMESTAMP: i64 = i64::MIN;
-const MAGIC: &[u8; 8] = b"swidx\0\0\x01";
-const FIXED_BYTES: usize = 8 + 4 + 8 + 8 + 4 + 4;
+const MAGIC: &[u8; 8] = b"swidx\0\0\x02";
+const FIXED_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4 + 4;
+const ENTRY_BYTES: usize = 18;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
@@ -26,21 +34,34 @@ pub(crate) struct IndexEntry {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SparseIndex {
     entries: Vec<IndexEntry>,
+    /// Opened bytes of each entry's stretch in units, rounded up; beside the entries, where they would take 8 bytes each.
+    opened: Vec<u16>,
+    /// Opened bytes of the last stretch.
+    last_opened_bytes: u64,
 }
 
 impl SparseIndex {
-    /// Adds the batch at `position`; `header.base_offset` is the one it has in the log.
-    pub fn note(&mut self, segment_base: i64, position: u64, header: &BatchHeader) {
+    /// Adds the batch at `position`, whose records open to that many bytes; `header.base_offset` is the one it has in the
+    /// log.
+    pub fn note(&mut self, segment_base: i64, position: u64, (header, opened_bytes): (&BatchHeader, usize)) {
+        let opened_bytes = opened_bytes as u64;
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         // A search by time finds records of data alone.
         let has_data = header.record_count > 0 && !header.is_control();
         let max_timestamp_ms = if has_data { header.max_timestamp_ms } else { NO_TIMESTAMP };
         if let Some(last) = self.entries.last_mut()
             && u64::from(position - last.position) < INDEX_INTERVAL_BYTES
+            && self.last_opened_bytes + opened_bytes <= OPENED_INTERVAL_BYTES
         {
             last.max_timestamp_ms = last.max_timestamp_ms.max(max_timestamp_ms);
+            self.last_opened_bytes += opened_bytes;
+            if let Some(units) = self.opened.last_mut() {
+                *units = in_units(self.last_opened_bytes);
+            }
             return;
         }
+        self.last_opened_bytes = opened_bytes;
+        self.opened.push(in_units(opened_bytes));
         let relative = header.base_offset - segment_base;
         self.entries.push(IndexEntry {
             relative_offset: u32::try_from(relative).unwrap_or(u32::MAX),
@@ -52,6 +73,35 @@ impl SparseIndex {
     /// Where to start reading for an offset relative to the segment.
     pub fn position_of(&self, relative_offset: i64) -> u64 {
         self.boundary_of(relative_offset).0
+    }
+
+    /// The stretch at which a reader between two positions has to stop that may open so many bytes: its position and
+    /// relative offset; `None` where all of them are few enough.
+    pub fn boundary_opened(&self, (start, end): (u64, u64), max_opened_bytes: u64) -> Option<(u64, i64)> {
+        let mut opened_bytes = 0;
+        for at in self.stretches(start, end) {
+            opened_bytes += self.opened_bytes_of(at);
+            if opened_bytes > max_opened_bytes {
+                let entry = &self.entries[at];
+                return Some((u64::from(entry.position), i64::from(entry.relative_offset)));
+            }
+        }
+        None
+    }
+
+    /// What the stretches between two positions open to, the first one whole.
+    pub fn opened_between(&self, start: u64, end: u64) -> u64 {
+        self.stretches(start, end).map(|at| self.opened_bytes_of(at)).sum()
+    }
+
+    /// The stretches between two positions, the one that holds the first of them included.
+    fn stretches(&self, start: u64, end: u64) -> Range<usize> {
+        let first = self.entries.partition_point(|e| u64::from(e.position) <= start).saturating_sub(1);
+        first..self.entries.partition_point(|e| u64::from(e.position) < end)
+    }
+
+    fn opened_bytes_of(&self, at: usize) -> u64 {
+        self.opened.get(at).map_or(0, |units| u64::from(*units) * OPENED_UNIT_BYTES)
     }
 
     /// The last batch up to an offset of which it is known where it begins: its position and relative offset.
@@ -82,19 +132,26 @@ impl SparseIndex {
 
     /// Bytes of memory that the entries take.
     pub fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<IndexEntry>()
+        self.entries.capacity() * size_of::<IndexEntry>() + self.opened.capacity() * size_of::<u16>()
     }
 
     /// Gives back memory reserved for growth.
     pub fn shrink(&mut self) {
         self.entries.shrink_to_fit();
+        self.opened.shrink_to_fit();
     }
+}
+
+fn in_units(bytes: u64) -> u16 {
+    u16::try_from(bytes.div_ceil(OPENED_UNIT_BYTES)).unwrap_or(u16::MAX)
 }
 
 /// Everything that is written beside a complete segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SealedSegment {
     pub size: u64,
+    /// When the file was last written, as the file system says: another time tells of another content.
+    pub modified_ns: u64,
     /// Offset after the last record.
     pub next_offset: i64,
     pub index: SparseIndex,
@@ -104,19 +161,21 @@ pub(crate) struct SealedSegment {
 
 impl SealedSegment {
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(FIXED_BYTES + self.index.entries.len() * 16);
+        let mut out = Vec::with_capacity(FIXED_BYTES + self.index.entries.len() * ENTRY_BYTES);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.size.to_be_bytes());
+        out.extend_from_slice(&self.modified_ns.to_be_bytes());
         out.extend_from_slice(&self.next_offset.to_be_bytes());
         for len in [self.index.entries.len(), self.aborted.len()] {
             let len = u32::try_from(len).expect("a segment has fewer than 2^32 batches");
             out.extend_from_slice(&len.to_be_bytes());
         }
-        for entry in &self.index.entries {
+        for (entry, opened) in self.index.entries.iter().zip(&self.index.opened) {
             out.extend_from_slice(&entry.relative_offset.to_be_bytes());
             out.extend_from_slice(&entry.position.to_be_bytes());
             out.extend_from_slice(&entry.max_timestamp_ms.to_be_bytes());
+            out.extend_from_slice(&opened.to_be_bytes());
         }
         for txn in &self.aborted {
             for field in [txn.producer_id, txn.first_offset, txn.last_offset] {
@@ -136,16 +195,18 @@ impl SealedSegment {
             return None;
         }
         let (size, rest) = rest.split_first_chunk::<8>()?;
+        let (modified_ns, rest) = rest.split_first_chunk::<8>()?;
         let (next_offset, rest) = rest.split_first_chunk::<8>()?;
         let (entry_count, rest) = rest.split_first_chunk::<4>()?;
         let (aborted_count, rest) = rest.split_first_chunk::<4>()?;
-        let entry_bytes = usize::try_from(u32::from_be_bytes(*entry_count)).ok()? * 16;
+        let entry_bytes = usize::try_from(u32::from_be_bytes(*entry_count)).ok()? * ENTRY_BYTES;
         let aborted_bytes = usize::try_from(u32::from_be_bytes(*aborted_count)).ok()? * 24;
         if rest.len() != entry_bytes + aborted_bytes {
             return None;
         }
         let (entries, aborted) = rest.split_at(entry_bytes);
-        let entry = |c: &[u8; 16]| IndexEntry {
+        let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+        let entry = |c: &[u8; ENTRY_BYTES]| IndexEntry {
             relative_offset: u32::from_be_bytes([c[0], c[1], c[2], c[3]]),
             position: u32::from_be_bytes([c[4], c[5], c[6], c[7]]),
             max_timestamp_ms: long(c, 8),
@@ -154,8 +215,14 @@ impl SealedSegment {
             |c: &[u8; 24]| AbortedTxn { producer_id: long(c, 0), first_offset: long(c, 8), last_offset: long(c, 16) };
         Some(Self {
             size: u64::from_be_bytes(*size),
+            modified_ns: u64::from_be_bytes(*modified_ns),
             next_offset: i64::from_be_bytes(*next_offset),
-            index: SparseIndex { entries: entries.as_chunks::<16>().0.iter().map(entry).collect() },
+            index: SparseIndex {
+                entries: entries.iter().map(entry).collect(),
+                opened: entries.iter().map(|c| u16::from_be_bytes([c[16], c[17]])).collect(),
+                // Nothing is added to a complete segment.
+                last_opened_bytes: 0,
+            },
             aborted: aborted.as_chunks::<24>().0.iter().map(txn).collect(),
         })
     }
@@ -177,7 +244,7 @@ mod tests {
         for &(offset, position, time) in batches {
             let mut header = BatchHeader::parse(&batch(1, time, NO_PRODUCER)).unwrap();
             header.base_offset = offset;
-            index.note(1_000, position, &header);
+            index.note(1_000, position, (&header, 10));
         }
         index
     }
@@ -195,11 +262,31 @@ mod tests {
     }
 
     #[test]
+    fn a_stretch_ends_after_what_readers_have_to_open_too() {
+        let mut index = SparseIndex::default();
+        let header = BatchHeader::parse(&batch(1, 5, NO_PRODUCER)).unwrap();
+        for n in 0_i64..10 {
+            let header = BatchHeader { base_offset: n, ..header };
+            index.note(0, n.cast_unsigned() * 100, (&header, 600 << 10));
+        }
+        assert_eq!(index.entries.len(), 10, "two of them would be more than a mebibyte");
+        assert_eq!(index.boundary_opened((0, 1_000), 1_900 << 10), Some((300, 3)));
+        assert_eq!(index.boundary_opened((0, 300), 1_900 << 10), None);
+        assert_eq!(index.boundary_opened((350, 1_000), 1 << 20), Some((400, 4)));
+        assert_eq!(index.boundary_opened((350, 1_000), 1), Some((300, 3)), "not even the first");
+        assert_eq!(index.boundary_opened((0, 1_000), 10 << 20), None);
+        assert_eq!(index.opened_between(150, 300), 2 * (600 << 10));
+    }
+
+    #[test]
     fn a_sealed_segment_reads_back_and_damage_is_noticed() {
+        let mut index = index_of(&[(1_000, 0, 5), (1_002, 5_000, 7)]);
+        index.last_opened_bytes = 0;
         let sealed = SealedSegment {
             size: 9_000,
+            modified_ns: 17,
             next_offset: 1_003,
-            index: index_of(&[(1_000, 0, 5), (1_002, 5_000, 7)]),
+            index,
             aborted: vec![AbortedTxn { producer_id: 1, first_offset: 2, last_offset: 3 }],
         };
         let mut bytes = sealed.encode();

@@ -12,18 +12,24 @@
 pub(crate) mod batch;
 pub(crate) mod codec;
 mod compact;
+pub(crate) mod damage;
 pub(crate) mod files;
 mod index;
+pub(crate) mod produced;
 pub(crate) mod producers;
 mod reader;
 pub(crate) mod records;
 mod recovery;
+mod repair;
 mod reservation;
+mod scan;
+mod scrub;
 mod segment;
 pub(crate) mod slice;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upkeep;
+pub(crate) mod varint;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,12 +41,15 @@ use crate::error::{Code, KResult};
 use batch::{BatchHeader, HEADER_BYTES, Marker};
 use compact::Compaction;
 pub(crate) use compact::{Compacted, CompactionRules, compact};
+use damage::LostRanges;
+use produced::Produced;
 use producers::{Producers, Verdict};
 pub(crate) use reader::TimedOffset;
 use recovery::{Recovered, Trust};
 pub(crate) use reservation::BootId;
 use reservation::{Found, RESERVE_AHEAD, Reservation};
-pub(crate) use segment::{Oversized, ReadRange};
+pub(crate) use scrub::scrub;
+pub(crate) use segment::{Oversized, ReadBatches, ReadRange};
 use segment::{Segment, WriteFailure};
 pub(crate) use slice::Records;
 use upkeep::Flush;
@@ -53,13 +62,14 @@ pub(crate) struct LogOptions {
     pub fsync: crate::Fsync,
     /// Offset below which records were deleted by request.
     pub start_offset: i64,
+    /// What the topic's batches may open to.
+    pub max_opened_bytes: usize,
 }
 
 /// Topic settings that decide about one append.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AppendRules {
     pub segment_bytes: u64,
-    pub max_message_bytes: usize,
     pub now_ms: i64,
     pub timestamps: Timestamps,
 }
@@ -105,6 +115,8 @@ pub(crate) struct PartitionLog {
     pending: Flush,
     is_dirty: bool,
     compaction: Compaction,
+    lost: LostRanges,
+    max_opened_bytes: usize,
 }
 
 impl PartitionLog {
@@ -117,15 +129,17 @@ impl PartitionLog {
         let (reservation, found) = Reservation::open(dir, options.boot)?;
         let never = options.fsync == crate::Fsync::Never;
         let trust = match found {
-            Found::OtherBoot { .. } | Found::Damaged if never => Trust::Nothing,
-            Found::SameBoot { .. } | Found::OtherBoot { .. } | Found::Damaged | Found::Nothing => Trust::IndexFiles,
+            Found::OtherBoot(_) | Found::Damaged if never => Trust::Nothing,
+            Found::SameBoot(_) | Found::OtherBoot(_) | Found::Damaged | Found::Nothing => Trust::IndexFiles,
         };
-        let recovered = recovery::recover(dir, trust)?;
+        let max_opened_bytes = options.max_opened_bytes.max(codec::MAX_OPENED_BYTES);
+        let recovered = recovery::recover(dir, trust, found, max_opened_bytes)?;
         if recovered.torn_bytes > 0 {
             let torn_bytes = recovered.torn_bytes;
             tracing::warn!(dir = %dir.display(), torn_bytes, "cut a torn batch off the log");
         }
         let mut log = Self::assemble(dir, options.fsync, recovered, reservation);
+        log.max_opened_bytes = max_opened_bytes;
         log.start_offset = log.segments[0].base.max(options.start_offset);
         log.resume(found)?;
         Ok(log)
@@ -147,6 +161,8 @@ impl PartitionLog {
             // What an earlier process wrote may not be on the disk yet.
             is_dirty: true,
             compaction: Compaction::read(dir),
+            lost: recovered.lost,
+            max_opened_bytes: codec::MAX_OPENED_BYTES,
         };
         for base in recovered.unsealed {
             log.enqueue_unsynced(base);
@@ -158,8 +174,8 @@ impl PartitionLog {
     fn resume(&mut self, found: Found) -> io::Result<()> {
         match found {
             Found::Nothing => self.reserve_to(self.next_offset + RESERVE_AHEAD)?,
-            Found::SameBoot { mark } => self.reserved = mark,
-            Found::OtherBoot { mark } => self.jump_to(mark)?,
+            Found::SameBoot(mark) => self.reserved = mark.offset(),
+            Found::OtherBoot(mark) => self.jump_to(mark.offset())?,
             Found::Damaged => self.jump_to(self.next_offset + RESERVE_AHEAD)?,
         }
         Ok(())
@@ -172,7 +188,7 @@ impl PartitionLog {
         if mark > self.next_offset {
             self.reserved = mark;
             let filled = batch::empty(self.next_offset, mark - 1)
-                .is_some_and(|(header, bytes)| self.write(&header, &bytes, &[]).is_ok());
+                .is_some_and(|(header, bytes)| self.write((&header, 0), &bytes, &[]).is_ok());
             if !filled {
                 tracing::warn!(dir = %self.dir.display(), "a gap at the log's end: clients may wait for what is in it");
                 self.next_offset = mark;
@@ -182,15 +198,13 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Appends a batch that [`BatchHeader::check_produced`] accepted.
+    /// Appends a batch.
     ///
     /// # Errors
     /// `KafkaStorageError` when the file system refuses (the log is unchanged), and those of
     /// [`Producers::check`].
-    pub fn append(&mut self, header: &BatchHeader, batch: &[u8], rules: &AppendRules) -> KResult<Appended> {
-        if batch.len() > rules.max_message_bytes {
-            return Err(Code::MessageTooLarge);
-        }
+    pub fn append(&mut self, produced: &Produced<'_>, rules: &AppendRules) -> KResult<Appended> {
+        let header = &produced.header;
         if header.producer_id >= 0
             && let Verdict::Duplicate { base_offset, append_time_ms } = self.producers.check(header)?
         {
@@ -198,8 +212,7 @@ impl PartitionLog {
         }
         let mut placed = *header;
         placed.base_offset = self.make_room(header, rules)?;
-        let mut patched = batch::with_base_offset(batch, placed.base_offset);
-        let records = &batch[HEADER_BYTES..];
+        let (mut patched, records) = produced.placed_at(placed.base_offset);
         let append_time_ms = match rules.timestamps {
             Timestamps::Producer => -1,
             Timestamps::Append => {
@@ -208,7 +221,7 @@ impl PartitionLog {
                 rules.now_ms
             }
         };
-        self.write(&placed, &patched, records)?;
+        self.write((&placed, produced.facts.opened_bytes), &patched, records)?;
         self.active().touch(rules.now_ms);
         if placed.producer_id >= 0 {
             self.producers.note_batch(&placed, append_time_ms, rules.now_ms);
@@ -225,7 +238,8 @@ impl PartitionLog {
         let mut placed = BatchHeader::parse(&bytes).expect("built with a whole header");
         placed.base_offset = self.make_room(&placed, rules)?;
         let patched = batch::with_base_offset(&bytes, placed.base_offset);
-        self.write(&placed, &patched, &bytes[HEADER_BYTES..])?;
+        let records = &bytes[HEADER_BYTES..];
+        self.write((&placed, records.len()), &patched, records)?;
         self.active().touch(rules.now_ms);
         let aborted = self.producers.note_marker(&placed, kind, rules.now_ms);
         self.active().aborted.extend(aborted);
@@ -257,7 +271,8 @@ impl PartitionLog {
         Ok(base)
     }
 
-    fn write(&mut self, header: &BatchHeader, patched: &[u8], records: &[u8]) -> KResult<()> {
+    /// Writes a batch whose records open to that many bytes.
+    fn write(&mut self, (header, opened_bytes): (&BatchHeader, usize), patched: &[u8], records: &[u8]) -> KResult<()> {
         match self.active().append(patched, records) {
             Ok(()) => {}
             Err(WriteFailure::Undone(error)) => {
@@ -270,7 +285,7 @@ impl PartitionLog {
                 return Err(Code::KafkaStorageError);
             }
         }
-        self.active().note(header);
+        self.active().note(header, opened_bytes);
         self.next_offset = header.last_offset() + 1;
         self.is_dirty = true;
         Ok(())
@@ -293,6 +308,11 @@ impl PartitionLog {
     /// Offset up to which all transactions have ended; not below the log's start.
     pub fn last_stable_offset(&self) -> i64 {
         self.producers.first_open_offset().unwrap_or(self.next_offset).max(self.start_offset)
+    }
+
+    /// Offsets that were lost to damage.
+    pub fn lost(&self) -> &LostRanges {
+        &self.lost
     }
 
     pub fn producers(&self) -> &Producers {

@@ -8,8 +8,19 @@ use super::PartitionLog;
 use super::batch::BatchHeader;
 use super::producers::AbortedTxn;
 use super::records::record_at_or_after;
-use super::segment::{Oversized, ReadRange, Segment};
+use super::segment::{Oversized, ReadBatches, ReadRange, Segment};
 use super::slice::Records;
+
+/// Batches without records that are put before others, at most and a segment's.
+const MAX_PASSED_BYTES: usize = 16 << 10;
+
+fn behind(mut passed: Vec<u8>, batches: Bytes) -> Records {
+    if passed.is_empty() {
+        return Records::Memory(batches);
+    }
+    passed.extend_from_slice(&batches);
+    Records::Memory(passed.into())
+}
 
 /// An offset found by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +48,13 @@ impl TimedBatch {
 }
 
 impl PartitionLog {
-    /// Whole batches of one segment, beginning with the one that holds `range.from`, and the offset behind them.
+    /// Whole batches of one segment, beginning with the one that holds `range.from`; segments before it that hold no
+    /// records any more are passed over with it, since librdkafka takes ten answers without records for an error.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn read(&self, range: ReadRange) -> io::Result<(Records, i64)> {
+    pub fn read(&self, mut range: ReadRange) -> io::Result<ReadBatches<Records>> {
+        let mut passed = Vec::new();
         for segment in &self.segments[self.segment_of(range.from)..] {
             if segment.base.max(range.from) >= range.upto {
                 break;
@@ -50,14 +63,20 @@ impl PartitionLog {
             if inside.from >= segment.next_offset {
                 continue;
             }
-            if let Some((slice, end_offset)) = segment.slice(inside)? {
-                return Ok((Records::File(slice), end_offset));
+            if passed.is_empty()
+                && let Some(found) = segment.slice(inside)?
+            {
+                return Ok(found.map(Records::File));
             }
-            if let Some((batches, end_offset)) = segment.read(inside)? {
-                return Ok((Records::Memory(batches), end_offset));
+            let Some(found) = segment.read(inside)? else { continue };
+            let is_empty = found.opened_bytes == 0 && !found.batches.is_empty();
+            if !is_empty || passed.len() > MAX_PASSED_BYTES {
+                return Ok(found.map(|batches| behind(passed, batches)));
             }
+            passed.extend_from_slice(&found.batches);
+            range.from = found.end_offset;
         }
-        Ok((Records::default(), range.from))
+        Ok(ReadBatches { batches: behind(passed, Bytes::new()), end_offset: range.from, opened_bytes: 0 })
     }
 
     /// Bytes that [`Self::read`] could return without a limit: an upper bound, found in memory.
@@ -108,9 +127,10 @@ impl PartitionLog {
             from: header.base_offset,
             upto: header.base_offset + 1,
             max_bytes: header.total_bytes,
+            max_opened_bytes: 0,
             oversized_first: Oversized::Return,
         })?;
-        let batch = found.map(|(batch, _)| batch).unwrap_or_default();
+        let batch = found.map(|found| found.batches).unwrap_or_default();
         Ok(TimedBatch { timestamp_ms, base_offset: header.base_offset, batch, start_offset: self.start_offset })
     }
 

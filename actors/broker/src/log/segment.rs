@@ -36,6 +36,8 @@ pub(crate) struct Segment {
     pub begun_ms: Option<i64>,
     /// When the last batch was appended, as far as known.
     pub written_ms: Option<i64>,
+    /// Whether all batches were read or written since the log was opened.
+    pub is_checked: bool,
 }
 
 /// What a reader wants from a segment.
@@ -45,10 +47,28 @@ pub(crate) struct ReadRange {
     /// Batches that begin here or later are left out.
     pub upto: i64,
     pub max_bytes: usize,
+    /// What the batches may open to together.
+    pub max_opened_bytes: u64,
     pub oversized_first: Oversized,
 }
 
-/// Whether a first batch larger than the limit is returned all the same.
+/// What a reader gets of a segment.
+#[derive(Debug)]
+pub(crate) struct ReadBatches<T> {
+    pub batches: T,
+    /// Offset behind them.
+    pub end_offset: i64,
+    /// What they open to, or somewhat more.
+    pub opened_bytes: u64,
+}
+
+impl<T> ReadBatches<T> {
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> ReadBatches<U> {
+        ReadBatches { batches: make(self.batches), end_offset: self.end_offset, opened_bytes: self.opened_bytes }
+    }
+}
+
+/// Whether a first batch larger than a limit is returned all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Oversized {
     Return,
@@ -75,6 +95,7 @@ impl Segment {
             aborted: Vec::new(),
             begun_ms: None,
             written_ms: None,
+            is_checked: true,
         }
     }
 
@@ -89,6 +110,7 @@ impl Segment {
     pub fn sealed(&self) -> SealedSegment {
         SealedSegment {
             size: self.size,
+            modified_ns: modified_ns(&self.file),
             next_offset: self.next_offset,
             index: self.index.clone(),
             aborted: self.aborted.clone(),
@@ -118,9 +140,9 @@ impl Segment {
         self.index.max_timestamp_ms().max(self.written_ms)
     }
 
-    /// Counts a batch that is in the file at the end.
-    pub fn note(&mut self, header: &BatchHeader) {
-        self.index.note(self.base, self.size, header);
+    /// Counts a batch that is in the file at the end, and whose records open to that many bytes.
+    pub fn note(&mut self, header: &BatchHeader, opened_bytes: usize) {
+        self.index.note(self.base, self.size, (header, opened_bytes));
         self.size += header.total_bytes as u64;
         self.next_offset = header.last_offset() + 1;
     }
@@ -136,22 +158,33 @@ impl Segment {
         })
     }
 
-    /// Whole batches of a range and the offset behind them, without bytes when the first is withheld; `None` when the
-    /// segment has no batch at or behind the range's start, as the rest of a compacted one may be.
+    /// Whole batches of a range, without bytes when the first is withheld; `None` when the segment has no batch at or
+    /// behind the range's start, as the rest of a compacted one may be.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn read(&self, range: ReadRange) -> io::Result<Option<(Bytes, i64)>> {
+    pub fn read(&self, range: ReadRange) -> io::Result<Option<ReadBatches<Bytes>>> {
         let mut position = self.index.position_of(range.from - self.base);
         loop {
             let wanted = range.max_bytes as u64 + INDEX_INTERVAL_BYTES + HEADER_BYTES as u64;
             let chunk = self.chunk(position, wanted)?;
-            match cut(&chunk, &range) {
-                Cut::Batches { start, end, end_offset } => return Ok(Some((chunk.slice(start..end), end_offset))),
+            let boundary =
+                self.index.boundary_opened((position, position + chunk.len() as u64), range.max_opened_bytes);
+            let upto = boundary.map_or(u64::MAX, |(upto, _)| upto.saturating_sub(position));
+            let upto = usize::try_from(upto).unwrap_or(usize::MAX);
+            let found = |batches: Bytes, (start, end): (usize, usize), end_offset| {
+                let opened_bytes = self.index.opened_between(position + start as u64, position + end as u64);
+                Ok(Some(ReadBatches { batches, end_offset, opened_bytes }))
+            };
+            match cut(&chunk, &range, upto) {
+                Cut::Batches { start, end, end_offset } => {
+                    return found(chunk.slice(start..end), (start, end), end_offset);
+                }
                 Cut::Nothing => return Ok(None),
                 Cut::Skip(bytes) => position += bytes,
                 Cut::Oversized { at, bytes, end_offset } => {
-                    return Ok(Some((self.chunk(position + at as u64, bytes as u64)?, end_offset)));
+                    let batch = self.chunk(position + at as u64, bytes as u64)?;
+                    return found(batch, (at, at + bytes), end_offset);
                 }
             }
         }
@@ -161,7 +194,7 @@ impl Segment {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn slice(&self, range: ReadRange) -> io::Result<Option<(FileSlice, i64)>> {
+    pub fn slice(&self, range: ReadRange) -> io::Result<Option<ReadBatches<FileSlice>>> {
         let mut position = self.index.position_of(range.from - self.base);
         let (end, end_offset) = if range.upto < self.next_offset {
             self.index.boundary_of(range.upto - self.base)
@@ -173,7 +206,7 @@ impl Segment {
         }
         let start = loop {
             let chunk = self.chunk(position, INDEX_INTERVAL_BYTES + HEADER_BYTES as u64)?;
-            match cut(&chunk, &range) {
+            match cut(&chunk, &range, usize::MAX) {
                 Cut::Batches { start: at, .. } | Cut::Oversized { at, .. } => break position + at as u64,
                 Cut::Nothing => return Ok(None),
                 Cut::Skip(bytes) => position += bytes,
@@ -181,12 +214,17 @@ impl Segment {
         };
         let limit = start + range.max_bytes as u64;
         let (end, end_offset) = if end > limit { self.index.boundary_up_to(limit) } else { (end, end_offset) };
+        let (end, end_offset) = match self.index.boundary_opened((start, end), range.max_opened_bytes) {
+            Some((upto, offset)) if upto < end => (upto, offset),
+            _ => (end, end_offset),
+        };
         let length = usize::try_from(end.saturating_sub(start)).map_err(|_| io::ErrorKind::OutOfMemory)?;
         if (length as u64) < SLICE_BYTES {
             return Ok(None);
         }
-        let slice = FileSlice { file: self.file.clone(), position: start, length };
-        Ok(Some((slice, self.base + end_offset)))
+        let batches = FileSlice { file: self.file.clone(), position: start, length };
+        let opened_bytes = self.index.opened_between(start, end);
+        Ok(Some(ReadBatches { batches, end_offset: self.base + end_offset, opened_bytes }))
     }
 
     /// Bytes from an index position to the end: an upper bound of what a reader gets.
@@ -299,19 +337,20 @@ enum Cut {
     },
 }
 
-fn cut(chunk: &[u8], range: &ReadRange) -> Cut {
+/// Finds the batches of a range in a chunk; those that begin at `upto` or later are more than a reader may open.
+fn cut(chunk: &[u8], range: &ReadRange, upto: usize) -> Cut {
     let mut at = 0;
     while let Some(header) = BatchHeader::parse(&chunk[at.min(chunk.len())..]) {
         if header.last_offset() < range.from {
             at += header.total_bytes;
         } else {
-            return whole_batches(chunk, at, range);
+            return whole_batches(chunk, (at, upto), range);
         }
     }
     if at == 0 { Cut::Nothing } else { Cut::Skip(at as u64) }
 }
 
-fn whole_batches(chunk: &[u8], start: usize, range: &ReadRange) -> Cut {
+fn whole_batches(chunk: &[u8], (start, upto): (usize, usize), range: &ReadRange) -> Cut {
     let mut end = start;
     let mut end_offset = range.from;
     while let Some(header) = BatchHeader::parse(&chunk[end..]) {
@@ -319,7 +358,7 @@ fn whole_batches(chunk: &[u8], start: usize, range: &ReadRange) -> Cut {
             break;
         }
         let is_first = end == start;
-        let fits = end + header.total_bytes - start <= range.max_bytes;
+        let fits = end + header.total_bytes - start <= range.max_bytes && end < upto;
         if !fits && (!is_first || range.oversized_first == Oversized::Withhold) {
             break;
         }
@@ -333,6 +372,13 @@ fn whole_batches(chunk: &[u8], start: usize, range: &ReadRange) -> Cut {
         end_offset = header.last_offset() + 1;
     }
     Cut::Batches { start, end, end_offset }
+}
+
+/// When a file was last written, 0 where the file system does not tell.
+pub(crate) fn modified_ns(file: &File) -> u64 {
+    let modified = file.metadata().and_then(|known| known.modified()).ok();
+    let since_epoch = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    since_epoch.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or(0)
 }
 
 /// Path of a file that belongs to the segment from `base`.

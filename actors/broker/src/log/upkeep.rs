@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::files::{self, Durability};
 use super::recovery::encode_snapshot;
-use super::reservation::{RESERVE_AHEAD, Reservation};
+use super::reservation::{Mark, RESERVE_AHEAD, Reservation};
 use super::segment::{Segment, segment_path};
 use super::{PartitionLog, State};
 use crate::Fsync;
@@ -162,20 +162,21 @@ impl PartitionLog {
     }
 
     pub(super) fn reserve_to(&mut self, mark: i64) -> io::Result<()> {
-        self.reservation.lock().set(mark)?;
+        self.reservation.lock().set(Mark::Ahead(mark))?;
         self.reserved = self.reserved.max(mark);
         Ok(())
     }
 
     /// A mark to set without the lock before the present one is reached.
-    pub fn reservation_due(&self) -> Option<(Arc<Mutex<DurableMark>>, i64)> {
+    pub fn reservation_due(&self) -> Option<(Arc<Mutex<DurableMark>>, Mark)> {
         let is_due = self.next_offset + RESERVE_AHEAD / 2 > self.reserved;
-        (is_due && self.state == State::Open).then(|| (self.reservation.clone(), self.next_offset + RESERVE_AHEAD))
+        (is_due && self.state == State::Open)
+            .then(|| (self.reservation.clone(), Mark::Ahead(self.next_offset + RESERVE_AHEAD)))
     }
 
     /// Takes note of a mark that was set.
-    pub fn note_reserved(&mut self, mark: i64) {
-        self.reserved = self.reserved.max(mark);
+    pub fn note_reserved(&mut self, mark: Mark) {
+        self.reserved = self.reserved.max(mark.offset());
     }
 
     /// Syncs everything and gives back the offsets that were reserved ahead; no flush may be running.
@@ -191,7 +192,8 @@ impl PartitionLog {
         synced.inspect_err(|_| self.make_read_only())?;
         self.is_dirty = false;
         self.reserved = self.next_offset;
-        self.reservation.lock().set(self.next_offset)
+        let mark = Mark::End { end: self.next_offset, start: self.segments[0].base };
+        self.reservation.lock().set(mark)
     }
 
     /// Removes what the topic's retention no longer keeps; segments removed. Their files go with the next flush.

@@ -11,6 +11,7 @@ use super::settings::{self, TopicSettings};
 use super::{Partition, Topic};
 use crate::config::BrokerConfig;
 use crate::error::{Code, KResult, OpenError, TopicError};
+use crate::log::produced::max_opened_bytes;
 use crate::log::{BootId, LogOptions, PartitionLog, files};
 use crate::meta::{Change, Durability, MetaStore, TopicMeta};
 use crate::{MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC};
@@ -108,6 +109,7 @@ impl Topics {
             boot: self.boot.clone(),
             fsync: self.config.fsync,
             start_offset: meta.starts.get(&index).copied().unwrap_or(0),
+            max_opened_bytes: max_opened_bytes(TopicSettings::new(&meta.configs, &self.config).max_message_bytes),
         };
         let is_new = !dir.exists();
         let log = PartitionLog::open(&dir, options)?;
@@ -151,7 +153,17 @@ impl Topics {
             return Err(TopicError::Exists(name.to_owned()));
         }
         self.check_count(name, 0, partitions)?;
-        settings::check(configs)
+        if let Some(other) = self.colliding(name) {
+            return Err(TopicError::Collision { name: name.to_owned(), other });
+        }
+        settings::check(configs, &self.config)
+    }
+
+    /// Another topic whose name differs in dots and underscores alone: metrics could not tell them apart.
+    fn colliding(&self, name: &str) -> Option<String> {
+        let folded = |name: &str| name.replace('.', "_");
+        let wanted = folded(name);
+        self.by_name.read().keys().find(|other| folded(other) == wanted).cloned()
     }
 
     /// Checks that a topic may have more partitions than now.
@@ -254,7 +266,7 @@ impl Topics {
     /// # Errors
     /// `Unknown`, `InvalidConfig`, or what the file system says.
     pub fn configure(&self, name: &str, configs: BTreeMap<String, String>) -> Result<(), TopicError> {
-        settings::check(&configs)?;
+        settings::check(&configs, &self.config)?;
         let topic = self.existing(name)?;
         let settings = Arc::new(TopicSettings::new(&configs, &self.config));
         self.commit(Change::Configs { topic: name.to_owned(), configs })?;

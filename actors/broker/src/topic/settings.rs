@@ -6,6 +6,7 @@ use crate::config::BrokerConfig;
 use crate::error::TopicError;
 use crate::log::{AppendRules, CompactionRules, Retention, Timestamps};
 
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 /// Largest segment: positions in an index have 32 bits.
 const MAX_SEGMENT_BYTES: i64 = 1 << 30;
 
@@ -68,7 +69,7 @@ pub(crate) const KEYS: &[Key] = &[
     number("flush.ms", Kind::Long, 0, "9223372036854775807"),
     number("index.interval.bytes", Kind::Int, 0, "4096"),
     number("max.compaction.lag.ms", Kind::Long, 1, "9223372036854775807"),
-    number("max.message.bytes", Kind::Int, 0, "1048588"),
+    number(MAX_MESSAGE_BYTES, Kind::Int, 0, "1048588"),
     boolean("message.downconversion.enable", "true"),
     number("message.timestamp.after.max.ms", Kind::Long, 0, "3600000"),
     number("message.timestamp.before.max.ms", Kind::Long, 0, "9223372036854775807"),
@@ -129,16 +130,36 @@ impl Key {
             "retention.ms" => or_never(config.default_retention_ms),
             "retention.bytes" => or_never(config.default_retention_bytes),
             "segment.bytes" => config.segment_bytes.to_string(),
+            MAX_MESSAGE_BYTES => {
+                let default = self.default.parse().unwrap_or(i64::MAX);
+                max_message_limit(config).min(default).to_string()
+            }
             _ => self.default.to_owned(),
         }
     }
+}
+
+/// Bytes of a request to produce that are kept for what is around the records.
+const FRAME_BYTES: usize = 64 << 10;
+
+/// Largest `max.message.bytes`: what a request to produce can carry.
+fn max_message_limit(config: &BrokerConfig) -> i64 {
+    let request = config.max_request_bytes;
+    i64::try_from(request - FRAME_BYTES.min(request / 2)).unwrap_or(i64::MAX)
 }
 
 /// Checks the entries that a topic names.
 ///
 /// # Errors
 /// The first unknown key or impossible value.
-pub(crate) fn check(configs: &BTreeMap<String, String>) -> Result<(), TopicError> {
+pub(crate) fn check(configs: &BTreeMap<String, String>, config: &BrokerConfig) -> Result<(), TopicError> {
+    let limit = max_message_limit(config);
+    let wanted = configs.get(MAX_MESSAGE_BYTES).and_then(|value| value.parse::<i64>().ok());
+    if let Some(wanted) = wanted.filter(|wanted| *wanted > limit && *wanted <= i64::from(i32::MAX)) {
+        let request = config.max_request_bytes;
+        let reason = format!("{wanted} is above {limit}, what a request of at most {request} bytes can carry");
+        return Err(TopicError::InvalidConfig { key: MAX_MESSAGE_BYTES.to_owned(), reason });
+    }
     for (name, value) in configs {
         let invalid = |reason: String| TopicError::InvalidConfig { key: name.clone(), reason };
         let key = key(name).ok_or_else(|| invalid("is not known".to_owned()))?;
@@ -169,12 +190,7 @@ pub(crate) struct TopicSettings {
 impl TopicSettings {
     /// What holds for an append at this time.
     pub fn append_rules(&self, now_ms: i64) -> AppendRules {
-        AppendRules {
-            segment_bytes: self.segment_bytes,
-            max_message_bytes: self.max_message_bytes,
-            now_ms,
-            timestamps: self.timestamps,
-        }
+        AppendRules { segment_bytes: self.segment_bytes, now_ms, timestamps: self.timestamps }
     }
 
     /// From entries that [`check`] accepted and the broker's defaults.
@@ -192,7 +208,8 @@ impl TopicSettings {
         let timestamps =
             if text("message.timestamp.type") == "LogAppendTime" { Timestamps::Append } else { Timestamps::Producer };
         Self {
-            max_message_bytes: usize::try_from(number("max.message.bytes")).unwrap_or(usize::MAX),
+            // An earlier version took larger values, which no request could use.
+            max_message_bytes: usize::try_from(number(MAX_MESSAGE_BYTES).min(max_message_limit(config))).unwrap_or(0),
             segment_bytes,
             timestamps,
             timestamp_limits: TimestampLimits {
@@ -243,9 +260,20 @@ mod tests {
             ("cleanup.policy", "delete,shred"),
             ("min.cleanable.dirty.ratio", "NaN"),
         ] {
-            let error = check(&configs(&[(name, value)])).unwrap_err();
+            let error = check(&configs(&[(name, value)]), &BrokerConfig::new("unused")).unwrap_err();
             assert!(matches!(error, TopicError::InvalidConfig { key, .. } if key == name));
         }
+    }
+
+    #[test]
+    fn a_message_larger_than_a_request_is_refused_as_setting_and_cut_as_default() {
+        let small = BrokerConfig { max_request_bytes: 200 << 10, ..BrokerConfig::new("unused") };
+        let set = |bytes: usize| configs(&[("max.message.bytes", &bytes.to_string())]);
+        assert_eq!(check(&set(136 << 10), &small), Ok(()));
+        let error = check(&set((136 << 10) + 1), &small).unwrap_err().to_string();
+        assert!(error.contains("139264") && error.contains("204800"), "{error}");
+        assert_eq!(default_of("max.message.bytes", &small), "139264");
+        assert_eq!(TopicSettings::new(&set(100 << 20), &small).max_message_bytes, 136 << 10, "of an earlier version");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::log::batch::BatchHeader;
 use crate::log::batch::tests::{Producer, batch, seal};
-use crate::log::{BootId, Oversized, ReadRange};
+use crate::log::produced::Produced;
+use crate::log::tests::ANY;
+use crate::log::{BootId, ReadRange};
 use crate::{Broker, BrokerConfig};
 
 const ID: &str = "id";
@@ -26,8 +28,7 @@ fn write(broker: &Broker, producer: ProducerEpoch, sequence: i32) {
     seal(&mut bytes);
     let rules = inner.topics.get(TOPIC).unwrap().settings().append_rules(5);
     let partition = inner.topics.partition(TOPIC, 0).unwrap();
-    let header = BatchHeader::check_produced(&bytes).unwrap();
-    partition.log.lock().append(&header, &bytes, &rules).unwrap();
+    partition.log.lock().append(&Produced::check(&bytes, 10_000).unwrap(), &rules).unwrap();
 }
 
 /// Offsets of the markers and of the records that a reader of committed data gets.
@@ -36,8 +37,8 @@ fn committed(broker: &Broker) -> (Vec<i64>, Vec<i64>) {
     let log = partition.log.lock();
     let upto = log.high_watermark();
     assert_eq!(log.last_stable_offset(), upto, "nothing hangs");
-    let range = ReadRange { from: 0, upto, max_bytes: 10_000, oversized_first: Oversized::Return };
-    let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
+    let range = ReadRange { upto, max_bytes: 10_000, ..ANY };
+    let bytes = log.read(range).unwrap().batches.into_bytes().unwrap();
     let aborted = log.aborted_in(0, upto);
     let (mut markers, mut records) = (Vec::new(), Vec::new());
     let mut rest = &bytes[..];

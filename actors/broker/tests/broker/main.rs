@@ -4,6 +4,7 @@
 mod admin;
 mod compaction;
 mod groups;
+mod hostile;
 mod inspect;
 mod quotas;
 mod raw;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use streamward_broker::{Broker, BrokerConfig, Fsync, OpenError};
+use streamward_broker::{Broker, BrokerConfig, Damage, Fsync, OpenError};
 
 use crate::support::Server;
 
@@ -61,7 +61,7 @@ fn a_torn_tail_is_cut_off_and_the_log_goes_on() {
 }
 
 #[test]
-fn garbage_behind_the_last_batch_is_cut_off() {
+fn garbage_behind_the_last_batch_may_have_been_batches_and_takes_their_offsets() {
     let server = Server::start();
     let producer = server.producer(&[]);
     server.send(&producer, ("t", 0), &["a"]);
@@ -72,9 +72,59 @@ fn garbage_behind_the_last_batch_is_cut_off() {
         file.write_all(&[0xab; 200]).unwrap();
     };
     let server = server.restart_with(append, |_| {});
+    let damage = server.broker.damage().remove(0);
+    assert_eq!((&*damage.topic, damage.partition, damage.first_offset), ("t", 0, 1));
     let producer = server.producer(&[]);
-    assert_eq!(server.send(&producer, ("t", 0), &["b"]), [1]);
+    assert_eq!(server.send(&producer, ("t", 0), &["b"]), [damage.last_offset + 1], "nobody was told of it");
     assert_eq!(server.read("t", 0), ["a", "b"]);
+}
+
+#[test]
+fn clients_pass_over_many_segments_that_are_gone() {
+    let server = Server::start_with(|c| c.segment_bytes = 1_024);
+    let producer = server.producer(&[("linger.ms", "0"), ("batch.num.messages", "1")]);
+    let payloads: Vec<String> = (0..300).map(|i| format!("{i:0100}")).collect();
+    server.send(&producer, ("t", 0), &payloads.iter().map(String::as_str).collect::<Vec<_>>());
+    drop(producer);
+    server.broker.close().unwrap();
+    let remove = |dir: &Path| {
+        let logs = files(&dir.join("topics"), "log");
+        assert!(logs.len() > 30);
+        logs[1..29].iter().for_each(|path| std::fs::write(path, b"").unwrap());
+    };
+    let server = server.restart_with(remove, |c| c.segment_bytes = 1_024);
+    let lost = server.broker.damage().iter().map(|d| d.last_offset - d.first_offset + 1).sum::<i64>();
+    assert!(lost > 100);
+    assert_eq!(server.read("t", 0).len(), 300 - usize::try_from(lost).unwrap());
+}
+
+#[test]
+fn a_flipped_byte_inside_a_closed_log_is_a_declared_gap_that_clients_pass_over() {
+    let server = Server::start();
+    let producer = server.producer(&[("linger.ms", "0")]);
+    for payload in ["a", "b", "c"] {
+        server.send(&producer, ("t", 0), &[payload]);
+    }
+    drop(producer);
+    server.broker.close().unwrap();
+    let flip = |dir: &Path| {
+        let log = files(&dir.join("topics"), "log").remove(0);
+        let mut content = std::fs::read(&log).unwrap();
+        let at = content.iter().position(|byte| *byte == b'b').unwrap();
+        content[at] ^= 1;
+        std::fs::write(log, content).unwrap();
+    };
+    let server = server.restart_with(flip, |_| {});
+    let expected = [(0, "a".to_owned()), (2, "c".to_owned())];
+    assert_eq!(server.read_from("t", 0, rdkafka::Offset::Beginning), expected);
+    let damage = server.broker.damage();
+    assert_eq!(damage.iter().map(|d| (d.first_offset, d.last_offset)).collect::<Vec<_>>(), [(1, 1)]);
+    assert_eq!(Damage::in_folder(server.path()).unwrap(), damage);
+    let producer = server.producer(&[]);
+    assert_eq!(server.send(&producer, ("t", 0), &["d"]), [3]);
+    let server = server.restart();
+    assert_eq!(server.broker.damage(), damage, "declared once");
+    assert_eq!(server.read("t", 0), ["a", "c", "d"]);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! is locked only to plan and to note that a written segment is in the place of those it was made from
 //! (`swap.rs`); a process that ends in between leaves the old segments or the new one, never a mix.
 //!
+//! What it writes is also how a damaged segment is replaced (`../scrub.rs`).
+//!
 //! Never touched are the segment that is written to, records of open transactions and records
 //! younger than `min.compaction.lag.ms`. Tombstones and transaction markers stay for
 //! `delete.retention.ms` after the pass that met them first (KIP-534). Rules: KIP-58, KIP-98 and
@@ -12,7 +14,7 @@
 
 mod keys;
 mod rewrite;
-mod swap;
+pub(super) mod swap;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +32,6 @@ use super::segment::Segment;
 use super::{PartitionLog, State};
 use keys::KeyMap;
 use rewrite::{Pass, write};
-pub(super) use swap::finish_swaps;
 
 /// Name of the file that tells up to where a log is compacted.
 const MARK_FILE: &str = "compacted";
@@ -79,13 +80,13 @@ impl CompactionError {
 
 /// A complete segment as it was when the pass was planned.
 #[derive(Debug, Clone)]
-struct Source {
-    base: i64,
-    size: u64,
-    next_offset: i64,
-    file: Arc<std::fs::File>,
-    aborted: Vec<AbortedTxn>,
-    written_ms: Option<i64>,
+pub(super) struct Source {
+    pub base: i64,
+    pub size: u64,
+    pub next_offset: i64,
+    pub file: Arc<std::fs::File>,
+    pub aborted: Vec<AbortedTxn>,
+    pub written_ms: Option<i64>,
 }
 
 /// Everything that a pass needs to know of the log.
@@ -132,6 +133,10 @@ fn carry_out(
     (rules, now_ms): (&CompactionRules, i64),
     stop: &AtomicBool,
 ) -> Result<Compacted, CompactionError> {
+    if !has_begun(&plan.dir) {
+        // From now on offsets may be missing without being lost.
+        super::files::replace(&plan.dir.join(MARK_FILE), b"0", super::files::Durability::Synced)?;
+    }
     let aborted = AbortedIndex::new(&plan.aborted);
     let keys = KeyMap::of(&plan.sources, plan.dirty_from, &aborted, stop)?;
     let mut pass = Pass::new(plan, &keys, &aborted, (now_ms, rules.delete_retention_ms));
@@ -149,6 +154,11 @@ fn carry_out(
     }
     log.lock().note_compacted(keys.upto())?;
     Ok(done)
+}
+
+/// Whether a pass has begun to remove records of the log in a folder.
+pub(super) fn has_begun(dir: &Path) -> bool {
+    dir.join(MARK_FILE).exists()
 }
 
 /// Segments that become one: as many as fit, at least one.
@@ -169,7 +179,7 @@ fn groups(sources: &[Source], segment_bytes: u64) -> impl Iterator<Item = &[Sour
 }
 
 /// Puts a written segment in the place of its sources, unless they are not all there any more.
-fn replace(
+pub(super) fn replace(
     log: &Mutex<PartitionLog>,
     dir: &Path,
     sources: &[Source],
@@ -209,6 +219,11 @@ impl Compaction {
         let text = std::fs::read_to_string(dir.join(MARK_FILE)).ok();
         let upto = text.and_then(|t| t.trim().parse().ok()).unwrap_or(0);
         Self { upto, pause: Pause::None, swapped_from: None }
+    }
+
+    /// A pass may begin again: what stopped the last one is repaired.
+    pub fn resume(&mut self) {
+        self.pause = Pause::None;
     }
 
     fn may_begin(&self, now_ms: i64) -> bool {
@@ -299,7 +314,7 @@ impl PartitionLog {
 }
 
 impl Source {
-    fn of(segment: &Segment) -> Self {
+    pub fn of(segment: &Segment) -> Self {
         Self {
             base: segment.base,
             size: segment.size,
@@ -335,6 +350,6 @@ impl AbortedIndex {
     }
 }
 
-fn is_stopped(stop: &AtomicBool) -> bool {
+pub(super) fn is_stopped(stop: &AtomicBool) -> bool {
     stop.load(Ordering::Relaxed)
 }

@@ -11,7 +11,8 @@ use super::keys::KeyMap;
 use super::{AbortedIndex, CompactionError, Plan, Source, is_stopped, swap};
 use crate::error::Code;
 use crate::log::batch::{BatchHeader, HEADER_BYTES};
-use crate::log::records::{RawRecord, Records, open, rebuild};
+use crate::log::codec::MAX_OPENED_BYTES;
+use crate::log::records::{RawRecord, Records, check, open, rebuild};
 use crate::log::segment::{Batches, Segment, WriteFailure};
 
 /// One pass over a log from its start.
@@ -178,6 +179,8 @@ fn append(fresh: &mut Segment, batch: &[u8]) -> io::Result<()> {
     fresh.append(head, records).map_err(|failure| match failure {
         WriteFailure::Undone(error) | WriteFailure::Broken(error) => error,
     })?;
-    fresh.note(&header);
+    // What is left of a batch opens to fewer bytes than its producer's.
+    let facts = check(&header, batch, MAX_OPENED_BYTES).map_err(|_| io::ErrorKind::InvalidData)?;
+    fresh.note(&header, facts.opened_bytes);
     Ok(())
 }

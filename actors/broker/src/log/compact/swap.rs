@@ -1,4 +1,5 @@
-//! Putting a written segment in the place of its sources so that a crash leaves one or the other.
+//! Putting a written segment in the place of its sources so that a crash leaves one or the other: those that compaction
+//! made one of, or the damaged one that was repaired.
 //!
 //! `<base>.cleaned` is being written; renamed to `<base>-<end>.swap` it has taken the place of all
 //! segments from `base` to before `end`, which are removed before it gets its own name. Whoever opens
@@ -15,14 +16,14 @@ const BEING_WRITTEN: &str = "cleaned";
 const COMMITTED: &str = "swap";
 
 /// An empty segment to write to.
-pub(super) fn begin(dir: &Path, base: i64) -> io::Result<Segment> {
+pub(in crate::log) fn begin(dir: &Path, base: i64) -> io::Result<Segment> {
     let path = segment_path(dir, base, BEING_WRITTEN);
     remove(&path)?;
     Ok(Segment::empty(base, files::open_append(&path)?))
 }
 
 /// Removes a segment that is not wanted.
-pub(super) fn discard(dir: &Path, base: i64) -> io::Result<()> {
+pub(in crate::log) fn discard(dir: &Path, base: i64) -> io::Result<()> {
     remove(&segment_path(dir, base, BEING_WRITTEN))
 }
 
@@ -30,7 +31,7 @@ pub(super) fn discard(dir: &Path, base: i64) -> io::Result<()> {
 ///
 /// # Errors
 /// `Io` before it counts, `Swap` when it does and the folder is to be opened again to finish.
-pub(super) fn commit(dir: &Path, bases: &[i64], fresh: &Segment) -> Result<(), CompactionError> {
+pub(in crate::log) fn commit(dir: &Path, bases: &[i64], fresh: &Segment) -> Result<(), CompactionError> {
     let swap = dir.join(format!("{:020}-{:020}.{COMMITTED}", fresh.base, fresh.next_offset));
     std::fs::rename(segment_path(dir, fresh.base, BEING_WRITTEN), &swap)?;
     files::sync_dir(dir).and_then(|()| finish(dir, &swap, bases)).map_err(CompactionError::Swap)

@@ -9,9 +9,11 @@ use crate::error::Code;
 use crate::log::batch::tests::{NO_PRODUCER, Producer, seal};
 use crate::log::batch::{BatchHeader, Marker};
 use crate::log::codec::Codec;
+use crate::log::produced::Produced;
 use crate::log::records::tests::keyed;
 use crate::log::records::{Records, open as open_records};
-use crate::log::{AppendRules, BootId, LogOptions, Oversized, ReadRange, Timestamps};
+use crate::log::tests::ANY;
+use crate::log::{AppendRules, BootId, LogOptions, ReadRange, Timestamps};
 
 const RULES: CompactionRules = CompactionRules {
     min_dirty_ratio: 0.0,
@@ -26,17 +28,16 @@ fn open(dir: &Path) -> Mutex<PartitionLog> {
 }
 
 fn open_in(dir: &Path, boot: &str) -> Mutex<PartitionLog> {
-    let options = LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0 };
+    let options = LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0, max_opened_bytes: 0 };
     Mutex::new(PartitionLog::open(dir, options).unwrap())
 }
 
 fn rules(now_ms: i64) -> AppendRules {
-    AppendRules { segment_bytes: 300, max_message_bytes: 10_000, now_ms, timestamps: Timestamps::Producer }
+    AppendRules { segment_bytes: 300, now_ms, timestamps: Timestamps::Producer }
 }
 
 fn append(log: &Mutex<PartitionLog>, batch: &[u8]) -> i64 {
-    let header = BatchHeader::check_produced(batch).unwrap();
-    log.lock().append(&header, batch, &rules(50)).unwrap().base_offset
+    log.lock().append(&Produced::check(batch, 10_000).unwrap(), &rules(50)).unwrap().base_offset
 }
 
 fn put(log: &Mutex<PartitionLog>, key: &str, value: Option<&str>) {
@@ -67,8 +68,8 @@ fn batches(log: &Mutex<PartitionLog>) -> Vec<(BatchHeader, Vec<u8>)> {
     let (mut from, upto) = (log.start_offset(), log.high_watermark());
     let mut found = Vec::new();
     loop {
-        let range = ReadRange { from, upto, max_bytes: 200, oversized_first: Oversized::Return };
-        let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
+        let range = ReadRange { from, upto, max_bytes: 200, ..ANY };
+        let bytes = log.read(range).unwrap().batches.into_bytes().unwrap();
         let mut rest = &bytes[..];
         if rest.is_empty() {
             return found;
@@ -187,8 +188,7 @@ fn a_producer_whose_records_are_gone_goes_on_with_its_sequence() {
     let log = open(dir.path());
     let send = |log: &Mutex<PartitionLog>, sequence| {
         let batch = keyed(&[(Some("a"), Some("1"))], Codec::None, Producer { id: 7, epoch: 0, sequence });
-        let header = BatchHeader::check_produced(&batch).unwrap();
-        log.lock().append(&header, &batch, &rules(50)).map(|a| a.base_offset)
+        log.lock().append(&Produced::check(&batch, 10_000).unwrap(), &rules(50)).map(|a| a.base_offset)
     };
     for sequence in 0..3 {
         send(&log, sequence).unwrap();

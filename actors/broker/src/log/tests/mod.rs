@@ -1,5 +1,7 @@
 //! A partition's log against its promises: dense offsets, recovery, reservations, retention.
 
+mod damage;
+
 use std::path::Path;
 
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq};
@@ -8,8 +10,17 @@ use super::batch::tests::{NO_PRODUCER, Producer, batch, seal};
 use super::*;
 use crate::Fsync;
 
+/// A reader of everything that opens whatever there is.
+pub(crate) const ANY: ReadRange = ReadRange {
+    from: 0,
+    upto: i64::MAX,
+    max_bytes: usize::MAX,
+    max_opened_bytes: u64::MAX,
+    oversized_first: Oversized::Return,
+};
+
 fn options(boot: &str) -> LogOptions {
-    LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0 }
+    LogOptions { boot: BootId::named(boot), fsync: Fsync::Never, start_offset: 0, max_opened_bytes: 0 }
 }
 
 fn open(dir: &Path, boot: &str) -> PartitionLog {
@@ -17,12 +28,11 @@ fn open(dir: &Path, boot: &str) -> PartitionLog {
 }
 
 fn rules() -> AppendRules {
-    AppendRules { segment_bytes: 1_000, max_message_bytes: 10_000, now_ms: 50, timestamps: Timestamps::Producer }
+    AppendRules { segment_bytes: 1_000, now_ms: 50, timestamps: Timestamps::Producer }
 }
 
 fn append(log: &mut PartitionLog, bytes: &[u8]) -> KResult<i64> {
-    let header = BatchHeader::check_produced(bytes).unwrap();
-    let appended = log.append(&header, bytes, &rules())?;
+    let appended = log.append(&Produced::check(bytes, 10_000).unwrap(), &rules())?;
     Ok(appended.base_offset)
 }
 
@@ -44,8 +54,8 @@ fn transactional(time_ms: i64) -> Vec<u8> {
 fn offsets(log: &PartitionLog, mut from: i64) -> Vec<i64> {
     let mut found = Vec::new();
     loop {
-        let range = ReadRange { from, upto: log.high_watermark(), max_bytes: 300, oversized_first: Oversized::Return };
-        let bytes = log.read(range).unwrap().0.into_bytes().unwrap();
+        let range = ReadRange { from, upto: log.high_watermark(), max_bytes: 300, ..ANY };
+        let bytes = log.read(range).unwrap().batches.into_bytes().unwrap();
         let mut rest = &bytes[..];
         if rest.is_empty() {
             assert_eq!(from, log.high_watermark());
@@ -327,30 +337,6 @@ proptest::proptest! {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
-
-    /// Whatever is cut off or overwritten at the end, a log opens with a prefix of what it had.
-    #[test]
-    fn a_damaged_tail_leaves_a_prefix(count in 1_i64..40, cut in 0_u64..900, flip in 0_u64..900) {
-        let dir = tempfile::tempdir().unwrap();
-        append_many(&mut open(dir.path(), "a"), count);
-        let last = *segment::bases(dir.path(), "log").unwrap().last().unwrap();
-        let path = segment::segment_path(dir.path(), last, "log");
-        let mut content = std::fs::read(&path).unwrap();
-        content.truncate(content.len().saturating_sub(usize::try_from(cut).unwrap()));
-        if let Some(byte) = content.get_mut(usize::try_from(flip).unwrap()) {
-            *byte ^= 0x40;
-        }
-        std::fs::write(&path, content).unwrap();
-        let mut log = open(dir.path(), "a");
-        let end = log.high_watermark();
-        proptest::prop_assert!(last <= end && end <= count);
-        append_many(&mut log, 1);
-        proptest::prop_assert_eq!(offsets(&log, 0), (0..=end).collect::<Vec<_>>());
-    }
-}
-
-proptest::proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
@@ -361,18 +347,18 @@ proptest::proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let mut log = open(dir.path(), "a");
-        let rules = AppendRules { segment_bytes: 1 << 20, max_message_bytes: 1 << 20, ..rules() };
+        let rules = AppendRules { segment_bytes: 1 << 20, ..rules() };
         for count in counts {
             let bytes = batch(i32::from(count), 5, NO_PRODUCER);
-            log.append(&BatchHeader::check_produced(&bytes).unwrap(), &bytes, &rules).unwrap();
+            log.append(&Produced::check(&bytes, 1 << 20).unwrap(), &rules).unwrap();
         }
         let end = log.high_watermark() as f64;
         let (from, upto) = ((from * end) as i64, (upto * end) as i64);
-        let range = ReadRange { from, upto, max_bytes, oversized_first: Oversized::Return };
+        let range = ReadRange { from, upto, max_bytes, ..ANY };
         let segment = &log.segments[0];
-        if from < upto && let Some((slice, end_offset)) = segment.slice(range).unwrap() {
+        if from < upto && let Some(ReadBatches { batches: slice, end_offset, .. }) = segment.slice(range).unwrap() {
             let part = Records::File(slice).into_bytes().unwrap();
-            let (whole, whole_end_offset) = segment.read(range).unwrap().unwrap();
+            let ReadBatches { batches: whole, end_offset: whole_end_offset, .. } = segment.read(range).unwrap().unwrap();
             prop_assert!(part.len() <= max_bytes && whole.starts_with(&part));
             prop_assert!(end_offset <= whole_end_offset);
             let mut rest = &part[..];
@@ -384,7 +370,7 @@ proptest::proptest! {
             prop_assert!(rest.is_empty(), "{} bytes behind the last whole batch", rest.len());
             prop_assert_eq!(end_offset, behind);
         }
-        let (read, _) = log.read(range).unwrap();
+        let read = log.read(range).unwrap().batches;
         prop_assert_eq!(read.len() == 0, from >= upto);
     }
 }
