@@ -18,6 +18,7 @@ mod kills;
 mod live;
 mod quickstart;
 mod recovery;
+mod refused_rows;
 mod registry;
 mod replay;
 mod retention;

@@ -67,20 +67,25 @@ impl Inserts {
         if offsets.is_empty() {
             return Ok(());
         }
+        let mut insert = self.row_insert(connection, stream, (batch, origin))?;
+        offsets.iter().enumerate().try_for_each(|(row, offset)| insert.row(row, *offset))
+    }
+
+    /// The insert of single rows of a batch.
+    pub fn row_insert<'a>(
+        &self,
+        connection: &'a Connection,
+        stream: &str,
+        (batch, origin): (&'a RecordBatch, Origin),
+    ) -> Result<RowInsert<'a>, WriteError> {
+        let columns = batch.columns().iter().map(|column| Binder::new(column.as_ref())).collect::<Result<_, _>>()?;
+        Ok(RowInsert { statement: connection.prepare_cached(self.row_text(stream)?)?, columns, origin })
+    }
+
+    /// Text of the insert of a row.
+    pub fn row_text(&self, stream: &str) -> Result<&str, WriteError> {
         let text = self.streams.get(stream);
-        let text = text.ok_or_else(|| WriteError::Protocol(format!("no table for stream {stream}")))?;
-        let columns: Vec<Binder<'_>> =
-            batch.columns().iter().map(|column| Binder::new(column.as_ref())).collect::<Result<_, _>>()?;
-        let mut statement = connection.prepare_cached(text)?;
-        for (row, offset) in offsets.iter().enumerate() {
-            statement.raw_bind_parameter(1, row_id(origin.log, origin.partition, *offset))?;
-            for (place, column) in (2..).zip(&columns) {
-                column.bind(&mut statement, place, row)?;
-            }
-            statement.raw_bind_parameter(columns.len() + 2, origin.stored_at_ms)?;
-            statement.raw_execute()?;
-        }
-        Ok(())
+        text.map(String::as_str).ok_or_else(|| WriteError::Protocol(format!("no table for stream {stream}")))
     }
 
     /// Inserts window rows, or replaces their earlier revisions.
@@ -95,6 +100,27 @@ impl Inserts {
             }
         }
         Ok(())
+    }
+}
+
+/// Inserts rows of one batch.
+pub(super) struct RowInsert<'a> {
+    statement: CachedStatement<'a>,
+    columns: Vec<Binder<'a>>,
+    origin: Origin,
+}
+
+impl RowInsert<'_> {
+    /// Inserts the row at `row` (an index) of the record at `offset`.
+    pub fn row(&mut self, row: usize, offset: i64) -> Result<(), WriteError> {
+        let Self { statement, columns, origin } = self;
+        statement.raw_bind_parameter(1, row_id(origin.log, origin.partition, offset))?;
+        for (place, column) in (2..).zip(&*columns) {
+            column.bind(statement, place, row)?;
+        }
+        statement.raw_bind_parameter(columns.len() + 2, origin.stored_at_ms)?;
+        // A trigger may make the insert do nothing, without an error (RAISE(IGNORE)).
+        if statement.raw_execute()? == 0 { Err(WriteError::LeftOut) } else { Ok(()) }
     }
 }
 

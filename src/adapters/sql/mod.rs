@@ -4,6 +4,7 @@
 //! statements then costs one change of threads, not one per statement. [`read`] answers the HTTP side from connections
 //! of its own (WAL lets both work at once). Start reading at [`commit`]: the position protocol.
 
+mod apart;
 pub mod assign;
 pub mod audit;
 pub mod commit;
@@ -94,6 +95,39 @@ enum WriteError {
     Sql(rusqlite::Error),
     /// A broken promise of the position protocol or the layout.
     Protocol(String),
+    /// A trigger made an insert have no effect.
+    LeftOut,
+}
+
+impl WriteError {
+    /// Whether the moment is at fault, and not the data or our SQL: the same statement may succeed later.
+    fn may_pass(&self) -> bool {
+        use rusqlite::ffi::ErrorCode;
+        match self {
+            Self::Protocol(_) | Self::LeftOut => false,
+            Self::Sql(error) => !matches!(
+                error.sqlite_error_code(),
+                None | Some(
+                    ErrorCode::ConstraintViolation
+                        | ErrorCode::TypeMismatch
+                        | ErrorCode::TooBig
+                        | ErrorCode::ApiMisuse
+                        | ErrorCode::ParameterOutOfRange
+                        | ErrorCode::Unknown,
+                )
+            ),
+        }
+    }
+}
+
+impl std::fmt::Display for WriteError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sql(error) => error.fmt(formatter),
+            Self::Protocol(why) => formatter.write_str(why),
+            Self::LeftOut => formatter.write_str("a trigger of the table left the row out"),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for WriteError {
@@ -105,22 +139,7 @@ impl From<rusqlite::Error> for WriteError {
 impl From<WriteError> for StoreError {
     /// Sorts an error into what may pass and what may not.
     fn from(error: WriteError) -> Self {
-        use rusqlite::ffi::ErrorCode;
-        match error {
-            WriteError::Protocol(why) => Self::Protocol(why),
-            WriteError::Sql(error) => match error.sqlite_error_code() {
-                // The data or our SQL is at fault, not the moment.
-                None
-                | Some(
-                    ErrorCode::ConstraintViolation
-                    | ErrorCode::TypeMismatch
-                    | ErrorCode::ApiMisuse
-                    | ErrorCode::ParameterOutOfRange
-                    | ErrorCode::Unknown,
-                ) => Self::Protocol(error.to_string()),
-                Some(_) => Self::Unavailable(error.to_string()),
-            },
-        }
+        if error.may_pass() { Self::Unavailable(error.to_string()) } else { Self::Protocol(error.to_string()) }
     }
 }
 

@@ -12,7 +12,7 @@ use streamward_core::{
 };
 use streamward_pipeline::{
     relay::{FactKind, Outbox},
-    store::{Assignment, LogIdentity, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError},
+    store::{Assignment, LogIdentity, Outcome, PartitionKey, Pending, SinkStore, Start},
 };
 
 use super::{
@@ -24,15 +24,15 @@ use crate::{
     plan::{self, Plan},
 };
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     plan::load(&Sources::default()).unwrap().1
 }
 
-async fn open(folder: &Path) -> SqlStore {
+pub(super) async fn open(folder: &Path) -> SqlStore {
     SqlStore::open(&folder.join("test.db"), &SqliteSettings::default(), plan().layout()).await.unwrap()
 }
 
-fn key(partition: i32) -> PartitionKey {
+pub(super) fn key(partition: i32) -> PartitionKey {
     PartitionKey { sink: "sensors".into(), topic: "sensor-readings".into(), partition }
 }
 
@@ -41,7 +41,7 @@ fn log(topic_id: &str) -> LogIdentity {
 }
 
 /// Takes the partition over and begins at 0 if it is new.
-async fn assign(store: &SqlStore, partition: i32) -> Assignment {
+pub(super) async fn assign(store: &SqlStore, partition: i32) -> Assignment {
     let assignment = store.assign(&key(partition), &log("first")).await.unwrap();
     if assignment.position.is_none() {
         let start = Start { epoch: assignment.epoch, log: assignment.log, position: 0, gap: None };
@@ -50,7 +50,8 @@ async fn assign(store: &SqlStore, partition: i32) -> Assignment {
     assignment
 }
 
-fn rows(offsets: &[i64]) -> RecordBatch {
+/// Records of these offsets, each with a header.
+pub(super) fn raw(offsets: &[i64]) -> RawBatch {
     let plan = plan();
     let stream = plan.stream("sensors").unwrap();
     let mut batch = RawBatch::with_capacity(stream.topic.clone(), 0, 4096);
@@ -60,13 +61,21 @@ fn rows(offsets: &[i64]) -> RecordBatch {
             1_700_000_000_000_i64 + offset
         );
         batch.push(*offset, 0, None, Some(value.as_bytes()));
+        batch.push_header(b"\xff", Some(b"v"));
     }
+    batch
+}
+
+fn rows(offsets: &[i64]) -> RecordBatch {
+    let plan = plan();
+    let stream = plan.stream("sensors").unwrap();
+    let batch = raw(offsets);
     let decoded = Decoder::new(stream.schema.clone(), stream.limits).decode(&batch, 0..batch.len());
     assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
     decoded.batch
 }
 
-fn output(partition: i32, start: i64, end: i64) -> Output {
+pub(super) fn output(partition: i32, start: i64, end: i64) -> Output {
     let offsets: Vec<i64> = (start..end).collect();
     Output {
         topic: "sensor-readings".into(),
@@ -87,7 +96,7 @@ fn output(partition: i32, start: i64, end: i64) -> Output {
     }
 }
 
-fn letter(offset: i64) -> DeadLetter {
+pub(super) fn letter(offset: i64) -> DeadLetter {
     DeadLetter {
         offset,
         log_timestamp_ms: 7,
@@ -100,12 +109,12 @@ fn letter(offset: i64) -> DeadLetter {
     }
 }
 
-fn pending(assignment: &Assignment, output: Output) -> Arc<Pending> {
+pub(super) fn pending(assignment: &Assignment, output: Output) -> Arc<Pending> {
     let key = key(output.partition);
-    Arc::new(Pending { key, epoch: assignment.epoch, log: assignment.log, output })
+    Arc::new(Pending { key, epoch: assignment.epoch, log: assignment.log, output, raw: None })
 }
 
-async fn count(folder: &Path, sql: &'static str) -> i64 {
+pub(super) async fn count(folder: &Path, sql: &'static str) -> i64 {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("test.db"));
     let mut connection = <SqliteConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
     sqlx::query(sql).fetch_one(&mut connection).await.unwrap().get(0)
@@ -151,19 +160,6 @@ async fn an_output_behind_a_hole_is_refused() {
     let owner = assign(&store, 0).await;
     assert_eq!(store.commit(&[pending(&owner, output(0, 2, 4))]).await.unwrap(), [Outcome::Stale]);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 0);
-}
-
-#[actix::test]
-async fn a_row_that_exists_already_is_a_protocol_fault_and_nothing_of_the_transaction_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    let owner = assign(&store, 0).await;
-    let mut twice = output(0, 0, 2);
-    twice.offsets = vec![0, 0];
-    let refused = store.commit(&[pending(&owner, twice)]).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Protocol(_)), "{refused}");
-    assert_eq!(store.commit(&[pending(&owner, output(0, 0, 2))]).await.unwrap(), [Outcome::Committed]);
-    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 2);
 }
 
 #[actix::test]

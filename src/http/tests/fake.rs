@@ -218,7 +218,7 @@ impl Operations for Fake {
 
     fn readiness(&self) -> Readiness {
         let reasons = if self.is_ready { Vec::new() } else { vec!["sensors is not assigned yet".to_owned()] };
-        Readiness { ready: self.is_ready, reasons }
+        Readiness { ready: self.is_ready, reasons, degraded: vec!["partition 3 stands still".to_owned()] }
     }
 
     fn metrics_text(&self) -> String {

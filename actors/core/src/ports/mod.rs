@@ -364,6 +364,8 @@ pub struct Readiness {
     pub ready: bool,
     /// What is missing; empty when ready.
     pub reasons: Vec<String>,
+    /// What stands still while the rest works, such as a partition that storage refuses.
+    pub degraded: Vec<String>,
 }
 
 /// The running system: its tree, its events, its commands and its measurements.

@@ -210,7 +210,7 @@ impl LogClient for KafkaSource {
 fn visit_message(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(Polled<'_>)) {
     let headers = |each: &mut HeaderVisitor<'_>| {
         for header in message.headers().iter().flat_map(|headers| headers.iter()) {
-            each(header.key, header.value);
+            each(header.key.as_bytes(), header.value);
         }
     };
     let record = RecordView {
