@@ -13,6 +13,7 @@ mod browser;
 mod command_line;
 mod exactness;
 mod facts;
+mod header_names;
 #[cfg(feature = "crash-tests")]
 mod kills;
 mod live;

@@ -4,6 +4,7 @@
 //! reads log bounds, [`topics`] lets people look at topics and change them, [`measure`] is for benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
 
 pub mod admin;
+mod ffi;
 pub mod measure;
 pub mod producer;
 pub mod schemas;

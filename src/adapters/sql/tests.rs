@@ -208,7 +208,7 @@ async fn facts_wait_in_the_outbox_in_commit_order_until_they_are_sent() {
     let facts = store.facts(FactKind::DeadLetter).await.unwrap();
     assert_eq!(facts.iter().map(|fact| fact.entry.seq).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!((facts[0].key.as_deref(), facts[0].value.as_deref()), (Some(&[0, 255][..]), Some(&b"{"[..])));
-    assert_eq!(facts[0].headers[0], ("trace".to_owned(), None));
+    assert_eq!(facts[0].headers[0], (b"trace".to_vec(), None));
     store.sent(&[facts[0].entry.clone(), facts[1].entry.clone()]).await.unwrap();
     assert_eq!(store.facts(FactKind::DeadLetter).await.unwrap().len(), 1);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM dead_letters").await, 3);
