@@ -116,6 +116,8 @@ pub struct WindowRow {
     pub group: Vec<Scalar>,
     /// Values of the `select` columns and of the mergeable columns behind them, in the order of `WindowPlan::columns`.
     pub values: Vec<Scalar>,
+    /// Columns whose value is beyond the range of its type: they are null in `values`.
+    pub overflow: Vec<String>,
     /// 0 when first emitted, + 1 for each update by a late record.
     pub revision: i64,
 }

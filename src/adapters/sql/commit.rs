@@ -232,9 +232,12 @@ fn summaries(
     }
     let mut insert = connection.prepare_cached(
         "INSERT INTO sw_minutes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, \
-         sum = sum + excluded.sum, anomalies = anomalies + excluded.anomalies",
+         sum = CASE WHEN abs(sum + excluded.sum) <= 1.7976931348623157e308 THEN sum + excluded.sum END, \
+         anomalies = anomalies + excluded.anomalies",
     )?;
     for (minute, (count, sum, anomalies)) in minutes {
+        // What a float cannot hold is null, and what is added to it as well.
+        let sum = sum.is_finite().then_some(sum);
         insert.execute(params![stream, minute, run.key.partition, count, sum, anomalies])?;
     }
     let mut insert = connection.prepare_cached(

@@ -13,7 +13,11 @@ use arrow_schema::DataType;
 use rusqlite::{CachedStatement, Connection, types::Null};
 use streamward_core::{output::WindowRow, schema::Scalar, table::row_id};
 
-use super::{Layout, SqlStore, WriteError, begin, ddl::quoted};
+use super::{
+    Layout, SqlStore, WriteError, begin,
+    ddl::quoted,
+    window_tables::{OVERFLOW, key},
+};
 use crate::clock::now_ms;
 
 /// Texts of the inserts into every table.
@@ -43,10 +47,14 @@ impl Inserts {
         };
         let window = |table: &super::WindowTable| {
             let columns = list(&mut table.group.iter().chain(&table.values).map(|column| &column.name));
-            let (table_name, values) = (quoted(&table.window), values(table.group.len() + table.values.len() + 6));
+            let (table_name, values) = (quoted(&table.window), values(table.group.len() + table.values.len() + 7));
+            let own = ["window_end", "revision", "created_at", OVERFLOW].map(str::to_owned);
+            let changed = table.values.iter().map(|column| quoted(&column.name)).chain(own);
+            let changed = changed.map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>().join(", ");
             let text = format!(
-                "INSERT OR REPLACE INTO {table_name} (window_start, window_end, {columns}revision, log, \
-                 \"partition\", created_at) VALUES ({values})"
+                "INSERT INTO {table_name} (window_start, window_end, {columns}revision, log, \"partition\", \
+                 created_at, {OVERFLOW}) VALUES ({values}) ON CONFLICT ({}) DO UPDATE SET {changed}",
+                key(table)
             );
             (table.window.clone(), text)
         };
@@ -142,6 +150,8 @@ fn window_row(statement: &mut CachedStatement<'_>, row: &WindowRow, origin: Orig
     statement.raw_bind_parameter(place + 1, origin.log)?;
     statement.raw_bind_parameter(place + 2, origin.partition)?;
     statement.raw_bind_parameter(place + 3, origin.stored_at_ms)?;
+    let overflow = (!row.overflow.is_empty()).then(|| serde_json::json!(row.overflow).to_string());
+    statement.raw_bind_parameter(place + 4, overflow)?;
     statement.raw_execute().map(|_| ())
 }
 

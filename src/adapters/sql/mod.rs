@@ -18,6 +18,7 @@ mod seen;
 #[cfg(test)]
 mod tests;
 mod wal;
+mod window_tables;
 
 use std::{panic::resume_unwind, path::Path, sync::Arc, time::Duration};
 
@@ -155,7 +156,7 @@ impl SqlStore {
             ddl::create_stream_table(&connection, table)?;
         }
         for table in &layout.windows {
-            ddl::create_window_table(&connection, table)?;
+            window_tables::create_window_table(&connection, table)?;
         }
         let inserts = Inserts::new(&layout);
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
@@ -219,6 +220,7 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(1, "streamward", include_str!("migrations/sqlite/0001_streamward.sql")),
         migration(2, "late by age", include_str!("migrations/sqlite/0002_late_by_age.sql")),
         migration(3, "dead letters by place", include_str!("migrations/sqlite/0003_dead_letters_by_place.sql")),
+        migration(4, "null sums and keys", include_str!("migrations/sqlite/0004_null_sums_and_keys.sql")),
     ]);
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;

@@ -98,7 +98,8 @@ impl ReadStore for Fake {
     fn stats(&self, query: StatsQuery) -> Answer<'_, StreamStats, ReadError> {
         self.note(format!("stats {} {}", query.stream, query.minutes));
         let from_ms = query.now_ms - 100_000;
-        let stats = StreamStats { records: 250, anomalies: 3, active_keys: 10, mean: Some(21.456), from_ms };
+        let stats =
+            StreamStats { records: 250, anomalies: 3, active_keys: 10, mean: Some(21.456), overflows: false, from_ms };
         ready(known(&query.stream).map(|()| stats))
     }
 

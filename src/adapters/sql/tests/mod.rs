@@ -1,5 +1,8 @@
 //! The position protocol, on a real SQLite file.
 
+mod numbers;
+mod schema;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use arrow_array::RecordBatch;
