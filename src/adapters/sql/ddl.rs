@@ -5,13 +5,10 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use streamward_core::{
     schema::Kind,
-    table::{Column, StreamTable},
+    table::{Column, OWN_COLUMNS, StreamTable},
 };
 
-use super::WriteError;
-
-/// Columns of every stream's table besides those of its schema.
-pub(super) const OWN_COLUMNS: [&str; 5] = ["id", "stored_at", "log", "partition", "offset"];
+use super::{WriteError, names::index_of};
 
 /// The table of one window.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +56,7 @@ pub(super) fn create_stream_table(connection: &Connection, table: &StreamTable) 
     relax(connection, table)?;
     let event_time = quoted(&table.columns[table.event_time].name);
     let index = |suffix: &str, columns: &str, filter: &str| {
-        let index = quoted(&format!("{}_{suffix}", table.table));
+        let index = quoted(&index_of(&table.table, suffix));
         format!("CREATE INDEX IF NOT EXISTS {index} ON {name} ({columns}){filter}")
     };
     connection.execute_batch(&index(&table.columns[table.event_time].name, &event_time, ""))?;

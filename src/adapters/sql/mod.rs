@@ -11,6 +11,7 @@ pub mod commit;
 pub mod ddl;
 mod facts;
 pub mod insert;
+pub mod names;
 pub mod outbox;
 pub mod read;
 pub mod retention;

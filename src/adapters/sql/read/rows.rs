@@ -194,7 +194,9 @@ fn stream_row(table: &StreamTable, row: &SqliteRow) -> Result<Row, sqlx::Error> 
     for column in &table.columns {
         object.insert(column.name.clone(), value(row, &column.name, &column.kind)?);
     }
-    object.insert("created_at".to_owned(), time(row.try_get("stored_at")?));
+    // A record may have a time of its own by this name; no field is called `stored_at`.
+    let stored_at = if object.contains_key("created_at") { "stored_at" } else { "created_at" };
+    object.insert(stored_at.to_owned(), time(row.try_get("stored_at")?));
     Ok(object)
 }
 

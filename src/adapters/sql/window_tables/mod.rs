@@ -13,6 +13,7 @@ use streamward_core::{schema::Kind, table::Column};
 use super::{
     WriteError,
     ddl::{WindowTable, add_missing_columns, definition, existing_columns, quoted, sql_type},
+    names::index_of,
 };
 
 /// A row's own number.
@@ -55,7 +56,7 @@ pub(super) fn create_window_table(connection: &Connection, table: &WindowTable) 
     create_key(&transaction, table)?;
     let name = quoted(&table.window);
     for (index, column) in
-        [(format!("{}_created_at", table.window), "created_at"), (format!("sw_start_{}", table.window), "window_start")]
+        [(index_of(&table.window, "created_at"), "created_at"), (format!("sw_start_{}", table.window), "window_start")]
     {
         let index = quoted(&index);
         transaction.execute_batch(&format!("CREATE INDEX IF NOT EXISTS {index} ON {name} ({column})"))?;
