@@ -51,6 +51,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("streamward_consumer_lag_records", "Records between the stored position and the end of the log."),
     ("streamward_consumer_lag_seconds", "Age of the newest stored record while there are newer ones."),
     ("streamward_position", "Stored position of a partition."),
+    ("streamward_partition_stopped", "1 for a partition that stands still until somebody mends the cause."),
     ("streamward_records_total", "Records of a pipeline by what became of them: stored, dead or filtered."),
     ("streamward_late_records_total", "Records that missed a window."),
     ("streamward_ahead_records_total", "Records too far ahead of their log timestamp to count in rules and windows."),
@@ -172,6 +173,7 @@ fn partitions(page: &Page, lags: &[LagSample], pipelines: &[PipelineView]) -> Op
         records.with_label_values(&[&*lag.topic, &partition]).set(lag.records);
         seconds.with_label_values(&[&*lag.topic, &partition]).set(lag.seconds);
     }
+    let stopped = page.gauges("streamward_partition_stopped", &["pipeline", "topic", "partition"])?;
     let position = page.gauges("streamward_position", &["pipeline", "topic", "partition"])?;
     let records = page.counters("streamward_records_total", &["pipeline", "outcome"])?;
     let late = page.counters("streamward_late_records_total", &["pipeline"])?;
@@ -190,6 +192,9 @@ fn partitions(page: &Page, lags: &[LagSample], pipelines: &[PipelineView]) -> Op
         full.with_label_values(&[&*pipeline.name]).inc_by(totals.without_room.load(Ordering::Relaxed));
         alerts.with_label_values(&[&*pipeline.name]).inc_by(totals.alerts.load(Ordering::Relaxed));
         refused.with_label_values(&[&*pipeline.name]).inc_by(totals.refused_keys.load(Ordering::Relaxed));
+        for (partition, _) in pipeline.slots.standing_still() {
+            stopped.with_label_values(&[&*pipeline.name, &*pipeline.topic, &partition.to_string()]).set(1);
+        }
         for slot in pipeline.slots.all() {
             let partition = slot.key.partition.to_string();
             position.with_label_values(&[&*pipeline.name, &*pipeline.topic, &partition]).set(slot.committed());

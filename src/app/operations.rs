@@ -214,7 +214,7 @@ pub fn refusal(error: CommandError) -> OpsError {
 
 /// What is missing for the server to be ready.
 pub fn readiness(runtime: &Runtime, pipelines: &[PipelineView], serving: bool) -> Readiness {
-    let mut reasons = Vec::new();
+    let (mut reasons, mut degraded) = (Vec::new(), Vec::new());
     if !serving {
         reasons.push("shutting down".to_owned());
     }
@@ -228,8 +228,10 @@ pub fn readiness(runtime: &Runtime, pipelines: &[PipelineView], serving: bool) -
         if !pipeline.slots.was_assigned() {
             reasons.push(format!("pipeline {} has no partitions yet", pipeline.name));
         }
+        let still = pipeline.slots.standing_still().into_values();
+        degraded.extend(still.map(|why| format!("pipeline {}: {why}", pipeline.name)));
     }
-    Readiness { ready: reasons.is_empty(), reasons }
+    Readiness { ready: reasons.is_empty(), reasons, degraded }
 }
 
 fn to_value(value: &impl serde::Serialize) -> Result<Value, OpsError> {

@@ -82,8 +82,8 @@ const LANE_INBOX_BATCHES: usize = 64;
 const LANE_INBOX_BYTES: usize = 4 << 20;
 /// Outputs that wait for a sink.
 const SINK_INBOX_OUTPUTS: usize = 64;
-/// Rows of outputs that wait for a sink.
-const SINK_INBOX_ROWS: usize = 16_384;
+/// Bytes of rows and of the records that they came from, in outputs that wait for a sink.
+const SINK_INBOX_BYTES: usize = 16 << 20;
 /// Arbiter that lanes share.
 const LANES: &str = "lanes";
 /// Arbiter that sinks and relays share.
@@ -269,9 +269,8 @@ impl<'a> Builder<'a> {
         let slots = Arc::new(Slots::default());
         let lane_capacity = Capacity { items: LANE_INBOX_BATCHES, weight: LANE_INBOX_BYTES };
         let lane_inbox: Inbox<Work> = Inbox::weighted("batches", lane_capacity, |work| work.batch.bytes());
-        let sink_capacity = Capacity { items: SINK_INBOX_OUTPUTS, weight: SINK_INBOX_ROWS };
-        let sink_inbox: Inbox<Arc<Store>> =
-            Inbox::weighted("outputs", sink_capacity, |store| store.pending.output.offsets.len());
+        let sink_capacity = Capacity { items: SINK_INBOX_OUTPUTS, weight: SINK_INBOX_BYTES };
+        let sink_inbox: Inbox<Arc<Store>> = Inbox::weighted("outputs", sink_capacity, |store| store.bytes());
         let config = &self.parts.config.supervision;
         let limits = setup.config.supervision.as_ref().unwrap_or(&config.pipelines);
         let supervisor = SupervisorSpec::new(&*setup.name)

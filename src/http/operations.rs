@@ -193,12 +193,16 @@ pub async fn live() -> HttpResponse {
 }
 
 /// Whether it should get traffic.
-#[utoipa::path(get, path = "/health/ready", tag = "operations", responses((status = 200, description = "It should"), (status = 503, description = "It should not; `reasons` says why")))]
+#[utoipa::path(get, path = "/health/ready", tag = "operations", responses((status = 200, description = "It should; `degraded` names partitions that stand still"), (status = 503, description = "It should not; `reasons` says why")))]
 pub async fn ready(state: Data<HttpState>) -> HttpResponse {
     let readiness = state.operations.readiness();
-    let (status, word) =
-        if readiness.ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
-    let body: Value = json!({"status": word, "ready": readiness.ready, "reasons": readiness.reasons});
+    let (status, word) = match (readiness.ready, readiness.degraded.is_empty()) {
+        (true, true) => (StatusCode::OK, "ready"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
+    let body: Value = json!({"status": word, "ready": readiness.ready, "reasons": readiness.reasons,
+                             "degraded": readiness.degraded});
     HttpResponse::build(status).json(body)
 }
 

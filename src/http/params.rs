@@ -32,6 +32,13 @@ impl Params {
         self.given.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.clone())
     }
 
+    /// The texts of a parameter that may be given several times, or once with commas.
+    #[must_use]
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let given = self.given.iter().filter(|(own, _)| own == name);
+        given.flat_map(|(_, texts)| texts.split(',')).map(|text| text.trim().to_owned()).collect()
+    }
+
     /// The parameters that are not among `names`.
     #[must_use]
     pub fn others(&self, names: &[&str]) -> Vec<(String, String)> {

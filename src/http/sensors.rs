@@ -79,7 +79,8 @@ pub async fn stats(state: Data<HttpState>, mut params: Params) -> Answer {
     body["messages_per_second"] = rounded(per_second(&stats, now_ms)).into();
     body["active_sensors"] = stats.active_keys.into();
     body["anomaly_count"] = stats.anomalies.into();
-    body["avg_value"] = rounded(stats.mean.unwrap_or(0.0)).into();
+    body["avg_value"] = if stats.overflows { Value::Null } else { rounded(stats.mean.unwrap_or(0.0)).into() };
+    name_overflow(&mut body, &stats, "avg_value");
     Ok(HttpResponse::Ok().json(body))
 }
 
@@ -89,6 +90,7 @@ fn row_query(params: &Params, columns: &[&str], limit: u32) -> RowQuery {
         stream: STREAM.to_owned(),
         key: None,
         filters: given.collect(),
+        nulls: Vec::new(),
         page: PageRequest { limit, cursor: params.text("cursor"), counting: Counting::Skip },
     }
 }
@@ -115,5 +117,14 @@ pub fn per_second(stats: &StreamStats, now_ms: i64) -> f64 {
 
 /// Two decimals.
 pub fn rounded(number: f64) -> f64 {
-    (number * 100.0).round() / 100.0
+    let hundredths = number * 100.0;
+    // A number that large has no decimals.
+    if hundredths.is_finite() { hundredths.round() / 100.0 } else { number }
+}
+
+/// Names the figure that is null because a float cannot hold the sum that it is made of.
+pub fn name_overflow(body: &mut Value, stats: &StreamStats, figure: &str) {
+    if stats.overflows {
+        body["overflow"] = json!([figure]);
+    }
 }

@@ -15,6 +15,8 @@ use super::{Answer, HttpState, get, list, params::Params, problem::Problem, sens
 /// Most items of a page.
 pub const MAX_LIMIT: u32 = 500;
 const DEFAULT_LIMIT: u32 = 50;
+/// Parameter that names columns which must be null: their own parameters take texts.
+const IS_NULL: &str = "is_null";
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -67,6 +69,7 @@ fn type_name(kind: &Kind) -> &'static str {
     params(
         ("stream" = String, Path, description = "Name of the stream"),
         ("key" = Option<String>, Query, description = "Only records of this key; indexed columns filter by their names too"),
+        ("is_null" = Option<String>, Query, description = "Only records in which these columns are null; several with commas"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
@@ -81,6 +84,7 @@ pub async fn latest(state: Data<HttpState>, stream: Path<String>, params: Params
     params(
         ("stream" = String, Path, description = "Name of the stream"),
         ("key" = Option<String>, Query, description = "Only records of this key; indexed columns filter by their names too"),
+        ("is_null" = Option<String>, Query, description = "Only records in which these columns are null; several with commas"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
@@ -96,7 +100,7 @@ pub async fn anomalies(state: Data<HttpState>, stream: Path<String>, params: Par
         ("stream" = String, Path, description = "Name of the stream"),
         ("time_window_minutes" = Option<u32>, Query, minimum = 1, maximum = 1440, description = "How far back, default 60"),
     ),
-    responses((status = 200, description = "`{total_records, records_per_second, active_keys, anomaly_count, avg_measure}`"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "`{total_records, records_per_second, active_keys, anomaly_count, avg_measure}`, with `overflow` naming a mean whose sum no float can hold"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
 pub async fn stats(state: Data<HttpState>, stream: Path<String>, mut params: Params) -> Answer {
     let (minutes, now_ms) = (sensors::minutes(&mut params), sensors::now_ms());
     params.finish()?;
@@ -107,6 +111,7 @@ pub async fn stats(state: Data<HttpState>, stream: Path<String>, mut params: Par
     body["active_keys"] = stats.active_keys.into();
     body["anomaly_count"] = stats.anomalies.into();
     body["avg_measure"] = stats.mean.map(sensors::rounded).into();
+    sensors::name_overflow(&mut body, &stats, "avg_measure");
     Ok(HttpResponse::Ok().json(body))
 }
 
@@ -118,16 +123,18 @@ pub async fn stats(state: Data<HttpState>, stream: Path<String>, mut params: Par
         ("from" = Option<String>, Query, description = "Earliest start, RFC 3339 or milliseconds since 1970, inclusive"),
         ("to" = Option<String>, Query, description = "Latest start, exclusive"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most windows, default 50; columns of the group filter by their names"),
+        ("is_null" = Option<String>, Query, description = "Only windows in which these columns of the group are null; several with commas"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
-    responses((status = 200, description = "`{total, count, next, windows}`"), (status = 404, description = "No such stream or window"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "`{total, count, next, windows}`; a window's `overflow` names values that are null because their type cannot hold them"), (status = 404, description = "No such stream or window"), (status = 422, description = "A parameter is wrong")))]
 pub async fn windows(state: Data<HttpState>, stream: Path<String>, mut params: Params) -> Answer {
     let query = WindowQuery {
         stream: stream.into_inner(),
         window: params.text("window"),
         from_ms: params.time_ms("from"),
         to_ms: params.time_ms("to"),
-        group: params.others(&["window", "from", "to", "limit", "cursor", "access_token"]),
+        group: params.others(&["window", "from", "to", "limit", "cursor", "access_token", IS_NULL]),
+        nulls: params.list(IS_NULL),
         page: page_request(&mut params),
     };
     params.finish()?;
@@ -142,8 +149,9 @@ pub fn page_request(params: &mut Params) -> PageRequest {
 
 fn row_query(stream: String, mut params: Params) -> Result<RowQuery, Problem> {
     let page = page_request(&mut params);
-    let filters = params.others(&["key", "limit", "cursor", "access_token"]);
+    let filters = params.others(&["key", "limit", "cursor", "access_token", IS_NULL]);
+    let nulls = params.list(IS_NULL);
     let key = params.text("key");
     params.finish()?;
-    Ok(RowQuery { stream, key, filters, page })
+    Ok(RowQuery { stream, key, filters, nulls, page })
 }

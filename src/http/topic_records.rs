@@ -63,7 +63,7 @@ pub fn routes(config: &mut ServiceConfig) {
         ("cursor" = Option<String>, Query, description = "The `next` or `previous` of another page"),
     ),
     responses(
-        (status = 200, description = "`{total, count, next, previous, scanned, records: [{partition, offset, timestamp, key, value, headers, size}]}`; key and value are null or `{format: avro|json|text|base64, data, schema_id?, bytes, truncated}`; `previous` reads on the other way from where this page begins"),
+        (status = 200, description = "`{total, count, next, previous, scanned, records: [{partition, offset, timestamp, key, value, headers, size}]}`; a header is `{name, value or value_base64}`, with `name_base64` where its name is not UTF-8; key and value are null or `{format: avro|json|text|base64, data, schema_id?, bytes, truncated}`; `previous` reads on the other way from where this page begins"),
         (status = 404, description = "No such topic or partition"),
         (status = 422, description = "A parameter is wrong"),
         (status = 503, description = "The broker does not deliver"),
@@ -197,12 +197,18 @@ fn readable(bytes: &Bytes) -> Option<&str> {
     text.chars().all(is_text).then_some(text)
 }
 
-fn header((name, value): &(String, Option<Vec<u8>>)) -> Value {
-    match value.as_ref().map(|value| (std::str::from_utf8(value), value)) {
-        None => json!({ "name": name, "value": null }),
-        Some((Ok(text), _)) => json!({ "name": name, "value": text }),
-        Some((Err(_), value)) => json!({ "name": name, "value_base64": STANDARD.encode(value) }),
+/// `name` always shows something; `name_base64` has the bytes where it cannot show them all.
+fn header((name, value): &(Vec<u8>, Option<Vec<u8>>)) -> Value {
+    let shown = String::from_utf8_lossy(name);
+    let mut header = match value.as_ref().map(|value| (std::str::from_utf8(value), value)) {
+        None => json!({ "name": shown, "value": null }),
+        Some((Ok(text), _)) => json!({ "name": shown, "value": text }),
+        Some((Err(_), value)) => json!({ "name": shown, "value_base64": STANDARD.encode(value) }),
+    };
+    if shown.as_bytes() != name.as_slice() {
+        header["name_base64"] = STANDARD.encode(name).into();
     }
+    header
 }
 
 #[derive(Deserialize)]

@@ -13,6 +13,7 @@ mod browser;
 mod command_line;
 mod exactness;
 mod facts;
+mod header_names;
 mod hostile;
 #[cfg(feature = "crash-tests")]
 mod kills;
@@ -20,6 +21,7 @@ mod live;
 mod made_anew;
 mod quickstart;
 mod recovery;
+mod refused_rows;
 mod registry;
 mod replay;
 mod retention;

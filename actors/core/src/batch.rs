@@ -48,8 +48,8 @@ impl RawBatch {
     }
 
     /// Appends a header to the record pushed last. Without a record it does nothing.
-    pub fn push_header(&mut self, name: &str, value: Option<&[u8]>) {
-        let name = self.store(name.as_bytes());
+    pub fn push_header(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let name = self.store(name);
         let value = value.map(|bytes| self.store(bytes));
         if let Some(record) = self.records.last_mut() {
             record.headers.push((name, value));
@@ -88,6 +88,12 @@ impl RawBatch {
     #[must_use]
     pub fn get(&self, index: usize) -> RawRecord<'_> {
         RawRecord { arena: &self.arena, slot: &self.records[index] }
+    }
+
+    /// The record at an offset, if the batch has it.
+    #[must_use]
+    pub fn at_offset(&self, offset: i64) -> Option<RawRecord<'_>> {
+        self.records.binary_search_by_key(&offset, |slot| slot.offset).ok().map(|index| self.get(index))
     }
 
     /// The records in log order.

@@ -2,9 +2,13 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow_array::RecordBatch;
+use arrow_array::{BooleanArray, RecordBatch};
+use arrow_select::filter::filter_record_batch;
 
-use crate::{schema::Scalar, stats::MinuteDelta};
+use crate::{
+    schema::Scalar,
+    stats::{MinuteDelta, StatColumns, last_seen, minute_deltas},
+};
 
 /// The effects of one batch (or of one clock tick, then without rows and with `start == end`).
 #[derive(Debug, Clone)]
@@ -46,6 +50,31 @@ impl Output {
     #[must_use]
     pub fn filtered_records(&self) -> i64 {
         self.filtered.iter().map(|range| range.end - range.start).sum()
+    }
+
+    /// The same effects without some rows (indexes, ascending), which are dead letters instead. The figures per minute
+    /// and per key are those of the rows that stay; windows and alerts are left as they are, since the records went
+    /// through them.
+    ///
+    /// # Panics
+    /// If `key` or `columns` are not columns of the rows.
+    #[must_use]
+    pub fn without_rows(&self, refused: &[usize], letters: Vec<DeadLetter>, key: usize, columns: StatColumns) -> Self {
+        let stays: BooleanArray =
+            (0..self.offsets.len()).map(|row| Some(refused.binary_search(&row).is_err())).collect();
+        let rows = filter_record_batch(&self.rows, &stays).expect("the mask is as long as the batch");
+        let offsets = (0..self.offsets.len()).filter(|row| stays.value(*row)).map(|row| self.offsets[row]).collect();
+        let mut dead = self.dead.clone();
+        dead.extend(letters);
+        dead.sort_by_key(|letter| letter.offset);
+        Self {
+            minutes: minute_deltas(&rows, columns),
+            seen: last_seen(&rows, key, columns.event_time),
+            rows,
+            offsets,
+            dead,
+            ..self.clone()
+        }
     }
 }
 
@@ -89,6 +118,8 @@ pub struct WindowRow {
     pub group: Vec<Scalar>,
     /// Values of the `select` columns and of the mergeable columns behind them, in the order of `WindowPlan::columns`.
     pub values: Vec<Scalar>,
+    /// Columns whose value is beyond the range of its type: they are null in `values`.
+    pub overflow: Vec<String>,
     /// 0 when first emitted, + 1 for each update by a late record.
     pub revision: i64,
 }

@@ -13,6 +13,9 @@ pub const MAX_PARTITIONS: i32 = 1 << PARTITION_BITS;
 /// Logs of one topic (a topic created again is another log) that a row id can tell apart.
 pub const MAX_LOGS: i64 = 1 << (63 - OFFSET_BITS - PARTITION_BITS);
 
+/// Columns that every stream's table has besides those of its schema.
+pub const OWN_COLUMNS: [&str; 5] = ["id", "log", "offset", "partition", "stored_at"];
+
 /// The table of one stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamTable {

@@ -31,3 +31,11 @@ pub struct Store {
     pub slot: Arc<PartitionSlot>,
     pub pending: Arc<Pending>,
 }
+
+impl Store {
+    /// Bytes that it keeps alive: the decoded rows and the records that they came from.
+    pub fn bytes(&self) -> usize {
+        let Pending { output, raw, .. } = &*self.pending;
+        output.rows.get_array_memory_size() + raw.as_ref().map_or(0, |raw| raw.bytes())
+    }
+}

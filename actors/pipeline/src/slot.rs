@@ -10,7 +10,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -46,6 +46,8 @@ pub struct PartitionSlot {
     newest_log_timestamp_ms: AtomicI64,
     at_end: AtomicBool,
     revoked: AtomicBool,
+    /// Why storage takes nothing of this assignment any more.
+    refusal: OnceLock<Arc<str>>,
     totals: Arc<Totals>,
     work: Mutex<WorkState>,
 }
@@ -109,6 +111,7 @@ impl PartitionSlot {
             newest_log_timestamp_ms: AtomicI64::new(0),
             at_end: AtomicBool::new(false),
             revoked: AtomicBool::new(false),
+            refusal: OnceLock::new(),
             totals,
             work: Mutex::new(work),
         }
@@ -146,6 +149,19 @@ impl PartitionSlot {
         self.revoked.store(true, Ordering::Release);
     }
 
+    /// Ends this assignment because storage refuses what it issues: the partition stands still until it is assigned
+    /// again. The first reason is kept.
+    pub fn refuse(&self, why: Arc<str>) {
+        // Whoever finds it revoked must also find the reason, or would take it for lost.
+        self.refusal.get_or_init(|| why);
+        self.revoke();
+    }
+
+    /// Why storage takes nothing of this assignment any more, if so.
+    pub fn refusal(&self) -> Option<&Arc<str>> {
+        self.refusal.get()
+    }
+
     /// Position up to which batches were processed and their outputs issued.
     pub fn processed(&self) -> i64 {
         self.work.lock().processed
@@ -156,9 +172,9 @@ impl PartitionSlot {
         self.committed.load(Ordering::Acquire)
     }
 
-    /// Notes the commit of an output.
-    pub fn commit(&self, output: &Output) {
-        self.totals.add(output);
+    /// Notes the commit of an output, of which so many rows became dead letters on the way.
+    pub fn commit(&self, output: &Output, refused: u64) {
+        self.totals.add(output, refused);
         self.committed.fetch_max(output.end, Ordering::AcqRel);
     }
 
@@ -235,9 +251,9 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn add(&self, output: &Output) {
-        self.stored.fetch_add(output.offsets.len() as u64, Ordering::Relaxed);
-        self.dead.fetch_add(output.dead.len() as u64, Ordering::Relaxed);
+    fn add(&self, output: &Output, refused: u64) {
+        self.stored.fetch_add(output.offsets.len() as u64 - refused, Ordering::Relaxed);
+        self.dead.fetch_add(output.dead.len() as u64 + refused, Ordering::Relaxed);
         self.filtered.fetch_add(output.filtered_records().unsigned_abs(), Ordering::Relaxed);
         let missed = |why| output.missed.iter().filter(|missed| missed.why == why).count() as u64;
         self.late.fetch_add(missed(Missed::Late), Ordering::Relaxed);
@@ -364,9 +380,17 @@ impl Slots {
         }
     }
 
+    /// Partitions that stand still, and why: they are not read, or storage refuses what they issue.
+    pub fn standing_still(&self) -> BTreeMap<i32, String> {
+        let mut still = self.stopped.lock().clone();
+        let refused = self.all().into_iter().filter_map(|slot| Some((slot.key.partition, slot.refusal()?.to_string())));
+        still.extend(refused);
+        still
+    }
+
     /// Why a partition stands still, if one does.
     pub fn stopped(&self) -> Option<String> {
-        self.stopped.lock().values().next().cloned()
+        self.standing_still().into_values().next()
     }
 
     /// What became of the records since the start of the process.
@@ -374,9 +398,10 @@ impl Slots {
         &self.totals
     }
 
-    /// A partition whose assignment ended without the group's doing: storage refused what this process issued.
+    /// A partition whose assignment ended without the group's doing: another owner has taken it over.
     pub fn lost(&self) -> Option<i32> {
-        self.all().iter().find(|slot| slot.is_revoked()).map(|slot| slot.key.partition)
+        let lost = |slot: &&Arc<PartitionSlot>| slot.is_revoked() && slot.refusal().is_none();
+        self.all().iter().find(lost).map(|slot| slot.key.partition)
     }
 
     /// All assigned partitions, ascending.

@@ -84,7 +84,7 @@ pub struct RecordView<'a> {
 }
 
 /// Called with the name and the value of a header.
-pub type HeaderVisitor<'a> = dyn FnMut(&str, Option<&[u8]>) + 'a;
+pub type HeaderVisitor<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
 
 /// A consumer client: the only thing that knows the protocol.
 pub trait LogClient {
@@ -162,13 +162,14 @@ pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Re
         gather.hand_over(scope, client);
         if committed_at.elapsed() >= COMMIT_EVERY {
             committed_at = Instant::now();
+            gather.rest(client);
             match shared.slots.stopped() {
                 Some(why) => scope.set_state_note(&why),
                 None => scope.clear_state_note(),
             }
             if let Some(partition) = shared.slots.lost() {
                 return Err(Failure::new(format_args!(
-                    "storage refused outputs of partition {partition}: assign again"
+                    "another owner has taken partition {partition} over: assign again"
                 )));
             }
             client.commit(&shared.slots.committed_positions());
@@ -187,6 +188,8 @@ pub struct Gather {
     open: BTreeMap<i32, Open>,
     /// Partitions whose lane was full: paused at the client, their batch waits here.
     blocked: BTreeSet<i32>,
+    /// Partitions of which storage takes nothing: paused at the client.
+    resting: BTreeSet<i32>,
     /// Bytes of the largest batch so far: a batch that grows is copied each time.
     room_bytes: usize,
     /// Age at which a batch is due.
@@ -213,6 +216,7 @@ impl Gather {
             reader,
             open: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            resting: BTreeSet::new(),
             room_bytes: FIRST_ROOM_BYTES,
             delay: FIRST_DELAY,
             touched: None,
@@ -284,6 +288,10 @@ impl Gather {
                     self.unassigned = Some(partition);
                     return true;
                 };
+                if slot.refusal().is_some() {
+                    // Ends the poll: the client is to be paused before it gives more.
+                    return true;
+                }
                 let batch = RawBatch::with_capacity(self.shared.topic.clone(), partition, self.room_bytes);
                 entry.insert_entry(Open { slot, batch, since: Instant::now(), at_end: false }).into_mut()
             }
@@ -296,6 +304,25 @@ impl Gather {
         open.batch.push(record.offset, record.log_timestamp_ms, record.key, record.value);
         (record.headers)(&mut |name, value| open.batch.push_header(name, value));
         open.batch.len() >= limits.max_records || open.batch.bytes() >= limits.max_bytes
+    }
+
+    /// Reads no more of partitions of which storage takes nothing, until they are assigned again.
+    fn rest(&mut self, client: &mut dyn LogClient) {
+        let slots = self.shared.slots.all();
+        let refused = slots.iter().filter(|slot| slot.refusal().is_some()).map(|slot| slot.key.partition);
+        let refused: BTreeSet<i32> = refused.collect();
+        let begin: Vec<i32> = refused.difference(&self.resting).copied().collect();
+        if !begin.is_empty() {
+            client.pause(&begin);
+        }
+        let flows = |partition: &i32| {
+            !self.blocked.contains(partition) && slots.iter().any(|slot| slot.key.partition == *partition)
+        };
+        let again: Vec<i32> = self.resting.difference(&refused).copied().filter(flows).collect();
+        if !again.is_empty() {
+            client.resume(&again);
+        }
+        self.resting = refused;
     }
 
     fn mark_end(&mut self, partition: i32) {
@@ -330,7 +357,7 @@ impl Gather {
                 Ok(()) => {
                     self.delay = limits.max_delay;
                     scope.progress(records as u64);
-                    if self.blocked.remove(&partition) {
+                    if self.blocked.remove(&partition) && !self.resting.contains(&partition) {
                         client.resume(&[partition]);
                     }
                 }
@@ -377,6 +404,26 @@ mod tests {
     use super::*;
     use crate::logs::tests::OneTopic;
 
+    /// A client that notes what it is told to pause and to resume.
+    #[derive(Default)]
+    struct Valves(Vec<String>);
+
+    impl LogClient for Valves {
+        fn poll(&mut self, _: Duration, _: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
+            Ok(())
+        }
+
+        fn pause(&mut self, partitions: &[i32]) {
+            self.0.push(format!("pause {partitions:?}"));
+        }
+
+        fn resume(&mut self, partitions: &[i32]) {
+            self.0.push(format!("resume {partitions:?}"));
+        }
+
+        fn commit(&mut self, _: &[(i32, i64)]) {}
+    }
+
     /// A client that has a record of partition 3, always.
     struct OneRecord;
 
@@ -412,6 +459,25 @@ mod tests {
         let reader = shared.slots.begin_reading();
         let failure = Gather::new(shared, reader).poll(&mut OneRecord).unwrap_err();
         assert_eq!(failure.message, "partition 3 is read and not assigned: assign again");
+    }
+
+    #[test]
+    fn a_partition_that_storage_refuses_is_not_read_until_it_is_assigned_again() {
+        let shared = shared();
+        let reader = shared.slots.begin_reading();
+        let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        let (mut gather, mut valves) = (Gather::new(shared.clone(), reader), Valves::default());
+        slot.refuse("its row exists already".into());
+        for _ in 0..2 {
+            gather.rest(&mut valves);
+        }
+        gather.poll(&mut OneRecord).unwrap();
+        assert!(gather.open.is_empty(), "what the client had at hand is left out");
+        assert_eq!(shared.slots.lost(), None, "that is no reason to assign it again");
+        shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        assert_eq!(shared.slots.stopped(), None);
+        gather.rest(&mut valves);
+        assert_eq!(valves.0, ["pause [3]", "resume [3]"]);
     }
 
     #[test]

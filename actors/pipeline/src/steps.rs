@@ -93,7 +93,7 @@ impl Stage {
             }
             healthy.push(record.offset(), record.log_timestamp_ms(), record.key(), record.value());
             for (name, value) in record.headers() {
-                healthy.push_header(&String::from_utf8_lossy(name), value);
+                healthy.push_header(name, value);
             }
         }
         let mut input = self.input(decoder, &healthy, (0..healthy.len(), positions));

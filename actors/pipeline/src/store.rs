@@ -6,7 +6,10 @@
 
 use std::{ops::Range, pin::Pin, sync::Arc};
 
-use streamward_core::output::{Output, StateChunk};
+use streamward_core::{
+    batch::RawBatch,
+    output::{Output, StateChunk},
+};
 
 use crate::logs::LogIdentity;
 
@@ -49,16 +52,23 @@ pub struct Pending {
     pub epoch: i64,
     pub log: i64,
     pub output: Output,
+    /// The records that it came from, for those that the database refuses; none for a tick.
+    pub raw: Option<Arc<RawBatch>>,
 }
 
 /// What became of one pending output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Committed,
+    /// Committed, except so many rows that the database refused: they are dead letters.
+    CommittedWithout(u64),
     /// An earlier attempt whose outcome was unknown had committed it.
     AlreadyCommitted,
     /// Another epoch owns the partition, or the position is elsewhere: nothing was written.
     Stale,
+    /// The output breaks a promise of the protocol, such as a row that exists already: nothing of it was written, and
+    /// the next attempt would end like this one. Later outputs of its partition are refused for the same reason.
+    Refused(Arc<str>),
 }
 
 /// Why storage could not do what was asked.
@@ -67,7 +77,7 @@ pub enum StoreError {
     /// Busy, full or gone for now: the same call may succeed later.
     #[error("storage is unavailable: {0}")]
     Unavailable(String),
-    /// A broken promise of the protocol, such as a row that exists already: retrying cannot help.
+    /// A broken promise of the protocol that no single output is at fault for: retrying cannot help.
     #[error("storage refused: {0}")]
     Protocol(String),
 }
@@ -86,7 +96,8 @@ pub trait SinkStore: Send + Sync {
 
     /// Commits outputs in one transaction; outcomes come in the order of `pending`.
     ///
-    /// Outputs of one partition must follow each other in offset order.
+    /// Outputs of one partition must follow each other in offset order. A row that the database refuses becomes a dead
+    /// letter in the same transaction; an output that cannot be stored for another reason is refused alone.
     fn commit<'a>(&'a self, pending: &'a [Arc<Pending>]) -> BoxFuture<'a, Result<Vec<Outcome>, StoreError>>;
 }
 

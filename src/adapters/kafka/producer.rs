@@ -13,11 +13,11 @@ use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{Header, OwnedHeaders},
+    message::OwnedHeaders,
     producer::{BaseProducer, BaseRecord, DeliveryResult, FutureProducer, FutureRecord, Producer, ProducerContext},
 };
 
-use super::{KafkaSettings, log_line};
+use super::{KafkaSettings, ffi::add_header, log_line};
 
 /// How long a record may wait for its acknowledgement.
 const DELIVERY_TIMEOUT_MS: u32 = 30_000;
@@ -36,7 +36,8 @@ pub struct Outgoing<'a> {
     pub partition: Option<i32>,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Names may have any bytes.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// Why a record was not written.
@@ -100,7 +101,7 @@ impl KafkaProducer {
     pub async fn send(&self, record: Outgoing<'_>) -> Result<Placed, ProduceError> {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in &record.headers {
-            headers = headers.insert(Header { key, value: value.as_deref() });
+            add_header(&mut headers, key, value.as_deref());
         }
         let mut outgoing: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(record.topic);
         outgoing.partition = record.partition;

@@ -1,22 +1,23 @@
 //! The position protocol: rows, windows, alerts, dead letters, state and position in one transaction.
 //!
 //! Outputs of one partition that follow each other are checked and moved as one run: first start to last end. A run
-//! whose stored epoch or position differs writes nothing; other runs of the same transaction go on.
+//! whose stored epoch or position differs writes nothing; other runs of the same transaction go on. A transaction that
+//! the database refuses is done again with each output and row apart ([`super::apart`]).
 
 use std::{collections::HashMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending, StoreError};
 
-use super::{Shared, SqlStore, WriteError, Writer, begin, facts::Facts, insert::Origin, seen::SeenKeys};
+use super::{Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, seen::SeenKeys};
 use crate::clock::now_ms;
 
 /// Consecutive outputs of one partition within one transaction.
-struct Run<'a> {
-    key: &'a PartitionKey,
-    epoch: i64,
+pub(super) struct Run<'a> {
+    pub key: &'a PartitionKey,
+    pub epoch: i64,
     log: i64,
-    members: Vec<(usize, &'a Pending)>,
+    pub members: Vec<(usize, &'a Pending)>,
 }
 
 impl SqlStore {
@@ -36,6 +37,17 @@ impl SqlStore {
 impl Shared {
     /// What became of each output, and whether the outbox grew.
     fn commit(&self, writer: &mut Writer, pending: &[Arc<Pending>]) -> Result<(Vec<Outcome>, bool), WriteError> {
+        match self.commit_together(writer, pending) {
+            Err(error) if !error.may_pass() => self.commit_apart(writer, pending),
+            done => done,
+        }
+    }
+
+    fn commit_together(
+        &self,
+        writer: &mut Writer,
+        pending: &[Arc<Pending>],
+    ) -> Result<(Vec<Outcome>, bool), WriteError> {
         let mut outcomes = vec![Outcome::Stale; pending.len()];
         let mut outbox_grew = false;
         let Writer { connection, seen } = writer;
@@ -44,6 +56,7 @@ impl Shared {
         for run in runs(pending) {
             let position = stored_position(&transaction, &run)?;
             let accepted = accept(&run, position, &mut outcomes);
+            count_refused(&transaction, &run, &mut outcomes)?;
             if accepted.is_empty() {
                 continue;
             }
@@ -66,7 +79,24 @@ impl Shared {
         accepted: &[(usize, &Pending)],
     ) -> Result<bool, WriteError> {
         let stream = self.stream_of(&run.key.sink)?;
-        let origin = Origin { log: run.log, partition: run.key.partition, stored_at_ms: now_ms() };
+        let origin = run.origin();
+        for (_, pending) in accepted {
+            let output = &pending.output;
+            self.inserts.rows(connection, &stream, (&output.rows, &output.offsets), origin)?;
+        }
+        self.write_beside_rows(connection, seen, run, accepted)
+    }
+
+    /// Writes everything but the rows of the accepted outputs of a run; says whether the outbox grew.
+    pub(super) fn write_beside_rows(
+        &self,
+        connection: &Connection,
+        seen: &mut SeenKeys,
+        run: &Run<'_>,
+        accepted: &[(usize, &Pending)],
+    ) -> Result<bool, WriteError> {
+        let stream = self.stream_of(&run.key.sink)?;
+        let origin = run.origin();
         let mut facts = Facts::new(connection, run.key, &stream, origin);
         let mut totals = Totals::default();
         for (_, pending) in accepted {
@@ -74,7 +104,6 @@ impl Shared {
             totals.stored += i64::try_from(output.offsets.len()).unwrap_or(i64::MAX);
             totals.dead += i64::try_from(output.dead.len()).unwrap_or(i64::MAX);
             totals.filtered += output.filtered_records();
-            self.inserts.rows(connection, &stream, (&output.rows, &output.offsets), origin)?;
             self.inserts.windows(connection, &output.windows, origin)?;
             facts.write(output)?;
         }
@@ -86,10 +115,21 @@ impl Shared {
         Ok(!entries.is_empty())
     }
 
-    fn stream_of(&self, sink: &str) -> Result<Arc<str>, WriteError> {
+    pub(super) fn stream_of(&self, sink: &str) -> Result<Arc<str>, WriteError> {
         let found = self.layout.sinks.iter().find(|(name, _)| **name == *sink);
         found.map(|(_, stream)| stream.clone()).ok_or_else(|| WriteError::Protocol(format!("no sink named {sink}")))
     }
+}
+
+impl Run<'_> {
+    pub(super) fn origin(&self) -> Origin {
+        Origin { log: self.log, partition: self.key.partition, stored_at_ms: now_ms() }
+    }
+}
+
+/// The run of one output alone.
+pub(super) fn run_of(index: usize, pending: &Pending) -> Run<'_> {
+    Run { key: &pending.key, epoch: pending.epoch, log: pending.log, members: vec![(index, pending)] }
 }
 
 fn runs(pending: &[Arc<Pending>]) -> Vec<Run<'_>> {
@@ -106,7 +146,11 @@ fn runs(pending: &[Arc<Pending>]) -> Vec<Run<'_>> {
 }
 
 /// Takes the members that continue the stored position, and marks those that it has passed.
-fn accept<'a>(run: &Run<'a>, stored: Option<(i64, i64)>, outcomes: &mut [Outcome]) -> Vec<(usize, &'a Pending)> {
+pub(super) fn accept<'a>(
+    run: &Run<'a>,
+    stored: Option<(i64, i64)>,
+    outcomes: &mut [Outcome],
+) -> Vec<(usize, &'a Pending)> {
     let Some((_, mut position)) = stored.filter(|(epoch, _)| *epoch == run.epoch) else { return Vec::new() };
     let mut accepted = Vec::with_capacity(run.members.len());
     for &(index, pending) in &run.members {
@@ -120,7 +164,34 @@ fn accept<'a>(run: &Run<'a>, stored: Option<(i64, i64)>, outcomes: &mut [Outcome
     accepted
 }
 
-fn stored_position(connection: &Connection, run: &Run<'_>) -> Result<Option<(i64, i64)>, rusqlite::Error> {
+/// Adds to the outcomes of what was committed before how many rows were refused then.
+pub(super) fn count_refused(
+    connection: &Connection,
+    run: &Run<'_>,
+    outcomes: &mut [Outcome],
+) -> Result<(), rusqlite::Error> {
+    for (index, pending) in &run.members {
+        if outcomes[*index] != Outcome::AlreadyCommitted {
+            continue;
+        }
+        let (key, output) = (run.key, &pending.output);
+        let refused: i64 = connection
+            .prepare_cached(
+                "SELECT count(*) FROM dead_letters WHERE topic = ? AND \"partition\" = ? AND \"offset\" >= ? \
+                 AND \"offset\" < ? AND sink = ? AND log = ? AND stage = ?",
+            )?
+            .query_row(
+                params![key.topic, key.partition, output.start, output.end, key.sink, run.log, STAGE],
+                |row| row.get(0),
+            )?;
+        if let Some(refused) = u64::try_from(refused).ok().filter(|refused| *refused > 0) {
+            outcomes[*index] = Outcome::CommittedWithout(refused);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn stored_position(connection: &Connection, run: &Run<'_>) -> Result<Option<(i64, i64)>, rusqlite::Error> {
     let key = run.key;
     connection
         .prepare_cached(
@@ -159,9 +230,12 @@ fn summaries(
     }
     let mut insert = connection.prepare_cached(
         "INSERT INTO sw_minutes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, \
-         sum = sum + excluded.sum, anomalies = anomalies + excluded.anomalies",
+         sum = CASE WHEN abs(sum + excluded.sum) <= 1.7976931348623157e308 THEN sum + excluded.sum END, \
+         anomalies = anomalies + excluded.anomalies",
     )?;
     for (minute, (count, sum, anomalies)) in minutes {
+        // What a float cannot hold is null, and what is added to it as well.
+        let sum = sum.is_finite().then_some(sum);
         insert.execute(params![stream, minute, run.key.partition, count, sum, anomalies])?;
     }
     let mut insert = connection.prepare_cached(

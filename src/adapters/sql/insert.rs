@@ -13,7 +13,11 @@ use arrow_schema::DataType;
 use rusqlite::{CachedStatement, Connection, types::Null};
 use streamward_core::{output::WindowRow, schema::Scalar, table::row_id};
 
-use super::{Layout, SqlStore, WriteError, begin, ddl::quoted};
+use super::{
+    Layout, SqlStore, WriteError, begin,
+    ddl::quoted,
+    window_tables::{OVERFLOW, key},
+};
 use crate::clock::now_ms;
 
 /// Texts of the inserts into every table.
@@ -43,10 +47,14 @@ impl Inserts {
         };
         let window = |table: &super::WindowTable| {
             let columns = list(&mut table.group.iter().chain(&table.values).map(|column| &column.name));
-            let (table_name, values) = (quoted(&table.window), values(table.group.len() + table.values.len() + 6));
+            let (table_name, values) = (quoted(&table.window), values(table.group.len() + table.values.len() + 7));
+            let own = ["window_end", "revision", "created_at", OVERFLOW].map(str::to_owned);
+            let changed = table.values.iter().map(|column| quoted(&column.name)).chain(own);
+            let changed = changed.map(|column| format!("{column} = excluded.{column}")).collect::<Vec<_>>().join(", ");
             let text = format!(
-                "INSERT OR REPLACE INTO {table_name} (window_start, window_end, {columns}revision, log, \
-                 \"partition\", created_at) VALUES ({values})"
+                "INSERT INTO {table_name} (window_start, window_end, {columns}revision, log, \"partition\", \
+                 created_at, {OVERFLOW}) VALUES ({values}) ON CONFLICT ({}) DO UPDATE SET {changed}",
+                key(table)
             );
             (table.window.clone(), text)
         };
@@ -67,20 +75,25 @@ impl Inserts {
         if offsets.is_empty() {
             return Ok(());
         }
+        let mut insert = self.row_insert(connection, stream, (batch, origin))?;
+        offsets.iter().enumerate().try_for_each(|(row, offset)| insert.row(row, *offset))
+    }
+
+    /// The insert of single rows of a batch.
+    pub fn row_insert<'a>(
+        &self,
+        connection: &'a Connection,
+        stream: &str,
+        (batch, origin): (&'a RecordBatch, Origin),
+    ) -> Result<RowInsert<'a>, WriteError> {
+        let columns = batch.columns().iter().map(|column| Binder::new(column.as_ref())).collect::<Result<_, _>>()?;
+        Ok(RowInsert { statement: connection.prepare_cached(self.row_text(stream)?)?, columns, origin })
+    }
+
+    /// Text of the insert of a row.
+    pub fn row_text(&self, stream: &str) -> Result<&str, WriteError> {
         let text = self.streams.get(stream);
-        let text = text.ok_or_else(|| WriteError::Protocol(format!("no table for stream {stream}")))?;
-        let columns: Vec<Binder<'_>> =
-            batch.columns().iter().map(|column| Binder::new(column.as_ref())).collect::<Result<_, _>>()?;
-        let mut statement = connection.prepare_cached(text)?;
-        for (row, offset) in offsets.iter().enumerate() {
-            statement.raw_bind_parameter(1, row_id(origin.log, origin.partition, *offset))?;
-            for (place, column) in (2..).zip(&columns) {
-                column.bind(&mut statement, place, row)?;
-            }
-            statement.raw_bind_parameter(columns.len() + 2, origin.stored_at_ms)?;
-            statement.raw_execute()?;
-        }
-        Ok(())
+        text.map(String::as_str).ok_or_else(|| WriteError::Protocol(format!("no table for stream {stream}")))
     }
 
     /// Inserts window rows, or replaces their earlier revisions.
@@ -95,6 +108,27 @@ impl Inserts {
             }
         }
         Ok(())
+    }
+}
+
+/// Inserts rows of one batch.
+pub(super) struct RowInsert<'a> {
+    statement: CachedStatement<'a>,
+    columns: Vec<Binder<'a>>,
+    origin: Origin,
+}
+
+impl RowInsert<'_> {
+    /// Inserts the row at `row` (an index) of the record at `offset`.
+    pub fn row(&mut self, row: usize, offset: i64) -> Result<(), WriteError> {
+        let Self { statement, columns, origin } = self;
+        statement.raw_bind_parameter(1, row_id(origin.log, origin.partition, offset))?;
+        for (place, column) in (2..).zip(&*columns) {
+            column.bind(statement, place, row)?;
+        }
+        statement.raw_bind_parameter(columns.len() + 2, origin.stored_at_ms)?;
+        // A trigger may make the insert do nothing, without an error (RAISE(IGNORE)).
+        if statement.raw_execute()? == 0 { Err(WriteError::LeftOut) } else { Ok(()) }
     }
 }
 
@@ -116,6 +150,8 @@ fn window_row(statement: &mut CachedStatement<'_>, row: &WindowRow, origin: Orig
     statement.raw_bind_parameter(place + 1, origin.log)?;
     statement.raw_bind_parameter(place + 2, origin.partition)?;
     statement.raw_bind_parameter(place + 3, origin.stored_at_ms)?;
+    let overflow = (!row.overflow.is_empty()).then(|| serde_json::json!(row.overflow).to_string());
+    statement.raw_bind_parameter(place + 4, overflow)?;
     statement.raw_execute().map(|_| ())
 }
 

@@ -4,12 +4,14 @@
 //! statements then costs one change of threads, not one per statement. [`read`] answers the HTTP side from connections
 //! of its own (WAL lets both work at once). Start reading at [`commit`]: the position protocol.
 
+mod apart;
 pub mod assign;
 pub mod audit;
 pub mod commit;
 pub mod ddl;
 mod facts;
 pub mod insert;
+pub mod names;
 pub mod outbox;
 pub mod read;
 pub mod retention;
@@ -17,6 +19,7 @@ mod seen;
 #[cfg(test)]
 mod tests;
 mod wal;
+mod window_tables;
 
 use std::{panic::resume_unwind, path::Path, sync::Arc, time::Duration};
 
@@ -94,6 +97,39 @@ enum WriteError {
     Sql(rusqlite::Error),
     /// A broken promise of the position protocol or the layout.
     Protocol(String),
+    /// A trigger made an insert have no effect.
+    LeftOut,
+}
+
+impl WriteError {
+    /// Whether the moment is at fault, and not the data or our SQL: the same statement may succeed later.
+    fn may_pass(&self) -> bool {
+        use rusqlite::ffi::ErrorCode;
+        match self {
+            Self::Protocol(_) | Self::LeftOut => false,
+            Self::Sql(error) => !matches!(
+                error.sqlite_error_code(),
+                None | Some(
+                    ErrorCode::ConstraintViolation
+                        | ErrorCode::TypeMismatch
+                        | ErrorCode::TooBig
+                        | ErrorCode::ApiMisuse
+                        | ErrorCode::ParameterOutOfRange
+                        | ErrorCode::Unknown,
+                )
+            ),
+        }
+    }
+}
+
+impl std::fmt::Display for WriteError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sql(error) => error.fmt(formatter),
+            Self::Protocol(why) => formatter.write_str(why),
+            Self::LeftOut => formatter.write_str("a trigger of the table left the row out"),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for WriteError {
@@ -105,22 +141,7 @@ impl From<rusqlite::Error> for WriteError {
 impl From<WriteError> for StoreError {
     /// Sorts an error into what may pass and what may not.
     fn from(error: WriteError) -> Self {
-        use rusqlite::ffi::ErrorCode;
-        match error {
-            WriteError::Protocol(why) => Self::Protocol(why),
-            WriteError::Sql(error) => match error.sqlite_error_code() {
-                // The data or our SQL is at fault, not the moment.
-                None
-                | Some(
-                    ErrorCode::ConstraintViolation
-                    | ErrorCode::TypeMismatch
-                    | ErrorCode::ApiMisuse
-                    | ErrorCode::ParameterOutOfRange
-                    | ErrorCode::Unknown,
-                ) => Self::Protocol(error.to_string()),
-                Some(_) => Self::Unavailable(error.to_string()),
-            },
-        }
+        if error.may_pass() { Self::Unavailable(error.to_string()) } else { Self::Protocol(error.to_string()) }
     }
 }
 
@@ -136,7 +157,7 @@ impl SqlStore {
             ddl::create_stream_table(&connection, table)?;
         }
         for table in &layout.windows {
-            ddl::create_window_table(&connection, table)?;
+            window_tables::create_window_table(&connection, table)?;
         }
         let inserts = Inserts::new(&layout);
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
@@ -202,6 +223,7 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(3, "dead letters by place", include_str!("migrations/sqlite/0003_dead_letters_by_place.sql")),
         migration(4, "positions by log", include_str!("migrations/sqlite/0004_positions_by_log.sql")),
         migration(5, "why missed", include_str!("migrations/sqlite/0005_why_missed.sql")),
+        migration(6, "null sums and keys", include_str!("migrations/sqlite/0006_null_sums_and_keys.sql")),
     ]);
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;

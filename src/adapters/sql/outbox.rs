@@ -118,22 +118,23 @@ fn dead_letter(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
         // A topic that was made anew counts its offsets anew.
         id = format!("{id}/{}", entry.log);
     }
-    headers.extend([
-        ("x-dlq-id".to_owned(), text(id)),
-        ("x-dlq-original-topic".to_owned(), text(entry.topic.clone())),
-        ("x-dlq-original-partition".to_owned(), text(entry.partition.to_string())),
-        ("x-dlq-original-offset".to_owned(), text(offset.to_string())),
-        ("x-dlq-original-timestamp".to_owned(), text(row.get::<_, i64>(8)?.to_string())),
-        ("x-dlq-failed-at".to_owned(), text(rfc3339(row.get(9)?))),
-        ("x-dlq-class".to_owned(), text(row.get(11)?)),
-        ("x-dlq-reason".to_owned(), text(row.get(12)?)),
-        ("x-dlq-stage".to_owned(), text(row.get(13)?)),
-    ]);
+    let own = [
+        ("x-dlq-id", text(id)),
+        ("x-dlq-original-topic", text(entry.topic.clone())),
+        ("x-dlq-original-partition", text(entry.partition.to_string())),
+        ("x-dlq-original-offset", text(offset.to_string())),
+        ("x-dlq-original-timestamp", text(row.get::<_, i64>(8)?.to_string())),
+        ("x-dlq-failed-at", text(rfc3339(row.get(9)?))),
+        ("x-dlq-class", text(row.get(11)?)),
+        ("x-dlq-reason", text(row.get(12)?)),
+        ("x-dlq-stage", text(row.get(13)?)),
+    ];
+    headers.extend(own.map(|(name, value)| (name.as_bytes().to_vec(), value)));
     Ok(Fact { entry, id: row.get(4)?, key: row.get(5)?, value: row.get(6)?, headers })
 }
 
 /// The record's own headers, as they were stored.
-fn original_headers(stored: &[u8]) -> Vec<(String, Option<Vec<u8>>)> {
+fn original_headers(stored: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     #[derive(serde::Deserialize)]
     struct Header {
         name: String,
@@ -141,8 +142,6 @@ fn original_headers(stored: &[u8]) -> Vec<(String, Option<Vec<u8>>)> {
     }
     let headers: Vec<Header> = serde_json::from_slice(stored).unwrap_or_default();
     let bytes = |text: &str| STANDARD.decode(text).unwrap_or_default();
-    let header = |header: Header| {
-        (String::from_utf8_lossy(&bytes(&header.name)).into_owned(), header.value.as_deref().map(bytes))
-    };
+    let header = |header: Header| (bytes(&header.name), header.value.as_deref().map(bytes));
     headers.into_iter().map(header).collect()
 }

@@ -42,6 +42,16 @@ impl SeenKeys {
     pub fn forget(&mut self) {
         self.added.clear();
     }
+
+    /// What the transaction has added so far, for [`SeenKeys::back_to`].
+    pub fn mark(&self) -> usize {
+        self.added.len()
+    }
+
+    /// The transaction was rolled back as far as a mark.
+    pub fn back_to(&mut self, mark: usize) {
+        self.added.truncate(mark);
+    }
 }
 
 #[cfg(test)]

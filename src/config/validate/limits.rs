@@ -147,6 +147,15 @@ fn registry(config: &Config, check: &mut Check<'_>) {
 fn storage(config: &Config, check: &mut Check<'_>) {
     let (sqlite, commit) = (&config.storage.sqlite, &config.storage.commit);
     check.range("storage.sqlite.read_connections", sqlite.read_connections, 1..=MAX_THREADS);
+    if let Some(path) = &sqlite.path {
+        let text = path.to_string_lossy();
+        let is_file = !text.is_empty() && !text.starts_with(':') && !text.starts_with("file:") && !text.ends_with('/');
+        check.require(
+            is_file && !path.is_dir(),
+            "storage.sqlite.path",
+            "must be a file: what is stored must outlive the process, and readers open it by its path",
+        );
+    }
     check.range("storage.commit.max_rows", commit.max_rows, 1..=MAX_ROWS);
     check.range("storage.commit.max_rows_busy", commit.max_rows_busy, 1..=MAX_ROWS);
     check.require(

@@ -98,7 +98,8 @@ impl ReadStore for Fake {
     fn stats(&self, query: StatsQuery) -> Answer<'_, StreamStats, ReadError> {
         self.note(format!("stats {} {}", query.stream, query.minutes));
         let from_ms = query.now_ms - 100_000;
-        let stats = StreamStats { records: 250, anomalies: 3, active_keys: 10, mean: Some(21.456), from_ms };
+        let stats =
+            StreamStats { records: 250, anomalies: 3, active_keys: 10, mean: Some(21.456), overflows: false, from_ms };
         ready(known(&query.stream).map(|()| stats))
     }
 
@@ -218,7 +219,7 @@ impl Operations for Fake {
 
     fn readiness(&self) -> Readiness {
         let reasons = if self.is_ready { Vec::new() } else { vec!["sensors is not assigned yet".to_owned()] };
-        Readiness { ready: self.is_ready, reasons }
+        Readiness { ready: self.is_ready, reasons, degraded: vec!["partition 3 stands still".to_owned()] }
     }
 
     fn metrics_text(&self) -> String {

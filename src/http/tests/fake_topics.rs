@@ -27,7 +27,7 @@ fn bytes(held: &[u8]) -> Option<Bytes> {
 
 fn record(offset: i64, value: Option<Bytes>) -> LogRecord {
     let headers =
-        vec![("a".to_owned(), Some(b"text".to_vec())), ("b".to_owned(), Some(vec![255])), ("c".to_owned(), None)];
+        vec![(b"a".to_vec(), Some(b"text".to_vec())), (b"b".to_vec(), Some(vec![255])), (b"c\xff\0".to_vec(), None)];
     LogRecord { partition: 1, offset, timestamp_ms: Some(1_735_689_600_000), key: bytes(b"k1"), value, headers }
 }
 

@@ -291,7 +291,9 @@ fn a_policy_is_changed_key_by_key() {
 fn health_and_metrics_answer() {
     let server = Running::start();
     assert_eq!(server.get("/health/live").status, 200);
-    assert_eq!(server.get("/health/ready").status, 200);
+    let degraded = server.get("/health/ready");
+    assert_eq!((degraded.status, &degraded.json()["status"]), (200, &json!("degraded")));
+    assert_eq!(degraded.json()["degraded"], json!(["partition 3 stands still"]));
     assert!(server.get("/metrics").body.starts_with("streamward_"));
     let waiting = Running::with_fake(HttpSettings::default(), Fake::default());
     let reply = waiting.get("/health/ready");

@@ -59,6 +59,8 @@ pub struct RowQuery {
     pub key: Option<String>,
     /// Column and the text its value must equal.
     pub filters: Vec<(String, String)>,
+    /// Columns that must be null.
+    pub nulls: Vec<String>,
     pub page: PageRequest,
 }
 
@@ -74,6 +76,8 @@ pub struct WindowQuery {
     pub to_ms: Option<i64>,
     /// Group column and the text its value must equal.
     pub group: Vec<(String, String)>,
+    /// Group columns that must be null.
+    pub nulls: Vec<String>,
     pub page: PageRequest,
 }
 
@@ -94,8 +98,10 @@ pub struct StreamStats {
     pub anomalies: u64,
     /// Keys whose newest event time lies in the range.
     pub active_keys: u64,
-    /// Mean of the stream's measure; `None` without a measure or without records.
+    /// Mean of the stream's measure; `None` without a measure or without records, and where it overflows.
     pub mean: Option<f64>,
+    /// Whether the sum of the measure is beyond the range of a float.
+    pub overflows: bool,
     /// Start of the range: the start of the minute that lies `minutes` back, in milliseconds since 1970 (UTC).
     pub from_ms: i64,
 }
@@ -364,6 +370,8 @@ pub struct Readiness {
     pub ready: bool,
     /// What is missing; empty when ready.
     pub reasons: Vec<String>,
+    /// What stands still while the rest works, such as a partition that storage refuses.
+    pub degraded: Vec<String>,
 }
 
 /// The running system: its tree, its events, its commands and its measurements.

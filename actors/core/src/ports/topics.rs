@@ -205,7 +205,8 @@ pub struct LogRecord {
     pub timestamp_ms: Option<i64>,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Names have any bytes.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// How far a read looked.

@@ -10,6 +10,7 @@ use arrow_schema::{DataType, Field as ArrowField, Schema as ArrowSchema, TimeUni
 use serde_json::Value as Json;
 
 use super::{Field, Kind, Scalar, StreamSchema, instant};
+use crate::table::OWN_COLUMNS;
 
 /// Longest schema text that is read, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
@@ -258,7 +259,8 @@ fn scalar_of(json: &Json, kind: &Kind, nullable: bool) -> Result<Scalar, &'stati
     scalar.ok_or("is not a value of the field's type")
 }
 
-/// Names each column by the last part of its path, or by the whole path joined by `_` where leaves share that part.
+/// Names each column by the last part of its path, or by the whole path joined by `_` where leaves share that part,
+/// or where every table has a column of that name itself.
 /// Names are compared without case, as SQL does.
 fn name_columns(fields: &mut [Field]) -> Result<(), SchemaError> {
     let mut uses: HashMap<String, usize> = HashMap::new();
@@ -267,7 +269,9 @@ fn name_columns(fields: &mut [Field]) -> Result<(), SchemaError> {
     }
     for field in fields.iter_mut() {
         let short = short_name(field);
-        field.column = if uses[&short.to_ascii_lowercase()] == 1 { short.to_owned() } else { field.path.join("_") };
+        let is_own = field.path.len() > 1 && OWN_COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(short));
+        field.column =
+            if uses[&short.to_ascii_lowercase()] == 1 && !is_own { short.to_owned() } else { field.path.join("_") };
     }
     let mut taken: HashMap<String, String> = HashMap::new();
     for field in fields.iter() {

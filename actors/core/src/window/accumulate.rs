@@ -241,11 +241,10 @@ impl Accumulators {
         match self {
             Self::Count(states) => row.result(Scalar::Integer(states[group])),
             Self::SumInteger(states) => {
-                let sum = states[group].and_then(|sum| i64::try_from(sum).ok());
-                row.result(sum.map_or(Scalar::Null, Scalar::Integer));
+                row.computed(states[group].map(|sum| i64::try_from(sum).map_or(Scalar::Null, Scalar::Integer)));
             }
             Self::SumDouble(states) | Self::MinDouble(states) | Self::MaxDouble(states) => {
-                row.result(number(states[group]));
+                row.computed(states[group].map(number));
             }
             Self::MinInteger(states) | Self::MaxInteger(states) => {
                 row.result(states[group].map_or(Scalar::Null, Scalar::Integer));
@@ -255,16 +254,15 @@ impl Accumulators {
             }
             Self::Mean(states) => {
                 let Mean { sum, count } = states[group];
-                row.result(number((count > 0).then(|| sum / count as f64)));
-                row.merge([number((count > 0).then_some(sum)), Scalar::Integer(count)]);
+                row.computed((count > 0).then(|| number(sum / count as f64)));
+                row.merge([if count > 0 { number(sum) } else { Scalar::Null }, Scalar::Integer(count)]);
             }
             Self::Moments(states) => {
                 let moments = states[group];
                 let deviation = function == AggregateFunction::StdDev;
-                row.result(number(moments.variance().map(|value| if deviation { value.sqrt() } else { value })));
-                let some = moments.count > 0;
-                let mean = number(some.then_some(moments.mean));
-                row.merge([Scalar::Integer(moments.count), mean, number(some.then_some(moments.m2))]);
+                row.computed(moments.variance().map(|value| number(if deviation { value.sqrt() } else { value })));
+                let some = |value: f64| if moments.count > 0 { number(value) } else { Scalar::Null };
+                row.merge([Scalar::Integer(moments.count), some(moments.mean), some(moments.m2)]);
             }
             Self::First(states) | Self::Last(states) => match &states[group] {
                 Some(stamped) => {
@@ -285,9 +283,25 @@ impl Accumulators {
 pub(super) struct Emission {
     results: Vec<Scalar>,
     mergeable: Vec<Scalar>,
+    /// Places of the results that are beyond the range of their type.
+    overflow: Vec<usize>,
 }
 
 impl Emission {
+    /// A result that was computed, if there was anything to compute it from; null then means that it has no value in its
+    /// type.
+    fn computed(&mut self, value: Option<Scalar>) {
+        if value == Some(Scalar::Null) {
+            self.overflow.push(self.results.len());
+        }
+        self.result(value.unwrap_or(Scalar::Null));
+    }
+
+    /// Places of the results that are beyond the range of their type.
+    pub(super) fn overflow(&self) -> impl Iterator<Item = usize> {
+        self.overflow.iter().copied()
+    }
+
     fn result(&mut self, value: Scalar) {
         self.results.push(value);
     }
@@ -315,6 +329,6 @@ fn keep_text(state: &mut Option<Arc<str>>, value: &str, better: impl Fn(&str, &s
 }
 
 /// A float for a table: what is beyond its range has no value.
-fn number(value: Option<f64>) -> Scalar {
-    value.filter(|value| value.is_finite()).map_or(Scalar::Null, Scalar::Number)
+fn number(value: f64) -> Scalar {
+    if value.is_finite() { Scalar::Number(value) } else { Scalar::Null }
 }

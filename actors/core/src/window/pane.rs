@@ -130,8 +130,10 @@ impl Pane {
         for (states, output) in self.body.accumulators.iter().zip(&plan.outputs) {
             states.emit(output.function, group, &mut emission);
         }
+        let overflow = emission.overflow().map(|place| plan.columns()[place].name.clone()).collect();
         WindowRow {
             window: plan.name.clone(),
+            overflow,
             start_ms,
             end_ms: plan.end_of(start_ms),
             group: self.group_values(plan, group),

@@ -29,6 +29,7 @@ pub struct WindowPlan {
     pub(super) arguments: Vec<ScalarExpr>,
     group_columns: Vec<WindowColumn>,
     columns: Vec<WindowColumn>,
+    selected: Vec<String>,
     shape: Arc<str>,
 }
 
@@ -72,9 +73,12 @@ impl WindowPlan {
             return Err(faults);
         }
         let shape = shape(spec, size_ms, &group_columns, &columns);
+        let mergeable =
+            aggregates.iter().flat_map(|(name, aggregate)| aggregate.mergeable(name).into_iter().map(move |_| name));
+        let selected = aggregates.iter().map(|(name, _)| name).chain(mergeable).cloned().collect();
         let (outputs, arguments) = outputs(aggregates);
         let name = spec.name.as_str().into();
-        Ok(Self { name, size_ms, lateness_ms, group, outputs, arguments, group_columns, columns, shape })
+        Ok(Self { name, size_ms, lateness_ms, group, outputs, arguments, group_columns, columns, selected, shape })
     }
 
     /// The window's name: its table.
@@ -93,6 +97,12 @@ impl WindowPlan {
     #[must_use]
     pub fn columns(&self) -> &[WindowColumn] {
         &self.columns
+    }
+
+    /// For each of [`Self::columns`] the name of the selected column that it belongs to.
+    #[must_use]
+    pub fn selected(&self) -> &[String] {
+        &self.selected
     }
 
     /// What a checkpoint of this window must agree with to be of use.

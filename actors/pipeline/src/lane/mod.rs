@@ -305,7 +305,7 @@ impl Lane {
         if emits && self.shared.live.has_subscribers() {
             steps::publish(&self.shared.live, &self.shared.stage, (&output, slot.log), now_ms);
         }
-        let store = self.pending(&slot, output);
+        let store = self.pending(&slot, output, Some(work.batch.clone()));
         let done = Since { batch: work.batch.clone(), start: work.start, end: work.end, poison };
         let generation = self.scope.generation();
         loop {
@@ -346,7 +346,7 @@ impl Lane {
                 continue;
             }
             let Some(output) = working.due(&self.shared, now_ms, last) else { continue };
-            let store = self.pending(&slot, output);
+            let store = self.pending(&slot, output, None);
             let generation = self.scope.generation();
             loop {
                 let state = &self.working[&partition].state;
@@ -360,8 +360,8 @@ impl Lane {
         Ok(())
     }
 
-    fn pending(&self, slot: &Arc<PartitionSlot>, output: Output) -> Arc<Store> {
-        let pending = Pending { key: slot.key.clone(), epoch: slot.epoch, log: slot.log, output };
+    fn pending(&self, slot: &Arc<PartitionSlot>, output: Output, raw: Option<Arc<RawBatch>>) -> Arc<Store> {
+        let pending = Pending { key: slot.key.clone(), epoch: slot.epoch, log: slot.log, output, raw };
         Arc::new(Store { slot: slot.clone(), pending: Arc::new(pending) })
     }
 

@@ -49,7 +49,8 @@ pub(crate) fn plan() -> Arc<PipelinePlan> {
     Arc::new(PipelinePlan::compile(&spec, schema()).unwrap())
 }
 
-fn stage(trap: fn(&DecodedInput)) -> Stage {
+/// A stage of orders with a step that does this.
+pub(crate) fn stage(trap: fn(&DecodedInput)) -> Stage {
     let (format, limits) = Default::default();
     let spec =
         StageSpec { schema: schema(), plan: plan(), format, limits, key_column: 0, frame_kind: "order".to_owned() };

@@ -19,7 +19,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::KafkaError,
-    message::{BorrowedMessage, Headers},
+    message::BorrowedMessage,
     types::{RDKafkaErrorCode, RDKafkaRespErr},
 };
 use streamward_kit::Scope;
@@ -29,7 +29,7 @@ use streamward_pipeline::{
     source::{Gather, HeaderVisitor, LogClient, Polled, RecordView, SourceError, SourceShared},
 };
 
-use super::{KafkaSettings, log_line};
+use super::{KafkaSettings, ffi::for_each_header, log_line};
 
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
@@ -243,8 +243,8 @@ fn partition_count(consumer: &BaseConsumer<Context>, topic: &str) -> Result<usiz
 
 fn visit_message(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(Polled<'_>)) {
     let headers = |each: &mut HeaderVisitor<'_>| {
-        for header in message.headers().iter().flat_map(|headers| headers.iter()) {
-            each(header.key, header.value);
+        if let Some(headers) = message.headers() {
+            for_each_header(headers, each);
         }
     };
     let record = RecordView {

@@ -9,13 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdkafka::{
-    Message,
-    message::{BorrowedMessage, Headers},
-};
+use rdkafka::{Message, message::BorrowedMessage};
 use streamward_core::ports::topics::{Bytes, LogBounds, LogRecord, RecordPage, RecordQuery, Scan, TopicError};
 
 use super::{
+    super::ffi::for_each_header,
     cursor::{self, Direction, Positions},
     errors::unavailable,
     reader::{ReadEnd, Reader, Window},
@@ -231,23 +229,30 @@ impl Browse<'_> {
         }
         let Some(wanted) = &self.query.contains else { return true };
         let has = |bytes: Option<&[u8]>| bytes.is_some_and(|bytes| memchr::memmem::find(bytes, wanted).is_some());
-        let in_headers = || message.headers().is_some_and(|all| all.iter().any(|header| has(header.value)));
+        let in_headers = || headers_of(message).iter().any(|(_, value)| has(value.as_deref()));
         has(message.payload()) || has(message.key()) || in_headers()
     }
 
     fn record(&self, message: &BorrowedMessage<'_>) -> LogRecord {
         let most = if self.query.limit == 1 { SHOWN_BYTES_ALONE } else { SHOWN_BYTES };
         let cut = |bytes: &[u8]| Bytes { held: bytes[..bytes.len().min(most)].to_vec(), length: bytes.len() as u64 };
-        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
         LogRecord {
             partition: message.partition(),
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key().map(cut),
             value: message.payload().map(cut),
-            headers: headers.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect(),
+            headers: headers_of(message),
         }
     }
+}
+
+fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let mut all = Vec::new();
+    if let Some(headers) = message.headers() {
+        for_each_header(headers, &mut |name, value| all.push((name.to_vec(), value.map(<[u8]>::to_vec))));
+    }
+    all
 }
 
 /// Bytes that a record takes in a page.

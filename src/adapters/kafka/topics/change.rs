@@ -157,7 +157,7 @@ impl KafkaTopics {
             partition: record.partition,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
-            headers: record.headers,
+            headers: record.headers.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect(),
         };
         match self.shared.producer.send(outgoing).await {
             Ok(place) => Ok(Placed { partition: place.partition, offset: place.offset }),

@@ -7,14 +7,16 @@ use std::time::Duration;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer},
-    groups::GroupInfo,
 };
 use streamward_core::ports::topics::{
     GroupDetail, GroupMember, GroupOffset, GroupSummary, LogBounds, ResetTo, TopicError,
 };
 
 use super::{
-    super::{KafkaSettings, QuietContext},
+    super::{
+        KafkaSettings, QuietContext,
+        ffi::{self, Group},
+    },
     catalog::Catalog,
     errors::{of_error, unavailable},
 };
@@ -25,30 +27,30 @@ const MAX_ASKED: usize = 32;
 
 /// Every group, by name.
 pub fn all(catalog: &Catalog) -> Result<Vec<GroupSummary>, TopicError> {
-    let list = catalog.consumer().fetch_group_list(None, TIMEOUT).map_err(unavailable)?;
-    let mut groups: Vec<GroupSummary> = list.groups().iter().map(summary).collect();
+    let list = ffi::groups(catalog.consumer().client(), None, TIMEOUT).map_err(unavailable)?;
+    let mut groups: Vec<GroupSummary> = list.iter().map(summary).collect();
     groups.sort_by(|a, b| a.group.cmp(&b.group));
     Ok(groups)
 }
 
-fn summary(group: &GroupInfo) -> GroupSummary {
-    let member = |member: &rdkafka::groups::GroupMemberInfo| GroupMember {
-        id: member.id().to_owned(),
-        client_id: member.client_id().to_owned(),
-        host: member.client_host().to_owned(),
+fn summary(group: &Group) -> GroupSummary {
+    let member = |member: &ffi::Member| GroupMember {
+        id: member.id.clone(),
+        client_id: member.client_id.clone(),
+        host: member.host.clone(),
     };
     GroupSummary {
-        group: group.name().to_owned(),
-        state: group.state().to_owned(),
-        protocol_type: group.protocol_type().to_owned(),
-        protocol: group.protocol().to_owned(),
-        members: group.members().iter().map(member).collect(),
+        group: group.name.clone(),
+        state: group.state.clone(),
+        protocol_type: group.protocol_type.clone(),
+        protocol: group.protocol.clone(),
+        members: group.members.iter().map(member).collect(),
     }
 }
 
 fn one(catalog: &Catalog, group: &str) -> Result<GroupSummary, TopicError> {
-    let list = catalog.consumer().fetch_group_list(Some(group), TIMEOUT).map_err(unavailable)?;
-    let found = list.groups().iter().find(|known| known.name() == group && known.state() != "Dead").map(summary);
+    let list = ffi::groups(catalog.consumer().client(), Some(group), TIMEOUT).map_err(unavailable)?;
+    let found = list.iter().find(|known| known.name == group && known.state != "Dead").map(summary);
     found.ok_or_else(|| TopicError::UnknownGroup(group.to_owned()))
 }
 
@@ -100,13 +102,9 @@ pub fn detail(settings: &KafkaSettings, catalog: &Catalog, group: &str) -> Resul
 
 /// Every group in the order in which they are asked whether they read a topic: first those with members that do now.
 pub fn to_ask(catalog: &Catalog, topic: &str) -> Result<Vec<GroupSummary>, TopicError> {
-    let list = catalog.consumer().fetch_group_list(None, TIMEOUT).map_err(unavailable)?;
-    let reads = |group: &GroupInfo| {
-        let mut assignments = group.members().iter().filter_map(rdkafka::groups::GroupMemberInfo::assignment);
-        assignments.any(|assignment| is_among(topic, assignment))
-    };
-    let mut groups: Vec<(bool, GroupSummary)> =
-        list.groups().iter().map(|group| (!reads(group), summary(group))).collect();
+    let list = ffi::groups(catalog.consumer().client(), None, TIMEOUT).map_err(unavailable)?;
+    let reads = |group: &Group| group.members.iter().any(|member| is_among(topic, &member.assignment));
+    let mut groups: Vec<(bool, GroupSummary)> = list.iter().map(|group| (!reads(group), summary(group))).collect();
     groups.sort_by(|(a, one), (b, other)| (a, &one.group).cmp(&(b, &other.group)));
     Ok(groups.into_iter().map(|(_, group)| group).collect())
 }

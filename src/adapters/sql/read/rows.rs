@@ -57,7 +57,7 @@ impl SqliteReads {
         let back = query.now_ms - i64::from(query.minutes) * MINUTE_MS;
         let from_ms = back - back.rem_euclid(MINUTE_MS);
         let mut connection = self.connection().await?;
-        let (records, sum, anomalies): (i64, f64, i64) = sqlx::query_as(STATS_SQL)
+        let (records, sum, lost, anomalies): (i64, Option<f64>, i64, i64) = sqlx::query_as(STATS_SQL)
             .bind(&query.stream)
             .bind(from_ms)
             .fetch_one(&mut *connection)
@@ -70,11 +70,13 @@ impl SqliteReads {
             .await
             .map_err(read_error)?;
         let has_mean = records > 0 && self.stream(&query.stream)?.measure.is_some();
+        let sum = sum.filter(|sum| sum.is_finite() && lost == 0);
         Ok(StreamStats {
             records: unsigned(records),
             anomalies: unsigned(anomalies),
             active_keys: unsigned(active_keys),
-            mean: has_mean.then(|| sum / records as f64),
+            mean: sum.filter(|_| has_mean).map(|sum| sum / records as f64),
+            overflows: has_mean && sum.is_none(),
             from_ms,
         })
     }
@@ -114,7 +116,7 @@ async fn retained(connection: &mut SqliteConnection, topic: &str) -> Result<u64,
     Ok(unsigned(rows))
 }
 
-pub(super) const STATS_SQL: &str = "SELECT COALESCE(SUM(count), 0), COALESCE(SUM(sum), 0.0), \
+pub(super) const STATS_SQL: &str = "SELECT COALESCE(SUM(count), 0), SUM(sum), COUNT(*) - COUNT(sum), \
      COALESCE(SUM(anomalies), 0) FROM sw_minutes WHERE stream = ? AND minute >= ?";
 
 pub(super) const ACTIVE_KEYS_SQL: &str = "SELECT COUNT(*) FROM sw_keys WHERE stream = ? AND last_seen >= ?";
@@ -129,7 +131,7 @@ const POSITIONS_SQL: &str = "SELECT sink, topic, partition, log, epoch, next_off
 /// The walk for `latest`: by the index of one filter column, the others tried row by row.
 pub(super) fn latest_scan(table: &StreamTable, mut filters: Vec<Condition>) -> Scan {
     let served = |condition: &Condition| match condition {
-        Condition::Compare { column, .. } => {
+        Condition::Compare { column, .. } | Condition::Null(column) => {
             let is = |index: &usize| table.columns[*index].name == *column;
             usize::from(is(&table.key)) * 2 + usize::from(table.indexes.iter().any(is))
         }
@@ -176,6 +178,13 @@ pub(super) fn conditions(table: &StreamTable, query: &RowQuery) -> Result<Option
             None => return Ok(None),
         }
     }
+    for column in &query.nulls {
+        if !table.columns.iter().any(|found| found.name == *column) {
+            let reason = "the stream has no such column".to_owned();
+            return Err(ReadError::BadFilter { field: column.clone(), reason });
+        }
+        conditions.push(Condition::Null(column.clone()));
+    }
     Ok(Some(conditions))
 }
 
@@ -185,7 +194,9 @@ fn stream_row(table: &StreamTable, row: &SqliteRow) -> Result<Row, sqlx::Error> 
     for column in &table.columns {
         object.insert(column.name.clone(), value(row, &column.name, &column.kind)?);
     }
-    object.insert("created_at".to_owned(), time(row.try_get("stored_at")?));
+    // A record may have a time of its own by this name; no field is called `stored_at`.
+    let stored_at = if object.contains_key("created_at") { "stored_at" } else { "created_at" };
+    object.insert(stored_at.to_owned(), time(row.try_get("stored_at")?));
     Ok(object)
 }
 

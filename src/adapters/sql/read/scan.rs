@@ -26,6 +26,8 @@ pub(super) enum Condition {
     },
     /// A boolean column that is true.
     Flag(String),
+    /// A column without a value.
+    Null(String),
     /// The newest transition of an alert; a literal, as the partial indexes demand.
     Newest,
 }
@@ -43,6 +45,9 @@ impl Condition {
             }
             Self::Flag(column) => {
                 sql.push(quoted(column));
+            }
+            Self::Null(column) => {
+                sql.push(quoted(column)).push(" IS NULL");
             }
             Self::Newest => {
                 sql.push("latest = 1");

@@ -1,5 +1,6 @@
 //! Rows of window tables.
 
+use serde_json::Value;
 use sqlx::{Row as _, sqlite::SqliteRow};
 use streamward_core::{
     ports::{Page, ReadError, Row, WindowQuery},
@@ -7,6 +8,7 @@ use streamward_core::{
 };
 
 use super::{
+    super::window_tables::{OVERFLOW, OWN_COLUMNS, ROW},
     SqliteReads, WindowReads,
     cursor::Bind,
     rows::{empty, time, value},
@@ -44,18 +46,22 @@ impl SqliteReads {
     }
 }
 
-/// The walk over the primary key `(window_start, group…, log, partition)`; `None` where a group cannot occur.
+/// The walk over the windows by start, then by the row's own number; `None` where a group cannot occur.
 pub(super) fn scan(table: &WindowReads, query: &WindowQuery) -> Result<Option<Scan>, ReadError> {
     let mut keep = Vec::new();
+    let known = |column: &String| {
+        let reason = "the window is not grouped by it".to_owned();
+        let found = table.group.iter().find(|found| found.name == *column);
+        found.ok_or_else(|| ReadError::BadFilter { field: column.clone(), reason })
+    };
     for (column, text) in &query.group {
-        let Some(found) = table.group.iter().find(|found| found.name == *column) else {
-            let reason = "the window is not grouped by it".to_owned();
-            return Err(ReadError::BadFilter { field: column.clone(), reason });
-        };
-        match parse(&found.kind, text) {
+        match parse(&known(column)?.kind, text) {
             Some(value) => keep.push(Condition::equals(column, value)),
             None => return Ok(None),
         }
+    }
+    for column in &query.nulls {
+        keep.push(Condition::Null(known(column)?.name.clone()));
     }
     let bound =
         |operator, ms| Condition::Compare { column: "window_start".to_owned(), operator, value: Bind::Integer(ms) };
@@ -67,22 +73,18 @@ pub(super) fn scan(table: &WindowReads, query: &WindowQuery) -> Result<Option<Sc
         select: select(table),
         seek: from.into_iter().chain(to).collect(),
         keep,
-        order: order(table),
+        order: order(),
     }))
 }
 
-fn order(table: &WindowReads) -> Vec<Order> {
+fn order() -> Vec<Order> {
     let own = |column: &str, kind| Order { column: column.to_owned(), kind };
-    let mut order = vec![own("window_start", Kind::Timestamp)];
-    order.extend(table.group.iter().map(|column| own(&column.name, column.kind.clone())));
-    order.extend([own("log", Kind::Long), own("partition", Kind::Long)]);
-    order
+    vec![own("window_start", Kind::Timestamp), own(ROW, Kind::Long)]
 }
 
 fn select(table: &WindowReads) -> String {
-    let fixed = ["window_start", "window_end", "revision", "log", "partition", "created_at"];
     let named = table.group.iter().chain(&table.columns).map(|column| column.name.as_str());
-    fixed.into_iter().chain(named).map(quoted).collect::<Vec<_>>().join(", ")
+    OWN_COLUMNS.into_iter().chain(named).map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 fn window_row(table: &WindowReads, row: &SqliteRow) -> Result<Row, sqlx::Error> {
@@ -95,6 +97,9 @@ fn window_row(table: &WindowReads, row: &SqliteRow) -> Result<Row, sqlx::Error> 
     }
     for column in table.group.iter().chain(&table.columns) {
         object.insert(column.name.clone(), value(row, &column.name, &column.kind)?);
+    }
+    if let Some(overflow) = row.try_get::<Option<String>, _>(OVERFLOW)? {
+        object.insert("overflow".to_owned(), serde_json::from_str(&overflow).unwrap_or(Value::Null));
     }
     Ok(object)
 }

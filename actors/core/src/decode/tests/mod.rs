@@ -158,8 +158,8 @@ fn a_schema_id_is_unresolved_until_its_schema_or_its_absence_is_known() {
 fn a_dead_letter_has_the_bytes_as_they_were() {
     let mut batch = RawBatch::with_capacity(Arc::from("topic"), 0, 0);
     batch.push(17, 1234, Some(&[0xFF, 0]), Some(&[0xFE, 1]));
-    batch.push_header("h", Some(&[2]));
-    batch.push_header("none", None);
+    batch.push_header(b"h", Some(&[2]));
+    batch.push_header(b"none", None);
     let rejected = sensors().decode(&batch, 0..1).rejected.remove(0);
     let letter = dead_letter(&batch.get(0), &rejected, STAGE);
     assert_eq!((letter.offset, letter.log_timestamp_ms, letter.class), (17, 1234, ErrorClass::Decode));

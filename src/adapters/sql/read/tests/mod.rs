@@ -21,7 +21,13 @@ fn page(limit: u32) -> PageRequest {
 
 fn query(filters: &[(&str, &str)], limit: u32) -> RowQuery {
     let filters = filters.iter().map(|(column, text)| (column.to_string(), text.to_string()));
-    RowQuery { stream: "sensors".to_owned(), key: None, filters: filters.collect(), page: page(limit) }
+    RowQuery {
+        stream: "sensors".to_owned(),
+        key: None,
+        filters: filters.collect(),
+        nulls: Vec::new(),
+        page: page(limit),
+    }
 }
 
 fn values(page: &Page<Row>, column: &str) -> Vec<serde_json::Value> {
@@ -142,6 +148,7 @@ async fn windows_are_newest_first_and_filtered_by_time_and_group() {
         from_ms: Some(START_MS + 5 * 60_000),
         to_ms: Some(START_MS + 8 * 60_000),
         group: vec![("sensor_id".to_owned(), "sensor_002".to_owned())],
+        nulls: Vec::new(),
         page: page(2),
     };
     let first = fixture.reads.windows(query.clone()).await.unwrap();

@@ -36,7 +36,7 @@ fn expect(plan: &str, index: &str) {
 
 fn filters(columns: &[(&str, &str)]) -> Vec<super::super::scan::Condition> {
     let texts: Vec<_> = columns.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
-    let query = RowQuery { stream: "sensors".to_owned(), key: None, filters: texts, page: page(1) };
+    let query = RowQuery { stream: "sensors".to_owned(), key: None, filters: texts, nulls: Vec::new(), page: page(1) };
     rows::conditions(&fixture::sensors(), &query).expect("known columns").expect("possible values")
 }
 
@@ -103,7 +103,7 @@ async fn alerts_and_dead_letters_walk_an_index() {
 }
 
 #[tokio::test]
-async fn windows_walk_their_primary_key() {
+async fn windows_walk_by_their_start() {
     let mut fixture = Fixture::new().await;
     let query = WindowQuery {
         stream: "sensors".to_owned(),
@@ -111,11 +111,12 @@ async fn windows_walk_their_primary_key() {
         from_ms: Some(1),
         to_ms: None,
         group: vec![("sensor_id".to_owned(), "s".to_owned())],
+        nulls: Vec::new(),
         page: page(1),
     };
     let scan = windows::scan(&fixture::window(), &query).expect("known group").expect("possible");
     let plan = plan(&mut fixture.writer, &scan, None).await;
-    expect(&plan, "PRIMARY KEY (window_start>?)");
+    expect(&plan, "INDEX sw_start_aggregated_metrics (window_start>?)");
 }
 
 #[tokio::test]

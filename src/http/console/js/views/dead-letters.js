@@ -80,7 +80,7 @@ const decoded = (letter) => (letter.decoded ? json(letter.decoded) : h("p", { cl
 function headers(letter) {
   const all = letter.headers ?? [];
   if (all.length === 0) return null;
-  return h("div", {}, h("h3", {}, "Headers"), facts(all.map(({ name, value }) => [name, code(headerText(value))])));
+  return h("div", {}, h("h3", {}, "Headers"), facts(all.map(({ name, value }) => [headerText(name), code(value === null ? "null" : headerText(value))])));
 }
 
 function blank(state, isNarrowed) {

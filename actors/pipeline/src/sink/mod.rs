@@ -2,17 +2,20 @@
 //!
 //! Receives [`Store`]. What it has in hand stays in its inbox until the commit has returned, so a new incarnation finds
 //! it again; an output that the lost incarnation had committed is recognised by its position. Storage that does not
-//! answer is no crash: the sink degrades, retries with back-off, and its full inbox pushes back to the log.
+//! answer is no crash: the sink degrades, retries with back-off, and its full inbox pushes back to the log. An output that
+//! storage refuses stops its partition, loudly, until it is assigned again; the others go on.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use streamward_core::output::Output;
 use streamward_kit::{Delivery, Failure, Inbox, Scope};
 
 use crate::{
     messages::Store,
+    slot::PartitionSlot,
     store::{Outcome, Pending, SinkStore, StoreError},
 };
 
@@ -48,7 +51,7 @@ pub struct CommitLimits {
 /// Runs one incarnation of a sink.
 ///
 /// # Errors
-/// If storage breaks a promise of the position protocol.
+/// On an injected error, or when it is to stop while storage is unavailable.
 pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
     while let Some(first) = shared.inbox.recv(&scope).await {
         let group = gather(&scope, &shared, first).await;
@@ -106,7 +109,8 @@ async fn commit(scope: &Scope, shared: &SinkShared, pending: &[Arc<Pending>]) ->
                 scope.clear_state_note();
                 return Ok(outcomes);
             }
-            Err(error @ StoreError::Protocol(_)) => return Err(error.into()),
+            // Trying again would end the same way, for ever: the partitions stand still instead.
+            Err(StoreError::Protocol(why)) => return Ok(vec![Outcome::Refused(why.into()); pending.len()]),
             Err(StoreError::Unavailable(why)) => {
                 scope.set_state_note(&format!("storage is unavailable: {why}"));
                 let _waiting = scope.waiting_on("sql");
@@ -124,16 +128,47 @@ fn settle(scope: &Scope, group: Vec<Delivery<Arc<Store>>>, outcomes: &[Outcome])
     for (delivery, outcome) in group.into_iter().zip(outcomes) {
         let slot = delivery.slot.clone();
         let rows = delivery.pending.output.offsets.len();
+        let output = &delivery.pending.output;
         match outcome {
             Outcome::Committed | Outcome::AlreadyCommitted => {
-                slot.commit(&delivery.pending.output);
+                slot.commit(output, 0);
                 scope.progress(rows as u64);
             }
+            Outcome::CommittedWithout(refused) => {
+                slot.commit(output, *refused);
+                scope.progress(rows as u64);
+                tracing::warn!(key = ?slot.key, refused, start = output.start, end = output.end, "the database refused records: they are dead letters");
+            }
+            Outcome::Refused(why) => refuse(&slot, output, why),
+            // It was on its way when the partition came to a stand.
+            Outcome::Stale if slot.refusal().is_some() => {}
             Outcome::Stale => {
-                tracing::warn!(key = ?slot.key, epoch = slot.epoch, end = delivery.pending.output.end, "another owner has this partition: output dropped");
+                tracing::warn!(key = ?slot.key, epoch = slot.epoch, end = output.end, "another owner has this partition: output dropped");
                 slot.revoke();
             }
         }
         delivery.commit();
     }
 }
+
+/// Stops the partition of an output that storage refuses. What it issued is in the log still, and comes again.
+fn refuse(slot: &PartitionSlot, output: &Output, why: &str) {
+    if slot.refusal().is_some() {
+        return;
+    }
+    let key = &slot.key;
+    let told = format!(
+        "partition {} of topic {} stands still at offset {}: storage refused its records up to {}: {why}; nothing of it \
+         is lost: mend the cause, then restart pipelines/{}/source",
+        key.partition,
+        key.topic,
+        slot.committed(),
+        output.end,
+        key.sink
+    );
+    tracing::error!(topic = %key.topic, partition = key.partition, "{told}");
+    slot.refuse(told.into());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! From configuration to compiled streams and pipelines; every fault at once, at its place in the file.
 
+mod names;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use streamward_core::{
@@ -162,6 +164,7 @@ fn compile(loaded: &Loaded) -> Result<Plan, Faults> {
             Err(found) => faults.extend(found),
         }
     }
+    faults.extend(names::faults(loaded, &streams, &pipelines));
     if faults.is_empty() { Ok(Plan { streams, pipelines }) } else { Err(Faults(faults)) }
 }
 
