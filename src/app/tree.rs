@@ -225,7 +225,7 @@ fn platform(parts: &Parts, asker: Option<ChildSpec>) -> SupervisorSpec {
     let broker = parts.broker.clone();
     let broker = broker.map(|broker| ChildSpec::thread("broker", "broker", move |scope| broker.run(&scope)));
     let policy = child_policy(&parts.config.supervision.defaults);
-    let children = broker.into_iter().chain(asker).map(|child| child.policy(policy.clone()));
+    let children = broker.into_iter().chain(asker).map(|child| child.policy(policy));
     children.fold(SupervisorSpec::new("platform"), SupervisorSpec::child)
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     ffi::{CStr, CString},
-    ptr,
     time::Duration,
 };
 
@@ -112,11 +111,10 @@ fn describe<C: ClientContext>(
         let queue: Owned<rd_kafka_queue_t> = Owned::new(rd_kafka_queue_new(rk), rd_kafka_queue_destroy)?;
         rd_kafka_DescribeTopics(rk, collection.0, options.0, queue.0);
         let event = rd_kafka_queue_poll(queue.0, timeout_ms);
-        if event == ptr::null_mut() {
-            Err(failed(RDKafkaErrorCode::OperationTimedOut))
-        } else {
-            Owned::new(event, rd_kafka_event_destroy)
+        if event.is_null() {
+            return Err(failed(RDKafkaErrorCode::OperationTimedOut));
         }
+        Owned::new(event, rd_kafka_event_destroy)
     }
 }
 
