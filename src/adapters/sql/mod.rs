@@ -221,7 +221,7 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(1, "streamward", include_str!("migrations/sqlite/0001_streamward.sql")),
         migration(2, "late by age", include_str!("migrations/sqlite/0002_late_by_age.sql")),
         migration(3, "dead letters by place", include_str!("migrations/sqlite/0003_dead_letters_by_place.sql")),
-        migration(4, "null sums and keys", include_str!("migrations/sqlite/0004_null_sums_and_keys.sql")),
+        migration(5, "null sums and keys", include_str!("migrations/sqlite/0005_null_sums_and_keys.sql")),
     ]);
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;
