@@ -11,6 +11,7 @@ pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod database_lock;
 pub mod http;
 pub mod node;
 pub mod plan;

@@ -12,7 +12,7 @@ use streamward_core::{
 
 use crate::{
     adapters::kafka::producer::{KafkaProducer, Outgoing, ProduceError},
-    plan::StreamSetup,
+    plan::{Plan, StreamSetup},
 };
 
 const RETRY_AFTER_S: u32 = 1;
@@ -27,17 +27,20 @@ struct Target {
     topic: Arc<str>,
     key: String,
     decoder: Mutex<Decoder>,
+    /// Why its records lead nowhere.
+    warning: Option<String>,
 }
 
 impl KafkaIngest {
     /// Takes records for these streams.
-    pub fn new(producer: KafkaProducer, streams: &[StreamSetup]) -> Self {
+    pub fn new(producer: KafkaProducer, plan: &Plan) -> Self {
         let target = |stream: &StreamSetup| {
             let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
-            let target = Target { topic: stream.topic.clone(), key: stream.key.clone(), decoder: Mutex::new(decoder) };
+            let (topic, key, warning) = (stream.topic.clone(), stream.key.clone(), plan.warning(&stream.name));
+            let target = Target { topic, key, decoder: Mutex::new(decoder), warning };
             (stream.name.to_string(), target)
         };
-        Self { producer, streams: streams.iter().map(target).collect() }
+        Self { producer, streams: plan.streams.iter().map(target).collect() }
     }
 
     async fn append_all(&self, stream: &str, records: Vec<NewRecord>) -> Result<Vec<Placed>, IngestError> {
@@ -115,5 +118,9 @@ impl Ingest for KafkaIngest {
     fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError> {
         let stream = stream.to_owned();
         Box::pin(async move { self.append_all(&stream, records).await })
+    }
+
+    fn warning(&self, stream: &str) -> Option<&str> {
+        self.streams.get(stream)?.warning.as_deref()
     }
 }

@@ -59,6 +59,7 @@ use crate::{
         },
     },
     config::{self, Config, Loaded},
+    database_lock::{DatabaseLock, DatabaseLockError},
     http::{
         HttpSettings, SocketSettings,
         access::{Access, AccessToken, HostRule, Role},
@@ -75,6 +76,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub enum AppError {
     #[error(transparent)]
     Node(#[from] NodeError),
+    #[error(transparent)]
+    Database(#[from] DatabaseLockError),
     #[error("listen on {address} for {what}: {source}")]
     Listen { what: &'static str, address: SocketAddr, source: std::io::Error },
     #[error("open {what}: {reason}")]
@@ -135,7 +138,12 @@ impl App {
     /// [`AppError`]
     pub async fn start(loaded: &Loaded, plan: Plan, options: Options) -> Result<Self, AppError> {
         let config = &loaded.config;
+        for warning in plan.warnings() {
+            tracing::warn!("{warning}");
+        }
         let folder = NodeFolder::open(&config.node.data_dir, config.node.id.as_deref())?;
+        let database = config.storage.sqlite.file(&config.node.data_dir);
+        let database_lock = DatabaseLock::acquire(&database)?;
         let http = listen("HTTP", config.http.listen.get())?;
         let broker = broker::open(config, &folder)?;
         let registry = RegistrySetup::new(config)?;
@@ -143,7 +151,6 @@ impl App {
             Some(broker) => broker.settings(config),
             None => command_settings(config, None)?,
         };
-        let database = config.storage.sqlite.file(&config.node.data_dir);
         let store = SqlStore::open(&database, &sqlite_settings(config), plan.layout())
             .await
             .map_err(|error| AppError::open("the database", error))?;
@@ -159,6 +166,7 @@ impl App {
             config: config.clone(),
             plan,
             folder,
+            _database_lock: database_lock,
             broker,
             registry,
             kafka,

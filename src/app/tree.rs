@@ -67,6 +67,7 @@ use crate::{
     },
     clock::SystemClock,
     config::{self, Config},
+    database_lock::DatabaseLock,
     http,
     node::NodeFolder,
     plan::{PipelineSetup, Plan},
@@ -94,6 +95,7 @@ pub struct Parts {
     pub config: Config,
     pub plan: Plan,
     pub folder: NodeFolder,
+    pub _database_lock: DatabaseLock,
     pub broker: Option<Arc<Embedded>>,
     pub registry: RegistrySetup,
     pub kafka: KafkaSettings,
@@ -428,7 +430,7 @@ impl<'a> Builder<'a> {
         let max = usize::try_from(config.websocket.max_sessions).unwrap_or(usize::MAX);
         let state = http::HttpState {
             reads: self.parts.reads.clone(),
-            ingest: Arc::new(KafkaIngest::new(self.producer.clone(), &self.parts.plan.streams)),
+            ingest: Arc::new(KafkaIngest::new(self.producer.clone(), &self.parts.plan)),
             operations,
             topics: Arc::new(self.topics()),
             sessions: Arc::new(Sessions::new(self.runtime.supervisor(sessions), max)),

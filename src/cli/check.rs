@@ -39,8 +39,9 @@ pub struct ConfigArgs {
 }
 
 pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
-    let Err(faults) = plan::load(&args.source.sources(exposure(args.insecure))) else {
-        return Ok(report_ok(args.json));
+    let faults = match plan::load(&args.source.sources(exposure(args.insecure))) {
+        Ok((_, plan)) => return Ok(report_ok(args.json, &plan.warnings())),
+        Err(faults) => faults,
     };
     if args.json {
         super::say_line(format_args!("{}", serde_json::json!({ "ok": false, "faults": faults.0 })));
@@ -55,10 +56,13 @@ pub fn exposure(insecure: bool) -> Exposure {
     if insecure { Exposure::Insecure } else { Exposure::Guarded }
 }
 
-fn report_ok(json: bool) -> ExitCode {
+fn report_ok(json: bool, warnings: &[String]) -> ExitCode {
     if json {
-        super::say_line(format_args!("{}", serde_json::json!({ "ok": true, "faults": [] })));
+        super::say_line(format_args!("{}", serde_json::json!({ "ok": true, "faults": [], "warnings": warnings })));
     } else {
+        for warning in warnings {
+            eprintln!("warning: {warning}");
+        }
         super::say_line(format_args!("the configuration is fine"));
     }
     ExitCode::SUCCESS

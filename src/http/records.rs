@@ -24,7 +24,7 @@ pub fn routes(config: &mut ServiceConfig) {
     params(("stream" = String, Path, description = "Name of the stream")),
     request_body(description = "A record, an array of records, or `{\"records\": [{\"key\"?, \"value\"}]}`", content_type = "application/json"),
     responses(
-        (status = 202, description = "`{count, records: [{partition, offset}]}`: the broker has them"),
+        (status = 202, description = "`{count, records: [{partition, offset}], warning?}`: the broker has them; a warning says that no pipeline reads the stream"),
         (status = 404, description = "No such stream"),
         (status = 413, description = "The body is too large"),
         (status = 422, description = "A record does not fit the schema; none was appended"),
@@ -52,7 +52,11 @@ pub async fn append(
         ));
     }
     let placed = state.ingest.append(&stream, records).await?;
-    Ok(HttpResponse::Accepted().json(json!({"count": placed.len(), "records": placed})))
+    let mut body = json!({"count": placed.len(), "records": placed});
+    if let Some(warning) = state.ingest.warning(&stream) {
+        body["warning"] = warning.into();
+    }
+    Ok(HttpResponse::Accepted().json(body))
 }
 
 fn check_content_type(request: &HttpRequest) -> Result<(), Problem> {

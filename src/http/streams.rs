@@ -28,13 +28,13 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// All streams: their columns, windows and what is stored of them.
-#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`")))]
+#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it")))]
 pub async fn streams(state: Data<HttpState>) -> Answer {
     let streams = state.reads.streams().await?;
-    Ok(list("streams", whole(streams.iter().map(shown).collect()), |stream| stream))
+    Ok(list("streams", whole(streams.iter().map(|stream| shown(&state, stream)).collect()), |stream| stream))
 }
 
-fn shown(summary: &StreamSummary) -> Value {
+fn shown(state: &HttpState, summary: &StreamSummary) -> Value {
     let table = &summary.table;
     let columns: Vec<_> = table
         .columns
@@ -47,7 +47,7 @@ fn shown(summary: &StreamSummary) -> Value {
         "event_time": name(table.event_time), "measure": table.measure.map(name),
         "anomaly": table.anomaly.map(name), "columns": columns, "windows": summary.windows,
         "stored": summary.stored, "dead": summary.dead, "filtered": summary.filtered,
-        "newest": summary.newest_event_ms.map(time_text),
+        "newest": summary.newest_event_ms.map(time_text), "warning": state.ingest.warning(&table.stream),
     })
 }
 

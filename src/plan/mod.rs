@@ -64,6 +64,24 @@ impl Plan {
         self.streams.iter().find(|stream| &*stream.name == name)
     }
 
+    /// What works and is hardly meant, for people.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.streams.iter().filter_map(|stream| self.warning(&stream.name)).collect()
+    }
+
+    /// Likewise, of one stream.
+    #[must_use]
+    pub fn warning(&self, stream: &str) -> Option<String> {
+        let is_read = self.pipelines.iter().any(|pipeline| *self.streams[pipeline.stream].name == *stream);
+        (!is_read).then(|| {
+            format!(
+                "streams.{stream}: no pipeline reads it: its records stay in the topic and none is stored; add \
+                 'pipelines: {{ {stream}: {{ from: {stream} }} }}'"
+            )
+        })
+    }
+
     /// Topic and table of each pipeline's stream, by the pipeline's name.
     #[must_use]
     pub fn sink_places(&self) -> BTreeMap<String, SinkPlace> {

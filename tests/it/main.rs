@@ -13,6 +13,7 @@ mod browser;
 mod command_line;
 mod exactness;
 mod facts;
+mod groups_and_sums;
 mod header_names;
 mod hostile;
 #[cfg(feature = "crash-tests")]

@@ -134,8 +134,8 @@ pub struct AlertTransition {
     pub rule: Arc<str>,
     pub severity: Arc<str>,
     pub state: AlertState,
-    /// The stream's key of the record, as text.
-    pub key: String,
+    /// The stream's key of the record, as text; none where it is null.
+    pub key: Option<String>,
     /// The record that caused the transition, as JSON of its columns.
     pub record: serde_json::Value,
     pub message: String,

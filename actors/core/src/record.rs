@@ -43,7 +43,23 @@ impl StepInput<'_> {
     }
 }
 
-/// The keys of the rows of a batch as text; a null key is the empty text.
+/// Stands for a key that is null among the texts of keys; a key that begins with it gets one more in front.
+const NULL_KEY: &str = "\0";
+
+/// The key that a text of [`Keys`] stands for; none where it is null.
+pub(crate) fn key_of(text: &str) -> Option<&str> {
+    match text.strip_prefix(NULL_KEY) {
+        None => Some(text),
+        Some("") => None,
+        Some(escaped) => Some(escaped),
+    }
+}
+
+fn escaped(key: &str) -> Cow<'_, str> {
+    if key.starts_with(NULL_KEY) { Cow::Owned(format!("{NULL_KEY}{key}")) } else { Cow::Borrowed(key) }
+}
+
+/// The keys of the rows of a batch as texts, each key one of its own: null is another one than the empty text.
 pub(crate) struct Keys<'a> {
     column: KeyColumn<'a>,
     hashes: &'a KeyHashes,
@@ -83,10 +99,10 @@ impl<'a> Keys<'a> {
 
     pub(crate) fn text(&self, row: usize) -> Cow<'a, str> {
         match self.column {
-            KeyColumn::Text(texts) if texts.is_valid(row) => Cow::Borrowed(texts.value(row)),
+            KeyColumn::Text(texts) if texts.is_valid(row) => escaped(texts.value(row)),
             KeyColumn::Long(values) if values.is_valid(row) => Cow::Owned(values.value(row).to_string()),
             KeyColumn::Int(values) if values.is_valid(row) => Cow::Owned(values.value(row).to_string()),
-            KeyColumn::Text(_) | KeyColumn::Long(_) | KeyColumn::Int(_) => Cow::Borrowed(""),
+            KeyColumn::Text(_) | KeyColumn::Long(_) | KeyColumn::Int(_) => Cow::Borrowed(NULL_KEY),
         }
     }
 
@@ -146,5 +162,22 @@ fn column_json(column: &dyn Array, row: usize) -> Value {
         values.value(row).into()
     } else {
         Value::Null
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_a_text_of_its_own_and_comes_back_from_it() {
+        let keys = [None, Some(""), Some("a"), Some("\0"), Some("\0\0"), Some("\0a")];
+        let (column, hashes) = (StringArray::from(keys.to_vec()), KeyHashes::new());
+        let all = Keys::of(&column, &hashes);
+        for (row, key) in keys.iter().enumerate() {
+            assert_eq!(key_of(&all.text(row)), *key);
+            assert_eq!((0..keys.len()).filter(|other| all.is(*other, &all.text(row))).count(), 1, "{key:?}");
+        }
+        assert_eq!((all.text(1), all.text(2)), (Cow::Borrowed(""), Cow::Borrowed("a")), "ids of alerts rest on them");
     }
 }

@@ -19,6 +19,9 @@ use crate::{
     poison::Poison,
 };
 
+/// Stands for a null key among the keys of frames, apart from the empty one.
+const NO_KEY: &str = "\0";
+
 /// The compiled pipeline and how its records are decoded.
 pub struct Stage {
     pub spec: StageSpec,
@@ -181,7 +184,7 @@ pub fn publish(channel: &LiveChannel, stage: &Stage, (output, log): (&Output, i6
         text.extend_from_slice(b",\"received_at\":\"");
         text.extend_from_slice(&received_at);
         text.extend_from_slice(b"\"}");
-        let key = keys.filter(|keys| keys.is_valid(row)).map_or("", |keys| keys.value(row));
+        let key = keys.filter(|keys| keys.is_valid(row)).map_or(NO_KEY, |keys| keys.value(row));
         LiveFrame { offset: *offset, key, text: utf8(text) }
     });
     channel.publish((output.partition, log), frames);

@@ -41,3 +41,15 @@ pub fn indexes_of_stream(table: &StreamTable) -> Vec<String> {
 pub fn indexes_of_window(table: &WindowTable) -> Vec<String> {
     vec![index_of(&table.window, "created_at")]
 }
+
+/// Tables and indexes of a database without streams and windows.
+#[cfg(test)]
+pub async fn names_of_an_empty_database() -> Vec<String> {
+    use super::{Layout, SqlStore, SqliteSettings};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.db");
+    drop(SqlStore::open(&file, &SqliteSettings::default(), Layout::default()).await.unwrap());
+    let file = rusqlite::Connection::open(file).unwrap();
+    let mut select = file.prepare("SELECT name FROM sqlite_schema").unwrap();
+    select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}

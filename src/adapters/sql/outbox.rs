@@ -91,7 +91,7 @@ fn entry(row: &Row<'_>) -> Result<EntryId, rusqlite::Error> {
 fn alert(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
     let record: serde_json::Value = serde_json::from_str(row.get_ref(13)?.as_str()?).unwrap_or_default();
     let entry = entry(row)?;
-    let key: String = row.get(9)?;
+    let key: Option<String> = row.get(9)?;
     let text = |column: usize| row.get::<_, String>(column);
     let json = serde_json::json!({
         "alert_id": text(5)?, "n": row.get::<_, i64>(6)?, "rule": text(7)?, "stream": text(8)?, "key": key,
@@ -102,7 +102,7 @@ fn alert(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
     Ok(Fact {
         entry,
         id: row.get(4)?,
-        key: Some(key.into_bytes()),
+        key: key.map(String::into_bytes),
         value: Some(json.to_string().into_bytes()),
         headers: Vec::new(),
     })

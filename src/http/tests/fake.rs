@@ -155,6 +155,10 @@ impl ValueDecoder for Fake {
 }
 
 impl Ingest for Fake {
+    fn warning(&self, stream: &str) -> Option<&str> {
+        (stream == "sensors").then_some("no pipeline reads it")
+    }
+
     fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError> {
         self.note(format!("append {stream} {}", records.len()));
         let bad = records.iter().position(|record| record.value == b"{}");

@@ -150,6 +150,7 @@ fn lists_have_totals_counts_and_cursors() {
     let stream = &server.get("/api/v1/streams").json()["streams"][0];
     assert_eq!((&stream["name"], &stream["key"]), (&json!("sensors"), &json!("sensor_id")));
     assert_eq!(stream["newest"], "2025-01-01T00:00:00.000Z");
+    assert_eq!(stream["warning"], "no pipeline reads it");
 }
 
 #[test]
@@ -198,7 +199,8 @@ fn records_are_accepted_with_their_places() {
     let path = "/api/v1/streams/sensors/records";
     let reply = server.post(path, r#"[{"value": 1}, {"value": 2}]"#);
     assert_eq!(reply.status, 202);
-    let places = json!({"count": 2, "records": [{"partition": 1, "offset": 0}, {"partition": 1, "offset": 1}]});
+    let places = json!({"count": 2, "records": [{"partition": 1, "offset": 0}, {"partition": 1, "offset": 1}],
+                        "warning": "no pipeline reads it"});
     assert_eq!(reply.json(), places);
     let bad = server.post(path, r#"[{"value": 1}, {}]"#);
     is_problem(&bad, 422);

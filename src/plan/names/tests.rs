@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use crate::{
     adapters::sql::{
-        Layout, SqlStore, SqliteSettings,
-        names::{OWN_TABLES, WINDOW_COLUMNS},
+        SqlStore, SqliteSettings,
+        names::{OWN_TABLES, WINDOW_COLUMNS, names_of_an_empty_database},
     },
     config::Sources,
     plan::{self, Plan},
@@ -153,13 +153,7 @@ fn a_column_of_a_window_that_it_has_itself_is_refused_at_its_place() {
 
 #[tokio::test]
 async fn no_stream_and_no_window_is_called_like_what_every_database_has() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("own.db");
-    drop(SqlStore::open(&file, &SqliteSettings::default(), Layout::default()).await.unwrap());
-    let file = rusqlite::Connection::open(file).unwrap();
-    let mut select = file.prepare("SELECT name FROM sqlite_schema").unwrap();
-    let names = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
-    for name in names.map(Result::unwrap) {
+    for name in names_of_an_empty_database().await {
         refused(&name, Place::Window);
         refused(&name, Place::Table);
     }

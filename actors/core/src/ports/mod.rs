@@ -264,6 +264,9 @@ pub trait Ingest: Send + Sync {
     /// Validates all records against the stream's schema, appends them and waits for the broker's acknowledgement.
     /// Answers one place per record, in their order.
     fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError>;
+
+    /// What a client should know before it relies on a stream, such as that no pipeline reads it.
+    fn warning(&self, stream: &str) -> Option<&str>;
 }
 
 /// A value as JSON, or none where its bytes cannot be read.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::RulePlan;
 use crate::{
     output::{AlertState, AlertTransition},
-    record::{Keys, StepInput, hash_text, record_json},
+    record::{Keys, StepInput, hash_text, key_of, record_json},
     schema::StreamSchema,
 };
 
@@ -274,9 +274,9 @@ fn transition(
         rule: plan.name.clone(),
         severity: plan.severity.clone(),
         state,
-        key: key.to_owned(),
+        key: key_of(key).map(str::to_owned),
         record: record_json(input.schema, input.step.batch, row),
-        message: format!("{} {verb} for {key}", plan.condition.text()),
+        message: format!("{} {verb} for {}", plan.condition.text(), key_of(key).unwrap_or("a record without a key")),
         event_time_ms: moment.time_ms,
         offset: moment.offset,
     }

@@ -42,7 +42,7 @@ fn an_alert_fires_once_and_resolves_when_the_condition_no_longer_holds() {
 fn keys_are_judged_apart() {
     let plan = with(|_| ());
     let alerts = run_once(&plan, &log([at("a", 0, 90.0), at("b", 1, 70.0), at("b", 2, 90.0), at("a", 3, 1.0)])).alerts;
-    let seen: Vec<_> = alerts.iter().map(|alert| (alert.key.as_str(), alert.n, alert.state)).collect();
+    let seen: Vec<_> = alerts.iter().map(|alert| (alert.key.as_deref().unwrap(), alert.n, alert.state)).collect();
     assert_eq!(seen, [("a", 0, FIRING), ("b", 0, FIRING), ("a", 1, RESOLVED)]);
     assert_eq!(alerts[0].alert_id, alerts[2].alert_id);
     assert_ne!(alerts[0].alert_id, alerts[1].alert_id);

@@ -89,7 +89,7 @@ fn by_first(filters: &[(&str, &Option<String>)]) -> (Vec<Condition>, Vec<Conditi
 
 fn alert(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     let mut object = Row::new();
-    for column in ["alert_id", "rule", "stream", "key", "severity", "state", "message", "topic"] {
+    for column in ["alert_id", "rule", "stream", "severity", "state", "message", "topic"] {
         object.insert(column.to_owned(), row.try_get::<String, _>(column)?.into());
     }
     for column in ["id", "n", "partition", "offset"] {
@@ -98,6 +98,7 @@ fn alert(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     for column in ["event_time", "created_at"] {
         object.insert(column.to_owned(), time(row.try_get(column)?));
     }
+    object.insert("key".to_owned(), row.try_get::<Option<String>, _>("key")?.into());
     let record: String = row.try_get("record")?;
     object.insert("record".to_owned(), serde_json::from_str(&record).unwrap_or(Value::Null));
     let undeliverable: Option<String> = row.try_get("undeliverable")?;

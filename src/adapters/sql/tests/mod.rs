@@ -235,7 +235,7 @@ async fn only_the_newest_transition_of_an_alert_is_its_state() {
         rule: "hot".into(),
         severity: "critical".into(),
         state,
-        key: "s1".to_owned(),
+        key: Some("s1".to_owned()),
         record: serde_json::json!({"value": 81.0}),
         message: "hot".to_owned(),
         event_time_ms: 5,

@@ -26,7 +26,7 @@ function makeTable() {
     caption: "Alerts, newest first",
     columns: [{ name: "Severity" }, { name: "Alert" }, { name: "Source", className: "wide" }, { name: "State", className: "wide" }, { name: "Time", className: "num when" }],
     key: (alert) => String(alert.alert_id),
-    label: (alert) => `alert ${alert.rule} for ${alert.key}`,
+    label: (alert) => `alert ${alert.rule} for ${alert.key ?? "no key"}`,
     makeCells,
     detail,
   });
@@ -57,7 +57,7 @@ function detail(alert) {
   return [
     facts([
       ["Stream", alert.stream],
-      ["Key", alert.key],
+      ["Key", alert.key ?? "–"],
       ["Event time", timeOf(alert.event_time)],
       ["Raised", timeOf(alert.created_at)],
       ["Alert id", code(String(alert.alert_id))],
