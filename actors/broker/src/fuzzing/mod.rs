@@ -238,8 +238,9 @@ fn read_both(stored: &[u8]) {
     let header = BatchHeader::parse(stored).expect("a batch has a header");
     assert_eq!(crc32c::crc32c(&stored[CRC_START..]), header.crc);
     check(&header, stored, MAX_OPENED_BYTES).expect("what is read is valid");
-    let (found, count) = batches::read_elsewhere(stored).expect("another reader reads it, too");
-    assert_eq!(i32::try_from(found), Ok(count));
+    if let Some((found, count)) = batches::read_elsewhere(stored).expect("another reader reads it, too") {
+        assert_eq!(i32::try_from(found), Ok(count));
+    }
 }
 
 fn options() -> LogOptions {
