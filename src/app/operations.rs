@@ -73,7 +73,7 @@ impl LiveOperations {
                 let end = known.max(position);
                 let records = end - position;
                 let behind_ms = match slot.newest_log_timestamp_ms() {
-                    0 => 0,
+                    ..=0 => 0,
                     newest => (now - newest).max(0),
                 };
                 lags.push(Lag {

@@ -348,6 +348,7 @@ impl<'a> Builder<'a> {
             topic: stream.topic.clone(),
             slots: slots.clone(),
             logs: self.logs.clone(),
+            clock: Arc::new(SystemClock),
             limits: BatchLimits {
                 max_records: usize::try_from(batch.max_records).unwrap_or(usize::MAX),
                 max_bytes: batch.max_bytes.as_usize(),

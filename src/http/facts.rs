@@ -87,7 +87,7 @@ async fn shown(letter: &DeadLetterRow, decoder: &dyn ValueDecoder) -> Value {
         "state": letter.state, "key_base64": base64(letter.key.as_deref()), "key_text": text(letter.key.as_deref()),
         "value_base64": base64(letter.value.as_deref()), "value_text": text(letter.value.as_deref()),
         "value_length": letter.value_length, "value_truncated": is_cut, "decoded": decoded,
-        "headers": letter.headers, "log_timestamp": time_text(letter.log_timestamp_ms),
+        "headers": letter.headers, "log_timestamp": (letter.log_timestamp_ms >= 0).then(|| time_text(letter.log_timestamp_ms)),
         "created_at": time_text(letter.created_at_ms), "undeliverable": letter.undeliverable,
     })
 }

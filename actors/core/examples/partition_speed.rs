@@ -94,6 +94,7 @@ fn input(schema: &StreamSchema, index: usize) -> DecodedInput {
     DecodedInput {
         batch: RecordBatch::try_new(schema.arrow.clone(), columns).expect("the columns fit the schema"),
         log_timestamps: numbers().map(time).collect(),
+        read_at_ms: None,
         dead: Vec::new(),
         start: offsets[0],
         end: offsets[BATCH - 1] + 1,

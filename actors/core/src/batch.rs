@@ -12,6 +12,9 @@ pub struct RawBatch {
     pub topic: Arc<str>,
     /// Partition that the records were read from.
     pub partition: i32,
+    /// When the first record was read whose log timestamp is its producer's word, in milliseconds since 1970 (UTC); none
+    /// where the broker's clock wrote all of them.
+    pub read_at_ms: Option<i64>,
     arena: Vec<u8>,
     records: Vec<Slot>,
 }
@@ -36,7 +39,7 @@ impl RawBatch {
     /// An empty batch with room for `bytes` bytes of keys, values and headers.
     #[must_use]
     pub fn with_capacity(topic: Arc<str>, partition: i32, bytes: usize) -> Self {
-        Self { topic, partition, arena: Vec::with_capacity(bytes), records: Vec::new() }
+        Self { topic, partition, read_at_ms: None, arena: Vec::with_capacity(bytes), records: Vec::new() }
     }
 
     /// Appends one record; headers follow with [`RawBatch::push_header`].
@@ -121,7 +124,8 @@ impl<'a> RawRecord<'a> {
         self.slot.offset
     }
 
-    /// The broker's timestamp of the record, in milliseconds since 1970 (UTC).
+    /// The timestamp that the log has for the record, in milliseconds since 1970 (UTC): the broker's or, as Kafka has it
+    /// unless the topic says otherwise, the producer's, which may say anything; −1 where there is none.
     #[must_use]
     pub fn log_timestamp_ms(&self) -> i64 {
         self.slot.log_timestamp_ms

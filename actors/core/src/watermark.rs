@@ -5,10 +5,14 @@
 //!
 //! A record whose event time is more than `max_ahead` ahead of its own log timestamp is *ahead*: it does not move the
 //! watermark, since one device with a wrong clock would otherwise make every other record late. Nothing that records
-//! have in common follows from it: it is stored, and no rule, window or figure counts it.
+//! have in common follows from it: it is stored, and no rule, window or figure counts it. Where log timestamps are the
+//! producers' word (Kafka's `CreateTime`), one that is later than the clock of reading, or missing, counts as that clock.
 
 /// How far a record's event time may be ahead of its log timestamp and still move the watermark, unless set otherwise.
 pub const MAX_AHEAD_MS: i64 = 10 * 60 * 1_000;
+
+/// How far a producer's clock may be ahead of ours before its word is not believed.
+pub const CLOCK_TOLERANCE_MS: i64 = 60 * 1_000;
 
 /// Value of a watermark that no record has moved yet: nothing is late, nothing has ended.
 pub const NO_WATERMARK: i64 = i64::MIN;

@@ -88,6 +88,7 @@ impl Stage {
             return self.input(decoder, batch, (0..batch.len(), positions));
         }
         let mut healthy = RawBatch::with_capacity(batch.topic.clone(), batch.partition, batch.bytes());
+        healthy.read_at_ms = batch.read_at_ms;
         let mut dead = Vec::new();
         for record in batch.iter() {
             if let Ok(at) = poison.binary_search_by_key(&record.offset(), |poison| poison.offset) {
@@ -122,6 +123,7 @@ impl Stage {
         let record = |index: &u32| batch.get(*index as usize);
         DecodedInput {
             offsets: decoded.rows.iter().map(|index| record(index).offset()).collect(),
+            read_at_ms: batch.read_at_ms,
             log_timestamps: decoded.rows.iter().map(|index| record(index).log_timestamp_ms()).collect(),
             dead: decoded
                 .rejected

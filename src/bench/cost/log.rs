@@ -51,7 +51,14 @@ impl LogClient for MemoryClient {
         let offset = self.next as i64;
         self.next += 1;
         let log_timestamp_ms = time_of(offset.unsigned_abs());
-        let record = RecordView { offset, log_timestamp_ms, key: None, value: Some(value), headers: &|_| () };
+        let record = RecordView {
+            offset,
+            log_timestamp_ms,
+            is_broker_time: false,
+            key: None,
+            value: Some(value),
+            headers: &|_| (),
+        };
         visit(Polled::Record { partition: 0, record });
         Ok(())
     }

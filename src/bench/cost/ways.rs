@@ -184,6 +184,7 @@ impl Stages {
             limits: BatchLimits { max_records: self.batch, max_bytes: BATCH_BYTES, max_delay: DELAY },
             lanes: vec![batches.outlet()],
             held_back: Default::default(),
+            clock: Arc::new(SystemClock),
         });
         let (log, reader) = (self.log.clone(), self.reader);
         ChildSpec::thread("source", "source", move |scope| {

@@ -97,6 +97,7 @@ pub(crate) fn input(records: &[Logged], start: i64, end: i64) -> DecodedInput {
         batch: batch(&readings),
         offsets: good.iter().map(|record| record.offset).collect(),
         log_timestamps: good.iter().map(|record| record.log_timestamp).collect(),
+        read_at_ms: None,
         dead: bad.iter().map(|record| dead(record)).collect(),
         start,
         end,

@@ -1,17 +1,20 @@
 //! What one partition remembers, and what a batch does to it.
 
-use std::{ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use arrow_array::{BooleanArray, RecordBatch, cast::AsArray, types::TimestampMillisecondType};
 use arrow_select::filter::filter_record_batch;
 
-use super::plan::{PipelinePlan, Step};
+use super::{
+    checkpoint::CheckpointScope,
+    plan::{PipelinePlan, Step},
+};
 use crate::{
     output::{DeadLetter, Output},
     record::{KeyHashes, Keys, StepInput},
     rule::{Alerts, RuleInput, RuleState},
     stats::{last_seen, minute_deltas},
-    watermark::{Progress, Watermark},
+    watermark::{CLOCK_TOLERANCE_MS, Progress, Watermark},
     window::{Emitted, WindowState},
 };
 
@@ -38,6 +41,10 @@ pub struct DecodedInput {
     pub offsets: Vec<i64>,
     /// Log timestamp of each of them, in milliseconds since 1970 (UTC).
     pub log_timestamps: Vec<i64>,
+    /// When they were read, where log timestamps are the producers' word: see [`RawBatch::read_at_ms`].
+    ///
+    /// [`RawBatch::read_at_ms`]: crate::batch::RawBatch::read_at_ms
+    pub read_at_ms: Option<i64>,
     /// Records that could not be decoded.
     pub dead: Vec<DeadLetter>,
     /// Position before the batch.
@@ -70,6 +77,8 @@ struct Effects {
     alerts: Alerts,
     /// Places of the decoded records that are ahead.
     ahead: Vec<usize>,
+    /// Whether the clock of reading had a say in that.
+    ahead_by_clock: bool,
 }
 
 impl PartitionState {
@@ -111,6 +120,9 @@ impl PartitionState {
     /// output then starts at `emit_from`; if the whole batch lies below, it is empty (`start == end`) and not for the
     /// sink.
     ///
+    /// Where the clock of reading says which records are ahead, the output carries a checkpoint: that clock is not in
+    /// the log, so replay must never cross it.
+    ///
     /// # Errors
     /// If the state covers the batch already; the state is then as before.
     ///
@@ -128,12 +140,18 @@ impl PartitionState {
         }
         let (rows, effects) = self.run(plan, input, emit_from);
         self.covered = Some(input.end);
-        Ok(self.output(plan, input, emit_from, (rows, effects)))
+        let ahead_by_clock = effects.ahead_by_clock;
+        let mut output = self.output(plan, input, emit_from, (rows, effects));
+        if ahead_by_clock && emit_from < input.end {
+            output.checkpoint = self.checkpoint(plan, CheckpointScope::Changed);
+        }
+        Ok(output)
     }
 
     fn run(&mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64) -> (Rows, Effects) {
         let times = event_times(plan, &input.batch);
-        let progress = self.watermark.observe_all(plan.watermark, times, &input.log_timestamps);
+        let log_times = input.believed_log_times();
+        let progress = self.watermark.observe_all(plan.watermark, times, &log_times);
         let mut rows = Rows { batch: input.batch.clone(), origins: None, key_hashes: KeyHashes::new() };
         let mut effects = Effects::default();
         for step in &plan.steps {
@@ -160,6 +178,7 @@ impl PartitionState {
             }
         }
         effects.ahead = progress.ahead().to_vec();
+        effects.ahead_by_clock = effects.ahead.iter().any(|place| log_times[*place] != input.log_timestamps[*place]);
         (rows, effects)
     }
 
@@ -192,8 +211,9 @@ impl PartitionState {
         emit_from: i64,
         (rows, effects): (Rows, Effects),
     ) -> Output {
-        let Effects { mut removed, emitted: Emitted { rows: mut windows, mut missed }, alerts: mut found, ahead } =
-            effects;
+        let Effects {
+            mut removed, emitted: Emitted { rows: mut windows, mut missed }, alerts: mut found, ahead, ..
+        } = effects;
         let mut offsets: Vec<i64> = (0..rows.batch.num_rows()).map(|row| input.offsets[rows.origin(row)]).collect();
         let first = offsets.partition_point(|offset| *offset < emit_from);
         let stored = rows.batch.slice(first, offsets.len() - first);
@@ -219,6 +239,20 @@ impl PartitionState {
             refused_keys: found.refused,
             ..self.empty_output(plan, input.end)
         }
+    }
+}
+
+impl DecodedInput {
+    /// The log timestamps as far as they can be believed: a producer's clock is right unless it is ahead of ours.
+    fn believed_log_times(&self) -> Cow<'_, [i64]> {
+        let Some(latest) = self.read_at_ms.map(|now| now.saturating_add(CLOCK_TOLERANCE_MS)) else {
+            return Cow::Borrowed(&self.log_timestamps);
+        };
+        let is_believed = |time: i64| (0..=latest).contains(&time);
+        if self.log_timestamps.iter().all(|time| is_believed(*time)) {
+            return Cow::Borrowed(&self.log_timestamps);
+        }
+        self.log_timestamps.iter().map(|time| if is_believed(*time) { *time } else { latest }).collect()
     }
 }
 

@@ -357,3 +357,59 @@ fn figures_of_the_stored_rows_come_with_the_output() {
     assert_eq!(minutes, [(0, 2, 3.0, 0), (60_000, 1, 3.0, 1)]);
     assert_eq!(output.seen, [("a".to_owned(), 59_000), ("b".to_owned(), 61_000)]);
 }
+
+/// A moment, and a minute.
+const NOW: i64 = 1_700_000_000_000;
+const MINUTE: i64 = 60_000;
+
+/// Records whose log timestamps are their producers' word, by event time and log timestamp, read at some time.
+fn told_by_producers(times: &[(i64, i64)], start: i64, read_at_ms: i64) -> crate::partition::DecodedInput {
+    let logged = (start..).zip(times).map(|(offset, (timestamp, log_timestamp))| Logged {
+        offset,
+        log_timestamp: *log_timestamp,
+        reading: Some(at("a", *timestamp, 1.0)),
+    });
+    let logged: Vec<Logged> = logged.collect();
+    let end = start + logged.len() as i64;
+    crate::partition::DecodedInput { read_at_ms: Some(read_at_ms), ..input(&logged, start, end) }
+}
+
+#[test]
+fn log_times_ahead_of_the_clock_of_reading_count_as_that_clock() {
+    let plan = plan(vec![StepSpec::Window(window(&[("n", "count(*)")]))]);
+    let mut state = state(&plan);
+    let ahead = NOW + 50 * MINUTE;
+    let times = [(NOW, NOW), (ahead, ahead), (NOW + 7, NOW + MINUTE), (NOW + 8, -1), (ahead, -1), (NOW + 9, ahead)];
+    let output = state.process(&plan, &told_by_producers(&times, 0, NOW), 0).unwrap();
+    let missed: Vec<i64> = output.missed.iter().map(|missed| missed.offset).collect();
+    assert_eq!((output.ahead, missed, output.offsets.len()), (2, vec![1, 4], 6));
+    assert_eq!(state.watermark_ms(), NOW + 9 - 50);
+}
+
+#[test]
+fn log_times_before_the_clock_of_reading_are_believed() {
+    let plan = plan(vec![]);
+    let mut state = state(&plan);
+    let times = [(NOW, NOW), (NOW + 2_000, NOW)];
+    let output = state.process(&plan, &told_by_producers(&times, 0, NOW + 60 * MINUTE), 0).unwrap();
+    assert_eq!((output.ahead, state.watermark_ms()), (1, NOW - 50));
+    assert!(output.checkpoint.is_empty(), "replay sees the same log");
+}
+
+#[test]
+fn what_the_clock_of_reading_decided_is_never_decided_again() {
+    let plan = plan(vec![StepSpec::Window(window(&[("n", "count(*)")])), StepSpec::Rule(rule("value > 5"))]);
+    let mut first = state(&plan);
+    let ahead = NOW + 50 * MINUTE;
+    let output = first.process(&plan, &told_by_producers(&[(NOW, NOW), (ahead, ahead)], 0, NOW), 0).unwrap();
+    assert_eq!(output.ahead, 1);
+    let mut again = PartitionState::restore(&plan, "readings".into(), 0, &output.checkpoint).unwrap();
+    assert_eq!((again.covered(), again.watermark_ms()), (Some(2), first.watermark_ms()));
+    // An hour later, the same log time would be believed.
+    let next = told_by_producers(&[(NOW + 300, NOW + 300)], 2, ahead + 10 * MINUTE);
+    let (one, other) = (first.process(&plan, &next, 2).unwrap(), again.process(&plan, &next, 2).unwrap());
+    assert_eq!((one.windows.len(), one.windows), (1, other.windows));
+    let mut replayed = state(&plan);
+    let output = replayed.process(&plan, &told_by_producers(&[(ahead, ahead)], 0, NOW), 1).unwrap();
+    assert!(output.checkpoint.is_empty(), "nothing of it is for the sink");
+}

@@ -296,10 +296,12 @@ impl Lane {
         let Some(working) = self.working.get_mut(&slot.key.partition) else { return Ok(false) };
         let now_ms = self.shared.clock.now_ms();
         let emits = output.end > slot.emit_from;
-        if emits && now_ms - working.checkpoint_at_ms >= millis(self.shared.settings.checkpoint_every) {
-            working.checkpoint_at_ms = now_ms;
+        let is_due = now_ms - working.checkpoint_at_ms >= millis(self.shared.settings.checkpoint_every);
+        if emits && is_due && output.checkpoint.is_empty() {
             output.checkpoint = working.state.checkpoint(&self.shared.stage.spec.plan, CheckpointScope::Changed);
-            working.checkpointed = output.end;
+        }
+        if !output.checkpoint.is_empty() {
+            (working.checkpoint_at_ms, working.checkpointed) = (now_ms, output.end);
         }
         working.idle_since_ms = None;
         if emits && self.shared.live.has_subscribers() {

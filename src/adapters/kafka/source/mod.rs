@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, Message, Offset, TopicPartitionList,
+    ClientContext, Message, Offset, Timestamp, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::KafkaError,
@@ -247,9 +247,11 @@ fn visit_message(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(Polled<'_>
             for_each_header(headers, each);
         }
     };
+    let timestamp = message.timestamp();
     let record = RecordView {
         offset: message.offset(),
-        log_timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+        log_timestamp_ms: timestamp.to_millis().unwrap_or(-1),
+        is_broker_time: matches!(timestamp, Timestamp::LogAppendTime(_)),
         key: message.key(),
         value: message.payload(),
         headers: &headers,

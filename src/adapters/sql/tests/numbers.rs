@@ -95,7 +95,15 @@ fn outputs(pipeline: &PipelinePlan, values: &[f64], batch: usize) -> Vec<Output>
         let end = start + values.len() as i64;
         let offsets: Vec<i64> = (start..end).collect();
         let log_timestamps = offsets.iter().map(|offset| START_MS + offset * 1_000).collect();
-        let input = DecodedInput { batch: decoded.batch, offsets, log_timestamps, dead: Vec::new(), start, end };
+        let input = DecodedInput {
+            batch: decoded.batch,
+            offsets,
+            log_timestamps,
+            read_at_ms: None,
+            dead: Vec::new(),
+            start,
+            end,
+        };
         let mut output = state.process(pipeline, &input, 0).unwrap();
         output.checkpoint = state.checkpoint(pipeline, streamward_core::partition::CheckpointScope::Full);
         outputs.push(output);

@@ -1,0 +1,130 @@
+//! What gathering does with records that have no place, and with those that storage refuses.
+
+use std::sync::atomic::AtomicUsize;
+
+use streamward_kit::Inbox;
+
+use super::*;
+use crate::{
+    logs::tests::OneTopic,
+    ports::Clock,
+    source::{BatchLimits, SourceError},
+};
+
+/// A client that notes what it is told to pause and to resume.
+#[derive(Default)]
+struct Valves(Vec<String>);
+
+impl LogClient for Valves {
+    fn poll(&mut self, _: Duration, _: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn pause(&mut self, partitions: &[i32]) {
+        self.0.push(format!("pause {partitions:?}"));
+    }
+
+    fn resume(&mut self, partitions: &[i32]) {
+        self.0.push(format!("resume {partitions:?}"));
+    }
+
+    fn commit(&mut self, _: &[(i32, i64)]) {}
+}
+
+/// A clock that stands still.
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now_ms(&self) -> i64 {
+        9_000
+    }
+}
+
+/// A client that has a record of partition 3, always; whose clock has timed it.
+struct OneRecord {
+    is_broker_time: bool,
+}
+
+/// The usual one.
+const TIMED_BY_PRODUCER: OneRecord = OneRecord { is_broker_time: false };
+
+impl LogClient for OneRecord {
+    fn poll(&mut self, _: Duration, visit: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
+        let is_broker_time = self.is_broker_time;
+        let record =
+            RecordView { offset: 0, log_timestamp_ms: 0, is_broker_time, key: None, value: None, headers: &|_| {} };
+        visit(Polled::Record { partition: 3, record });
+        Ok(())
+    }
+
+    fn pause(&mut self, _: &[i32]) {}
+
+    fn resume(&mut self, _: &[i32]) {}
+
+    fn commit(&mut self, _: &[(i32, i64)]) {}
+}
+
+fn shared() -> Arc<SourceShared> {
+    let lanes: Inbox<Work> = Inbox::new("lane", 1);
+    Arc::new(SourceShared {
+        topic: "orders".into(),
+        slots: Arc::default(),
+        logs: Arc::new(OneTopic::named("first")),
+        clock: Arc::new(Fixed),
+        limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
+        lanes: vec![lanes.outlet()],
+        held_back: AtomicUsize::new(0),
+    })
+}
+
+#[test]
+fn records_of_a_partition_without_a_slot_end_the_incarnation() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    let failure = Gather::new(shared, reader).poll(&mut { TIMED_BY_PRODUCER }).unwrap_err();
+    assert_eq!(failure.message, "partition 3 is read and not assigned: assign again");
+}
+
+#[test]
+fn a_partition_that_storage_refuses_is_not_read_until_it_is_assigned_again() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let (mut gather, mut valves) = (Gather::new(shared.clone(), reader), Valves::default());
+    slot.refuse("its row exists already".into());
+    for _ in 0..2 {
+        gather.rest(&mut valves);
+    }
+    gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+    assert!(gather.open.is_empty(), "what the client had at hand is left out");
+    assert_eq!(shared.slots.lost(), None, "that is no reason to assign it again");
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    assert_eq!(shared.slots.stopped(), None);
+    gather.rest(&mut valves);
+    assert_eq!(valves.0, ["pause [3]", "resume [3]"]);
+}
+
+#[test]
+fn records_of_a_client_that_has_a_successor_end_its_incarnation() {
+    let shared = shared();
+    let late = shared.slots.begin_reading();
+    let mut gather = Gather::new(shared.clone(), late);
+    let newest = shared.slots.begin_reading();
+    let slot = shared.slots.assign(newest, crate::slot::tests::start(3)).unwrap();
+    let failure = gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap_err();
+    assert_eq!(failure.message, "partition 3 is read and not assigned: assign again");
+    gather.mark_end(3);
+    assert!(gather.open.is_empty() && !slot.is_caught_up());
+}
+
+#[test]
+fn a_batch_with_times_of_producers_knows_when_it_was_read() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    for (is_broker_time, read_at_ms) in [(true, None), (false, Some(9_000))] {
+        let mut gather = Gather::new(shared.clone(), reader);
+        gather.poll(&mut OneRecord { is_broker_time }).unwrap();
+        assert_eq!(gather.open[&3].batch.read_at_ms, read_at_ms);
+    }
+}
