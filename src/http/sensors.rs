@@ -91,6 +91,7 @@ fn row_query(params: &Params, columns: &[&str], limit: u32) -> RowQuery {
         key: None,
         filters: given.collect(),
         nulls: Vec::new(),
+        now_ms: Some(now_ms()),
         page: PageRequest { limit, cursor: params.text("cursor"), counting: Counting::Skip },
     }
 }

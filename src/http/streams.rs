@@ -28,9 +28,9 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// All streams: their columns, windows and what is stored of them.
-#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it")))]
+#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it; of its records, `ahead` were too far ahead of their log time to count, and windows missed some that came `late` or found their state `full`")))]
 pub async fn streams(state: Data<HttpState>) -> Answer {
-    let streams = state.reads.streams().await?;
+    let streams = state.reads.streams(sensors::now_ms()).await?;
     Ok(list("streams", whole(streams.iter().map(|stream| shown(&state, stream)).collect()), |stream| stream))
 }
 
@@ -47,6 +47,7 @@ fn shown(state: &HttpState, summary: &StreamSummary) -> Value {
         "event_time": name(table.event_time), "measure": table.measure.map(name),
         "anomaly": table.anomaly.map(name), "columns": columns, "windows": summary.windows,
         "stored": summary.stored, "dead": summary.dead, "filtered": summary.filtered,
+        "ahead": summary.ahead, "late": summary.late, "full": summary.full,
         "newest": summary.newest_event_ms.map(time_text), "warning": state.ingest.warning(&table.stream),
     })
 }
@@ -70,6 +71,7 @@ fn type_name(kind: &Kind) -> &'static str {
         ("stream" = String, Path, description = "Name of the stream"),
         ("key" = Option<String>, Query, description = "Only records of this key; indexed columns filter by their names too"),
         ("is_null" = Option<String>, Query, description = "Only records in which these columns are null; several with commas"),
+        ("ahead" = Option<bool>, Query, description = "`true`: also records further ahead of the present than the stream's `max_ahead`; they would be the newest for as long as they are"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
@@ -85,6 +87,7 @@ pub async fn latest(state: Data<HttpState>, stream: Path<String>, params: Params
         ("stream" = String, Path, description = "Name of the stream"),
         ("key" = Option<String>, Query, description = "Only records of this key; indexed columns filter by their names too"),
         ("is_null" = Option<String>, Query, description = "Only records in which these columns are null; several with commas"),
+        ("ahead" = Option<bool>, Query, description = "`true`: also records further ahead of the present than the stream's `max_ahead`; they would be the newest for as long as they are"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
@@ -149,9 +152,10 @@ pub fn page_request(params: &mut Params) -> PageRequest {
 
 fn row_query(stream: String, mut params: Params) -> Result<RowQuery, Problem> {
     let page = page_request(&mut params);
-    let filters = params.others(&["key", "limit", "cursor", "access_token", IS_NULL]);
+    let filters = params.others(&["key", "ahead", "limit", "cursor", "access_token", IS_NULL]);
     let nulls = params.list(IS_NULL);
     let key = params.text("key");
+    let is_all = params.one_of("ahead", &["true", "false"]).is_some_and(|text| text == "true");
     params.finish()?;
-    Ok(RowQuery { stream, key, filters, nulls, page })
+    Ok(RowQuery { stream, key, filters, nulls, now_ms: (!is_all).then(sensors::now_ms), page })
 }

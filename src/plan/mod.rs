@@ -2,7 +2,7 @@
 
 mod names;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use streamward_core::{
     decode::{DecodeLimits, Format},
@@ -228,6 +228,7 @@ fn stream(loaded: &Loaded, name: &str, config: &StreamConfig) -> Result<StreamSe
         columns: StreamTable::columns_of(&schema),
         key,
         event_time,
+        max_ahead_ms: i64::try_from(Duration::from(config.max_ahead).as_millis()).unwrap_or(i64::MAX),
         measure,
         anomaly,
         indexes,

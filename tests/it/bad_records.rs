@@ -40,7 +40,7 @@ fn send_all(server: &Server, records: &[CorpusRecord]) -> BTreeMap<Place, usize>
     let producer = Producer::connect(server.kafka());
     for (id, record) in (0..).zip(records) {
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
-        producer.send(TOPIC, &Outgoing { id, key, value, headers: record.headers.clone() });
+        producer.send(TOPIC, &Outgoing { id, key, value, headers: record.headers.clone(), ..Outgoing::default() });
     }
     let acked = producer.finish();
     acked.iter().map(|acked| ((acked.partition, acked.offset), usize::try_from(acked.id).unwrap())).collect()

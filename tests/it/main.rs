@@ -32,6 +32,7 @@ mod soak;
 mod supervision;
 mod support;
 mod tidy;
+mod time_strangers;
 mod topics;
 #[cfg(feature = "crash-tests")]
 mod transactions;

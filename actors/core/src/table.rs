@@ -31,6 +31,8 @@ pub struct StreamTable {
     pub key: usize,
     /// Index in `columns` of the event time.
     pub event_time: usize,
+    /// How far ahead of the present an event time may be and still be taken for a time, in milliseconds.
+    pub max_ahead_ms: i64,
     /// Column that `stats` averages.
     pub measure: Option<usize>,
     /// Column that labels anomalies (boolean).

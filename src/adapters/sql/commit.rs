@@ -7,6 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
+use streamward_core::output::{Missed, Output};
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending, StoreError};
 
 use super::{Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, seen::SeenKeys};
@@ -101,9 +102,7 @@ impl Shared {
         let mut totals = Totals::default();
         for (_, pending) in accepted {
             let output = &pending.output;
-            totals.stored += i64::try_from(output.offsets.len()).unwrap_or(i64::MAX);
-            totals.dead += i64::try_from(output.dead.len()).unwrap_or(i64::MAX);
-            totals.filtered += output.filtered_records();
+            totals.add(output);
             self.inserts.windows(connection, &output.windows, origin)?;
             facts.write(output)?;
         }
@@ -206,6 +205,21 @@ struct Totals {
     stored: i64,
     dead: i64,
     filtered: i64,
+    ahead: i64,
+    late: i64,
+    full: i64,
+}
+
+impl Totals {
+    fn add(&mut self, output: &Output) {
+        let missed = |why| output.missed.iter().filter(|missed| missed.why == why).count() as i64;
+        self.stored += output.offsets.len() as i64;
+        self.dead += output.dead.len() as i64;
+        self.filtered += output.filtered_records();
+        self.ahead += output.ahead as i64;
+        self.late += missed(Missed::Late);
+        self.full += missed(Missed::Full);
+    }
 }
 
 /// Adds the minute aggregates and the keys' newest event times of all outputs.
@@ -297,7 +311,8 @@ fn advance(
     let moved = connection
         .prepare_cached(
             "UPDATE sw_positions SET next_offset = ?, outbox_seq = outbox_seq + ?, stored = stored + ?, \
-             dead = dead + ?, filtered = filtered + ?, updated_at = ? \
+             dead = dead + ?, filtered = filtered + ?, ahead = ahead + ?, late = late + ?, \"full\" = \"full\" + ?, \
+             updated_at = ? \
              WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND epoch = ? AND next_offset = ? \
              RETURNING outbox_seq",
         )?
@@ -308,6 +323,9 @@ fn advance(
                 totals.stored,
                 totals.dead,
                 totals.filtered,
+                totals.ahead,
+                totals.late,
+                totals.full,
                 now_ms,
                 key.sink,
                 key.topic,

@@ -224,6 +224,7 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(4, "positions by log", include_str!("migrations/sqlite/0004_positions_by_log.sql")),
         migration(5, "why missed", include_str!("migrations/sqlite/0005_why_missed.sql")),
         migration(6, "null sums and keys", include_str!("migrations/sqlite/0006_null_sums_and_keys.sql")),
+        migration(7, "what is not counted", include_str!("migrations/sqlite/0007_what_is_not_counted.sql")),
     ]);
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;

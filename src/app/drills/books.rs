@@ -116,6 +116,9 @@ mod tests {
             stored,
             dead,
             filtered,
+            ahead: 0,
+            late: 0,
+            full: 0,
             updated_at_ms: 0,
         }
     }

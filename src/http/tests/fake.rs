@@ -66,7 +66,7 @@ pub fn ready<'a, T: Send + 'a, E: Send + 'a>(answer: Result<T, E>) -> Answer<'a,
 }
 
 impl ReadStore for Fake {
-    fn streams(&self) -> Answer<'_, Vec<StreamSummary>, ReadError> {
+    fn streams(&self, _: i64) -> Answer<'_, Vec<StreamSummary>, ReadError> {
         let column = |name: &str, kind| Column { name: name.to_owned(), kind, nullable: false };
         let table = StreamTable {
             stream: "sensors".into(),
@@ -75,13 +75,23 @@ impl ReadStore for Fake {
             columns: vec![column("sensor_id", Kind::String), column("timestamp", Kind::Timestamp)],
             key: 0,
             event_time: 1,
+            max_ahead_ms: 600_000,
             measure: None,
             anomaly: None,
             indexes: vec![0],
         };
         let windows = vec!["aggregated_metrics".to_owned()];
-        let summary =
-            StreamSummary { table, windows, stored: 5, dead: 1, filtered: 0, newest_event_ms: Some(1_735_689_600_000) };
+        let summary = StreamSummary {
+            table,
+            windows,
+            stored: 5,
+            dead: 1,
+            filtered: 0,
+            ahead: 2,
+            late: 3,
+            full: 0,
+            newest_event_ms: Some(1_735_689_600_000),
+        };
         ready(Ok(vec![summary]))
     }
 

@@ -150,6 +150,7 @@ fn lists_have_totals_counts_and_cursors() {
     let stream = &server.get("/api/v1/streams").json()["streams"][0];
     assert_eq!((&stream["name"], &stream["key"]), (&json!("sensors"), &json!("sensor_id")));
     assert_eq!(stream["newest"], "2025-01-01T00:00:00.000Z");
+    assert_eq!([&stream["ahead"], &stream["late"], &stream["full"]], [2, 3, 0]);
     assert_eq!(stream["warning"], "no pipeline reads it");
 }
 

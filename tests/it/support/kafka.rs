@@ -22,6 +22,8 @@ pub struct Outgoing<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// What the producer says is the time; the client's clock unless given.
+    pub timestamp_ms: Option<i64>,
 }
 
 /// What the broker said of a record.
@@ -95,6 +97,7 @@ impl Producer {
         let mut outgoing = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, id);
         outgoing.key = record.key;
         outgoing.payload = record.value;
+        outgoing.timestamp = record.timestamp_ms;
         let headers = record
             .headers
             .iter()

@@ -188,6 +188,13 @@ impl Server {
         fs::read_to_string(self.node().path("stdout")).unwrap()
     }
 
+    /// Most memory that the process has held so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Ends the process as a power cut would: nothing in it gets to run again.
     pub fn kill(mut self) -> Node {
         self.child.kill().unwrap();

@@ -61,6 +61,9 @@ pub struct RowQuery {
     pub filters: Vec<(String, String)>,
     /// Columns that must be null.
     pub nulls: Vec<String>,
+    /// The present, in milliseconds since 1970 (UTC): records further ahead of it than the stream allows are left out.
+    /// None for all records.
+    pub now_ms: Option<i64>,
     pub page: PageRequest,
 }
 
@@ -162,7 +165,13 @@ pub struct StreamSummary {
     pub stored: u64,
     pub dead: u64,
     pub filtered: u64,
-    /// Newest event time stored, in milliseconds since 1970 (UTC).
+    /// Records that were too far ahead of their log timestamp to count in rules, windows and figures.
+    pub ahead: u64,
+    /// Times that a record came too late for a window.
+    pub late: u64,
+    /// Times that a record found no room in the state of a window.
+    pub full: u64,
+    /// Newest event time stored that is not ahead of the present, in milliseconds since 1970 (UTC).
     pub newest_event_ms: Option<i64>,
 }
 
@@ -180,6 +189,9 @@ pub struct PositionRow {
     pub stored: i64,
     pub dead: i64,
     pub filtered: i64,
+    pub ahead: i64,
+    pub late: i64,
+    pub full: i64,
     pub updated_at_ms: i64,
 }
 
@@ -206,7 +218,7 @@ pub enum ReadError {
 
 /// Reads of stored facts. No method's cost grows with the length of the history.
 pub trait ReadStore: Send + Sync {
-    fn streams(&self) -> Answer<'_, Vec<StreamSummary>, ReadError>;
+    fn streams(&self, now_ms: i64) -> Answer<'_, Vec<StreamSummary>, ReadError>;
     fn latest(&self, query: RowQuery) -> Answer<'_, Page<Row>, ReadError>;
     /// Rows whose anomaly label is set; an empty list for a stream without a label.
     fn anomalies(&self, query: RowQuery) -> Answer<'_, Page<Row>, ReadError>;

@@ -57,7 +57,7 @@ pub(super) fn alert_scan(query: &AlertQuery) -> Scan {
         AlertQuery { .. } => "alerts_latest",
     };
     let (table, select) = ("alerts".to_owned(), ALERT_COLUMNS.to_owned());
-    Scan { table, index: Some(index), select, seek, keep, order: by_id() }
+    Scan { table, index: Some(index), from: None, select, seek, keep, order: by_id() }
 }
 
 /// The walk over dead letters: by the record's place if all of it is given, else by topic, else class.
@@ -70,7 +70,7 @@ pub(super) fn dead_letter_scan(query: &DeadLetterQuery) -> Scan {
     conditions.extend(place);
     let select = format!("{DEAD_LETTER_COLUMNS}, substr(value, 1, {LISTED_VALUE_BYTES}) AS value");
     let index = is_place.then_some("dead_letters_place");
-    Scan { table: "dead_letters".to_owned(), index, select, seek, keep, order: by_id() }
+    Scan { table: "dead_letters".to_owned(), index, from: None, select, seek, keep, order: by_id() }
 }
 
 fn by_id() -> Vec<Order> {

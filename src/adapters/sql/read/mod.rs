@@ -135,8 +135,8 @@ impl SqliteReads {
 }
 
 impl ReadStore for SqliteReads {
-    fn streams(&self) -> Answer<'_, Vec<StreamSummary>, ReadError> {
-        Box::pin(self.read_streams())
+    fn streams(&self, now_ms: i64) -> Answer<'_, Vec<StreamSummary>, ReadError> {
+        Box::pin(self.read_streams(now_ms))
     }
 
     fn latest(&self, query: RowQuery) -> Answer<'_, Page<Row>, ReadError> {

@@ -12,7 +12,9 @@ use streamward_core::{
 };
 
 use super::{
-    SqliteReads, read_error,
+    SqliteReads,
+    cursor::Bind,
+    read_error,
     scan::{Condition, Order, Scan, parse, quoted},
 };
 
@@ -21,6 +23,7 @@ const MINUTE_MS: i64 = 60_000;
 impl SqliteReads {
     pub(super) async fn read_latest(&self, query: RowQuery) -> Result<Page<Row>, ReadError> {
         let table = self.stream(&query.stream)?;
+        let present = query.now_ms.map(|now| present(table, now));
         let Some(filters) = conditions(table, &query)? else {
             return Ok(empty());
         };
@@ -29,7 +32,7 @@ impl SqliteReads {
         let counting = if unfiltered { Counting::Skip } else { wanted };
         let page = PageRequest { counting, ..query.page };
         let mut connection = self.connection().await?;
-        let walked = latest_scan(table, filters).page(&mut connection, &page).await?;
+        let walked = latest_scan(table, filters).from(present).page(&mut connection, &page).await?;
         let mut page = walked.into_page(|row| stream_row(table, row))?;
         if unfiltered && wanted == Counting::Bounded {
             page.total = retained(&mut connection, &table.topic).await?;
@@ -46,26 +49,29 @@ impl SqliteReads {
         let Some(keep) = conditions(table, &query)? else {
             return Ok(empty());
         };
-        let scan = anomaly_scan(table, label, keep);
+        let present = query.now_ms.map(|now| present(table, now));
+        let scan = anomaly_scan(table, label, keep).from(present);
         let mut connection = self.connection().await?;
         let walked = scan.page(&mut connection, &query.page).await?;
         walked.into_page(|row| stream_row(table, row))
     }
 
     pub(super) async fn read_stats(&self, query: StatsQuery) -> Result<StreamStats, ReadError> {
-        self.stream(&query.stream)?;
+        let until_ms = latest_ms(self.stream(&query.stream)?, query.now_ms);
         let back = query.now_ms - i64::from(query.minutes) * MINUTE_MS;
         let from_ms = back - back.rem_euclid(MINUTE_MS);
         let mut connection = self.connection().await?;
         let (records, sum, lost, anomalies): (i64, Option<f64>, i64, i64) = sqlx::query_as(STATS_SQL)
             .bind(&query.stream)
             .bind(from_ms)
+            .bind(until_ms)
             .fetch_one(&mut *connection)
             .await
             .map_err(read_error)?;
         let (active_keys,): (i64,) = sqlx::query_as(ACTIVE_KEYS_SQL)
             .bind(&query.stream)
             .bind(from_ms)
+            .bind(until_ms)
             .fetch_one(&mut *connection)
             .await
             .map_err(read_error)?;
@@ -87,27 +93,49 @@ impl SqliteReads {
         rows.iter().map(position).collect::<Result<_, _>>().map_err(read_error)
     }
 
-    pub(super) async fn read_streams(&self) -> Result<Vec<StreamSummary>, ReadError> {
+    pub(super) async fn read_streams(&self, now_ms: i64) -> Result<Vec<StreamSummary>, ReadError> {
         let positions = self.read_positions().await?;
         let mut connection = self.connection().await?;
         let mut streams = Vec::with_capacity(self.streams.len());
         for table in &self.streams {
-            let newest =
-                format!("SELECT MAX({}) FROM {}", quoted(&table.columns[table.event_time].name), quoted(&table.table));
-            let (newest_event_ms,) =
-                sqlx::query_as(sqlx::AssertSqlSafe(newest)).fetch_one(&mut *connection).await.map_err(read_error)?;
+            let (newest_event_ms,) = sqlx::query_as(sqlx::AssertSqlSafe(newest_sql(table)))
+                .bind(latest_ms(table, now_ms))
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(read_error)?;
             let own = || positions.iter().filter(|position| *position.topic == *table.topic);
+            let sum = |figure: fn(&PositionRow) -> i64| own().map(|position| unsigned(figure(position))).sum();
             streams.push(StreamSummary {
                 table: table.clone(),
                 windows: self.windows_of(&table.stream),
-                stored: own().map(|position| unsigned(position.stored)).sum(),
-                dead: own().map(|position| unsigned(position.dead)).sum(),
-                filtered: own().map(|position| unsigned(position.filtered)).sum(),
+                stored: sum(|position| position.stored),
+                dead: sum(|position| position.dead),
+                filtered: sum(|position| position.filtered),
+                ahead: sum(|position| position.ahead),
+                late: sum(|position| position.late),
+                full: sum(|position| position.full),
                 newest_event_ms,
             });
         }
         Ok(streams)
     }
+}
+
+/// The latest event time that is taken for one.
+fn latest_ms(table: &StreamTable, now_ms: i64) -> i64 {
+    now_ms.saturating_add(table.max_ahead_ms)
+}
+
+/// Event times that are not ahead of the present.
+pub(super) fn present(table: &StreamTable, now_ms: i64) -> Condition {
+    let (column, value) = (table.columns[table.event_time].name.clone(), Bind::Integer(latest_ms(table, now_ms)));
+    Condition::Compare { column, operator: " <= ", value }
+}
+
+/// The newest event time up to a latest one.
+pub(super) fn newest_sql(table: &StreamTable) -> String {
+    let event_time = quoted(&table.columns[table.event_time].name);
+    format!("SELECT MAX({event_time}) FROM {} WHERE {event_time} <= ?", quoted(&table.table))
 }
 
 /// About how many rows of a topic are stored: all that were, less what retention may have removed.
@@ -117,15 +145,16 @@ async fn retained(connection: &mut SqliteConnection, topic: &str) -> Result<u64,
 }
 
 pub(super) const STATS_SQL: &str = "SELECT COALESCE(SUM(count), 0), SUM(sum), COUNT(*) - COUNT(sum), \
-     COALESCE(SUM(anomalies), 0) FROM sw_minutes WHERE stream = ? AND minute >= ?";
+     COALESCE(SUM(anomalies), 0) FROM sw_minutes WHERE stream = ? AND minute >= ? AND minute <= ?";
 
-pub(super) const ACTIVE_KEYS_SQL: &str = "SELECT COUNT(*) FROM sw_keys WHERE stream = ? AND last_seen >= ?";
+pub(super) const ACTIVE_KEYS_SQL: &str =
+    "SELECT COUNT(*) FROM sw_keys WHERE stream = ? AND last_seen >= ? AND last_seen <= ?";
 
 const RETAINED_SQL: &str = "SELECT COALESCE(SUM(MIN(stored, next_offset - retained_from)), 0) \
      FROM sw_positions WHERE topic = ?";
 
 const POSITIONS_SQL: &str = "SELECT sink, topic, partition, log, epoch, next_offset, first_offset, \
-     retained_from, stored, dead, filtered, updated_at FROM sw_positions \
+     retained_from, stored, dead, filtered, ahead, late, \"full\", updated_at FROM sw_positions \
      ORDER BY sink, topic, partition";
 
 /// The walk for `latest`: by the index of one filter column, the others tried row by row.
@@ -156,6 +185,7 @@ fn walk(table: &StreamTable) -> Scan {
     Scan {
         table: table.table.clone(),
         index: None,
+        from: None,
         select: select.join(", "),
         seek: Vec::new(),
         keep: Vec::new(),
@@ -232,6 +262,9 @@ fn position(row: &SqliteRow) -> Result<PositionRow, sqlx::Error> {
         stored: row.try_get("stored")?,
         dead: row.try_get("dead")?,
         filtered: row.try_get("filtered")?,
+        ahead: row.try_get("ahead")?,
+        late: row.try_get("late")?,
+        full: row.try_get("full")?,
         updated_at_ms: row.try_get("updated_at")?,
     })
 }

@@ -69,6 +69,8 @@ pub(super) struct Scan {
     pub(super) table: String,
     /// Index to walk, where several would do and the planner may not choose.
     pub(super) index: Option<&'static str>,
+    /// Where the list begins, as a condition on its first order column; a cursor is beyond it.
+    pub(super) from: Option<Condition>,
     /// The select list, as SQL.
     pub(super) select: String,
     /// Conditions that the index serves.
@@ -97,6 +99,10 @@ impl Walked {
 }
 
 impl Scan {
+    pub(super) fn from(self, from: Option<Condition>) -> Self {
+        Self { from, ..self }
+    }
+
     /// Reads one page.
     pub(super) async fn page(
         &self,
@@ -147,10 +153,12 @@ impl Scan {
     fn write_walk(&self, sql: &mut QueryBuilder<Sqlite>, select: &str, after: Option<&[Bind]>) {
         let columns = self.order_columns();
         sql.push("SELECT ").push(select).push(" FROM ").push(self.source());
-        if !self.seek.is_empty() || after.is_some() {
+        // A cursor bounds the walk more tightly, and SQLite takes only one bound of an index.
+        let from = self.from.as_ref().filter(|_| after.is_none());
+        if !self.seek.is_empty() || from.is_some() || after.is_some() {
             sql.push(" WHERE ");
         }
-        write_all(sql, &self.seek);
+        write_all(sql, self.seek.iter().chain(from));
         if let Some(place) = after {
             if !self.seek.is_empty() {
                 sql.push(" AND ");
@@ -186,9 +194,9 @@ impl Scan {
     async fn count(&self, connection: &mut SqliteConnection) -> Result<(u64, bool), ReadError> {
         let mut sql = QueryBuilder::new("SELECT COUNT(*) FROM (SELECT 1 FROM ");
         sql.push(self.source());
-        if !self.seek.is_empty() {
+        if !self.seek.is_empty() || self.from.is_some() {
             sql.push(" WHERE ");
-            write_all(&mut sql, &self.seek);
+            write_all(&mut sql, self.seek.iter().chain(&self.from));
         }
         sql.push(" LIMIT ").push_bind(i64::from(COUNT_LIMIT) + 1).push(")");
         let (count,): (i64,) = sql.build_query_as().fetch_one(connection).await.map_err(read_error)?;
@@ -218,8 +226,8 @@ impl Scan {
     }
 }
 
-fn write_all(sql: &mut QueryBuilder<Sqlite>, conditions: &[Condition]) {
-    for (index, condition) in conditions.iter().enumerate() {
+fn write_all<'a>(sql: &mut QueryBuilder<Sqlite>, conditions: impl IntoIterator<Item = &'a Condition>) {
+    for (index, condition) in conditions.into_iter().enumerate() {
         if index > 0 {
             sql.push(" AND ");
         }

@@ -70,6 +70,7 @@ pub(super) fn scan(table: &WindowReads, query: &WindowQuery) -> Result<Option<Sc
     Ok(Some(Scan {
         table: table.window.to_string(),
         index: None,
+        from: None,
         select: select(table),
         seek: from.into_iter().chain(to).collect(),
         keep,

@@ -15,6 +15,9 @@ use streamward_core::ports::{
 use super::{ReadSettings, scan::SCAN_LIMIT};
 use fixture::{Fixture, READINGS, START_MS};
 
+/// After all readings.
+const NOW_MS: i64 = START_MS + 100 * READINGS;
+
 fn page(limit: u32) -> PageRequest {
     PageRequest { limit, cursor: None, counting: Counting::Bounded }
 }
@@ -26,6 +29,7 @@ fn query(filters: &[(&str, &str)], limit: u32) -> RowQuery {
         key: None,
         filters: filters.collect(),
         nulls: Vec::new(),
+        now_ms: None,
         page: page(limit),
     }
 }
@@ -220,12 +224,46 @@ async fn the_dead_letter_of_a_record_is_found_by_its_place() {
 #[tokio::test]
 async fn streams_are_summed_up_from_positions() {
     let fixture = Fixture::new().await;
-    let streams = fixture.reads.streams().await.unwrap();
+    let streams = fixture.reads.streams(NOW_MS).await.unwrap();
     assert_eq!((streams[0].stored, streams[0].dead), (20_000, 6));
     assert_eq!(streams[0].newest_event_ms, Some(START_MS + 100 * (READINGS - 1)));
     assert_eq!(streams[0].windows, ["aggregated_metrics"]);
     assert_eq!((streams[1].stored, streams[1].newest_event_ms), (0, None));
     assert_eq!(fixture.reads.positions().await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_ahead_of_the_present_is_neither_the_newest_nor_in_the_figures() {
+    let mut fixture = Fixture::new().await;
+    let present = RowQuery { now_ms: Some(NOW_MS), ..query(&[], 300) };
+    let by_key = RowQuery { key: Some("sensor_000".to_owned()), ..present.clone() };
+    let stats = StatsQuery { stream: "sensors".to_owned(), minutes: 60, now_ms: NOW_MS };
+    let told = async |fixture: &Fixture| {
+        let mut second = present.clone();
+        let first = fixture.reads.latest(present.clone()).await.unwrap();
+        second.page.cursor = first.next.clone();
+        (
+            fixture.reads.streams(NOW_MS).await.unwrap()[0].newest_event_ms,
+            fixture.reads.stats(stats.clone()).await.unwrap(),
+            fixture.reads.latest(second).await.unwrap().items,
+            fixture.reads.latest(by_key.clone()).await.unwrap(),
+            fixture.reads.anomalies(present.clone()).await.unwrap(),
+            first.items,
+        )
+    };
+    let before = told(&fixture).await;
+    let year_2099 = 4_070_908_800_000_i64;
+    fixture
+        .write(&format!(
+            "INSERT INTO sensor_readings SELECT id + (1 << 54), sensor_id, sensor_type, value, {year_2099} + timestamp, \
+             location, 1, battery_level, signal_strength, stored_at FROM sensor_readings WHERE sensor_id = 'sensor_000'; \
+             INSERT INTO sw_minutes VALUES ('sensors', {year_2099}, 0, 2000, 1.0, 2000); \
+             INSERT INTO sw_keys VALUES ('sensors', 'nobody', {year_2099})"
+        ))
+        .await;
+    assert_eq!(told(&fixture).await, before);
+    let all = fixture.reads.latest(query(&[], 1)).await.unwrap();
+    assert_eq!(values(&all, "timestamp")[0], "2154-01-02T00:33:19.000Z");
 }
 
 #[tokio::test]

@@ -36,7 +36,14 @@ fn expect(plan: &str, index: &str) {
 
 fn filters(columns: &[(&str, &str)]) -> Vec<super::super::scan::Condition> {
     let texts: Vec<_> = columns.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
-    let query = RowQuery { stream: "sensors".to_owned(), key: None, filters: texts, nulls: Vec::new(), page: page(1) };
+    let query = RowQuery {
+        stream: "sensors".to_owned(),
+        key: None,
+        filters: texts,
+        nulls: Vec::new(),
+        now_ms: None,
+        page: page(1),
+    };
     rows::conditions(&fixture::sensors(), &query).expect("known columns").expect("possible values")
 }
 
@@ -44,7 +51,8 @@ async fn check_all(connection: &mut SqliteConnection) {
     let table = fixture::sensors();
     let after = [Bind::Integer(fixture::START_MS), Bind::Integer(5)];
     for after in [None, Some(after.as_slice())] {
-        let latest = |columns: &[(&str, &str)]| latest_scan(&table, filters(columns));
+        let present = || Some(rows::present(&table, fixture::START_MS));
+        let latest = |columns: &[(&str, &str)]| latest_scan(&table, filters(columns)).from(present());
         let all = plan(connection, &latest(&[]), after).await;
         expect(&all, "INDEX sensor_readings_timestamp");
         let by_sensor = plan(connection, &latest(&[("sensor_id", "s")]), after).await;
@@ -54,14 +62,17 @@ async fn check_all(connection: &mut SqliteConnection) {
         let both = latest(&[("sensor_type", "t"), ("sensor_id", "s")]);
         let both = plan(connection, &both, after).await;
         expect(&both, "INDEX sensor_readings_sensor_id (sensor_id=?");
-        let anomalies = rows::anomaly_scan(&table, 5, Vec::new());
+        let anomalies = rows::anomaly_scan(&table, 5, Vec::new()).from(present());
         expect(&plan(connection, &anomalies, after).await, "INDEX sensor_readings_anomaly");
-        let anomalies = rows::anomaly_scan(&table, 5, filters(&[("sensor_type", "t")]));
+        let anomalies = rows::anomaly_scan(&table, 5, filters(&[("sensor_type", "t")])).from(present());
         expect(&plan(connection, &anomalies, after).await, "INDEX sensor_readings_anomaly");
     }
-    expect(&explain(connection, STATS_SQL).await, "PRIMARY KEY (stream=? AND minute>?)");
-    expect(&explain(connection, ACTIVE_KEYS_SQL).await, "COVERING INDEX sw_keys_last_seen (stream=? AND last_seen>?)");
-    let newest = explain(connection, "SELECT MAX(\"timestamp\") FROM sensor_readings").await;
+    expect(&explain(connection, STATS_SQL).await, "PRIMARY KEY (stream=? AND minute>? AND minute<?)");
+    expect(
+        &explain(connection, ACTIVE_KEYS_SQL).await,
+        "COVERING INDEX sw_keys_last_seen (stream=? AND last_seen>? AND last_seen<?)",
+    );
+    let newest = explain(connection, &rows::newest_sql(&table)).await;
     expect(&newest, "COVERING INDEX sensor_readings_timestamp");
 }
 

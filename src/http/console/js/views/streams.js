@@ -8,6 +8,13 @@ const cell = (className, ...children) => h("td", { class: className }, ...childr
 
 const lagOf = (records, seconds) => (records > 0 || seconds > 0 ? `${compact(records)} · ${span(seconds)}` : "0");
 
+/** What is stored and does not count, as far as somebody should look at it. */
+function uncountedText({ ahead, full }) {
+  const parts = [ahead > 0 && `${compact(ahead)} ahead of time`, full > 0 && `${compact(full)} without room in a window`];
+  const said = parts.filter(Boolean).join(", ");
+  return said && `Not counted: ${said}`;
+}
+
 export class StreamsTable {
   constructor() {
     this.streams = null;
@@ -54,13 +61,15 @@ export class StreamsTable {
 
   makeCells(stream) {
     const [now, stored, dead, behind] = [cell("num"), cell("num"), cell("num wide"), cell("num")];
+    const uncounted = h("span", { class: "sub" });
     const update = (next) => {
       setText(now, rate(next.rate));
       setText(stored, compact(next.stored));
       setText(dead, compact(next.dead));
       setText(behind, this.lagText(next.name));
+      setText(uncounted, uncountedText(next));
     };
-    return { cells: [cell("name", stream.name, h("span", { class: "sub" }, stream.topic)), now, stored, dead, behind], update };
+    return { cells: [cell("name", stream.name, h("span", { class: "sub" }, stream.topic), uncounted), now, stored, dead, behind], update };
   }
 
   lagText(name) {
