@@ -1,6 +1,6 @@
 //! Decoding requests and encoding responses, with lengths checked before memory is taken.
 //!
-//! The generated decoders reserve memory for as many elements as a request claims. [`Guard`] refuses
+//! The generated decoders reserve memory for as many elements as a message claims. [`Guard`] refuses
 //! any claim that exceeds the bytes left, since every element takes at least one, and more elements than
 //! a request that is small could have.
 
@@ -82,15 +82,13 @@ impl Frame {
     /// # Errors
     /// A body that ends early or claims more elements than it can hold.
     pub fn decode<T: Decodable>(&self) -> Result<T, Malformed> {
-        let failed = |e| Malformed(format!("{:?} v{}: {e}", self.key, self.version));
+        let failed = |reason: &dyn fmt::Display| Malformed(format!("{:?} v{}: {reason}", self.key, self.version));
         let is_flexible = self.key.request_header_version(self.version) >= FLEXIBLE_HEADER;
-        let lengths = if is_flexible { Lengths::Compact } else { Lengths::Fixed };
-        let mut guard = Guard { rest: self.body.clone(), lengths, reads_left: MAX_READS };
-        let guarded = T::decode(&mut guard, self.version).map_err(failed)?;
         if is_flexible {
-            return Ok(guarded);
+            T::decode(&mut Guard::new(&self.body, Lengths::Compact), self.version).map_err(|error| failed(&error))
+        } else {
+            decode_fixed(&self.body, self.version).map_err(|Malformed(reason)| failed(&reason))
         }
-        T::decode(&mut self.body.clone(), self.version).map_err(failed)
     }
 
     /// Encodes a response with its length and header.
@@ -161,6 +159,15 @@ impl Answer {
     }
 }
 
+/// Decodes a message whose lengths are 32-bit integers: the body of a request, or what a client has put into one.
+///
+/// # Errors
+/// A message that ends early or claims more elements than it can hold.
+pub(crate) fn decode_fixed<T: Decodable>(bytes: &Bytes, version: i16) -> Result<T, Malformed> {
+    let guarded: Result<T, _> = T::decode(&mut Guard::new(bytes, Lengths::Fixed), version);
+    guarded.and_then(|_| T::decode(&mut bytes.clone(), version)).map_err(|error| Malformed(error.to_string()))
+}
+
 /// A string of a response.
 pub(crate) fn text(value: impl Into<String>) -> StrBytes {
     StrBytes::from_string(value.into())
@@ -183,6 +190,10 @@ struct Guard {
 }
 
 impl Guard {
+    fn new(bytes: &Bytes, lengths: Lengths) -> Self {
+        Self { rest: bytes.clone(), lengths, reads_left: MAX_READS }
+    }
+
     /// The varint that begins at the front.
     fn peek_varint(&self) -> u64 {
         let mut value = 0;

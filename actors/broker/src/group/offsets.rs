@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::ConsumerProtocolSubscription;
-use kafka_protocol::protocol::{Decodable, Message};
+use kafka_protocol::protocol::Message;
 
 use super::{Groups, Identity};
 use crate::error::{Code, KResult};
 use crate::meta::{Change, CommittedOffset, Durability, GroupOffsets};
+use crate::wire::decode_fixed;
 
 /// Bytes of metadata that a client may store with an offset.
 pub(crate) const MAX_METADATA_BYTES: usize = 4_096;
@@ -135,7 +136,7 @@ fn subscribed(metadata: &Bytes) -> Option<Vec<String>> {
     let mut rest = metadata.clone();
     let version = rest.try_get_i16().ok()?;
     let known = ConsumerProtocolSubscription::VERSIONS;
-    let subscription = ConsumerProtocolSubscription::decode(&mut rest, version.clamp(known.min, known.max)).ok()?;
+    let subscription: ConsumerProtocolSubscription = decode_fixed(&rest, version.clamp(known.min, known.max)).ok()?;
     Some(subscription.topics.iter().map(|topic| topic.to_string()).collect())
 }
 
@@ -149,5 +150,12 @@ mod tests {
         let topics = b"\0\x02\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff\0\0\0\0\0\0\0\x07";
         assert_eq!(subscribed(&Bytes::from_static(topics)), Some(vec!["a".to_owned(), "bc".to_owned()]));
         assert_eq!(subscribed(&Bytes::from_static(b"\0")), None);
+    }
+
+    #[test]
+    fn a_subscription_that_claims_more_topics_than_it_has_bytes_takes_no_memory() {
+        assert_eq!(subscribed(&Bytes::from_static(b"\0\0\x7f\xff\xff\xff\0\x01a")), None);
+        let partitions = b"\0\x01\0\0\0\x01\0\x01a\xff\xff\xff\xff\0\0\0\x01\0\x01a\x7f\xff\xff\xff\0";
+        assert_eq!(subscribed(&Bytes::from_static(partitions)), None);
     }
 }
