@@ -11,7 +11,7 @@ use streamward_core::corpus::SplitMix64;
 
 use crate::support::{
     kafka::{Outgoing, Producer, make_anew},
-    server::{Node, Server, exact},
+    server::{Node, Server, exact, outside},
     wait::{self, at_least, is},
 };
 
@@ -20,24 +20,8 @@ const FIRST_EVENT_MS: u64 = 1_735_689_600_000;
 /// Readings between two looks at the server.
 const SIZES: [u64; 5] = [5, 20, 21, 200, 3_000];
 
-/// The cluster of the tests, if it is not the server's own.
-fn outside() -> Option<String> {
-    std::env::var("STREAMWARD_KAFKA").ok()
-}
-
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
-
-fn node() -> Node {
-    match outside() {
-        Some(kafka) => Node::new().set("kafka.bootstrap", &kafka),
-        None => Node::new(),
-    }
-}
-
-fn bootstrap(server: &Server) -> String {
-    outside().unwrap_or_else(|| server.kafka().to_owned())
 }
 
 /// Numbered readings of one sensor; each is hot, so that the first of an incarnation raises an alert.
@@ -93,14 +77,14 @@ async fn rounds(count: u64, seed: u64) -> Server {
         // Whatever an earlier run left.
         make_anew(&kafka, TOPIC, 4).await;
     }
-    let mut server = node().start().await;
+    let mut server = Node::somewhere().start().await;
     let mut incarnations = 1;
-    readings.send(&bootstrap(&server), 20);
+    readings.send(server.kafka(), 20);
     for round in 0..count {
         all_stored(&server, readings.next).await;
         let partitions = [1, 2, 4, 6][random.below(4)];
         let restarts = random.below(4);
-        let (kafka, sizes) = (bootstrap(&server), [SIZES[random.below(5)], SIZES[random.below(5)]]);
+        let (kafka, sizes) = (server.kafka().to_owned(), [SIZES[random.below(5)], SIZES[random.below(5)]]);
         eprintln!("round {round}: {partitions} partitions, {sizes:?} readings, {restarts} restarts");
         make_anew(&kafka, TOPIC, partitions).await;
         incarnations += 1;
@@ -108,7 +92,7 @@ async fn rounds(count: u64, seed: u64) -> Server {
         for _ in 0..restarts {
             server = restarted(server, random.below(2)).await;
         }
-        readings.send(&bootstrap(&server), sizes[1]);
+        readings.send(server.kafka(), sizes[1]);
     }
     all_stored(&server, readings.next).await;
     let fired = "SELECT count(DISTINCT alert_id) FROM alerts WHERE state = 'firing'";
@@ -123,8 +107,7 @@ async fn rounds(count: u64, seed: u64) -> Server {
 #[actix_rt::test]
 async fn every_incarnation_of_a_topic_is_stored_once_whatever_its_size_and_partitions() {
     let server = rounds(number("STREAMWARD_ROUNDS", 4), number("STREAMWARD_SEED", 3)).await;
-    let mut verify = server.node().command(&["verify", "--json", "--bootstrap", &bootstrap(&server)]);
-    exact(&verify.output().unwrap());
+    server.verify();
     wait::until("the server is ready", async || server.http.try_get("/health/ready").await).await;
 }
 

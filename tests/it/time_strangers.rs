@@ -6,8 +6,8 @@ use std::{fs, time::UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::support::{
-    kafka::{Outgoing, Producer},
-    server::{Node, Server},
+    kafka::{Outgoing, Producer, make_anew},
+    server::{Node, Server, outside},
     wait,
 };
 
@@ -18,8 +18,8 @@ const SCHEMA: &str = r#"{"type": "record", "name": "Fact", "fields": [
 
 const CONFIG: &str = "\
 streams:
-  alone: { schema: fact.avsc, key: who, event_time: at, measure: value, partitions: 1, out_of_orderness: 0s, table: alone }
-  crowd: { schema: fact.avsc, key: who, event_time: at, measure: value, partitions: 1, out_of_orderness: 0s, table: crowd }
+  alone: { topic: TEST-alone, schema: fact.avsc, key: who, event_time: at, measure: value, partitions: 1, out_of_orderness: 0s, table: alone }
+  crowd: { topic: TEST-crowd, schema: fact.avsc, key: who, event_time: at, measure: value, partitions: 1, out_of_orderness: 0s, table: crowd }
 pipelines:
   alone:
     from: alone
@@ -49,17 +49,24 @@ fn now_ms() -> i64 {
     i64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
 }
 
-fn node() -> Node {
-    let node = Node::new();
-    fs::write(node.path("config.yaml"), CONFIG).unwrap();
+/// A node whose consumer groups and topics have names that begin with the test's.
+async fn node(test: &str) -> Node {
+    if let Some(kafka) = outside() {
+        // Whatever an earlier run left.
+        for stream in ["alone", "crowd"] {
+            make_anew(&kafka, &format!("{test}-{stream}"), 1).await;
+        }
+    }
+    let node = Node::somewhere().set("kafka.consumer_group", test);
+    fs::write(node.path("config.yaml"), CONFIG.replace("TEST", test)).unwrap();
     fs::write(node.path("fact.avsc"), SCHEMA).unwrap();
     node
 }
 
-/// What one stream is sent.
+/// What one topic is sent.
 struct Feed<'a> {
     producer: &'a Producer,
-    stream: &'a str,
+    topic: &'a str,
     sent: u64,
 }
 
@@ -67,7 +74,7 @@ impl Feed<'_> {
     fn send(&mut self, (who, value): (&str, f64), at: i64, log_time: i64) {
         let fact = json!({ "who": who, "value": value, "at": at }).to_string();
         self.producer.send(
-            self.stream,
+            self.topic,
             &Outgoing {
                 id: self.sent,
                 key: Some(who.as_bytes()),
@@ -101,8 +108,8 @@ impl Feed<'_> {
 /// Sends the honest records of some seconds since `start` to both streams, and strangers among those of one.
 async fn send(server: &Server, start: i64, seconds: std::ops::Range<i64>) {
     let producer = Producer::connect(server.kafka());
-    let mut alone = Feed { producer: &producer, stream: "alone", sent: 0 };
-    let mut crowd = Feed { producer: &producer, stream: "crowd", sent: 0 };
+    let mut alone = Feed { producer: &producer, topic: "honest-alone", sent: 0 };
+    let mut crowd = Feed { producer: &producer, topic: "honest-crowd", sent: 0 };
     for second in seconds.step_by(5) {
         let (at, now) = (start + second * SECOND, now_ms());
         let value = if (60..140).contains(&second) { 2_000.0 } else { 1.0 };
@@ -155,7 +162,7 @@ async fn made(server: &Server, stream: &str, start: i64) -> Value {
 
 #[actix_rt::test]
 async fn records_with_wrong_times_change_nothing_that_honest_ones_make() {
-    let server = node().start().await;
+    let server = node("honest").await.start().await;
     let start = now_ms() / MINUTE * MINUTE - 10 * MINUTE;
     send(&server, start, 0..125).await;
     let server = server.kill().start().await;
@@ -177,11 +184,11 @@ async fn records_with_wrong_times_change_nothing_that_honest_ones_make() {
 
 #[actix_rt::test]
 async fn a_key_with_records_of_ever_more_minutes_in_the_future_takes_no_room_and_is_counted() {
-    let server = node().start().await;
+    let server = node("future").await.start().await;
     let given = std::env::var("STREAMWARD_FUTURE_MINUTES").ok().map(|text| text.parse().unwrap());
     let minutes = given.unwrap_or(FUTURE_MINUTES);
     let producer = Producer::connect_with(server.kafka(), &[("queue.buffering.max.messages", "1000000")]);
-    let mut feed = Feed { producer: &producer, stream: "crowd", sent: 0 };
+    let mut feed = Feed { producer: &producer, topic: "future-crowd", sent: 0 };
     let now = now_ms();
     for minute in 0..minutes {
         feed.send(("a", 1.0), now + i64::try_from(minute).unwrap() * MINUTE, now);

@@ -25,6 +25,11 @@ pub fn run(node: &Node, arguments: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
+/// The cluster that tests use instead of the embedded broker, if there is one: the address of an Apache Kafka.
+pub fn outside() -> Option<String> {
+    std::env::var("STREAMWARD_KAFKA").ok()
+}
+
 /// A data folder and settings; between two starts of its server it stays the same node.
 pub struct Node {
     folder: TempDir,
@@ -42,6 +47,14 @@ impl Node {
             settings: Vec::new(),
             flags: vec!["--no-simulators"],
             kafka: "127.0.0.1:0".to_owned(),
+        }
+    }
+
+    /// The same on the cluster of [`outside`], if there is one.
+    pub fn somewhere() -> Self {
+        match outside() {
+            Some(kafka) => Self::new().set("kafka.bootstrap", &kafka),
+            None => Self::new(),
         }
     }
 
@@ -173,7 +186,7 @@ impl Server {
         self.node.as_ref().expect("only the end of the server takes it")
     }
 
-    /// Address of the embedded broker.
+    /// Address of the embedded broker, or of the cluster that it uses instead.
     pub fn kafka(&self) -> &str {
         &self.node().kafka
     }
