@@ -3,12 +3,22 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 
 use crate::{
     schema::Scalar,
     stats::{MinuteDelta, StatColumns, last_seen, minute_deltas},
 };
+
+/// The rows without those whose offsets are among `ahead`; both ascend.
+pub(crate) fn on_time(rows: &RecordBatch, offsets: &[i64], ahead: &[i64]) -> RecordBatch {
+    if ahead.is_empty() {
+        return rows.clone();
+    }
+    let keep: BooleanArray = offsets.iter().map(|offset| Some(ahead.binary_search(offset).is_err())).collect();
+    filter_record_batch(rows, &keep).expect("the mask is as long as the batch")
+}
 
 /// The effects of one batch (or of one clock tick, then without rows and with `start == end`).
 #[derive(Debug, Clone)]
@@ -33,8 +43,8 @@ pub struct Output {
     pub alerts: Vec<AlertTransition>,
     /// Records that a window did not take.
     pub missed: Vec<MissedRecord>,
-    /// Records too far ahead of their log timestamp: stored, and counted by no rule, window or figure.
-    pub ahead: u64,
+    /// Offsets of the records too far ahead of their log timestamp: stored, and counted by no rule, window or figure.
+    pub ahead: Vec<i64>,
     /// What the stored rows add to the aggregates per minute of event time, ascending.
     pub minutes: Vec<MinuteDelta>,
     /// The newest event time of each key among the stored rows, each key once.
@@ -46,6 +56,29 @@ pub struct Output {
 }
 
 impl Output {
+    /// An output at `position` without effects; `schema` is that of its rows.
+    #[must_use]
+    pub fn empty(topic: Arc<str>, partition: i32, position: i64, schema: SchemaRef) -> Self {
+        Self {
+            topic,
+            partition,
+            start: position,
+            end: position,
+            rows: RecordBatch::new_empty(schema),
+            offsets: Vec::new(),
+            filtered: Vec::new(),
+            dead: Vec::new(),
+            windows: Vec::new(),
+            alerts: Vec::new(),
+            missed: Vec::new(),
+            ahead: Vec::new(),
+            minutes: Vec::new(),
+            seen: Vec::new(),
+            refused_keys: 0,
+            checkpoint: Vec::new(),
+        }
+    }
+
     /// Records that filter steps removed.
     #[must_use]
     pub fn filtered_records(&self) -> i64 {
@@ -63,13 +96,15 @@ impl Output {
         let stays: BooleanArray =
             (0..self.offsets.len()).map(|row| Some(refused.binary_search(&row).is_err())).collect();
         let rows = filter_record_batch(&self.rows, &stays).expect("the mask is as long as the batch");
-        let offsets = (0..self.offsets.len()).filter(|row| stays.value(*row)).map(|row| self.offsets[row]).collect();
+        let offsets: Vec<i64> =
+            (0..self.offsets.len()).filter(|row| stays.value(*row)).map(|row| self.offsets[row]).collect();
         let mut dead = self.dead.clone();
         dead.extend(letters);
         dead.sort_by_key(|letter| letter.offset);
+        let counted = on_time(&rows, &offsets, &self.ahead);
         Self {
-            minutes: minute_deltas(&rows, columns),
-            seen: last_seen(&rows, key, columns.event_time),
+            minutes: minute_deltas(&counted, columns),
+            seen: last_seen(&counted, key, columns.event_time),
             rows,
             offsets,
             dead,

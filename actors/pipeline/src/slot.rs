@@ -258,7 +258,7 @@ impl Totals {
         let missed = |why| output.missed.iter().filter(|missed| missed.why == why).count() as u64;
         self.late.fetch_add(missed(Missed::Late), Ordering::Relaxed);
         self.without_room.fetch_add(missed(Missed::Full), Ordering::Relaxed);
-        self.ahead.fetch_add(output.ahead, Ordering::Relaxed);
+        self.ahead.fetch_add(output.ahead.len() as u64, Ordering::Relaxed);
         self.alerts.fetch_add(output.alerts.len() as u64, Ordering::Relaxed);
         self.refused_keys.fetch_add(output.refused_keys, Ordering::Relaxed);
     }

@@ -27,6 +27,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(5);
 const STOP_CHECK: Duration = Duration::from_millis(200);
 /// How long the cluster may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one waits for an answer: the request under way may have to run out of time before the one that counts begins.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the cluster said last.
 struct Answer {
@@ -100,9 +102,8 @@ impl Logs for ClusterLogs {
             *self.wanted.lock() = true;
             self.want.notify_one();
             let is_new = |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| answer.asked_at >= since);
-            let silent = || format!("no answer within {} s", TIMEOUT.as_secs());
-            // The request under way may have to run out of time before the one that counts begins.
-            let heard = tokio::time::timeout(TIMEOUT * 2, answers.wait_for(is_new)).await;
+            let silent = || format!("no answer within {} s", PATIENCE.as_secs());
+            let heard = tokio::time::timeout(PATIENCE, answers.wait_for(is_new)).await;
             let answer = heard.map_err(|_| silent())?.map_err(|_| silent())?;
             let Some(Answer { asked_at, logs }) = &*answer else { return Err(silent()) };
             let logs = logs.as_ref().map_err(Clone::clone)?;

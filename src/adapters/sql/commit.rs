@@ -85,20 +85,18 @@ impl Shared {
             let output = &pending.output;
             self.inserts.rows(connection, &stream, (&output.rows, &output.offsets), origin)?;
         }
-        self.write_beside_rows(connection, seen, run, accepted)
+        self.write_beside_rows(connection, (seen, &stream, origin), run, accepted)
     }
 
     /// Writes everything but the rows of the accepted outputs of a run; says whether the outbox grew.
     pub(super) fn write_beside_rows(
         &self,
         connection: &Connection,
-        seen: &mut SeenKeys,
+        (seen, stream, origin): (&mut SeenKeys, &Arc<str>, Origin),
         run: &Run<'_>,
         accepted: &[(usize, &Pending)],
     ) -> Result<bool, WriteError> {
-        let stream = self.stream_of(&run.key.sink)?;
-        let origin = run.origin();
-        let mut facts = Facts::new(connection, run.key, &stream, origin);
+        let mut facts = Facts::new(connection, run.key, stream, origin);
         let mut totals = Totals::default();
         for (_, pending) in accepted {
             let output = &pending.output;
@@ -106,7 +104,7 @@ impl Shared {
             self.inserts.windows(connection, &output.windows, origin)?;
             facts.write(output)?;
         }
-        summaries(connection, &stream, seen, run, accepted)?;
+        summaries(connection, stream, seen, run, accepted)?;
         checkpoints(connection, run, accepted, origin.stored_at_ms)?;
         let entries = facts.outbox;
         let first_seq = advance(connection, run, accepted, (&totals, entries.len(), origin.stored_at_ms))?;
@@ -216,7 +214,7 @@ impl Totals {
         self.stored += output.offsets.len() as i64;
         self.dead += output.dead.len() as i64;
         self.filtered += output.filtered_records();
-        self.ahead += output.ahead as i64;
+        self.ahead += output.ahead.len() as i64;
         self.late += missed(Missed::Late);
         self.full += missed(Missed::Full);
     }

@@ -28,7 +28,7 @@ pub(crate) struct Effects {
     pub(crate) windows: Vec<WindowRow>,
     pub(crate) alerts: Vec<AlertTransition>,
     pub(crate) missed: Vec<MissedRecord>,
-    pub(crate) ahead: u64,
+    pub(crate) ahead: Vec<i64>,
     pub(crate) minutes: Vec<MinuteDelta>,
     pub(crate) refused: u64,
 }
@@ -154,7 +154,7 @@ impl Effects {
         self.windows.extend(output.windows);
         self.alerts.extend(output.alerts);
         self.missed.extend(output.missed);
-        self.ahead += output.ahead;
+        self.ahead.extend(output.ahead);
         for delta in output.minutes {
             match self.minutes.iter_mut().find(|known| known.minute_ms == delta.minute_ms) {
                 Some(known) => {

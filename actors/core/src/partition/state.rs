@@ -10,7 +10,7 @@ use super::{
     plan::{PipelinePlan, Step},
 };
 use crate::{
-    output::{DeadLetter, Output},
+    output::{DeadLetter, Output, on_time},
     record::{KeyHashes, Keys, StepInput},
     rule::{Alerts, RuleInput, RuleState},
     stats::{last_seen, minute_deltas},
@@ -184,24 +184,7 @@ impl PartitionState {
 
     /// An output at `position` without effects.
     pub(super) fn empty_output(&self, plan: &PipelinePlan, position: i64) -> Output {
-        Output {
-            topic: self.topic.clone(),
-            partition: self.partition,
-            start: position,
-            end: position,
-            rows: RecordBatch::new_empty(plan.schema.arrow.clone()),
-            offsets: Vec::new(),
-            filtered: Vec::new(),
-            dead: Vec::new(),
-            windows: Vec::new(),
-            alerts: Vec::new(),
-            missed: Vec::new(),
-            ahead: 0,
-            minutes: Vec::new(),
-            seen: Vec::new(),
-            refused_keys: 0,
-            checkpoint: Vec::new(),
-        }
+        Output::empty(self.topic.clone(), self.partition, position, plan.schema.arrow.clone())
     }
 
     fn output(
@@ -217,8 +200,10 @@ impl PartitionState {
         let mut offsets: Vec<i64> = (0..rows.batch.num_rows()).map(|row| input.offsets[rows.origin(row)]).collect();
         let first = offsets.partition_point(|offset| *offset < emit_from);
         let stored = rows.batch.slice(first, offsets.len() - first);
-        let counted = rows.on_time(first, &ahead).unwrap_or_else(|| stored.clone());
         offsets.drain(..first);
+        let mut ahead: Vec<i64> = ahead.into_iter().map(|place| input.offsets[place]).collect();
+        ahead.retain(|offset| *offset >= emit_from);
+        let counted = on_time(&stored, &offsets, &ahead);
         removed.retain(|offset| *offset >= emit_from);
         removed.sort_unstable();
         windows.sort_by_key(|(offset, _)| *offset);
@@ -235,7 +220,7 @@ impl PartitionState {
             windows: windows.into_iter().map(|(_, row)| row).collect(),
             alerts: found.transitions,
             missed,
-            ahead: ahead.iter().filter(|place| input.offsets[**place] >= emit_from).count() as u64,
+            ahead,
             refused_keys: found.refused,
             ..self.empty_output(plan, input.end)
         }
@@ -259,17 +244,6 @@ impl DecodedInput {
 impl Rows {
     fn origin(&self, row: usize) -> usize {
         self.origins.as_ref().map_or(row, |origins| origins[row])
-    }
-
-    /// The rows from `first` on without those that are ahead; none where none is.
-    fn on_time(&self, first: usize, ahead: &[usize]) -> Option<RecordBatch> {
-        if ahead.is_empty() {
-            return None;
-        }
-        let rows = self.batch.slice(first, self.batch.num_rows() - first);
-        let keep = (0..rows.num_rows()).map(|row| Some(ahead.binary_search(&self.origin(first + row)).is_err()));
-        let keep: BooleanArray = keep.collect();
-        Some(filter_record_batch(&rows, &keep).expect("the mask is as long as the batch"))
     }
 
     fn step<'a>(

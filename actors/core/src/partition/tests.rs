@@ -94,7 +94,7 @@ fn joined(mut first: Effects, second: Effects) -> Effects {
     first.windows.extend(second.windows);
     first.alerts.extend(second.alerts);
     first.missed.extend(second.missed);
-    first.ahead += second.ahead;
+    first.ahead.extend(second.ahead);
     first.refused += second.refused;
     first.minutes.clear();
     first
@@ -161,7 +161,7 @@ proptest! {
             let offsets = indexes.iter().map(|index| log[*index].offset);
             prop_assert_eq!(missed.collect::<Vec<_>>(), offsets.collect::<Vec<_>>());
         }
-        prop_assert_eq!(effects.ahead, expected.ahead.len() as u64);
+        prop_assert_eq!(effects.ahead.len(), expected.ahead.len());
         prop_assert_eq!(state.watermark_ms(), expected.watermark_ms);
         let last = final_rows(&effects.windows);
         prop_assert_eq!(last.len(), expected.rows.len());
@@ -358,6 +358,23 @@ fn figures_of_the_stored_rows_come_with_the_output() {
     assert_eq!(output.seen, [("a".to_owned(), 59_000), ("b".to_owned(), 61_000)]);
 }
 
+#[test]
+fn figures_leave_out_what_is_ahead_also_without_refused_rows() {
+    let plan = plan(vec![StepSpec::Filter("value < 90".to_owned())]);
+    let mut records = log([at("x", 1, 95.0), at("b", 9_000, 3.0), at("a", 2, 1.0), at("a", 3, 2.0), at("b", 4, 4.0)]);
+    records[1].log_timestamp = 1;
+    let output = state(&plan).process(&plan, &input(&records, 0, 5), 0).unwrap();
+    assert_eq!((&output.ahead[..], &output.offsets[..]), (&[1][..], &[1, 2, 3, 4][..]));
+    let figures = |output: &crate::output::Output| {
+        let minutes: Vec<_> = output.minutes.iter().map(|m| (m.minute_ms, m.count, m.sum)).collect();
+        (minutes, output.seen.clone())
+    };
+    let seen = |a, b| vec![("a".to_owned(), a), ("b".to_owned(), b)];
+    assert_eq!(figures(&output), (vec![(0, 3, 7.0)], seen(3, 4)));
+    let without = output.without_rows(&[2], Vec::new(), plan.key, plan.columns);
+    assert_eq!(figures(&without), (vec![(0, 2, 5.0)], seen(2, 4)));
+}
+
 /// A moment, and a minute.
 const NOW: i64 = 1_700_000_000_000;
 const MINUTE: i64 = 60_000;
@@ -382,7 +399,7 @@ fn log_times_ahead_of_the_clock_of_reading_count_as_that_clock() {
     let times = [(NOW, NOW), (ahead, ahead), (NOW + 7, NOW + MINUTE), (NOW + 8, -1), (ahead, -1), (NOW + 9, ahead)];
     let output = state.process(&plan, &told_by_producers(&times, 0, NOW), 0).unwrap();
     let missed: Vec<i64> = output.missed.iter().map(|missed| missed.offset).collect();
-    assert_eq!((output.ahead, missed, output.offsets.len()), (2, vec![1, 4], 6));
+    assert_eq!((output.ahead, missed, output.offsets.len()), (vec![1, 4], vec![1, 4], 6));
     assert_eq!(state.watermark_ms(), NOW + 9 - 50);
 }
 
@@ -392,7 +409,7 @@ fn log_times_before_the_clock_of_reading_are_believed() {
     let mut state = state(&plan);
     let times = [(NOW, NOW), (NOW + 2_000, NOW)];
     let output = state.process(&plan, &told_by_producers(&times, 0, NOW + 60 * MINUTE), 0).unwrap();
-    assert_eq!((output.ahead, state.watermark_ms()), (1, NOW - 50));
+    assert_eq!((output.ahead, state.watermark_ms()), (vec![1], NOW - 50));
     assert!(output.checkpoint.is_empty(), "replay sees the same log");
 }
 
@@ -402,7 +419,7 @@ fn what_the_clock_of_reading_decided_is_never_decided_again() {
     let mut first = state(&plan);
     let ahead = NOW + 50 * MINUTE;
     let output = first.process(&plan, &told_by_producers(&[(NOW, NOW), (ahead, ahead)], 0, NOW), 0).unwrap();
-    assert_eq!(output.ahead, 1);
+    assert_eq!(output.ahead, [1]);
     let mut again = PartitionState::restore(&plan, "readings".into(), 0, &output.checkpoint).unwrap();
     assert_eq!((again.covered(), again.watermark_ms()), (Some(2), first.watermark_ms()));
     // An hour later, the same log time would be believed.

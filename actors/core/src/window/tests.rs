@@ -174,7 +174,7 @@ fn records_far_ahead_make_no_window_and_are_counted() {
     }
     let mut state = state(&counting());
     let effects = run(&counting(), &mut state, &records, &[], 0);
-    assert_eq!((effects.stored.len(), effects.ahead, state.size().0), (2_000, 1_999, 1));
+    assert_eq!((effects.stored.len(), effects.ahead.len(), state.size().0), (2_000, 1_999, 1));
     assert_eq!(effects.missed.iter().filter(|missed| missed.why == Missed::Ahead).count(), 1_999);
     assert_eq!(effects.minutes.iter().map(|minute| minute.count).sum::<i64>(), 1);
 }

@@ -169,30 +169,20 @@ impl Lane {
         if self.confirmed.as_ref().is_some_and(is_known) {
             return Origin::Same;
         }
-        let _waiting = self.scope.waiting_on("kafka");
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let told = tokio::select! {
-                told = self.shared.logs.ask(&work.slot.key.topic) => told,
-                () = self.scope.stopping_now() => return Origin::Unknown,
-            };
-            match told {
-                Ok(told) if told.log.as_ref().is_some_and(|log| !log.is_same(of)) => return Origin::Other,
-                Ok(told) => {
-                    self.confirmed = Some((of.clone(), told.asked_at));
-                    self.scope.clear_state_note();
-                    return Origin::Same;
-                }
-                Err(reason) => {
-                    self.scope.set_state_note(&format!(
-                        "Kafka does not say whether topic {} is still the same: {reason}: the partition waits",
-                        work.slot.key.topic
-                    ));
-                    if self.must_stop_within(pause).await {
-                        return Origin::Unknown;
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+        let asked = self.ask(
+            "kafka",
+            async || self.shared.logs.ask(&work.slot.key.topic).await,
+            |reason| {
+                let topic = &work.slot.key.topic;
+                format!("Kafka does not say whether topic {topic} is still the same: {reason}: the partition waits")
+            },
+        );
+        match asked.await {
+            None => Origin::Unknown,
+            Some(told) if told.log.as_ref().is_some_and(|log| !log.is_same(of)) => Origin::Other,
+            Some(told) => {
+                self.confirmed = Some((of.clone(), told.asked_at));
+                Origin::Same
             }
         }
     }
@@ -241,29 +231,43 @@ impl Lane {
         if ids.is_empty() {
             return true;
         }
-        let _waiting = self.scope.waiting_on("registry");
+        let found = self.ask(
+            "registry",
+            async || self.shared.schemas.schemas(&ids).await,
+            |reason| format!("the registry does not answer: {reason}: the partition waits"),
+        );
+        let Some(schemas) = found.await else { return false };
+        for (id, schema) in ids.into_iter().zip(schemas) {
+            self.shared.stage.learn(&mut self.decoder, id, schema);
+        }
+        true
+    }
+
+    /// Asks until there is an answer, and says meanwhile why the partition waits; none if the lane is to stop first.
+    async fn ask<T, E>(
+        &self,
+        whom: &'static str,
+        mut question: impl AsyncFnMut() -> Result<T, E>,
+        note: impl Fn(E) -> String,
+    ) -> Option<T> {
+        let _waiting = self.scope.waiting_on(whom);
         let mut pause = FIRST_PAUSE;
         loop {
-            let found = tokio::select! {
-                found = self.shared.schemas.schemas(&ids) => found,
-                () = self.scope.stopping_now() => return false,
+            let answer = tokio::select! {
+                answer = question() => answer,
+                () = self.scope.stopping_now() => return None,
             };
-            match found {
-                Ok(schemas) => {
-                    for (id, schema) in ids.into_iter().zip(schemas) {
-                        self.shared.stage.learn(&mut self.decoder, id, schema);
-                    }
+            match answer {
+                Ok(answer) => {
                     self.scope.clear_state_note();
-                    return true;
+                    return Some(answer);
                 }
-                Err(reason) => {
-                    self.scope.set_state_note(&format!("the registry does not answer: {reason}: the partition waits"));
-                    if self.must_stop_within(pause).await {
-                        return false;
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+                Err(reason) => self.scope.set_state_note(&note(reason)),
             }
+            if self.must_stop_within(pause).await {
+                return None;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -151,13 +151,14 @@ impl Shared {
         let table = self.layout.streams.iter().find(|table| table.stream == stream);
         let table = table.ok_or_else(|| WriteError::Protocol(format!("no table for stream {stream}")))?;
         let refused = self.rows_apart(connection, table, (run, index, pending), known)?;
+        let origin = run.origin();
         if refused.is_empty() {
-            return Ok((self.write_beside_rows(connection, seen, run, &run.members)?, 0));
+            return Ok((self.write_beside_rows(connection, (seen, &stream, origin), run, &run.members)?, 0));
         }
         let output = without(table, pending, &refused)?;
         let count = refused.len() as u64;
         let rest = Pending { key: pending.key.clone(), epoch: pending.epoch, log: pending.log, output, raw: None };
-        Ok((self.write_beside_rows(connection, seen, run, &[(index, &rest)])?, count))
+        Ok((self.write_beside_rows(connection, (seen, &stream, origin), run, &[(index, &rest)])?, count))
     }
 
     /// Inserts the rows of an output that the database takes; the others, with its reasons.

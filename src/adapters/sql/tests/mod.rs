@@ -86,24 +86,9 @@ fn rows(offsets: &[i64]) -> RecordBatch {
 
 pub(super) fn output(partition: i32, start: i64, end: i64) -> Output {
     let offsets: Vec<i64> = (start..end).collect();
-    Output {
-        topic: "sensor-readings".into(),
-        partition,
-        start,
-        end,
-        rows: rows(&offsets),
-        offsets,
-        filtered: Vec::new(),
-        dead: Vec::new(),
-        windows: Vec::new(),
-        alerts: Vec::new(),
-        missed: Vec::new(),
-        ahead: 0,
-        minutes: Vec::new(),
-        seen: Vec::new(),
-        refused_keys: 0,
-        checkpoint: Vec::new(),
-    }
+    let rows = rows(&offsets);
+    let empty = Output::empty("sensor-readings".into(), partition, end, rows.schema());
+    Output { start, offsets, rows, ..empty }
 }
 
 pub(super) fn letter(offset: i64) -> DeadLetter {
