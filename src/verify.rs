@@ -15,7 +15,10 @@ use serde::Serialize;
 use streamward_broker::Damage;
 
 use crate::adapters::{
-    kafka::{KafkaSettings, admin::LogInspector},
+    kafka::{
+        KafkaSettings,
+        admin::{LogInspector, compacted_topics},
+    },
     sql::audit::{Audit, StoredPosition},
 };
 
@@ -69,6 +72,8 @@ pub struct PartitionReport {
     pub in_gaps: u64,
     /// Offsets that the broker declared lost to damage of its files; what is stored of them is stored.
     pub damaged: u64,
+    /// Accounted for, and no longer in the log: a newer record of their key has replaced them, as the topic wants it.
+    pub compacted: u64,
     pub pending: u64,
     /// In the log, nowhere in the database.
     pub missing: Difference,
@@ -118,6 +123,11 @@ pub async fn verify(
     let mut report = Report { ok: true, ..Report::default() };
     let numbers = log_numbers(&mut audit, &inspector, sinks).await?;
     let mut known = BTreeSet::new();
+    let topics: Vec<&str> = numbers.keys().map(String::as_str).collect();
+    let compacted = compacted_topics(kafka, &topics).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the settings of the topics are not known: none counts as compacted");
+        BTreeSet::new()
+    });
     for position in audit.positions().await.map_err(|error| error.to_string())? {
         let Some(place) = sinks.get(&position.sink) else { continue };
         if numbers.get(&position.topic) != Some(&Some(position.log)) {
@@ -131,7 +141,8 @@ pub async fn verify(
             continue;
         }
         known.insert((position.sink.clone(), position.topic.clone(), position.partition));
-        report.add(partition(&mut audit, &inspector, (&position, damage), &place.table).await?);
+        let log = Log { inspector: &inspector, damage, is_compacted: compacted.contains(&position.topic) };
+        report.add(partition(&mut audit, &log, &position, &place.table).await?);
     }
     for (sink, place) in sinks.iter().filter(|(_, place)| numbers.contains_key(&place.topic)) {
         let unread = |partition: &i32| !known.contains(&(sink.clone(), place.topic.clone(), *partition));
@@ -199,14 +210,21 @@ impl Report {
     }
 }
 
+/// The log of a partition, and why records may be missing there.
+struct Log<'a> {
+    inspector: &'a LogInspector,
+    damage: &'a [Damage],
+    is_compacted: bool,
+}
+
 async fn partition(
     audit: &mut Audit,
-    inspector: &LogInspector,
-    (position, damage): (&StoredPosition, &[Damage]),
+    log: &Log<'_>,
+    position: &StoredPosition,
     table: &str,
 ) -> Result<PartitionReport, String> {
     let name = format!("{} partition {}", position.topic, position.partition);
-    let bounds = inspector.bounds(&position.topic, position.partition, TIMEOUT);
+    let bounds = log.inspector.bounds(&position.topic, position.partition, TIMEOUT);
     let (low, high) = bounds.map_err(|error| format!("read the bounds of {name}: {error}"))?;
     let from = low.max(position.retained_from).max(position.first_offset);
     let to = position.next_offset;
@@ -222,14 +240,16 @@ async fn partition(
     let mut start = from;
     while start < to {
         let range = start..(start + CHUNK).min(to);
-        let mut log = Vec::new();
-        inspector
-            .scan(&position.topic, position.partition, range.clone(), &mut |offset| log.push(offset))
+        let mut offsets = Vec::new();
+        log.inspector
+            .scan(&position.topic, position.partition, range.clone(), &mut |offset| offsets.push(offset))
             .map_err(|error| format!("read {name}: {error}"))?;
         let mut fates = fates(audit, position, table, range.clone()).await.map_err(|error| error.to_string())?;
-        let here = damage.iter().filter(|lost| lost.topic == position.topic && lost.partition == position.partition);
+        let here =
+            log.damage.iter().filter(|lost| lost.topic == position.topic && lost.partition == position.partition);
         fates.damaged = here.map(|lost| lost.first_offset..lost.last_offset + 1).collect();
-        compare(&log, &fates, range.clone(), &mut report);
+        fates.is_compacted = log.is_compacted;
+        compare(&offsets, &fates, range.clone(), &mut report);
         start = range.end;
     }
     Ok(report)
@@ -244,6 +264,8 @@ struct Fates {
     gaps: Vec<Range<i64>>,
     /// Lost by the broker, and declared.
     damaged: Vec<Range<i64>>,
+    /// Whether records leave the log once newer ones of their key are there.
+    is_compacted: bool,
 }
 
 async fn fates(
@@ -258,6 +280,7 @@ async fn fates(
         filtered: audit.ranges(position, "filtered", range.clone()).await?,
         gaps: audit.ranges(position, "gap", range).await?,
         damaged: Vec::new(),
+        is_compacted: false,
     })
 }
 
@@ -301,6 +324,7 @@ fn compare(log: &[i64], fates: &Fates, range: Range<i64>, report: &mut Partition
         match (in_log[place(offset)], times[place(offset)], excused[place(offset)]) {
             (true, 0, true) => report.in_gaps += 1,
             (true, 0, false) => report.missing.add(offset),
+            (false, 1, _) if fates.is_compacted => report.compacted += 1,
             (false, 1.., _) => report.unknown.add(offset),
             (_, 2.., _) => report.twice.add(offset),
             (true, 1, _) | (false, 0, _) => {}
@@ -338,6 +362,15 @@ mod tests {
     #[test]
     fn a_row_without_a_record_is_unknown() {
         check(&[10], &Fates { stored: vec![10, 19], ..Fates::default() }, (0, 0, 1));
+    }
+
+    #[test]
+    fn a_row_whose_record_was_compacted_away_is_no_difference_and_one_that_is_there_twice_is() {
+        let fates = Fates { stored: vec![10, 11], dead: vec![11, 12], is_compacted: true, ..Fates::default() };
+        check(&[12, 13], &fates, (1, 0, 1));
+        let mut report = PartitionReport::default();
+        compare(&[12, 13], &fates, 10..20, &mut report);
+        assert_eq!(report.compacted, 1);
     }
 
     #[test]

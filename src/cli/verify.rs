@@ -54,7 +54,7 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
 fn print(report: &Report) {
     for partition in &report.partitions {
         super::say_line(format_args!(
-            "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}{}",
+            "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}{}{}",
             partition.sink,
             partition.topic,
             partition.partition,
@@ -65,6 +65,11 @@ fn print(report: &Report) {
             partition.dead,
             partition.filtered,
             if partition.in_gaps > 0 { format!(" + {} in declared gaps", partition.in_gaps) } else { String::new() },
+            if partition.compacted > 0 {
+                format!(" − {} compacted away", partition.compacted)
+            } else {
+                String::new()
+            },
             if partition.damaged > 0 { format!(", {} lost to damage", partition.damaged) } else { String::new() },
             if partition.pending > 0 { format!(", {} not processed yet", partition.pending) } else { String::new() },
         ));

@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -20,7 +21,7 @@ use crate::support::{
 
 /// Batches that are sent; `STREAMWARD_MUTANTS` names another number.
 const MUTANTS: u64 = if cfg!(feature = "crash-tests") { 2_000 } else { 300 };
-/// Batches after which a good record must be stored.
+/// Batches after which a good record must be stored; `STREAMWARD_BETWEEN` names another number.
 const BETWEEN: u64 = 50;
 const PARTITIONS: u64 = 4;
 /// Corrupt, too large, duplicate or gap in the sequence, fenced, wrong time, unknown codec, no transaction, invalid.
@@ -79,11 +80,12 @@ fn total(report: &Value, field: &str) -> u64 {
 
 #[actix_rt::test]
 async fn no_batch_stops_a_pipeline_and_each_record_that_is_taken_is_accounted_for() {
-    let mutants = std::env::var("STREAMWARD_MUTANTS").ok().and_then(|n| n.parse().ok()).unwrap_or(MUTANTS);
+    let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (mutants, between) = (number("STREAMWARD_MUTANTS", MUTANTS), number("STREAMWARD_BETWEEN", BETWEEN));
     let server = Node::new().start().await;
     let (producer, mut readings) = (Producer::connect(server.kafka()), Readings::new());
     let mut raw = Raw::connect(server.kafka());
-    let mut taken = 0;
+    let (mut taken, mut slowest) = (0, Duration::ZERO);
     for seed in 0..mutants {
         let batch = mutant(&choices(seed));
         let partition = i32::try_from(seed % PARTITIONS).unwrap();
@@ -91,11 +93,14 @@ async fn no_batch_stops_a_pipeline_and_each_record_that_is_taken_is_accounted_fo
             0 => taken += count(&batch),
             code => assert!(REFUSALS.contains(&code), "seed {seed}: {code}"),
         }
-        if seed % BETWEEN == BETWEEN - 1 {
+        if seed % between == between - 1 {
             readings.send(&producer, 1);
-            wait_for_rows(&server, producer.finish().len()).await;
+            let (acked, sent_at) = (producer.finish().len(), Instant::now());
+            wait_for_rows(&server, acked).await;
+            slowest = slowest.max(sent_at.elapsed());
         }
     }
+    eprintln!("{taken} records of {mutants} batches were taken; a good record was stored after {slowest:?} at most");
     assert!(taken > mutants / 10, "{taken} of {mutants}");
     let acked = producer.finish();
     let sent = acked.len() as u64;

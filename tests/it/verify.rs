@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::support::{
     kafka::{Acked, Producer},
     readings::{Readings, TOPIC},
-    server::Node,
+    server::{Node, run},
+    wait,
 };
 
 /// A stopped node with 1,000 stored readings, and their places.
@@ -54,4 +55,33 @@ async fn verify_names_the_offset_of_a_row_without_a_record() {
     database.rows("UPDATE sw_positions SET next_offset = next_offset + 1 WHERE topic = 'sensor-readings'").await;
     let found = difference(&node, 0);
     assert_eq!(found["unknown"]["offsets"], serde_json::json!([end]), "{found}");
+}
+
+#[actix_rt::test]
+async fn rows_whose_records_were_compacted_away_are_told_and_are_no_difference() {
+    let server = Node::new().start().await;
+    for setting in ["cleanup.policy=compact", "segment.bytes=16384", "min.cleanable.dirty.ratio=0.01"] {
+        let url = format!("http://{}", server.http.address());
+        let (code, _, complaint) = run(server.node(), &["topics", "alter", TOPIC, "--config", setting, "--url", &url]);
+        assert_eq!(code, Some(0), "{complaint}");
+    }
+    let (producer, mut readings) = (Producer::connect(server.kafka()), Readings::new());
+    readings.send(&producer, 5_000);
+    server.database().wait_for_all("sensors", &producer.finish()).await;
+    let report = wait::until("records have left the log", async || {
+        // Sealed segments alone are compacted.
+        readings.send(&producer, 100);
+        server.database().wait_for_all("sensors", &producer.finish()).await;
+        let report = server.verify();
+        if report["records"].as_u64() < Some(4_000) { Ok(report) } else { Err(report["records"].to_string()) }
+    });
+    let report = report.await;
+    let sum = |field: &str| {
+        let partitions = report["partitions"].as_array().unwrap().iter();
+        partitions.map(|partition| partition[field].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(sum("records"), sum("stored") - sum("compacted"), "{report:#}");
+    let (status, node) = server.terminate().await;
+    assert!(status.success(), "{status}");
+    node.verify();
 }

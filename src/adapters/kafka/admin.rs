@@ -1,9 +1,15 @@
 //! Topics and log bounds.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+        TopicReplication,
+    },
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
 };
@@ -63,6 +69,42 @@ pub async fn delete_topics(settings: &KafkaSettings, topics: &[&str]) -> Result<
         }
     }
     Ok(())
+}
+
+/// The clean-up policy of each topic that the cluster tells about.
+///
+/// # Errors
+/// If the cluster does not answer.
+pub(super) async fn cleanup_policies(
+    admin: &AdminClient<QuietContext>,
+    topics: &[&str],
+    timeout: Duration,
+) -> Result<HashMap<String, String>, KafkaError> {
+    if topics.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let options = AdminOptions::new().request_timeout(Some(timeout));
+    let policy = |resource: ConfigResource| {
+        let value = resource.get("cleanup.policy")?.value.clone()?;
+        match resource.specifier {
+            OwnedResourceSpecifier::Topic(name) => Some((name, value)),
+            OwnedResourceSpecifier::Group(_) | OwnedResourceSpecifier::Broker(_) => None,
+        }
+    };
+    let described = admin.describe_configs(&resources, &options).await?;
+    Ok(described.into_iter().filter_map(Result::ok).filter_map(policy).collect())
+}
+
+/// Those of `topics` from which the cluster removes records that newer ones of their key replace.
+///
+/// # Errors
+/// If the cluster does not answer.
+pub async fn compacted_topics(settings: &KafkaSettings, topics: &[&str]) -> Result<BTreeSet<String>, KafkaError> {
+    let admin = settings.client("streamward-admin").create_with_context(QuietContext)?;
+    let policies = cleanup_policies(&admin, topics, TIMEOUT).await?;
+    let is_compacted = |policy: &str| policy.split(',').any(|word| word.trim() == "compact");
+    Ok(policies.into_iter().filter(|(_, policy)| is_compacted(policy)).map(|(topic, _)| topic).collect())
 }
 
 /// Reads the bounds of logs; keeps one connection.

@@ -14,7 +14,7 @@ use std::{
 
 use rdkafka::{
     ClientContext, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier},
+    admin::AdminClient,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
@@ -23,7 +23,7 @@ use rdkafka::{
 
 use super::{
     KafkaSettings, QuietContext,
-    admin::{TopicSpec, ensure_topics},
+    admin::{TopicSpec, cleanup_policies, ensure_topics},
     is_passing, log_line,
 };
 use crate::registry::log::{LogError, Record, SchemaLog};
@@ -108,12 +108,8 @@ pub async fn ensure_schemas_topic(settings: &KafkaSettings, topic: &str) -> Resu
 }
 
 async fn cleanup_policy(admin: &AdminClient<QuietContext>, topic: &str) -> Result<Option<String>, LogError> {
-    let options = AdminOptions::new().request_timeout(Some(STEP));
-    let described = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
-    let resources = described.map_err(|error| unavailable("describe the topic", &error))?;
-    let of_topic = |resource: &ConfigResource| resource.specifier == OwnedResourceSpecifier::Topic(topic.to_owned());
-    let config = resources.into_iter().flatten().find(of_topic);
-    Ok(config.as_ref().and_then(|config| config.get("cleanup.policy")).and_then(|entry| entry.value.clone()))
+    let policies = cleanup_policies(admin, &[topic], STEP).await;
+    Ok(policies.map_err(|error| unavailable("describe the topic", &error))?.remove(topic))
 }
 
 fn unavailable(what: &str, error: &KafkaError) -> LogError {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use rdkafka::{
     Offset, TopicPartitionList,
-    admin::{AdminOptions, ConfigEntry, ConfigSource, OwnedResourceSpecifier, ResourceSpecifier},
+    admin::{AdminOptions, ConfigEntry, ConfigSource, ResourceSpecifier},
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
     metadata::{Metadata, MetadataTopic},
@@ -15,7 +15,7 @@ use streamward_core::ports::{
 };
 
 use super::{
-    super::{KafkaSettings, QuietContext},
+    super::{KafkaSettings, QuietContext, admin::cleanup_policies},
     KafkaTopics,
     cursor::Positions,
     errors::{of_error, unavailable},
@@ -160,29 +160,12 @@ impl KafkaTopics {
             })
             .await?;
         let names: Vec<&str> = items.iter().map(|topic| topic.name.as_str()).collect();
-        let mut policies = self.policies(&names).await?;
+        let policies = cleanup_policies(&*self.shared.admin()?, &names, TIMEOUT).await;
+        let mut policies = policies.map_err(unavailable)?;
         for topic in &mut items {
             topic.cleanup_policy = policies.remove(&topic.name);
         }
         Ok(Page { items, total, total_is_estimate: false, next })
-    }
-
-    /// The clean-up policy of each topic that the broker tells about.
-    async fn policies(&self, topics: &[&str]) -> Result<HashMap<String, String>, TopicError> {
-        if topics.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-        let admin = self.shared.admin()?;
-        let described = admin.describe_configs(&resources, &options()).await.map_err(unavailable)?;
-        let policy = |resource: rdkafka::admin::ConfigResource| {
-            let value = resource.get("cleanup.policy")?.value.clone()?;
-            match resource.specifier {
-                OwnedResourceSpecifier::Topic(name) => Some((name, value)),
-                OwnedResourceSpecifier::Group(_) | OwnedResourceSpecifier::Broker(_) => None,
-            }
-        };
-        Ok(described.into_iter().filter_map(Result::ok).filter_map(policy).collect())
     }
 
     /// The settings of a topic as the broker has them.
