@@ -111,6 +111,20 @@ async fn every_incarnation_of_a_topic_is_stored_once_whatever_its_size_and_parti
     wait::until("the server is ready", async || server.http.try_get("/health/ready").await).await;
 }
 
+#[actix_rt::test]
+async fn a_topic_made_anew_with_ever_fewer_partitions_ends_no_incarnation() {
+    let server = Node::new().start().await;
+    let mut readings = Readings { next: 0 };
+    for partitions in [5, 4, 3, 1, 2] {
+        make_anew(server.kafka(), TOPIC, partitions).await;
+        readings.send(server.kafka(), 20);
+        all_stored(&server, readings.next).await;
+        let source = server.http.actor("pipelines/sensors/source").await.unwrap();
+        assert_eq!((&source["restarts"], &source["zombies"]), (&json!(0), &json!(0)), "{source}");
+    }
+    server.verify();
+}
+
 /// A server whose embedded broker is the outside cluster of another one, and that other one's node.
 async fn cluster_and_node() -> (Server, Node) {
     let cluster = Node::new().start().await;

@@ -304,12 +304,16 @@ impl ConsumerContext for Context {
                 for partition in &partitions {
                     self.assigner.revoked(self.reader, *partition);
                 }
-                consumer.incremental_unassign(list).map_err(client_error)
+                self.unassign(consumer, &partitions).map_err(client_error)
             }
             other => Err(SourceError::Client(format!("rebalance: {other:?}"))),
         };
         if let Err(failure) = done {
             self.failure.lock().get_or_insert(failure);
+            // The client closes only once each deal has been answered.
+            if let Err(error) = consumer.unassign() {
+                tracing::warn!(%error, "give all partitions back");
+            }
         }
     }
 }
@@ -326,6 +330,16 @@ impl Context {
         if *deal == Deal::Awaited {
             *deal = if dealt == partition_count { Deal::Current } else { Deal::Doubtful };
         }
+    }
+
+    /// Gives partitions back; those that the topic no longer has were never taken, and the client refuses them.
+    fn unassign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), KafkaError> {
+        let (topic, taken) = (&self.assigner.topic, consumer.assignment()?);
+        let mut list = TopicPartitionList::new();
+        for partition in partitions.iter().filter(|partition| taken.find_partition(topic, **partition).is_some()) {
+            list.add_partition(topic, *partition);
+        }
+        consumer.incremental_unassign(&list)
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), SourceError> {
