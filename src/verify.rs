@@ -37,6 +37,8 @@ pub struct Report {
     pub stored: u64,
     pub dead: u64,
     pub filtered: u64,
+    /// Accounted for, and compacted away since.
+    pub compacted: u64,
     /// Records behind the stored position: not yet processed.
     pub pending: u64,
     pub partitions: Vec<PartitionReport>,
@@ -205,6 +207,7 @@ impl Report {
         self.stored += partition.stored;
         self.dead += partition.dead;
         self.filtered += partition.filtered;
+        self.compacted += partition.compacted;
         self.pending += partition.pending;
         self.partitions.push(partition);
     }

@@ -37,7 +37,7 @@ pub struct Embedded {
     broker: Broker,
     listener: TcpListener,
     address: SocketAddr,
-    local: Option<Local>,
+    local: Local,
     outage: Outage,
 }
 
@@ -48,7 +48,7 @@ struct Outage {
     begins: Notify,
 }
 
-/// The way in for the server's own clients where the listener is not for them.
+/// The way in for the server's own clients: they alone are members of its groups, and nothing slows them down.
 struct Local {
     listener: TcpListener,
     address: SocketAddr,
@@ -104,16 +104,13 @@ impl Embedded {
     async fn refuse_connections(&self) -> io::Result<()> {
         let Some(until) = *self.outage.until.lock() else { return Ok(()) };
         let public = to_tokio(&self.listener)?;
-        let local = self.local.as_ref().map(|local| to_tokio(&local.listener)).transpose()?;
-        let refuse = async |listener: Option<&tokio::net::TcpListener>| match listener {
-            Some(listener) => loop {
-                let _closed = listener.accept().await;
-            },
-            None => std::future::pending::<()>().await,
+        let local = to_tokio(&self.local.listener)?;
+        let refuse = async |listener: &tokio::net::TcpListener| loop {
+            let _closed = listener.accept().await;
         };
         tokio::select! {
-            () = refuse(Some(&public)) => {}
-            () = refuse(local.as_ref()) => {}
+            () = refuse(&public) => {}
+            () = refuse(&local) => {}
             () = tokio::time::sleep_until(until.into()) => {}
         }
         *self.outage.until.lock() = None;
@@ -122,22 +119,14 @@ impl Embedded {
 
     /// How clients of this process reach it.
     pub fn settings(&self, config: &Config) -> KafkaSettings {
-        match &self.local {
-            None => kafka_clients::settings(config, self.address.to_string()),
-            Some(local) => {
-                let address = local.address.to_string();
-                kafka_clients::settings(config, address).with_plain(&local.name, local.password.expose())
-            }
-        }
+        let Local { address, name, password, .. } = &self.local;
+        kafka_clients::settings(config, address.to_string()).with_plain(name, password.expose())
     }
 
     /// Serves clients until `stop` completes.
     async fn serve(&self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let listener = to_tokio(&self.listener)?;
-        match &self.local {
-            None => self.broker.serve(listener, stop).await,
-            Some(local) => self.broker.serve_with(listener, local.internal()?, stop).await,
-        }
+        self.broker.serve_with(listener, self.local.internal()?, stop).await
     }
 
     /// Serves until the scope asks to stop.
@@ -193,13 +182,14 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     settings.max_connections = usize::try_from(embedded.max_connections).unwrap_or(usize::MAX);
     settings.max_connections_per_ip =
         embedded.max_connections_per_ip.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    settings.own_groups = config.pipelines.keys().map(|pipeline| kafka_clients::group(config, pipeline)).collect();
     let rate = |rate: Option<config::ByteSize>| rate.map(config::ByteSize::get);
     settings.client_rates =
         ClientRates { produce: rate(embedded.client_rates.produce), fetch: rate(embedded.client_rates.fetch) };
     settings.default_retention_ms = embedded.retention.age.map(|age| i64::try_from(age.as_millis()).unwrap_or(-1));
     settings.default_retention_bytes = embedded.retention.size.map(|size| i64::try_from(size.get()).unwrap_or(-1));
     let broker = Broker::open(settings).map_err(|error| AppError::open("the broker", error))?;
-    let local = embedded.has_local_listener().then(|| Local::open(embedded.local_listen.get())).transpose()?;
+    let local = Local::open(embedded.local_listen.get())?;
     Ok(Some(Arc::new(Embedded { broker, listener, address, local, outage: Outage::default() })))
 }
 

@@ -5,6 +5,11 @@ use std::net::IpAddr;
 use super::AppError;
 use crate::{adapters::kafka::KafkaSettings, config::Config};
 
+/// The consumer group of a pipeline's source.
+pub fn group(config: &Config, pipeline: &str) -> String {
+    format!("{}-{pipeline}", config.kafka.consumer_group)
+}
+
 /// For a cluster at an address, with the configured settings of `kafka.client`.
 pub fn settings(config: &Config, bootstrap: String) -> KafkaSettings {
     let extra = config.kafka.client.expose().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();

@@ -84,14 +84,19 @@ fn print(report: &Report) {
         ));
     }
     super::say_line(format_args!(
-        "{}: {} records = {} stored + {} dead + {} filtered, {} not processed yet",
+        "{}: {} records = {} stored + {} dead + {} filtered{}, {} not processed yet",
         if report.ok { "exact" } else { "DIFFERENT" },
         report.records,
         report.stored,
         report.dead,
         report.filtered,
+        compacted(report.compacted),
         report.pending
     ));
+}
+
+fn compacted(count: u64) -> String {
+    if count > 0 { format!(" − {count} compacted away") } else { String::new() }
 }
 
 fn print_difference(what: &str, difference: &Difference) {

@@ -62,8 +62,8 @@ pub struct EmbeddedKafka {
     pub auth: KafkaAuth,
     /// Certificate of the listener.
     pub tls: KafkaTls,
-    /// Loopback address for this process and for commands on this machine, where `auth` or `tls` guard the other one or
-    /// `client_rates` slow it down; its users are the same, by PLAIN and without TLS.
+    /// Loopback address for this process, and for commands on this machine where `auth` or `tls` guard the other one; its
+    /// users are the same, by PLAIN and without TLS.
     pub local_listen: ListenAddr,
     /// When the log is forced to disk.
     pub fsync: Fsync,
@@ -108,11 +108,6 @@ impl Default for EmbeddedKafka {
 }
 
 impl EmbeddedKafka {
-    /// Whether the server's own clients come by `local_listen`: they have no password, or are not to be slowed down.
-    pub fn has_local_listener(&self) -> bool {
-        self.is_guarded() || self.client_rates != ClientRates::default()
-    }
-
     /// Whether not everyone who reaches the listener is served.
     pub fn is_guarded(&self) -> bool {
         !self.auth.users.is_empty() || self.tls.certificate.is_some()

@@ -9,6 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
+};
 use serde_json::Value;
 use streamward_broker::fuzzing::{choices, mutant};
 
@@ -118,6 +123,34 @@ async fn no_batch_stops_a_pipeline_and_each_record_that_is_taken_is_accounted_fo
     let (status, node) = server.terminate().await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(total(&node.verify(), "records"), sent + taken, "as other clients see it");
+}
+
+#[actix_rt::test]
+async fn nobody_else_becomes_a_member_of_a_pipelines_group() {
+    let server = Node::new().start().await;
+    let (producer, mut readings) = (Producer::connect(server.kafka()), Readings::new());
+    let join = |group: &str| {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", server.kafka()).set("group.id", group).set("auto.offset.reset", "earliest");
+        let stranger: BaseConsumer =
+            config.set("partition.assignment.strategy", "cooperative-sticky").create().unwrap();
+        stranger.subscribe(&[TOPIC]).unwrap();
+        stranger
+    };
+    let stranger = join("streamward-sensors");
+    let refused = wait::until("the stranger is told", async || match stranger.poll(Duration::from_millis(50)) {
+        Some(Err(error)) => Ok(error.rdkafka_error_code()),
+        other => Err(format!("{:?}", other.is_some())),
+    });
+    assert_eq!(refused.await, Some(RDKafkaErrorCode::GroupAuthorizationFailed));
+    let reader = join("readers");
+    readings.send(&producer, 100);
+    wait_for_rows(&server, producer.finish().len()).await;
+    wait::until("another group reads the topic", async || {
+        reader.poll(Duration::from_millis(50)).map(drop).ok_or_else(|| "nothing".to_owned())
+    })
+    .await;
+    server.verify();
 }
 
 async fn wait_for_rows(server: &Server, count: usize) {

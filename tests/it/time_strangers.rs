@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     kafka::{Outgoing, Producer, make_anew},
-    server::{Node, Server, outside},
+    server::{Node, Server, outside, run},
     wait,
 };
 
@@ -128,6 +128,17 @@ async fn send(server: &Server, start: i64, seconds: std::ops::Range<i64>) {
     .await;
 }
 
+/// Has the topics of the embedded broker keep the producers' times, as those of Apache Kafka do.
+async fn believe_producers(server: &Server) {
+    let url = format!("http://{}", server.http.address());
+    for stream in STREAMS {
+        let (topic, setting) = (format!("honest-{stream}"), "message.timestamp.type=CreateTime");
+        let command = ["topics", "alter", &topic, "--config", setting, "--url", &url];
+        let (code, _, complaint) = run(server.node(), &command);
+        assert_eq!(code, Some(0), "{complaint}");
+    }
+}
+
 /// All that honest records have made in a stream: windows, alerts, totals, the newest records of each key.
 async fn made(server: &Server, stream: &str, start: i64) -> Value {
     let get = async |path: &str| server.http.get(&format!("/api/v1/streams/{stream}/{path}")).await;
@@ -161,6 +172,7 @@ async fn made(server: &Server, stream: &str, start: i64) -> Value {
 #[actix_rt::test]
 async fn records_with_wrong_times_change_nothing_that_honest_ones_make() {
     let server = node("honest").await.start().await;
+    believe_producers(&server).await;
     let start = now_ms() / MINUTE * MINUTE - 10 * MINUTE;
     send(&server, start, 0..125).await;
     let server = server.kill().start().await;

@@ -1,5 +1,6 @@
 //! What a broker is told at start; nothing here is read again from files or the environment.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -115,6 +116,9 @@ pub struct BrokerConfig {
     pub max_connections: usize,
     /// Connections of one address among them.
     pub max_connections_per_ip: usize,
+    /// Groups of the embedder, whose members can only come as the user of [`crate::Internal`]: whoever else joins a group
+    /// takes partitions away, and may send what its leader's library does not survive.
+    pub own_groups: BTreeSet<String>,
     /// Rates of clients for whom administrators stored none (KIP-546).
     pub client_rates: ClientRates,
     /// Age at which records of topics without `retention.ms` are removed.
@@ -139,6 +143,7 @@ impl BrokerConfig {
             max_request_bytes: 32 << 20,
             max_connections: 1_024,
             max_connections_per_ip: usize::MAX,
+            own_groups: BTreeSet::new(),
             client_rates: ClientRates::default(),
             default_retention_ms: Some(7 * 24 * 3_600 * 1_000),
             default_retention_bytes: None,

@@ -41,6 +41,8 @@ pub struct Internal {
 pub(crate) struct Access {
     pub auth: Option<Arc<Authenticator>>,
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The embedder's own user, where it comes by this listener.
+    pub own_user: Option<String>,
     /// Host of the broker, where it is not the address that the client came by.
     pub host: Option<String>,
     /// Whether quotas hold.
@@ -53,7 +55,15 @@ pub(crate) struct Access {
 impl Default for Access {
     fn default() -> Self {
         let complaints = Complaints::default();
-        Self { auth: None, tls: None, host: None, metered: Metered::No, max_per_ip: usize::MAX, complaints }
+        Self {
+            auth: None,
+            tls: None,
+            own_user: None,
+            host: None,
+            metered: Metered::No,
+            max_per_ip: usize::MAX,
+            complaints,
+        }
     }
 }
 
@@ -71,7 +81,8 @@ pub(crate) async fn serve(
     work.spawn(accept(broker.clone(), public, broker.inner().access.clone()));
     if let Some(Internal { socket, user }) = internal {
         let auth = Authenticator::internal(&user, broker.inner().config.auth.as_ref()).map_err(io::Error::other)?;
-        work.spawn(accept(broker.clone(), socket, Access { auth: Some(Arc::new(auth)), ..Access::default() }));
+        let (auth, own_user) = (Some(Arc::new(auth)), Some(user.name));
+        work.spawn(accept(broker.clone(), socket, Access { auth, own_user, ..Access::default() }));
     }
     tokio::select! {
         () = stop => Ok(()),

@@ -17,7 +17,7 @@ use streamward_pipeline::{
 use super::{Builder, SINKS};
 use crate::{
     adapters::kafka::source::{KeptSource, SourceSettings},
-    app::{AppError, operations::PipelineView, supervision::intensity},
+    app::{AppError, kafka_clients, operations::PipelineView, supervision::intensity},
     clock::SystemClock,
     config,
     plan::PipelineSetup,
@@ -128,7 +128,7 @@ impl Builder<'_> {
         let progress = move || watched.progress(|partition| ends.get(&watched.topic, partition).map(|(_, end)| end));
         let settings = Arc::new(SourceSettings {
             kafka: self.parts.kafka.clone(),
-            group: format!("{}-{}", self.parts.config.kafka.consumer_group, setup.name),
+            group: kafka_clients::group(&self.parts.config, &setup.name),
             instance: format!("{}-{}", self.parts.folder.id(), setup.name),
             assigner: Arc::new(Assigner {
                 sink: setup.name.clone(),

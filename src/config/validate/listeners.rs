@@ -54,14 +54,12 @@ fn listeners(config: &Config) -> Vec<Listener> {
             is_authenticated: embedded.is_authenticated(),
             way_out: "set kafka.embedded.auth.users, listen on 127.0.0.1",
         });
-        if embedded.has_local_listener() {
-            all.push(Listener {
-                path: "kafka.embedded.local_listen",
-                address: embedded.local_listen,
-                is_authenticated: true,
-                way_out: "",
-            });
-        }
+        all.push(Listener {
+            path: "kafka.embedded.local_listen",
+            address: embedded.local_listen,
+            is_authenticated: true,
+            way_out: "",
+        });
     }
     if config.registry.url.is_none() {
         all.push(Listener {

@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::Call;
-use crate::error::{Code, code_of};
+use crate::error::{Code, KResult, code_of};
 use crate::group::{Identity, JoinReply, JoinRequest, NewMember, SkipAssignment, SyncReply, SyncRequest};
 use crate::wire::text;
 
@@ -29,6 +29,12 @@ fn own(value: Option<&StrBytes>) -> Option<String> {
     value.map(ToString::to_string)
 }
 
+/// Whether the client may be a member of a group.
+fn may_join(call: &Call<'_>, group: &str) -> KResult<()> {
+    let is_reserved = call.inner().config.own_groups.contains(group) && !call.client.is_own;
+    if is_reserved { Err(Code::GroupAuthorizationFailed) } else { Ok(()) }
+}
+
 /// Waits for the group's next generation.
 pub(super) async fn join(call: &Call<'_>, request: JoinGroupRequest) -> JoinGroupResponse {
     let refused = |code| JoinReply::refused(code, request.member_id.to_string());
@@ -36,6 +42,8 @@ pub(super) async fn join(call: &Call<'_>, request: JoinGroupRequest) -> JoinGrou
         refused(Code::InvalidGroupId)
     } else if !SESSION_TIMEOUT_RANGE_MS.contains(&request.session_timeout_ms) {
         refused(Code::InvalidSessionTimeout)
+    } else if let Err(code) = may_join(call, &request.group_id) {
+        refused(code)
     } else {
         let group = request.group_id.to_string();
         let join = join_request(call, request);
@@ -107,7 +115,10 @@ pub(super) async fn sync(call: &Call<'_>, request: SyncGroupRequest) -> SyncGrou
         protocol: own(request.protocol_name.as_ref()),
         assignments: request.assignments.into_iter().map(|a| (a.member_id.to_string(), a.assignment)).collect(),
     };
-    let reply: SyncReply = call.inner().groups.sync(&request.group_id, sync).await;
+    let reply = match may_join(call, &request.group_id) {
+        Ok(()) => call.inner().groups.sync(&request.group_id, sync).await,
+        Err(code) => SyncReply::refused(code),
+    };
     SyncGroupResponse::default()
         .with_error_code(reply.error.map_or(0, |c| c.code()))
         .with_protocol_type(reply.protocol_type.map(text))
@@ -122,7 +133,8 @@ pub(super) fn heartbeat(call: &Call<'_>, request: &HeartbeatRequest) -> Heartbea
         instance_id: own(request.group_instance_id.as_ref()),
         generation: request.generation_id,
     };
-    let outcome = call.inner().groups.heartbeat(&request.group_id, &identity);
+    let groups = &call.inner().groups;
+    let outcome = may_join(call, &request.group_id).and_then(|()| groups.heartbeat(&request.group_id, &identity));
     HeartbeatResponse::default().with_error_code(code_of(&outcome))
 }
 
@@ -131,7 +143,8 @@ pub(super) fn leave(call: &Call<'_>, request: &LeaveGroupRequest) -> LeaveGroupR
     let leave = |member_id: &StrBytes, instance_id: Option<&StrBytes>| {
         let instance_id = instance_id.map(|i| &**i);
         let groups = &call.inner().groups;
-        code_of(&groups.leave(&request.group_id, member_id, instance_id))
+        let left = may_join(call, &request.group_id);
+        code_of(&left.and_then(|()| groups.leave(&request.group_id, member_id, instance_id)))
     };
     if call.version < FIRST_VERSION_WITH_MANY {
         return LeaveGroupResponse::default().with_error_code(leave(&request.member_id, None));

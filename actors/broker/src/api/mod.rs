@@ -136,6 +136,8 @@ pub(crate) struct Client {
     pub broker_port: i32,
     /// None where clients do not authenticate.
     pub user: Option<String>,
+    /// Whether it is the embedder.
+    pub is_own: bool,
     pub throttle: Throttle,
     pub memberships: Memberships,
 }
@@ -148,6 +150,7 @@ impl Client {
             broker_host: broker.0,
             broker_port: broker.1,
             user: None,
+            is_own: false,
             throttle: Throttle::new(metered),
             memberships: Memberships::default(),
         }

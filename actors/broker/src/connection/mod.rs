@@ -158,6 +158,7 @@ async fn signed_in<S: Transport>(
         Ok(Ok(Left::Yes)) => Ok(()),
         Ok(Ok(Left::No)) => {
             client.user = session.user().map(str::to_owned);
+            client.is_own = client.user.is_some() && client.user == access.own_user;
             serve(broker, client, connection, Some(session)).await
         }
     }

@@ -1,13 +1,12 @@
 //! Rows of stream tables and the totals kept beside them.
 
-use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use streamward_core::{
     ports::{
         Counting, Page, PageRequest, PositionRow, ReadError, Row, RowQuery, StatsQuery, StreamStats, StreamSummary,
     },
-    schema::Kind,
+    schema::{Kind, instant},
     table::StreamTable,
 };
 
@@ -17,6 +16,7 @@ use super::{
     read_error,
     scan::{Condition, Order, Scan, parse, quoted},
 };
+use crate::clock::rfc3339;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -243,10 +243,7 @@ pub(super) fn value(row: &SqliteRow, column: &str, kind: &Kind) -> Result<Value,
 
 /// Milliseconds since 1970 as RFC 3339 text in UTC; the number itself where it is beyond the calendar.
 pub(super) fn time(ms: i64) -> Value {
-    match Timestamp::from_millisecond(ms) {
-        Ok(time) => format!("{time:.3}").into(),
-        Err(_) => ms.into(),
-    }
+    if instant::is_in_range(ms) { rfc3339(ms).into() } else { ms.into() }
 }
 
 fn position(row: &SqliteRow) -> Result<PositionRow, sqlx::Error> {
@@ -275,4 +272,16 @@ pub(super) fn empty<T>() -> Page<T> {
 
 fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_of_the_years_1_to_9999_is_text() {
+        assert_eq!(time(instant::MIN_MS), "0001-01-01T00:00:00.000Z");
+        assert_eq!(time(instant::MAX_MS), "9999-12-31T23:59:59.999Z");
+        assert_eq!(time(instant::MAX_MS + 1), instant::MAX_MS + 1);
+    }
 }

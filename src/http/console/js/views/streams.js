@@ -8,9 +8,9 @@ const cell = (className, ...children) => h("td", { class: className }, ...childr
 
 const lagOf = (records, seconds) => (records > 0 || seconds > 0 ? `${compact(records)} · ${span(seconds)}` : "0");
 
-/** What is stored and does not count, as far as somebody should look at it. */
-function uncountedText({ ahead, full }) {
-  const parts = [ahead > 0 && `${compact(ahead)} ahead of time`, full > 0 && `${compact(full)} without room in a window`];
+/** What is stored and does not count. */
+function uncountedText({ ahead, late, full }) {
+  const parts = [ahead > 0 && `${compact(ahead)} ahead of time`, late > 0 && `${compact(late)} too late for a window`, full > 0 && `${compact(full)} without room in a window`];
   const said = parts.filter(Boolean).join(", ");
   return said && `Not counted: ${said}`;
 }
