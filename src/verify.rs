@@ -247,18 +247,14 @@ async fn partition(
         log.inspector
             .scan(&position.topic, position.partition, range.clone(), &mut |offset| offsets.push(offset))
             .map_err(|error| format!("read {name}: {error}"))?;
-        let mut fates = fates(audit, position, table, range.clone()).await.map_err(|error| error.to_string())?;
-        let here =
-            log.damage.iter().filter(|lost| lost.topic == position.topic && lost.partition == position.partition);
-        fates.damaged = here.map(|lost| lost.first_offset..lost.last_offset + 1).collect();
-        fates.is_compacted = log.is_compacted;
+        let fates = fates(audit, log, (position, table), range.clone()).await.map_err(|error| error.to_string())?;
         compare(&offsets, &fates, range.clone(), &mut report);
         start = range.end;
     }
     Ok(report)
 }
 
-/// What the database says of a range of offsets.
+/// What the database says of a range of offsets, and why the log may lack some of them.
 #[derive(Default)]
 struct Fates {
     stored: Vec<i64>,
@@ -273,17 +269,18 @@ struct Fates {
 
 async fn fates(
     audit: &mut Audit,
-    position: &StoredPosition,
-    table: &str,
+    log: &Log<'_>,
+    (position, table): (&StoredPosition, &str),
     range: Range<i64>,
 ) -> Result<Fates, streamward_pipeline::store::StoreError> {
+    let here = log.damage.iter().filter(|lost| lost.topic == position.topic && lost.partition == position.partition);
     Ok(Fates {
         stored: audit.stored(table, position, range.clone()).await?,
         dead: audit.dead(position, range.clone()).await?,
         filtered: audit.ranges(position, "filtered", range.clone()).await?,
         gaps: audit.ranges(position, "gap", range).await?,
-        damaged: Vec::new(),
-        is_compacted: false,
+        damaged: here.map(|lost| lost.first_offset..lost.last_offset + 1).collect(),
+        is_compacted: log.is_compacted,
     })
 }
 

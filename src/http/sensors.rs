@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use streamward_core::ports::{Counting, PageRequest, RowQuery, StatsQuery, StreamStats};
 
 use super::{Answer, HttpState, assets, get, params::Params, time_text};
+use crate::clock::now_ms;
 
 const STREAM: &str = "sensors";
 const MAX_LIMIT: u32 = 100;
@@ -99,11 +100,6 @@ fn row_query(params: &Params, columns: &[&str], limit: u32) -> RowQuery {
 /// The parameter of `stats`.
 pub fn minutes(params: &mut Params) -> u32 {
     params.integer("time_window_minutes", 60, 1..=MAX_MINUTES)
-}
-
-/// The present, in milliseconds since 1970 (UTC).
-pub fn now_ms() -> i64 {
-    Timestamp::now().as_millisecond()
 }
 
 /// What `stats` of any stream have.

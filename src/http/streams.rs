@@ -11,6 +11,7 @@ use streamward_core::{
 };
 
 use super::{Answer, HttpState, get, list, params::Params, problem::Problem, sensors, time_text, whole};
+use crate::clock::now_ms;
 
 /// Most items of a page.
 pub const MAX_LIMIT: u32 = 500;
@@ -30,7 +31,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// All streams: their columns, windows and what is stored of them.
 #[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it; of its records, `ahead` were too far ahead of their log time to count, and windows missed some that came `late` or found their state `full`")))]
 pub async fn streams(state: Data<HttpState>) -> Answer {
-    let streams = state.reads.streams(sensors::now_ms()).await?;
+    let streams = state.reads.streams(now_ms()).await?;
     Ok(list("streams", whole(streams.iter().map(|stream| shown(&state, stream)).collect()), |stream| stream))
 }
 
@@ -105,7 +106,7 @@ pub async fn anomalies(state: Data<HttpState>, stream: Path<String>, params: Par
     ),
     responses((status = 200, description = "`{total_records, records_per_second, active_keys, anomaly_count, avg_measure}`, with `overflow` naming a mean whose sum no float can hold"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
 pub async fn stats(state: Data<HttpState>, stream: Path<String>, mut params: Params) -> Answer {
-    let (minutes, now_ms) = (sensors::minutes(&mut params), sensors::now_ms());
+    let (minutes, now_ms) = (sensors::minutes(&mut params), now_ms());
     params.finish()?;
     let stats = state.reads.stats(StatsQuery { stream: stream.into_inner(), minutes, now_ms }).await?;
     let mut body = sensors::common_stats(&stats, minutes, now_ms);
@@ -157,5 +158,5 @@ fn row_query(stream: String, mut params: Params) -> Result<RowQuery, Problem> {
     let key = params.text("key");
     let is_all = params.one_of("ahead", &["true", "false"]).is_some_and(|text| text == "true");
     params.finish()?;
-    Ok(RowQuery { stream, key, filters, nulls, now_ms: (!is_all).then(sensors::now_ms), page })
+    Ok(RowQuery { stream, key, filters, nulls, now_ms: (!is_all).then(now_ms), page })
 }

@@ -19,6 +19,7 @@ use streamward_broker::fuzzing::{choices, mutant};
 
 use crate::support::{
     kafka::{Acked, Producer},
+    number,
     readings::{Readings, TOPIC, stored},
     server::{Node, Server},
     wait::{self, PATIENCE},
@@ -85,7 +86,6 @@ fn total(report: &Value, field: &str) -> u64 {
 
 #[actix_rt::test]
 async fn no_batch_stops_a_pipeline_and_each_record_that_is_taken_is_accounted_for() {
-    let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (mutants, between) = (number("STREAMWARD_MUTANTS", MUTANTS), number("STREAMWARD_BETWEEN", BETWEEN));
     let server = Node::new().start().await;
     let (producer, mut readings) = (Producer::connect(server.kafka()), Readings::new());

@@ -2,7 +2,7 @@
 //!
 //! `STREAMWARD_KILLS` sets the number of kills, `STREAMWARD_SEED` repeats a run.
 
-use std::{cell::Cell, collections::BTreeMap, env, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use futures_util::future::join;
 use sqlx::Row;
@@ -18,6 +18,7 @@ use tokio::time::interval;
 use crate::support::{
     database::Database,
     kafka::Producer,
+    number,
     readings::{Readings, stored},
     server::{Node, Server},
     wait::{self, at_least, is},
@@ -27,11 +28,6 @@ const RECORDS_PER_TICK: u64 = 20;
 const TICK: Duration = Duration::from_millis(10);
 /// Most acknowledgements between a start and the next kill.
 const MAX_UNTIL_KILL: usize = 6_000;
-
-/// A setting of a run from the environment.
-pub fn number(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 /// Sends 2,000 records a second until `done`.
 async fn load(producer: &Producer, done: &Cell<bool>) {

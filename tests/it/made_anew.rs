@@ -11,6 +11,7 @@ use streamward_core::corpus::SplitMix64;
 
 use crate::support::{
     kafka::{Outgoing, Producer, make_anew},
+    number,
     server::{Node, Server, exact, outside},
     wait::{self, at_least, is},
 };
@@ -19,10 +20,6 @@ const TOPIC: &str = "sensor-readings";
 const FIRST_EVENT_MS: u64 = 1_735_689_600_000;
 /// Readings between two looks at the server.
 const SIZES: [u64; 5] = [5, 20, 21, 200, 3_000];
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 /// Numbered readings of one sensor; each is hot, so that the first of an incarnation raises an alert.
 struct Readings {

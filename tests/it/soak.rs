@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::server::Node;
+use crate::support::{number, server::Node};
 
 /// Load in records a second: the binary of the test profile shares two cores with other suites.
 const RATE: &str = "1000";
@@ -27,7 +27,7 @@ const ROLES: [&str; 13] = [
 
 #[test]
 fn nothing_is_lost_reordered_or_stored_twice_while_every_role_fails_and_heals() {
-    let seconds: u64 = std::env::var("STREAMWARD_SOAK_SECONDS").map_or(60, |text| text.parse().unwrap());
+    let seconds: u64 = number("STREAMWARD_SOAK_SECONDS", 60);
     let (time, faults) = (seconds.to_string(), (seconds * 10 / 3).to_string());
     let arguments =
         ["--seconds", &time, "--faults", &faults, "--rate", RATE, "--neighbours", "1", "--seed", "7", "--json"];

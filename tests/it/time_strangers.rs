@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     kafka::{Outgoing, Producer, make_anew},
+    number,
     server::{Node, Server, outside, run},
     wait,
 };
@@ -195,8 +196,7 @@ async fn records_with_wrong_times_change_nothing_that_honest_ones_make() {
 #[actix_rt::test]
 async fn a_key_with_records_of_ever_more_minutes_in_the_future_takes_no_room_and_is_counted() {
     let server = node("future").await.start().await;
-    let given = std::env::var("STREAMWARD_FUTURE_MINUTES").ok().map(|text| text.parse().unwrap());
-    let minutes = given.unwrap_or(FUTURE_MINUTES);
+    let minutes = number("STREAMWARD_FUTURE_MINUTES", FUTURE_MINUTES);
     let producer = Producer::connect_with(server.kafka(), &[("queue.buffering.max.messages", "1000000")]);
     let mut feed = Feed { producer: &producer, topic: "future-crowd", sent: 0 };
     let now = now_ms();

@@ -15,10 +15,7 @@ use rdkafka::{
 };
 use streamward_core::corpus::SplitMix64;
 
-use crate::{
-    kills::number,
-    support::{server::Node, wait::PATIENCE},
-};
+use crate::support::{number, server::Node, wait::PATIENCE};
 
 const WORKERS: i32 = 4;
 /// Most records of one transaction; the mean is two.

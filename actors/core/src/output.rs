@@ -85,6 +85,12 @@ impl Output {
         self.filtered.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// Times that a window missed a record for that reason.
+    #[must_use]
+    pub fn missed_records(&self, why: Missed) -> u64 {
+        self.missed.iter().filter(|missed| missed.why == why).count() as u64
+    }
+
     /// The same effects without some rows (indexes, ascending), which are dead letters instead. The figures per minute
     /// and per key are those of the rows that stay; windows and alerts are left as they are, since the records went
     /// through them.

@@ -63,9 +63,13 @@ impl Watermark {
     /// Moves the watermark by one record, unless it is ahead.
     pub fn observe(&mut self, rules: WatermarkRules, event_time_ms: i64, log_timestamp_ms: i64) -> i64 {
         if !rules.is_ahead(event_time_ms, log_timestamp_ms) {
-            self.value_ms = self.value_ms.max(event_time_ms.saturating_sub(rules.out_of_orderness_ms));
+            self.advance(rules, event_time_ms);
         }
         self.value_ms
+    }
+
+    fn advance(&mut self, rules: WatermarkRules, event_time_ms: i64) {
+        self.value_ms = self.value_ms.max(event_time_ms.saturating_sub(rules.out_of_orderness_ms));
     }
 
     /// Moves the watermark by the records of a batch, in log order, and tells where it stood around each of them.
@@ -80,10 +84,17 @@ impl Watermark {
     ) -> Progress {
         assert_eq!(event_times_ms.len(), log_timestamps_ms.len(), "each record has both times");
         let before = self.value_ms;
-        let records = event_times_ms.iter().zip(log_timestamps_ms);
-        let after = records.clone().map(|(&event_time, &log)| self.observe(rules, event_time, log)).collect();
-        let is_ahead = |(_, (event_time, log)): &(usize, (&i64, &i64))| rules.is_ahead(**event_time, **log);
-        let ahead = records.enumerate().filter(is_ahead).map(|(index, _)| index).collect();
+        let mut ahead = Vec::new();
+        let records = event_times_ms.iter().zip(log_timestamps_ms).enumerate();
+        let after = records.map(|(index, (&event_time, &log))| {
+            if rules.is_ahead(event_time, log) {
+                ahead.push(index);
+            } else {
+                self.advance(rules, event_time);
+            }
+            self.value_ms
+        });
+        let after = after.collect();
         Progress { before, after, ahead }
     }
 }

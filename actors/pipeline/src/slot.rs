@@ -255,9 +255,8 @@ impl Totals {
         self.stored.fetch_add(output.offsets.len() as u64 - refused, Ordering::Relaxed);
         self.dead.fetch_add(output.dead.len() as u64 + refused, Ordering::Relaxed);
         self.filtered.fetch_add(output.filtered_records().unsigned_abs(), Ordering::Relaxed);
-        let missed = |why| output.missed.iter().filter(|missed| missed.why == why).count() as u64;
-        self.late.fetch_add(missed(Missed::Late), Ordering::Relaxed);
-        self.without_room.fetch_add(missed(Missed::Full), Ordering::Relaxed);
+        self.late.fetch_add(output.missed_records(Missed::Late), Ordering::Relaxed);
+        self.without_room.fetch_add(output.missed_records(Missed::Full), Ordering::Relaxed);
         self.ahead.fetch_add(output.ahead.len() as u64, Ordering::Relaxed);
         self.alerts.fetch_add(output.alerts.len() as u64, Ordering::Relaxed);
         self.refused_keys.fetch_add(output.refused_keys, Ordering::Relaxed);

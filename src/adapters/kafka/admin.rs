@@ -96,6 +96,11 @@ pub(super) async fn cleanup_policies(
     Ok(described.into_iter().filter_map(Result::ok).filter_map(policy).collect())
 }
 
+/// Whether a `cleanup.policy`, a list, names this way of cleaning up.
+pub(super) fn cleans_up_by(policy: &str, way: &str) -> bool {
+    policy.split(',').any(|word| word.trim() == way)
+}
+
 /// Those of `topics` from which the cluster removes records that newer ones of their key replace.
 ///
 /// # Errors
@@ -103,8 +108,8 @@ pub(super) async fn cleanup_policies(
 pub async fn compacted_topics(settings: &KafkaSettings, topics: &[&str]) -> Result<BTreeSet<String>, KafkaError> {
     let admin = settings.client("streamward-admin").create_with_context(QuietContext)?;
     let policies = cleanup_policies(&admin, topics, TIMEOUT).await?;
-    let is_compacted = |policy: &str| policy.split(',').any(|word| word.trim() == "compact");
-    Ok(policies.into_iter().filter(|(_, policy)| is_compacted(policy)).map(|(topic, _)| topic).collect())
+    let compacted = policies.into_iter().filter(|(_, policy)| cleans_up_by(policy, "compact"));
+    Ok(compacted.map(|(topic, _)| topic).collect())
 }
 
 /// Reads the bounds of logs; keeps one connection.

@@ -210,13 +210,12 @@ struct Totals {
 
 impl Totals {
     fn add(&mut self, output: &Output) {
-        let missed = |why| output.missed.iter().filter(|missed| missed.why == why).count() as i64;
         self.stored += output.offsets.len() as i64;
         self.dead += output.dead.len() as i64;
         self.filtered += output.filtered_records();
         self.ahead += output.ahead.len() as i64;
-        self.late += missed(Missed::Late);
-        self.full += missed(Missed::Full);
+        self.late += output.missed_records(Missed::Late) as i64;
+        self.full += output.missed_records(Missed::Full) as i64;
     }
 }
 

@@ -9,3 +9,8 @@ pub mod kafka;
 pub mod readings;
 pub mod server;
 pub mod wait;
+
+/// A setting of a run from the environment.
+pub fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}

@@ -23,7 +23,7 @@ use rdkafka::{
 
 use super::{
     KafkaSettings, QuietContext,
-    admin::{TopicSpec, cleanup_policies, ensure_topics},
+    admin::{TopicSpec, cleans_up_by, cleanup_policies, ensure_topics},
     is_passing, log_line,
 };
 use crate::registry::log::{LogError, Record, SchemaLog};
@@ -99,7 +99,7 @@ pub async fn ensure_schemas_topic(settings: &KafkaSettings, topic: &str) -> Resu
         policy = cleanup_policy(&admin, topic).await?;
     }
     match policy {
-        Some(policy) if policy.split(',').any(|word| word.trim() == "delete") => Err(LogError::Unavailable(format!(
+        Some(policy) if cleans_up_by(&policy, "delete") => Err(LogError::Unavailable(format!(
             "topic {topic} has cleanup.policy={policy}, which would delete schemas in time: set it to compact"
         ))),
         Some(_) => Ok(()),

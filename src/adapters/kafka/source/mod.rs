@@ -175,12 +175,16 @@ impl KafkaSource {
     }
 
     fn partitions(&self, partitions: &[i32]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for partition in partitions {
-            list.add_partition(&self.topic, *partition);
-        }
-        list
+        list_of(&self.topic, partitions)
     }
+}
+
+fn list_of<'a>(topic: &str, partitions: impl IntoIterator<Item = &'a i32>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(topic, *partition);
+    }
+    list
 }
 
 impl LogClient for KafkaSource {
@@ -335,11 +339,8 @@ impl Context {
     /// Gives partitions back; those that the topic no longer has were never taken, and the client refuses them.
     fn unassign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), KafkaError> {
         let (topic, taken) = (&self.assigner.topic, consumer.assignment()?);
-        let mut list = TopicPartitionList::new();
-        for partition in partitions.iter().filter(|partition| taken.find_partition(topic, **partition).is_some()) {
-            list.add_partition(topic, *partition);
-        }
-        consumer.incremental_unassign(&list)
+        let is_taken = |partition: &&i32| taken.find_partition(topic, **partition).is_some();
+        consumer.incremental_unassign(&list_of(topic, partitions.iter().filter(is_taken)))
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Result<(), SourceError> {

@@ -57,7 +57,8 @@ impl SqliteReads {
     }
 
     pub(super) async fn read_stats(&self, query: StatsQuery) -> Result<StreamStats, ReadError> {
-        let until_ms = latest_ms(self.stream(&query.stream)?, query.now_ms);
+        let table = self.stream(&query.stream)?;
+        let until_ms = latest_ms(table, query.now_ms);
         let back = query.now_ms - i64::from(query.minutes) * MINUTE_MS;
         let from_ms = back - back.rem_euclid(MINUTE_MS);
         let mut connection = self.connection().await?;
@@ -75,7 +76,7 @@ impl SqliteReads {
             .fetch_one(&mut *connection)
             .await
             .map_err(read_error)?;
-        let has_mean = records > 0 && self.stream(&query.stream)?.measure.is_some();
+        let has_mean = records > 0 && table.measure.is_some();
         let sum = sum.filter(|sum| sum.is_finite() && lost == 0);
         Ok(StreamStats {
             records: unsigned(records),
