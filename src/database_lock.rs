@@ -48,9 +48,7 @@ impl DatabaseLock {
         if fs::metadata(&database).is_ok_and(|found| found.nlink() > 1) {
             return Err(DatabaseLockError::SeveralNames(database));
         }
-        let mut lock = database.clone().into_os_string();
-        lock.push(".lock");
-        let lock = PathBuf::from(lock);
+        let lock = beside(&database);
         let options = File::options().create(true).truncate(false).read(true).write(true).open(&lock);
         let mut file = options.map_err(io)?;
         match file.try_lock() {
@@ -68,6 +66,20 @@ impl DatabaseLock {
         writeln!(file, "{}", std::process::id()).map_err(io)?;
         Ok(Self { _file: file })
     }
+
+    /// Whether a server writes to the database at `path` now.
+    #[must_use]
+    pub fn is_held(path: &Path) -> bool {
+        let lock = resolved(path).and_then(|database| File::open(beside(&database)));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+/// The lock file of a database.
+fn beside(database: &Path) -> PathBuf {
+    let mut lock = database.to_owned().into_os_string();
+    lock.push(".lock");
+    PathBuf::from(lock)
 }
 
 /// The path without links and dots; its last part need not exist.
@@ -109,7 +121,9 @@ mod tests {
             if exists {
                 fs::write(&file, "").unwrap();
             }
+            assert!(!DatabaseLock::is_held(&file));
             let held = DatabaseLock::acquire(&link).unwrap();
+            assert!(DatabaseLock::is_held(&file) && DatabaseLock::is_held(&link));
             for name in [&file, &link, &folders.join("a.db"), &folder.path().join("./sub/../a.db")] {
                 let refused = DatabaseLock::acquire(name).unwrap_err().to_string();
                 let pid = std::process::id().to_string();

@@ -3,7 +3,7 @@
 //! Names follow Prometheus' rules: prefix `streamward_`, base units, `_total` for counters. Labels are actor paths, topics
 //! and partitions, never keys of records.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use prometheus::{
     Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
@@ -13,16 +13,9 @@ use streamward_pipeline::live::LiveHub;
 
 use super::{
     broker::Embedded,
+    lag::figures::Lag,
     operations::{LiveOperations, PipelineView},
 };
-
-/// How far one partition is behind.
-pub struct LagSample {
-    pub topic: Arc<str>,
-    pub partition: i32,
-    pub records: i64,
-    pub seconds: f64,
-}
 
 /// Every metric with its help text; the order is that of the page.
 pub const NAMES: &[(&str, &str)] = &[
@@ -48,10 +41,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "Time that messages waited in an actor's inbox, over the last one to two minutes.",
     ),
     ("streamward_actor_zombies", "Fenced incarnations that still hold a thread."),
-    ("streamward_consumer_lag_records", "Records between the stored position and the end of the log."),
+    ("streamward_consumer_lag_records", "Offsets that a reader could get and that are not stored."),
     ("streamward_consumer_lag_seconds", "Age of the newest stored record while there are newer ones."),
+    (
+        "streamward_consumer_open_transaction_records",
+        "Offsets of open transactions and behind them, which no reader of committed records can get yet.",
+    ),
     ("streamward_position", "Stored position of a partition."),
     ("streamward_partition_stopped", "1 for a partition that stands still until somebody mends the cause."),
+    (
+        "streamward_standing_still",
+        "1 for whatever does not progress although it should; GET /health/ready has the reason.",
+    ),
     ("streamward_records_total", "Records of a pipeline by what became of them: stored, dead or filtered."),
     ("streamward_late_records_total", "Records that missed a window."),
     ("streamward_ahead_records_total", "Records too far ahead of their log timestamp to count in rules and windows."),
@@ -102,11 +103,12 @@ impl Page {
 }
 
 /// The page as text.
-pub fn text(operations: &LiveOperations, lags: &[LagSample]) -> String {
+pub fn text(operations: &LiveOperations, lags: &[Lag]) -> String {
     let page = Page { registry: Registry::new() };
     // Registration fails only for a name used twice, which a test of the page would show.
     let _all_registered = actors(&page, &operations.runtime)
         .and_then(|()| partitions(&page, lags, &operations.pipelines))
+        .and_then(|()| standing_still(&page, operations))
         .and_then(|()| sessions(&page, &operations.live))
         .and_then(|()| broker(&page, operations.broker.as_deref()))
         .and_then(|()| process(&page));
@@ -165,13 +167,15 @@ fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
     Some(())
 }
 
-fn partitions(page: &Page, lags: &[LagSample], pipelines: &[PipelineView]) -> Option<()> {
+fn partitions(page: &Page, lags: &[Lag], pipelines: &[PipelineView]) -> Option<()> {
     let records = page.gauges("streamward_consumer_lag_records", &["topic", "partition"])?;
     let seconds = page.seconds("streamward_consumer_lag_seconds", &["topic", "partition"])?;
+    let hidden = page.gauges("streamward_consumer_open_transaction_records", &["topic", "partition"])?;
     for lag in lags {
         let partition = lag.partition.to_string();
         records.with_label_values(&[&*lag.topic, &partition]).set(lag.records);
         seconds.with_label_values(&[&*lag.topic, &partition]).set(lag.seconds);
+        hidden.with_label_values(&[&*lag.topic, &partition]).set(lag.in_transactions);
     }
     let stopped = page.gauges("streamward_partition_stopped", &["pipeline", "topic", "partition"])?;
     let position = page.gauges("streamward_position", &["pipeline", "topic", "partition"])?;
@@ -199,6 +203,18 @@ fn partitions(page: &Page, lags: &[LagSample], pipelines: &[PipelineView]) -> Op
             let partition = slot.key.partition.to_string();
             position.with_label_values(&[&*pipeline.name, &*pipeline.topic, &partition]).set(slot.committed());
         }
+    }
+    Some(())
+}
+
+fn standing_still(page: &Page, operations: &LiveOperations) -> Option<()> {
+    let labels = ["cause", "actor", "pipeline", "topic", "partition"];
+    let standing = page.gauges("streamward_standing_still", &labels)?;
+    for finding in operations.findings.all().iter() {
+        let place = &finding.place;
+        let (pipeline, topic) = (place.pipeline.as_deref().unwrap_or(""), place.topic.as_deref().unwrap_or(""));
+        let partition = place.partition.map(|partition| partition.to_string()).unwrap_or_default();
+        standing.with_label_values(&[place.cause.as_str(), &place.actor, pipeline, topic, &partition]).set(1);
     }
     Some(())
 }

@@ -21,6 +21,7 @@ mod retention;
 mod sensors;
 mod serve;
 mod sessions;
+mod standstill;
 mod supervision;
 mod topics;
 mod tree;
@@ -42,6 +43,7 @@ pub use self::{
     kafka_clients::command_settings,
     operations::can_stall,
     registry::registry_settings,
+    standstill::{Cause, Finding, Place, last_findings},
 };
 use self::{
     registry::RegistrySetup,

@@ -15,7 +15,16 @@ use streamward_core::ports::{
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
 
-use super::{broker::Embedded, drills::Drills, lag::LogEnds, metrics, policies};
+use super::{
+    broker::Embedded,
+    drills::Drills,
+    lag::{
+        LogEnds,
+        figures::{self, Lag},
+    },
+    metrics, policies,
+    standstill::Findings,
+};
 use crate::{
     adapters::{kafka::producer::KafkaProducer, sql::SqlStore},
     clock::now_ms,
@@ -40,6 +49,7 @@ pub struct LiveOperations {
     pub plan: Plan,
     pub pipelines: Vec<PipelineView>,
     pub ends: LogEnds,
+    pub findings: Findings,
     pub store: Arc<SqlStore>,
     pub reads: Arc<dyn ReadStore>,
     pub live: LiveHub,
@@ -50,44 +60,9 @@ pub struct LiveOperations {
     pub serving: Arc<AtomicBool>,
 }
 
-/// How far one partition is behind.
-struct Lag {
-    stream: Arc<str>,
-    topic: Arc<str>,
-    partition: i32,
-    position: i64,
-    log_end: i64,
-    records: i64,
-    seconds: f64,
-}
-
 impl LiveOperations {
     fn lags(&self) -> Vec<Lag> {
-        let now = now_ms();
-        let mut lags = Vec::new();
-        for pipeline in &self.pipelines {
-            for slot in pipeline.slots.all() {
-                let position = slot.committed();
-                // The ends are asked for now and then: what is stored already is in the log for sure.
-                let known = self.ends.get(&pipeline.topic, slot.key.partition).map_or(position, |(_, end)| end);
-                let end = known.max(position);
-                let records = end - position;
-                let behind_ms = match slot.newest_log_timestamp_ms() {
-                    ..=0 => 0,
-                    newest => (now - newest).max(0),
-                };
-                lags.push(Lag {
-                    stream: pipeline.stream.clone(),
-                    topic: pipeline.topic.clone(),
-                    partition: slot.key.partition,
-                    position,
-                    log_end: end,
-                    records,
-                    seconds: if records == 0 { 0.0 } else { behind_ms as f64 / 1000.0 },
-                });
-            }
-        }
-        lags
+        figures::all(&self.pipelines, &self.ends, &self.findings, now_ms())
     }
 
     async fn carry_out(&self, path: &str, command: OpsCommand, who: &str) -> Result<Value, OpsError> {
@@ -212,9 +187,9 @@ pub fn refusal(error: CommandError) -> OpsError {
     }
 }
 
-/// What is missing for the server to be ready.
-pub fn readiness(runtime: &Runtime, pipelines: &[PipelineView], serving: bool) -> Readiness {
-    let (mut reasons, mut degraded) = (Vec::new(), Vec::new());
+/// What is missing for the server to be ready, and what stands still in it.
+pub fn readiness(runtime: &Runtime, (pipelines, findings): (&[PipelineView], &Findings), serving: bool) -> Readiness {
+    let mut reasons = Vec::new();
     if !serving {
         reasons.push("shutting down".to_owned());
     }
@@ -224,14 +199,16 @@ pub fn readiness(runtime: &Runtime, pipelines: &[PipelineView], serving: bool) -
             reasons.push(format!("{path} is {}", figures.state.as_str()));
         }
     }
-    for pipeline in pipelines {
-        if !pipeline.slots.was_assigned() {
-            reasons.push(format!("pipeline {} has no partitions yet", pipeline.name));
-        }
-        let still = pipeline.slots.standing_still().into_values();
-        degraded.extend(still.map(|why| format!("pipeline {}: {why}", pipeline.name)));
+    for pipeline in pipelines.iter().filter(|pipeline| !pipeline.slots.was_assigned()) {
+        reasons.push(format!("pipeline {} has no partitions yet", pipeline.name));
     }
-    Readiness { ready: reasons.is_empty(), reasons, degraded }
+    let all = findings.all();
+    let mut degraded: Vec<String> = all.iter().map(ToString::to_string).collect();
+    if let Some(age) = findings.blind_for() {
+        degraded.push(format!("ops/standstill has not looked for {} s: restart it", age.as_secs()));
+    }
+    let standing_still = all.iter().filter_map(|finding| finding.to_json().ok()).collect();
+    Readiness { ready: reasons.is_empty(), reasons, degraded, standing_still }
 }
 
 fn to_value(value: &impl serde::Serialize) -> Result<Value, OpsError> {
@@ -281,26 +258,22 @@ impl Operations for LiveOperations {
     fn lag(&self) -> Answer<'_, Vec<Value>, OpsError> {
         Box::pin(async {
             let value = |lag: Lag| {
-                json!({ "stream": lag.stream, "topic": lag.topic, "partition": lag.partition,
-                        "position": lag.position, "log_end": lag.log_end,
-                        "lag_records": lag.records, "lag_seconds": lag.seconds })
+                let state = if lag.standing_still.is_some() { "standing_still" } else { "moving" };
+                json!({ "pipeline": lag.pipeline, "stream": lag.stream, "topic": lag.topic,
+                        "partition": lag.partition, "position": lag.position, "log_end": lag.log_end,
+                        "lag_records": lag.records, "lag_seconds": lag.seconds,
+                        "in_open_transactions": lag.in_transactions, "state": state,
+                        "standing_still": lag.standing_still.and_then(|finding| finding.to_json().ok()) })
             };
             Ok(self.lags().into_iter().map(value).collect())
         })
     }
 
     fn readiness(&self) -> Readiness {
-        readiness(&self.runtime, &self.pipelines, self.serving.load(Ordering::Acquire))
+        readiness(&self.runtime, (&self.pipelines, &self.findings), self.serving.load(Ordering::Acquire))
     }
 
     fn metrics_text(&self) -> String {
-        let lags = self.lags();
-        let lag = |lag: &Lag| metrics::LagSample {
-            topic: lag.topic.clone(),
-            partition: lag.partition,
-            records: lag.records,
-            seconds: lag.seconds,
-        };
-        metrics::text(self, &lags.iter().map(lag).collect::<Vec<_>>())
+        metrics::text(self, &self.lags())
     }
 }

@@ -8,7 +8,7 @@ use super::ConfigSource;
 use crate::{
     app::{self, command_settings},
     config::Exposure,
-    verify::{Difference, Report},
+    verify::{Difference, Report, Subject},
 };
 
 /// Recount the log against the database and say exactly what differs.
@@ -16,7 +16,8 @@ use crate::{
 #[command(
     long_about = "Reads every partition's log from the retention floor to the stored position and compares it with the \
                   stored rows, dead letters and filtered ranges. Works beside a running server, and on the data folder \
-                  of a stopped one. Exit code 1 if anything differs.",
+                  of a stopped one. Beside a running server it also looks at whether partitions that have records to \
+                  process move. Exit code 1 if anything differs or stands still.",
     after_help = "Example:\n  streamward verify --data-dir ./data --json"
 )]
 pub struct VerifyArgs {
@@ -42,7 +43,14 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
     let damage = app::damage(config).map_err(|error| error.to_string())?;
     let database = config.storage.sqlite.file(&config.node.data_dir);
     let places = plan.sink_places();
-    let report = actix::System::new().block_on(crate::verify::verify(&database, &settings, &places, &damage))?;
+    let subject = Subject {
+        database: &database,
+        data_dir: &config.node.data_dir,
+        kafka: &settings,
+        sinks: &places,
+        damage: &damage,
+    };
+    let report = actix::System::new().block_on(crate::verify::verify(&subject))?;
     if args.json {
         super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?));
     } else {
@@ -83,9 +91,12 @@ fn print(report: &Report) {
             log.sink, log.topic, log.partition, log.log, log.accounted
         ));
     }
+    for finding in &report.standing_still {
+        super::say_line(format_args!("    stands still: {finding}"));
+    }
     super::say_line(format_args!(
         "{}: {} records = {} stored + {} dead + {} filtered{}, {} not processed yet",
-        if report.ok { "exact" } else { "DIFFERENT" },
+        verdict(report),
         report.records,
         report.stored,
         report.dead,
@@ -93,6 +104,14 @@ fn print(report: &Report) {
         compacted(report.compacted),
         report.pending
     ));
+}
+
+fn verdict(report: &Report) -> &'static str {
+    match (report.differs(), report.ok) {
+        (true, _) => "DIFFERENT",
+        (false, false) => "STANDS STILL",
+        (false, true) => "exact",
+    }
 }
 
 fn compacted(count: u64) -> String {

@@ -193,17 +193,26 @@ pub async fn live() -> HttpResponse {
 }
 
 /// Whether it should get traffic.
-#[utoipa::path(get, path = "/health/ready", tag = "operations", responses((status = 200, description = "It should; `degraded` names partitions that stand still"), (status = 503, description = "It should not; `reasons` says why")))]
-pub async fn ready(state: Data<HttpState>) -> HttpResponse {
+#[utoipa::path(get, path = "/health/ready", tag = "operations",
+    params(("strict" = Option<bool>, Query, description = "`true`: answer 503 also while something stands still")),
+    responses(
+        (status = 200, description = "It should. `{status, ready, reasons, degraded, standing_still}`: `degraded` names in words what stands still, `standing_still` has `{cause, actor, pipeline, topic, partition, since, reason, way_out}` of each"),
+        (status = 503, description = "It should not; `reasons` says why")))]
+pub async fn ready(state: Data<HttpState>, mut params: Params) -> Answer {
+    let is_strict = params.one_of("strict", &["true", "false"]).is_some_and(|text| text == "true");
+    params.finish()?;
     let readiness = state.operations.readiness();
-    let (status, word) = match (readiness.ready, readiness.degraded.is_empty()) {
-        (true, true) => (StatusCode::OK, "ready"),
-        (true, false) => (StatusCode::OK, "degraded"),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    let is_whole = readiness.degraded.is_empty();
+    let word = match (readiness.ready, is_whole) {
+        (true, true) => "ready",
+        (true, false) => "degraded",
+        (false, _) => "not ready",
     };
+    let is_served = readiness.ready && (is_whole || !is_strict);
+    let status = if is_served { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body: Value = json!({"status": word, "ready": readiness.ready, "reasons": readiness.reasons,
-                             "degraded": readiness.degraded});
-    HttpResponse::build(status).json(body)
+                             "degraded": readiness.degraded, "standing_still": readiness.standing_still});
+    Ok(HttpResponse::build(status).json(body))
 }
 
 /// Measurements in Prometheus text format.

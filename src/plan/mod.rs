@@ -15,6 +15,7 @@ use streamward_core::{
 
 use crate::{
     adapters::sql::{Layout, ddl::WindowTable, read::WindowReads},
+    config::OnGap,
     config::{
         Config, Fault, Faults, Loaded, MAX_FAULTS, PipelineConfig, RecordFormat, Severity, Sources, Step, StreamConfig,
     },
@@ -87,7 +88,11 @@ impl Plan {
     pub fn sink_places(&self) -> BTreeMap<String, SinkPlace> {
         let place = |pipeline: &PipelineSetup| {
             let stream = &self.streams[pipeline.stream];
-            let place = SinkPlace { topic: stream.topic.to_string(), table: stream.table.table.clone() };
+            let place = SinkPlace {
+                topic: stream.topic.to_string(),
+                table: stream.table.table.clone(),
+                skips_gaps: stream.config.on_gap == OnGap::Earliest,
+            };
             (pipeline.name.to_string(), place)
         };
         self.pipelines.iter().map(place).collect()

@@ -8,7 +8,7 @@
 //! [`crate::Runtime::events_since`]. Publishing takes a lock and never waits for a listener. Events are for people and
 //! pages; decisions do not depend on them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -42,6 +42,8 @@ pub enum EventKind {
     MissedStop,
     /// The operator gave a command.
     Command { command: String },
+    /// It is said to be degraded, or no longer: see [`crate::Runtime::note`].
+    Noted { note: Option<Arc<str>> },
     /// It is looked after in another way from now on.
     Policy { policy: ChildPolicy },
     /// It treats its children in another way from now on.

@@ -28,7 +28,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     driver::{Driver, Request, Sign, Wish, new_slot},
-    events::{EventLog, LifecycleEvent},
+    events::{EventKind, EventLog, LifecycleEvent},
     exit::{ExitReason, ExitReport},
     fault::Fault,
     meter::TimeFigures,
@@ -303,6 +303,18 @@ impl Runtime {
     pub fn disarm(&self, path: &ActorPath) {
         if let Some(slot) = self.shared.index.read().get(path) {
             slot.faults.disarm();
+        }
+    }
+
+    /// Shows a node as degraded with this note, over its restarts, until it is called with another note or none. A note
+    /// that an actor sets itself is shown in its place. Does nothing where there is no such node.
+    pub fn note(&self, path: &ActorPath, note: Option<&str>) {
+        let Some(slot) = self.shared.index.read().get(path).cloned() else { return };
+        let generation = slot.status.lock().generation;
+        let mut current = slot.note.lock();
+        if current.as_deref() != note {
+            *current = note.map(Arc::from);
+            self.shared.events.publish(path, generation, EventKind::Noted { note: current.clone() });
         }
     }
 

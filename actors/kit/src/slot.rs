@@ -50,6 +50,8 @@ pub(crate) struct Slot {
     /// How long messages waited in its inboxes.
     pub(crate) queueing: Times,
     pub(crate) status: Mutex<Status>,
+    /// What somebody else says of it, over its restarts.
+    pub(crate) note: Mutex<Option<Arc<str>>>,
     pub(crate) children: Mutex<Vec<Arc<Slot>>>,
 }
 

@@ -111,7 +111,7 @@ pub struct TreeNode {
     pub kind: Arc<str>,
     /// State.
     pub state: ActorState,
-    /// Why it is degraded.
+    /// Why it is degraded: its own word, else what was said of it from outside.
     pub note: Option<Arc<str>>,
     /// Generation of the current or last incarnation.
     pub generation: u64,
@@ -175,7 +175,7 @@ impl TreeNode {
             path: slot.path.clone(),
             kind: Arc::clone(&slot.kind),
             state: status.state.into(),
-            note: None,
+            note: slot.note.lock().clone(),
             generation: status.generation,
             restarts: status.restarts,
             since: status.since_ms,
@@ -215,7 +215,7 @@ impl TreeNode {
 
     fn add_desk(&mut self, desk: &Desk, now: Instant) {
         let age = |since: Instant| ms(now.saturating_duration_since(since));
-        self.note.clone_from(&desk.note);
+        self.note = desk.note.clone().or(self.note.take());
         self.in_hand =
             desk.hands.first().map(|hand| InHand { label: Arc::clone(&hand.label), for_ms: age(hand.since) });
         self.waiting_on =

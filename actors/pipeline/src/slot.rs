@@ -22,7 +22,7 @@ use streamward_core::{
     partition::PartitionState,
 };
 
-use crate::{logs::LogIdentity, poison::Poison, store::PartitionKey};
+use crate::{end_of_log::EndOfLog, logs::LogIdentity, poison::Poison, store::PartitionKey};
 
 /// Bytes of raw batches kept before a new snapshot of the state replaces them.
 const MAX_SINCE_BYTES: usize = 2 << 20;
@@ -45,6 +45,7 @@ pub struct PartitionSlot {
     /// Broker's timestamp of the newest record processed, in milliseconds; 0 before the first.
     newest_log_timestamp_ms: AtomicI64,
     at_end: AtomicBool,
+    end: EndOfLog,
     revoked: AtomicBool,
     /// Why storage takes nothing of this assignment any more.
     refusal: OnceLock<Arc<str>>,
@@ -110,6 +111,7 @@ impl PartitionSlot {
             committed: AtomicI64::new(start.emit_from),
             newest_log_timestamp_ms: AtomicI64::new(0),
             at_end: AtomicBool::new(false),
+            end: EndOfLog::default(),
             revoked: AtomicBool::new(false),
             refusal: OnceLock::new(),
             totals,
@@ -131,6 +133,23 @@ impl PartitionSlot {
     /// Notes that the log holds nothing more for now.
     pub fn reached_end(&self) {
         self.at_end.store(true, Ordering::Release);
+    }
+
+    /// The end of the log as the client last saw it.
+    pub fn end(&self) -> &EndOfLog {
+        &self.end
+    }
+
+    /// Below this, every record of the log has been read. Beyond the last record there may be offsets that hold none.
+    pub fn read_to(&self) -> i64 {
+        let next = self.next_fetch();
+        if self.at_end.load(Ordering::Acquire) { next.max(self.end.read_to()) } else { next }
+    }
+
+    /// Below this, every record of the log is stored, dead or filtered.
+    pub fn stored_to(&self) -> i64 {
+        let committed = self.committed();
+        if self.is_caught_up() && committed >= self.processed() { committed.max(self.read_to()) } else { committed }
     }
 
     /// Whether everything that the log holds has been read and processed.

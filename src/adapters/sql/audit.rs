@@ -2,7 +2,10 @@
 
 use std::{ops::Range, path::Path, time::Duration};
 
-use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    AssertSqlSafe, Connection, Row, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteRow},
+};
 use streamward_core::table::{offset_of, row_id};
 use streamward_pipeline::{logs::LogIdentity, store::StoreError};
 
@@ -28,6 +31,9 @@ pub struct Audit {
     connection: SqliteConnection,
 }
 
+/// Faults of a damaged database that are named.
+const MAX_FAULTS: usize = 3;
+
 impl Audit {
     /// Opens the database for reading.
     ///
@@ -43,6 +49,23 @@ impl Audit {
         Ok(Self { connection })
     }
 
+    /// An error of one of the other calls, with what is damaged in the database if it is.
+    pub async fn with_damage(&mut self, error: String) -> String {
+        let checked = sqlx::query(AssertSqlSafe(format!("PRAGMA quick_check({MAX_FAULTS})")));
+        let faults = match checked.fetch_all(&mut self.connection).await {
+            Ok(rows) => rows.iter().filter_map(|row| row.try_get::<String, _>(0).ok()).collect(),
+            Err(damage) => vec![damage.to_string()],
+        };
+        if faults.iter().all(|fault| fault == "ok") {
+            return error;
+        }
+        format!(
+            "{error}: the database is damaged ({}): stop the server, move the database away and start: what the log still \
+             holds is stored again",
+            faults.join("; ")
+        )
+    }
+
     /// All positions.
     ///
     /// # Errors
@@ -55,17 +78,20 @@ impl Audit {
         .fetch_all(&mut self.connection)
         .await
         .map_err(unavailable)?;
-        let position = |row: &sqlx::sqlite::SqliteRow| StoredPosition {
-            sink: row.get(0),
-            topic: row.get(1),
-            partition: row.get(2),
-            log: row.get(3),
-            next_offset: row.get(4),
-            first_offset: row.get(5),
-            retained_from: row.get(6),
-            accounted: row.get::<i64, _>(7) + row.get::<i64, _>(8) + row.get::<i64, _>(9),
+        let position = |row: &SqliteRow| {
+            let accounted: [i64; 3] = [row.try_get(7)?, row.try_get(8)?, row.try_get(9)?];
+            Ok(StoredPosition {
+                sink: row.try_get(0)?,
+                topic: row.try_get(1)?,
+                partition: row.try_get(2)?,
+                log: row.try_get(3)?,
+                next_offset: row.try_get(4)?,
+                first_offset: row.try_get(5)?,
+                retained_from: row.try_get(6)?,
+                accounted: accounted.into_iter().fold(0, i64::saturating_add),
+            })
         };
-        Ok(rows.iter().map(position).collect())
+        rows.iter().map(position).collect::<Result<_, _>>().map_err(unavailable)
     }
 
     /// The number that a log has among those of its topic, if it was ever read.
@@ -78,8 +104,13 @@ impl Audit {
             .fetch_all(&mut self.connection)
             .await
             .map_err(unavailable)?;
-        let seen = |row: &sqlx::sqlite::SqliteRow| LogIdentity { cluster_id: row.get(1), topic_id: row.get(2) };
-        Ok(rows.iter().find(|row| seen(row).is_same(log)).map(|row| row.get(0)))
+        for row in &rows {
+            let seen = |column| row.try_get(column).map_err(unavailable);
+            if (LogIdentity { cluster_id: seen(1)?, topic_id: seen(2)? }).is_same(log) {
+                return Ok(Some(row.try_get(0).map_err(unavailable)?));
+            }
+        }
+        Ok(None)
     }
 
     /// Offsets of stored rows in a range, ascending.
@@ -100,7 +131,8 @@ impl Audit {
             .fetch_all(&mut self.connection)
             .await
             .map_err(unavailable)?;
-        Ok(rows.iter().map(|row| offset_of(row.get(0))).collect())
+        let offset = |row: &SqliteRow| Ok(offset_of(row.try_get(0)?));
+        rows.iter().map(offset).collect::<Result<_, _>>().map_err(unavailable)
     }
 
     /// Rows of a table that were stored since a time, and distinct values of one of its columns.
@@ -177,7 +209,7 @@ impl Audit {
         .fetch_all(&mut self.connection)
         .await
         .map_err(unavailable)?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(unavailable)
     }
 
     /// Ranges of a kind (`filtered`, `gap`) that overlap a range.
@@ -204,7 +236,8 @@ impl Audit {
         .fetch_all(&mut self.connection)
         .await
         .map_err(unavailable)?;
-        Ok(rows.iter().map(|row| row.get(0)..row.get(1)).collect())
+        let range = |row: &SqliteRow| Ok(row.try_get(0)?..row.try_get(1)?);
+        rows.iter().map(range).collect::<Result<_, _>>().map_err(unavailable)
     }
 }
 

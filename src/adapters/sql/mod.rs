@@ -13,6 +13,7 @@ mod facts;
 pub mod insert;
 pub mod names;
 pub mod outbox;
+mod probe;
 pub mod read;
 pub mod retention;
 mod seen;
@@ -33,7 +34,7 @@ use sqlx::{
 use streamward_core::table::StreamTable;
 use streamward_pipeline::store::StoreError;
 
-use self::{ddl::WindowTable, insert::Inserts, seen::SeenKeys};
+use self::{ddl::WindowTable, insert::Inserts, probe::OpenFile, seen::SeenKeys};
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,6 +80,7 @@ pub struct SqlStore {
 
 /// What a job on the writer works with.
 struct Shared {
+    file: OpenFile,
     writer: Mutex<Writer>,
     checkpointer: Mutex<rusqlite::Connection>,
     layout: Layout,
@@ -162,7 +164,7 @@ impl SqlStore {
         let inserts = Inserts::new(&layout);
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
         let checkpointer = Mutex::new(connect(path, settings).map_err(WriteError::from)?);
-        let shared = Shared { writer, checkpointer, layout, inserts };
+        let shared = Shared { file: OpenFile::new(path), writer, checkpointer, layout, inserts };
         Ok(Self { shared: Arc::new(shared), changed: Default::default() })
     }
 

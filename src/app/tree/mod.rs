@@ -5,7 +5,7 @@
 //!      ─ pipelines/<name>: sink, lanes/<n>, source        (own intensity each)
 //!      ─ relays: alerts, dead-letters
 //!      ─ edge: http, sessions/*
-//!      ─ ops: checkpointer, retention, lag
+//!      ─ ops: checkpointer, retention, lag, standstill
 //!      ─ simulators: sensors
 //! ```
 //!
@@ -45,6 +45,7 @@ use super::{
     sensors::{self, AvroEncoder, SensorsShared},
     serve::serve,
     sessions::Sessions,
+    standstill::{self, Findings, watch::WatchShared},
     supervision::{adjusted, child_policy, intensity},
     topics,
 };
@@ -104,7 +105,8 @@ impl Running {
 
     /// What is missing for the server to be ready.
     pub fn readiness(&self, runtime: &Runtime) -> Readiness {
-        readiness(runtime, &self.views, self.serving.load(Ordering::Acquire))
+        let findings = &self.operations.findings;
+        readiness(runtime, (&self.views, findings), self.serving.load(Ordering::Acquire))
     }
 
     /// Sum of a pipeline's stored positions.
@@ -188,7 +190,7 @@ async fn start_groups(
         pipelines,
         builder.relays(),
         builder.edge(operations.clone())?,
-        builder.ops(),
+        builder.ops(&views, serving),
         builder.simulators(&schema_ids),
     ];
     for group in groups {
@@ -224,6 +226,7 @@ struct Builder<'a> {
     producer: KafkaProducer,
     live: LiveHub,
     ends: LogEnds,
+    findings: Findings,
     logs: Arc<dyn Logs>,
 }
 
@@ -235,8 +238,8 @@ impl<'a> Builder<'a> {
     ) -> Result<Self, AppError> {
         let kafka = |error| AppError::open("Kafka", error);
         let producer = KafkaProducer::create(&parts.kafka, "streamward").map_err(kafka)?;
-        let (live, ends) = (LiveHub::default(), LogEnds::default());
-        Ok(Self { parts, runtime, schemas, producer, live, ends, logs })
+        let (live, ends, findings) = (LiveHub::default(), LogEnds::default(), Findings::default());
+        Ok(Self { parts, runtime, schemas, producer, live, ends, findings, logs })
     }
 
     fn policy(&self) -> ChildPolicy {
@@ -263,6 +266,7 @@ impl<'a> Builder<'a> {
             plan: self.parts.plan.clone(),
             pipelines: views.to_vec(),
             ends: self.ends.clone(),
+            findings: self.findings.clone(),
             store: self.parts.store.clone(),
             reads: self.parts.reads.clone(),
             live: self.live.clone(),
@@ -314,7 +318,7 @@ impl<'a> Builder<'a> {
             .child(http.policy(self.policy())))
     }
 
-    fn ops(&self) -> SupervisorSpec {
+    fn ops(&self, views: &[PipelineView], serving: &Arc<AtomicBool>) -> SupervisorSpec {
         let retention = &self.parts.config.storage.retention;
         let policy =
             RetentionPolicy { age: retention.age.map(Into::into), size_bytes: retention.size.map(|size| size.get()) };
@@ -325,16 +329,30 @@ impl<'a> Builder<'a> {
         let store = self.parts.store.clone();
         let checkpointer =
             ChildSpec::role("checkpointer", "checkpointer", move |scope| checkpointer::run(scope, store.clone()));
-        let streams = self.parts.plan.streams.iter();
-        let topics: Vec<(Arc<str>, i32)> = streams
-            .map(|stream| (stream.topic.clone(), i32::try_from(stream.config.partitions).unwrap_or(i32::MAX)))
-            .collect();
-        let (kafka, ends) = (self.parts.kafka.clone(), self.ends.clone());
-        let lag = ChildSpec::thread("lag", "lag", move |scope| lag::run(&scope, &kafka, &topics, &ends));
         SupervisorSpec::new("ops")
             .child(checkpointer.placement(Placement::pool(SINKS)).policy(self.policy()))
             .child(retain.placement(Placement::pool(SINKS)).policy(self.policy()))
-            .child(lag.policy(self.policy()))
+            .child(self.lag().policy(self.policy()))
+            .child(self.standstill(views, serving).policy(self.policy()))
+    }
+
+    fn lag(&self) -> ChildSpec {
+        let topics: Vec<Arc<str>> = self.parts.plan.streams.iter().map(|stream| stream.topic.clone()).collect();
+        let (kafka, ends) = (self.parts.kafka.clone(), self.ends.clone());
+        ChildSpec::thread("lag", "lag", move |scope| lag::run(&scope, &kafka, &topics, &ends))
+    }
+
+    fn standstill(&self, views: &[PipelineView], serving: &Arc<AtomicBool>) -> ChildSpec {
+        let shared = Arc::new(WatchShared {
+            runtime: self.runtime.clone(),
+            pipelines: views.to_vec(),
+            ends: self.ends.clone(),
+            store: self.parts.store.clone(),
+            findings: self.findings.clone(),
+            serving: serving.clone(),
+            data_dir: self.parts.folder.path().to_owned(),
+        });
+        ChildSpec::role("standstill", "watch", move |scope| standstill::watch::run(scope, shared.clone()))
     }
 
     fn simulators(&self, schema_ids: &[u32]) -> SupervisorSpec {

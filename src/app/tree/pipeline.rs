@@ -125,7 +125,7 @@ impl Builder<'_> {
             held_back: AtomicUsize::new(0),
         });
         let (watched, ends) = (shared.clone(), self.ends.clone());
-        let progress = move || watched.progress(|partition| ends.get(&watched.topic, partition).map(|(_, end)| end));
+        let progress = move || watched.progress(|partition| ends.bounds(&watched.topic, partition).map(|log| log.end));
         let settings = Arc::new(SourceSettings {
             kafka: self.parts.kafka.clone(),
             group: kafka_clients::group(&self.parts.config, &setup.name),

@@ -233,7 +233,8 @@ impl Operations for Fake {
 
     fn readiness(&self) -> Readiness {
         let reasons = if self.is_ready { Vec::new() } else { vec!["sensors is not assigned yet".to_owned()] };
-        Readiness { ready: self.is_ready, reasons, degraded: vec!["partition 3 stands still".to_owned()] }
+        let degraded = vec!["partition 3 stands still".to_owned()];
+        Readiness { ready: self.is_ready, reasons, degraded, standing_still: vec![json!({"cause": "gap"})] }
     }
 
     fn metrics_text(&self) -> String {

@@ -387,6 +387,8 @@ pub struct Readiness {
     pub reasons: Vec<String>,
     /// What stands still while the rest works, such as a partition that storage refuses.
     pub degraded: Vec<String>,
+    /// The same as `{cause, actor, pipeline, topic, partition, since_ms, reason, way_out}`.
+    pub standing_still: Vec<Value>,
 }
 
 /// The running system: its tree, its events, its commands and its measurements.
@@ -404,7 +406,7 @@ pub trait Operations: Send + Sync {
     /// Puts new values of some keys into a node's policy for `who` and answers the node's new state.
     fn set_policy(&self, path: &str, patch: Map<String, Value>, who: &str) -> Answer<'_, Value, OpsError>;
     fn topology(&self) -> Answer<'_, Value, OpsError>;
-    /// Array of `{stream, topic, partition, records, seconds, …}`.
+    /// Array of `{pipeline, stream, topic, partition, position, log_end, lag_records, lag_seconds, state, …}`.
     fn lag(&self) -> Answer<'_, Vec<Value>, OpsError>;
     fn readiness(&self) -> Readiness;
     /// Prometheus text format.

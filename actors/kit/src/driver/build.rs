@@ -55,6 +55,7 @@ pub(crate) fn new_slot(sign: Sign) -> Arc<Slot> {
         steps: Times::default(),
         queueing: Times::default(),
         status: status.into(),
+        note: Default::default(),
         children: Default::default(),
     })
 }

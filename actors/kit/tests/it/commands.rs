@@ -6,8 +6,8 @@ use std::{
 };
 
 use streamward_kit::{
-    ActorState, ChildPolicy, ChildSpec, Command, CommandError, Failure, Fault, FaultKind, Placement, Restart, Scope,
-    SupervisorSpec,
+    ActorState, ChildPolicy, ChildSpec, Command, CommandError, EventKind, Failure, Fault, FaultKind, Placement,
+    Restart, Scope, SupervisorSpec, TreeNode,
 };
 
 use crate::support::{LIMIT, Log, idle, numbers, path, reader, root, start, wait, wait_node};
@@ -28,6 +28,34 @@ async fn a_paused_actor_holds_over_a_restart_until_it_is_resumed() {
     runtime.command(&path("reader"), Command::Resume).await.unwrap();
     inbox.drained().await;
     wait_node(&runtime, "reader", "it runs", |node| node.state == ActorState::Running && node.processed == 5).await;
+}
+
+#[actix_rt::test]
+async fn a_note_from_outside_shows_a_node_as_degraded_over_restarts_until_it_is_taken_back() {
+    let (inbox, log) = (numbers(0), Log::default());
+    let runtime = start(root().child(reader(&inbox, &log, |_, _| Ok(()))));
+    wait_node(&runtime, "reader", "running", |node| node.state == ActorState::Running).await;
+    let seen = runtime.events().last().unwrap().seq;
+    for noted in [path("reader"), path("/")] {
+        runtime.note(&noted, Some("stands still"));
+        runtime.note(&noted, Some("stands still"));
+    }
+    runtime.note(&path("nobody"), Some("is not there"));
+    runtime.command(&path("reader"), Command::Restart).await.unwrap();
+    let is_noted = |node: &TreeNode| node.note.as_deref() == Some("stands still");
+    wait_node(&runtime, "reader", "it is degraded", |node| {
+        node.generation == 2 && node.state == ActorState::Degraded && is_noted(node)
+    })
+    .await;
+    assert!(is_noted(&runtime.snapshot()));
+    runtime.note(&path("reader"), None);
+    wait_node(&runtime, "reader", "it runs", |node| node.state == ActorState::Running && node.note.is_none()).await;
+    let noted = runtime.events_since(seen).into_iter().filter_map(|event| match event.kind {
+        EventKind::Noted { note } => Some((event.path, note.as_deref().map(str::to_owned))),
+        _ => None,
+    });
+    let said = || Some("stands still".to_owned());
+    assert_eq!(noted.collect::<Vec<_>>(), [(path("reader"), said()), (path("/"), said()), (path("reader"), None)]);
 }
 
 /// ractor's draining; kameo#377: an explicit stop is final, also for a permanent child.

@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, Message, Offset, Timestamp, TopicPartitionList,
+    ClientContext, Message, Offset, Statistics, Timestamp, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::KafkaError,
@@ -142,7 +142,8 @@ impl KafkaSource {
             .set("fetch.queue.backoff.ms", "10")
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.message.max.bytes", "1048576");
+            .set("fetch.message.max.bytes", "1048576")
+            .set("statistics.interval.ms", "1000");
         let context = Context {
             assigner: settings.assigner.clone(),
             reader: settings.assigner.slots.begin_reading(),
@@ -296,6 +297,17 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka consumer");
+    }
+
+    /// Takes from the client's own figures how far it has read: behind the last record there may be offsets without one
+    /// (control records, aborted transactions).
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&*self.assigner.topic) else { return };
+        for (partition, figures) in &topic.partitions {
+            if let Some(slot) = self.assigner.slots.of_reader(self.reader, *partition) {
+                slot.end().told(figures.eof_offset, figures.ls_offset, figures.hi_offset);
+            }
+        }
     }
 }
 

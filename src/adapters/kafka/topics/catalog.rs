@@ -1,6 +1,9 @@
 //! Which topics there are, and the bounds of their logs, in few requests for many partitions.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -26,6 +29,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Partitions of topics with their bounds.
 type AllBounds = HashMap<String, Vec<LogBounds>>;
+/// Offsets by topic and partition.
+type Offsets = HashMap<(String, i32), i64>;
 
 /// A client that asks about topics and reads none.
 pub struct Catalog {
@@ -47,7 +52,7 @@ impl Catalog {
     }
 
     /// The client, for questions about groups.
-    pub fn consumer(&self) -> &BaseConsumer<QuietContext> {
+    pub(super) fn consumer(&self) -> &BaseConsumer<QuietContext> {
         &self.consumer
     }
 
@@ -76,11 +81,36 @@ impl Catalog {
         Ok(all.remove(topic).unwrap_or_default())
     }
 
+    /// Partitions of a topic and the bounds of those whose leader answers; none where there is no such topic.
+    ///
+    /// The end is that of a reader of committed records (KIP-98): an open transaction and all behind it is beyond it.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    pub fn known_bounds(&self, topic: &str) -> Result<Option<BTreeMap<i32, Option<LogBounds>>>, TopicError> {
+        let partitions = match self.partitions(topic) {
+            Ok(partitions) => partitions,
+            Err(TopicError::UnknownTopic(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (starts, ends) = self.starts_and_ends(&[(topic.to_owned(), partitions.clone())])?;
+        let bounds = |partition: i32| {
+            let key = (topic.to_owned(), partition);
+            let (start, end) = starts.get(&key).zip(ends.get(&key))?;
+            Some(LogBounds { partition, start: *start, end: *end })
+        };
+        Ok(Some(partitions.into_iter().map(|partition| (partition, bounds(partition))).collect()))
+    }
+
+    /// Of many partitions, with two requests to each broker that leads some.
+    fn starts_and_ends(&self, topics: &[(String, Vec<i32>)]) -> Result<(Offsets, Offsets), TopicError> {
+        // In a request for offsets by time these two stand for the log's bounds (KIP-79).
+        Ok((self.offsets(topics, Offset::Beginning)?, self.offsets(topics, Offset::End)?))
+    }
+
     /// Bounds of many partitions, with two requests to each broker that leads some.
     pub fn all_bounds(&self, topics: &[(String, Vec<i32>)]) -> Result<AllBounds, TopicError> {
-        // In a request for offsets by time these two stand for the log's bounds (KIP-79).
-        let starts = self.offsets(topics, Offset::Beginning)?;
-        let ends = self.offsets(topics, Offset::End)?;
+        let (starts, ends) = self.starts_and_ends(topics)?;
         let mut bounds = AllBounds::new();
         for (topic, partitions) in topics {
             let bound = |partition: &i32| {
@@ -106,7 +136,7 @@ impl Catalog {
     }
 
     /// What the brokers answer for a time, or for what stands for a bound; partitions without an answer are left out.
-    fn offsets(&self, topics: &[(String, Vec<i32>)], time: Offset) -> Result<HashMap<(String, i32), i64>, TopicError> {
+    fn offsets(&self, topics: &[(String, Vec<i32>)], time: Offset) -> Result<Offsets, TopicError> {
         let mut list = TopicPartitionList::new();
         for (topic, partitions) in topics {
             for partition in partitions {

@@ -31,9 +31,9 @@ use streamward_core::ports::{
 };
 use tokio::sync::Semaphore;
 
+pub use self::catalog::Catalog;
 use self::{
     browse::{Browse, MAX_PARTITIONS},
-    catalog::Catalog,
     cursor::{Direction, Positions},
     errors::unavailable,
     reader::Reader,

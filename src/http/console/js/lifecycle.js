@@ -30,6 +30,7 @@ export function describe(event) {
     const fault = injectedFault(event.command);
     return fault ? { word: "drill", tone: "info", detail: `injects: ${fault}` } : { word: "command", tone: "info", detail: event.command.toLowerCase() };
   }
+  if (event.kind === "noted") return event.note ? { word: "degraded", tone: "warn", detail: event.note } : { word: "mended", tone: "good", detail: "nothing is wrong around it any more" };
   if (event.kind === "policy" || event.kind === "supervision") return { word: "policy", tone: "info", detail: "looked after in another way from now on" };
   const detail = typeof event.detail === "string" ? event.detail : "";
   return { word: stateText(event.kind), tone: WARNINGS.includes(event.kind) ? "warn" : "quiet", detail };

@@ -1,0 +1,110 @@
+//! Whether the database takes writes, asked without writing.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use streamward_pipeline::store::StoreError;
+
+use super::{BUSY_TIMEOUT, SqlStore, WriteError, begin};
+
+/// First bytes of a database file (<https://www.sqlite.org/fileformat2.html#the_database_header>).
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// The file that the connections have open.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
+    /// A probe is under way.
+    is_asked: AtomicBool,
+}
+
+impl OpenFile {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), identity: identity(path), is_asked: AtomicBool::new(false) }
+    }
+
+    /// SQLite does not notice that the file it has open lost its name: what it writes then is lost with the process.
+    fn check(&self) -> Result<(), String> {
+        let path = self.path.display();
+        if identity(&self.path) != self.identity {
+            return Err(format!(
+                "{path} was deleted or replaced while it was in use: what is stored now is lost when the server ends; \
+                 restart it: what the log still holds is stored again"
+            ));
+        }
+        let mut first = [0; MAGIC.len()];
+        let read = File::open(&self.path).and_then(|mut file| file.read_exact(&mut first));
+        match read {
+            Ok(()) if first == *MAGIC => Ok(()),
+            Ok(()) => Err(format!("{path} is no database any more: it was overwritten while it was in use")),
+            Err(error) => Err(format!("read {path}: {error}: it was cut off or is not readable any more")),
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+impl SqlStore {
+    /// Takes the write lock and gives it back; waits for it at most for `within`, twice. At most one probe is under way.
+    ///
+    /// # Errors
+    /// If the file is gone, or the lock cannot be had.
+    pub async fn probe(&self, within: Duration) -> Result<(), StoreError> {
+        let unavailable = |why: String| Err(StoreError::Unavailable(why));
+        if self.shared.file.is_asked.swap(true, Ordering::AcqRel) {
+            return unavailable("it has not answered for some seconds".to_owned());
+        }
+        let probed = self.work(move |shared| {
+            let probed = match (shared.file.check(), shared.writer.try_lock_for(within)) {
+                (Err(why), _) => Ok(Err(why)),
+                (Ok(()), Some(mut writer)) => lock(&mut writer.connection, within).map(Ok),
+                (Ok(()), None) => Ok(Err("a write takes longer than it should".to_owned())),
+            };
+            shared.file.is_asked.store(false, Ordering::Release);
+            probed
+        });
+        probed.await?.or_else(unavailable)
+    }
+}
+
+impl SqlStore {
+    /// Next offset of each partition in the log of a topic that a sink read last.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn newest_positions(&self, sink: &Arc<str>, topic: &Arc<str>) -> Result<Vec<(i32, i64)>, StoreError> {
+        let (sink, topic) = (sink.clone(), topic.clone());
+        self.write(move |_, writer| {
+            // Epochs go on from log to log: the newest comes last, and counts.
+            let mut select = writer.connection.prepare_cached(
+                "SELECT \"partition\", next_offset FROM sw_positions WHERE sink = ? AND topic = ? \
+                 ORDER BY \"partition\", epoch",
+            )?;
+            let rows = select.query_map([&*sink, &*topic], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let newest: BTreeMap<i32, i64> = rows.collect::<Result<_, _>>()?;
+            Ok(newest.into_iter().collect())
+        })
+        .await
+    }
+}
+
+fn lock(connection: &mut rusqlite::Connection, within: Duration) -> Result<(), WriteError> {
+    connection.busy_timeout(within)?;
+    let locked = begin(connection).and_then(rusqlite::Transaction::rollback);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(locked?)
+}

@@ -1,0 +1,228 @@
+use streamward_core::ports::topics::LogBounds;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A pipeline of one partition whose log ends at 100, with a judge that looks once a second.
+struct World {
+    judge: Judge,
+    start: Instant,
+    seconds: u32,
+    sight: Sight,
+}
+
+impl World {
+    fn at_rest() -> Self {
+        let seen = PartitionSight { read: 100, fetched: 100, processed: 100, committed: 100 };
+        let pipeline = PipelineSight {
+            name: "orders".into(),
+            topic: "orders-topic".into(),
+            logs: Some(logs(&[0])),
+            was_assigned: true,
+            stopped: BTreeMap::new(),
+            partitions: BTreeMap::from([(0, seen)]),
+        };
+        let running = |name: &str| ActorSight {
+            path: format!("pipelines/orders/{name}"),
+            state: ActorState::Running,
+            words: "it runs".to_owned(),
+        };
+        let actors = ["source", "lane", "sink"].map(running).into();
+        let sight = Sight { pipelines: vec![pipeline], kafka: None, storage: None, actors };
+        Self { judge: Judge::default(), start: Instant::now(), seconds: 0, sight }
+    }
+
+    fn pipeline(&mut self) -> &mut PipelineSight {
+        &mut self.sight.pipelines[0]
+    }
+
+    fn partition(&mut self) -> &mut PartitionSight {
+        self.pipeline().partitions.get_mut(&0).unwrap()
+    }
+
+    fn actor(&mut self, name: &str) -> &mut ActorSight {
+        let path = format!("pipelines/orders/{name}");
+        self.sight.actors.iter_mut().find(|actor| actor.path == path).unwrap()
+    }
+
+    /// The findings of the next look.
+    fn look(&mut self) -> Vec<Finding> {
+        self.seconds += 1;
+        self.judge.look(&self.sight, self.start + SECOND * self.seconds, i64::from(self.seconds) * 1000)
+    }
+
+    /// Looks until something is found, at most for ten seconds; when, and what.
+    fn found(&mut self) -> (u32, Vec<Finding>) {
+        (1..=10).find_map(|second| Some((second, self.look())).filter(|(_, found)| !found.is_empty())).unwrap()
+    }
+
+    /// Cause, place and reason of the only finding, and that it is gone once `mend` has mended its cause.
+    fn names(mut self, within: u32, mend: impl FnOnce(&mut Self)) -> Finding {
+        let (second, found) = self.found();
+        assert!(second <= within, "after {second} s");
+        assert_eq!(found.len(), 1, "{found:#?}");
+        let again = self.look();
+        assert_eq!(again, found, "it stays the same finding, since the same moment");
+        mend(&mut self);
+        assert_eq!(self.look(), []);
+        found.into_iter().next().unwrap()
+    }
+}
+
+fn logs(partitions: &[i32]) -> TopicLogs {
+    let bounds = |partition: &i32| (*partition, Some(LogBounds { partition: *partition, start: 0, end: 100 }));
+    TopicLogs::Partitions(partitions.iter().map(bounds).collect())
+}
+
+fn end_at(end: i64) -> TopicLogs {
+    TopicLogs::Partitions(BTreeMap::from([(0, Some(LogBounds { partition: 0, start: 0, end }))]))
+}
+
+/// Seconds after which something that must last is found.
+fn patience() -> u32 {
+    u32::try_from(PATIENCE.as_secs()).unwrap() + 1
+}
+
+#[test]
+fn what_is_read_to_its_end_and_stored_does_not_stand_still() {
+    let mut world = World::at_rest();
+    assert!((0..60).all(|_| world.look().is_empty()));
+}
+
+#[test]
+fn a_position_that_moves_does_not_stand_still_however_far_behind_it_is() {
+    let mut world = World::at_rest();
+    world.pipeline().logs = Some(end_at(1_000_000));
+    for second in 0..60 {
+        *world.partition() = PartitionSight {
+            read: 200 + second,
+            fetched: 150 + second,
+            processed: 120 + second,
+            committed: 100 + second,
+        };
+        assert_eq!(world.look(), []);
+    }
+}
+
+#[test]
+fn the_first_stage_from_the_end_that_does_not_move_is_named_with_what_its_actor_says() {
+    let cases = [
+        (Cause::Reading, "source", PartitionSight { read: 40, fetched: 40, processed: 40, committed: 40 }),
+        (Cause::Processing, "lane", PartitionSight { read: 100, fetched: 100, processed: 40, committed: 40 }),
+        (Cause::Storing, "sink", PartitionSight { read: 100, fetched: 100, processed: 100, committed: 40 }),
+        (Cause::Storing, "sink", PartitionSight { read: 80, fetched: 70, processed: 60, committed: 40 }),
+    ];
+    for (cause, actor, seen) in cases {
+        let mut world = World::at_rest();
+        *world.partition() = seen;
+        world.actor(actor).words = "it waits for the moon".to_owned();
+        let mended = World::at_rest().sight.pipelines[0].partitions[&0];
+        let finding = world.names(patience(), |world| *world.partition() = mended);
+        assert_eq!((finding.place.cause, finding.place.partition), (cause, Some(0)));
+        assert!(finding.reason.contains("offset 40") && finding.reason.contains("moon"), "{finding}");
+        assert!(finding.reason.contains(&format!("pipelines/orders/{actor}")), "{finding}");
+    }
+}
+
+#[test]
+fn records_that_are_read_again_from_a_checkpoint_are_not_waiting_to_be_stored() {
+    let mut world = World::at_rest();
+    *world.partition() = PartitionSight { read: 90, fetched: 90, processed: 90, committed: 100 };
+    world.pipeline().logs = Some(end_at(90));
+    assert!((0..60).all(|_| world.look().is_empty()));
+}
+
+#[test]
+fn a_partition_that_was_stopped_is_named_at_once_with_the_reason() {
+    for (stop, cause) in [(Stop::Gap, Cause::Gap), (Stop::Refused, Cause::Refused)] {
+        let mut world = World::at_rest();
+        world.pipeline().stopped.insert(0, (stop, "records are gone".to_owned()));
+        // What the source says of itself is no second finding.
+        (world.actor("source").state, world.actor("source").words) =
+            (ActorState::Degraded, "records are gone".to_owned());
+        let finding = world.names(1, |world| {
+            world.pipeline().stopped.clear();
+            world.actor("source").state = ActorState::Running;
+        });
+        assert_eq!(
+            (finding.place.cause, finding.place.partition, &*finding.reason),
+            (cause, Some(0), "records are gone")
+        );
+        assert!(finding.way_out.contains("pipelines/orders/source/restart"), "{finding}");
+    }
+}
+
+#[test]
+fn a_topic_that_is_gone_is_named_at_once() {
+    let mut world = World::at_rest();
+    world.pipeline().logs = Some(TopicLogs::Missing);
+    let finding = world.names(1, |world| world.pipeline().logs = Some(logs(&[0])));
+    assert_eq!((finding.place.cause, finding.place.topic.as_deref()), (Cause::TopicGone, Some("orders-topic")));
+    assert!(finding.to_string().contains("streamward topics create orders-topic"), "{finding}");
+}
+
+#[test]
+fn a_partition_that_no_source_reads_is_named_once_the_group_has_had_time() {
+    let mut world = World::at_rest();
+    world.pipeline().logs = Some(logs(&[0, 1]));
+    let within = u32::try_from(DEAL_WITHIN.as_secs()).unwrap() + 1;
+    let finding = world.names(within, |world| world.pipeline().logs = Some(logs(&[0])));
+    assert_eq!((finding.place.cause, finding.place.partition), (Cause::Unassigned, Some(1)));
+}
+
+#[test]
+fn a_cluster_or_a_database_that_does_not_answer_is_named_with_the_reason() {
+    let silent = || Some((PATIENCE, "connection refused".to_owned()));
+    let mut world = World::at_rest();
+    world.sight.kafka = silent();
+    let finding = world.names(1, |world| world.sight.kafka = None);
+    assert_eq!(finding.place.cause, Cause::Kafka);
+    assert!(finding.reason.contains("connection refused"), "{finding}");
+    let mut world = World::at_rest();
+    world.sight.storage = silent();
+    let finding = world.names(1, |world| world.sight.storage = None);
+    assert_eq!(finding.place.cause, Cause::Storage);
+    let mut world = World::at_rest();
+    (world.sight.kafka, world.sight.storage) = (Some((SECOND, String::new())), Some((SECOND, String::new())));
+    assert_eq!(world.look(), [], "a hiccup is none");
+}
+
+#[test]
+fn actors_that_are_held_or_down_are_named_at_once_and_those_that_may_come_back_after_a_while() {
+    let cases = [
+        (ActorState::Paused, Cause::Paused, 1),
+        (ActorState::Stopped, Cause::Down, 1),
+        (ActorState::Failed, Cause::Down, 1),
+        (ActorState::BackingOff, Cause::Down, patience()),
+        (ActorState::Degraded, Cause::Degraded, patience()),
+    ];
+    for (state, cause, within) in cases {
+        let mut world = World::at_rest();
+        (world.actor("lane").state, world.actor("lane").words) = (state, "the registry does not answer".to_owned());
+        let finding = world.names(within, |world| world.actor("lane").state = ActorState::Running);
+        assert_eq!((finding.place.cause, &*finding.place.actor), (cause, "pipelines/orders/lane"));
+        assert_eq!(finding.place.pipeline.as_deref(), Some("orders"));
+    }
+}
+
+#[test]
+fn a_condition_that_comes_and_goes_is_no_finding() {
+    let mut world = World::at_rest();
+    for second in 0..60 {
+        let state = if second % 3 == 0 { ActorState::Running } else { ActorState::BackingOff };
+        world.actor("source").state = state;
+        assert_eq!(world.look(), []);
+    }
+}
+
+#[test]
+fn a_finding_knows_since_when_it_is_one_and_begins_anew_after_it_was_gone() {
+    let mut world = World::at_rest();
+    world.pipeline().logs = Some(TopicLogs::Missing);
+    assert_eq!((world.look()[0].since_ms, world.look()[0].since_ms), (1000, 1000));
+    world.pipeline().logs = Some(logs(&[0]));
+    assert_eq!(world.look(), []);
+    world.pipeline().logs = Some(TopicLogs::Missing);
+    assert_eq!(world.look()[0].since_ms, 4000);
+}

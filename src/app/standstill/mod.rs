@@ -1,0 +1,208 @@
+//! Standing still: whatever does not progress although it should, with the reason and the way out.
+//!
+//! [`sight`] gathers once a second what there is to see: slots, ends of the logs, actors, the database. [`judge`] decides
+//! what of it stands still (pure). [`watch`] is the actor that keeps the findings and tells them: to the tree and its
+//! events as notes, to the log, and to a file in the data folder for `verify`. Readiness, lag and metrics read
+//! [`Findings`].
+//!
+//! Invariant: whatever its cause, a partition with records to read whose position does not move is a finding after
+//! [`judge::PATIENCE`]; a cause that is known is named at once.
+
+pub mod judge;
+pub mod sight;
+pub mod watch;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::rfc3339;
+
+/// File in the data folder with the findings of the server that runs there, or ran last.
+const FILE: &str = "standing_still.json";
+
+/// How old the last look may be before nobody knows whether something stands still.
+const BLIND_AFTER: Duration = Duration::from_secs(10);
+
+/// Kinds of reasons; the word in JSON and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The log no longer holds the next offset.
+    Gap,
+    /// Storage refuses what the partition issues.
+    Refused,
+    /// An operator holds the actor.
+    Paused,
+    /// The actor is down, or does not come back.
+    Down,
+    /// The actor runs, and what it needs does not work.
+    Degraded,
+    /// The database is locked, gone or full.
+    Storage,
+    /// The cluster does not answer.
+    Kafka,
+    /// There is no such topic any more.
+    TopicGone,
+    /// No source of this server reads the partition.
+    Unassigned,
+    /// Records are there and the source does not read them.
+    Reading,
+    /// Records were read and the lane does not process them.
+    Processing,
+    /// Records were processed and the sink does not store them.
+    Storing,
+}
+
+impl Cause {
+    /// The word in JSON and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::Refused => "refused",
+            Self::Paused => "paused",
+            Self::Down => "down",
+            Self::Degraded => "degraded",
+            Self::Storage => "storage",
+            Self::Kafka => "kafka",
+            Self::TopicGone => "topic_gone",
+            Self::Unassigned => "unassigned",
+            Self::Reading => "reading",
+            Self::Processing => "processing",
+            Self::Storing => "storing",
+        }
+    }
+}
+
+/// What stands still.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    pub cause: Cause,
+    /// The actor where it shows; a pipeline's own node for its partitions.
+    pub actor: String,
+    pub pipeline: Option<Arc<str>>,
+    pub topic: Option<Arc<str>>,
+    pub partition: Option<i32>,
+}
+
+/// Something that stands still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    #[serde(flatten)]
+    pub place: Place,
+    /// When it was first seen, in milliseconds since 1970.
+    pub since_ms: i64,
+    pub reason: String,
+    /// What an operator can do.
+    pub way_out: String,
+}
+
+impl Finding {
+    /// As REST shows it: its own fields, with `since` as RFC 3339.
+    ///
+    /// # Errors
+    /// Never; its fields are plain.
+    pub fn to_json(&self) -> Result<Value, serde_json::Error> {
+        let mut json = serde_json::to_value(self)?;
+        json["since"] = rfc3339(self.since_ms).into();
+        Ok(json)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { pipeline, topic, partition, actor, .. } = &self.place;
+        match (pipeline, topic) {
+            (Some(pipeline), _) => write!(formatter, "pipeline {pipeline}")?,
+            (None, Some(topic)) => write!(formatter, "topic {topic}")?,
+            (None, None) => formatter.write_str(actor)?,
+        }
+        if let Some(partition) = partition {
+            write!(formatter, " partition {partition}")?;
+        }
+        write!(formatter, ": {} (since {}); {}", self.reason, rfc3339(self.since_ms), self.way_out)
+    }
+}
+
+/// What the watch found last. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Findings(Arc<RwLock<Found>>);
+
+#[derive(Default)]
+struct Found {
+    all: Arc<[Finding]>,
+    /// Stored positions of partitions that no source of this server reads, by pipeline and partition.
+    positions: HashMap<(Arc<str>, i32), i64>,
+    /// When everything was last looked at.
+    looked_at: Option<Instant>,
+}
+
+impl Findings {
+    /// All of them, by place.
+    #[must_use]
+    pub fn all(&self) -> Arc<[Finding]> {
+        self.0.read().all.clone()
+    }
+
+    /// The stored position of a partition that no source of this server reads, if it has one.
+    #[must_use]
+    pub fn position(&self, pipeline: &Arc<str>, partition: i32) -> Option<i64> {
+        self.0.read().positions.get(&(pipeline.clone(), partition)).copied()
+    }
+
+    /// For how long nobody has looked: the watch itself stands still.
+    #[must_use]
+    pub fn blind_for(&self) -> Option<Duration> {
+        let age = self.0.read().looked_at.map(|at| at.elapsed());
+        age.filter(|age| *age > BLIND_AFTER)
+    }
+
+    /// The finding that concerns a partition of a pipeline: its own, else one of the pipeline, the topic or the server.
+    #[must_use]
+    pub fn of_partition(&self, pipeline: &str, topic: &str, partition: i32) -> Option<Finding> {
+        let all = self.all();
+        let rank = |finding: &Finding| {
+            let place = &finding.place;
+            match (place.pipeline.as_deref(), place.topic.as_deref(), place.partition) {
+                (Some(of), _, Some(number)) if of == pipeline && number == partition => Some(0),
+                (Some(of), _, None) if of == pipeline => Some(1),
+                (None, Some(of), None) if of == topic => Some(2),
+                (None, None, None) if matches!(place.cause, Cause::Storage | Cause::Kafka) => Some(3),
+                _ => None,
+            }
+        };
+        let concerned = all.iter().filter_map(|finding| Some((rank(finding)?, finding)));
+        concerned.min_by_key(|(rank, _)| *rank).map(|(_, finding)| finding.clone())
+    }
+
+    fn set(&self, findings: Vec<Finding>, positions: HashMap<(Arc<str>, i32), i64>) {
+        *self.0.write() = Found { all: findings.into(), positions, looked_at: Some(Instant::now()) };
+    }
+}
+
+/// Where the findings of a data folder are.
+fn file(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
+}
+
+/// What stands still in the server of this data folder, or did when it ended.
+///
+/// # Errors
+/// If the file is there and cannot be read.
+pub fn last_findings(data_dir: &Path) -> Result<Vec<Finding>, String> {
+    let file = file(data_dir);
+    match std::fs::read(&file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| format!("read {}: {error}", file.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(format!("read {}: {error}", file.display())),
+    }
+}

@@ -1,0 +1,137 @@
+//! What can be seen of the running system at one moment.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use streamward_kit::{ActorState, Runtime, TreeNode};
+use streamward_pipeline::slot::PartitionSlot;
+
+use crate::app::{
+    lag::{LogEnds, TopicLogs},
+    operations::PipelineView,
+};
+
+/// Everything that is judged.
+pub struct Sight {
+    pub pipelines: Vec<PipelineSight>,
+    /// For how long the cluster has not answered, and why.
+    pub kafka: Option<(Duration, String)>,
+    /// For how long the database has not answered, and why.
+    pub storage: Option<(Duration, String)>,
+    /// The actors, sessions left out.
+    pub actors: Vec<ActorSight>,
+}
+
+/// One pipeline.
+pub struct PipelineSight {
+    pub name: Arc<str>,
+    pub topic: Arc<str>,
+    /// None before the cluster has told.
+    pub logs: Option<TopicLogs>,
+    /// Whether the group has dealt its partitions at least once.
+    pub was_assigned: bool,
+    /// Why partitions are not read or not stored.
+    pub stopped: BTreeMap<i32, (Stop, String)>,
+    pub partitions: BTreeMap<i32, PartitionSight>,
+}
+
+/// Who has stopped a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its log has a gap.
+    Gap,
+    /// Storage refuses it.
+    Refused,
+}
+
+/// An assigned partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionSight {
+    /// Everything below was read.
+    pub read: i64,
+    /// Everything below was given to a lane.
+    pub fetched: i64,
+    pub processed: i64,
+    pub committed: i64,
+}
+
+/// One actor.
+pub struct ActorSight {
+    pub path: String,
+    pub state: ActorState,
+    /// What it says of itself, what it waits for, or how it ended last.
+    pub words: String,
+}
+
+impl Sight {
+    /// Looks at everything.
+    pub fn of(
+        runtime: &Runtime,
+        pipelines: &[PipelineView],
+        ends: &LogEnds,
+        storage: Option<(Duration, String)>,
+    ) -> Self {
+        let actors = runtime.nodes();
+        let actors = actors.iter().filter(|node| node.strategy.is_none());
+        let actors = actors.filter(|node| !node.path.as_str().starts_with("edge/sessions/"));
+        Self {
+            pipelines: pipelines.iter().map(|pipeline| PipelineSight::of(pipeline, ends)).collect(),
+            kafka: ends.silence(),
+            storage,
+            actors: actors.map(ActorSight::of).collect(),
+        }
+    }
+}
+
+impl PipelineSight {
+    fn of(pipeline: &PipelineView, ends: &LogEnds) -> Self {
+        let slots = pipeline.slots.all();
+        let refused: Vec<i32> =
+            slots.iter().filter(|slot| slot.refusal().is_some()).map(|slot| slot.key.partition).collect();
+        let stop = |(partition, why): (i32, String)| {
+            let stop = if refused.contains(&partition) { Stop::Refused } else { Stop::Gap };
+            (partition, (stop, why))
+        };
+        Self {
+            name: pipeline.name.clone(),
+            topic: pipeline.topic.clone(),
+            logs: ends.topic(&pipeline.topic),
+            was_assigned: pipeline.slots.was_assigned(),
+            stopped: pipeline.slots.standing_still().into_iter().map(stop).collect(),
+            partitions: slots.iter().map(|slot| (slot.key.partition, PartitionSight::of(slot))).collect(),
+        }
+    }
+}
+
+impl PartitionSight {
+    fn of(slot: &Arc<PartitionSlot>) -> Self {
+        // From behind: what is seen later may be further, never nearer.
+        let (committed, processed) = (slot.committed(), slot.processed());
+        Self { committed, processed, fetched: slot.next_fetch(), read: slot.read_to() }
+    }
+}
+
+impl ActorSight {
+    fn of(node: &TreeNode) -> Self {
+        Self { path: node.path.as_str().to_owned(), state: node.state, words: words(node) }
+    }
+}
+
+fn words(node: &TreeNode) -> String {
+    let seconds = |ms: u64| ms / 1000;
+    if let Some(note) = &node.note {
+        return note.to_string();
+    }
+    match node.state {
+        ActorState::Running | ActorState::Degraded | ActorState::Starting => {}
+        state @ (ActorState::Paused | ActorState::Stopping) => return format!("it is {}", state.as_str()),
+        state @ (ActorState::BackingOff | ActorState::Stopped | ActorState::Failed) => {
+            let exit = node.last_exit.as_ref().map(|exit| format!(": {}", exit.message)).unwrap_or_default();
+            return format!("it is {}{exit}", state.as_str().replace('_', " "));
+        }
+    }
+    match (&node.in_hand, &node.waiting_on) {
+        (_, Some(wait)) => format!("it has waited for {} for {} s", wait.on, seconds(wait.for_ms)),
+        (Some(hand), None) => format!("it has had {} in hand for {} s", hand.label, seconds(hand.for_ms)),
+        (None, None) => "it runs".to_owned(),
+    }
+}

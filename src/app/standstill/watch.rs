@@ -1,0 +1,164 @@
+//! The actor that looks, judges and tells.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use streamward_kit::{ActorPath, Failure, Runtime, Scope};
+
+use super::{Finding, Findings, file, judge::Judge, sight::Sight};
+use crate::{
+    adapters::sql::SqlStore,
+    app::{
+        lag::{LogEnds, TopicLogs},
+        operations::PipelineView,
+    },
+    clock::now_ms,
+    node::write_atomically,
+};
+
+/// How often everything is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long the database may take to say that it takes writes.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
+
+/// What the watch looks at, and where it tells.
+pub struct WatchShared {
+    pub runtime: Runtime,
+    pub pipelines: Vec<PipelineView>,
+    pub ends: LogEnds,
+    pub store: Arc<SqlStore>,
+    pub findings: Findings,
+    /// False once shutdown has begun: what stands still then does so on purpose.
+    pub serving: Arc<AtomicBool>,
+    pub data_dir: PathBuf,
+}
+
+/// Runs one incarnation.
+///
+/// # Errors
+/// On an injected error.
+pub async fn run(scope: Scope, shared: Arc<WatchShared>) -> Result<(), Failure> {
+    let mut judge = Judge::default();
+    let mut storage = StorageWatch::default();
+    let mut told = Told::default();
+    loop {
+        scope.pause_point().await;
+        scope.fault_point("look").await?;
+        let waiting = scope.waiting_on("sql");
+        storage.look(&shared.store).await;
+        drop(waiting);
+        if !shared.serving.load(Ordering::Acquire) {
+            scope.stopping().await;
+            return Ok(());
+        }
+        let sight = Sight::of(&shared.runtime, &shared.pipelines, &shared.ends, storage.silence());
+        let findings = judge.look(&sight, Instant::now(), now_ms());
+        told.tell(&shared, &findings);
+        let positions = unread_positions(&shared, &sight).await;
+        shared.findings.set(findings, positions);
+        scope.progress(1);
+        let _waiting = scope.waiting_on("clock");
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = scope.stopping() => return Ok(()),
+        }
+    }
+}
+
+/// Stored positions of partitions that no source of this server reads; none while the database does not answer.
+async fn unread_positions(shared: &WatchShared, sight: &Sight) -> HashMap<(Arc<str>, i32), i64> {
+    let mut positions = HashMap::new();
+    for pipeline in &sight.pipelines {
+        let Some(TopicLogs::Partitions(known)) = &pipeline.logs else { continue };
+        if known.keys().all(|partition| pipeline.partitions.contains_key(partition)) {
+            continue;
+        }
+        let stored = tokio::time::timeout(PROBE_WITHIN, shared.store.newest_positions(&pipeline.name, &pipeline.topic));
+        if let Ok(Ok(stored)) = stored.await {
+            positions.extend(stored.into_iter().map(|(partition, at)| ((pipeline.name.clone(), partition), at)));
+        }
+    }
+    positions
+}
+
+/// Since when the database has not taken writes, and why.
+#[derive(Default)]
+struct StorageWatch(Option<(Instant, String)>);
+
+impl StorageWatch {
+    async fn look(&mut self, store: &SqlStore) {
+        let answer = tokio::time::timeout(PROBE_WITHIN * 2, store.probe(PROBE_WITHIN)).await;
+        let failure = match answer {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {} s", PROBE_WITHIN.as_secs() * 2)),
+        };
+        let since = self.0.take().map(|(since, _)| since);
+        self.0 = failure.map(|why| (since.unwrap_or_else(Instant::now), why));
+    }
+
+    fn silence(&self) -> Option<(Duration, String)> {
+        self.0.as_ref().map(|(since, why)| (since.elapsed(), why.clone()))
+    }
+}
+
+/// What was told last.
+#[derive(Default)]
+struct Told {
+    findings: Vec<Finding>,
+    notes: BTreeMap<ActorPath, String>,
+    /// Whether the file says what was told.
+    is_written: bool,
+}
+
+impl Told {
+    fn tell(&mut self, shared: &WatchShared, findings: &[Finding]) {
+        let is_new = |finding: &&Finding| !self.findings.iter().any(|told| told.place == finding.place);
+        for finding in findings.iter().filter(is_new) {
+            tracing::error!(cause = finding.place.cause.as_str(), "stands still: {finding}");
+        }
+        let is_over = |told: &&Finding| !findings.iter().any(|finding| finding.place == told.place);
+        for finding in self.findings.iter().filter(is_over) {
+            tracing::info!(cause = finding.place.cause.as_str(), "no longer stands still: {finding}");
+        }
+        self.note(shared, findings);
+        if !self.is_written || self.findings != findings {
+            self.is_written = write(shared, findings);
+            self.findings = findings.to_vec();
+        }
+    }
+
+    /// Notes on the pipelines' nodes what of them stands still.
+    fn note(&mut self, shared: &WatchShared, findings: &[Finding]) {
+        let mut notes: BTreeMap<ActorPath, String> = BTreeMap::new();
+        for finding in findings {
+            let Some(pipeline) = &finding.place.pipeline else { continue };
+            let Ok(path) = ActorPath::parse(&format!("pipelines/{pipeline}")) else { continue };
+            notes.entry(path).or_insert_with(|| finding.reason.clone());
+        }
+        for path in self.notes.keys().filter(|path| !notes.contains_key(*path)) {
+            shared.runtime.note(path, None);
+        }
+        for (path, note) in notes.iter().filter(|(path, note)| self.notes.get(*path) != Some(*note)) {
+            shared.runtime.note(path, Some(note));
+        }
+        self.notes = notes;
+    }
+}
+
+/// For `verify`; a full disk has no room for it, and `verify` then sees by itself that nothing moves.
+fn write(shared: &WatchShared, findings: &[Finding]) -> bool {
+    let written = serde_json::to_vec_pretty(findings).map_err(std::io::Error::from);
+    let written = written.and_then(|bytes| write_atomically(&file(&shared.data_dir), &bytes));
+    if let Err(error) = &written {
+        tracing::debug!(%error, "write what stands still");
+    }
+    written.is_ok()
+}
