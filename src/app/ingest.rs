@@ -1,6 +1,6 @@
 //! `POST …/records`: validates against the stream's schema, writes through Kafka, answers with the broker's places.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -10,16 +10,20 @@ use streamward_core::{
     ports::{Answer, Ingest, IngestError, NewRecord, Placed, RecordFault},
 };
 
+use super::lag::{LogEnds, TopicLogs};
 use crate::{
     adapters::kafka::producer::{KafkaProducer, Outgoing, ProduceError},
     plan::{Plan, StreamSetup},
 };
 
 const RETRY_AFTER_S: u32 = 1;
+/// How long the cluster may be silent before records are refused at once.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
 
 /// Writes records of clients.
 pub struct KafkaIngest {
     producer: KafkaProducer,
+    ends: LogEnds,
     streams: HashMap<String, Target>,
 }
 
@@ -33,14 +37,23 @@ struct Target {
 
 impl KafkaIngest {
     /// Takes records for these streams.
-    pub fn new(producer: KafkaProducer, plan: &Plan) -> Self {
+    pub fn new(producer: KafkaProducer, ends: LogEnds, plan: &Plan) -> Self {
         let target = |stream: &StreamSetup| {
             let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
             let (topic, key, warning) = (stream.topic.clone(), stream.key.clone(), plan.warning(&stream.name));
             let target = Target { topic, key, decoder: Mutex::new(decoder), warning };
             (stream.name.to_string(), target)
         };
-        Self { producer, streams: plan.streams.iter().map(target).collect() }
+        Self { producer, ends, streams: plan.streams.iter().map(target).collect() }
+    }
+
+    /// Why a topic takes no records, if that is known: nobody needs to wait to learn it.
+    fn not_taken(&self, topic: &Arc<str>) -> Option<String> {
+        if self.ends.topic(topic) == Some(TopicLogs::Missing) {
+            return Some(format!("topic {topic} does not exist: it was deleted"));
+        }
+        let (lasting, _) = self.ends.silence()?;
+        (lasting > SILENT_AFTER).then(|| format!("Kafka has not answered for {} s", lasting.as_secs()))
     }
 
     async fn append_all(&self, stream: &str, records: Vec<NewRecord>) -> Result<Vec<Placed>, IngestError> {
@@ -48,6 +61,9 @@ impl KafkaIngest {
         let faults = target.validate(&records);
         if !faults.is_empty() {
             return Err(IngestError::Invalid(faults));
+        }
+        if let Some(why) = self.not_taken(&target.topic) {
+            return Err(IngestError::NotTaken(why));
         }
         let keys: Vec<String> = records.iter().map(|record| target.key_of(record)).collect();
         let sends = records.iter().zip(&keys).map(|(record, key)| {

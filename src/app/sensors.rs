@@ -108,12 +108,17 @@ async fn write(scope: &Scope, shared: &SensorsShared, due: &mut Vec<(String, Vec
         };
         shared.producer.send(record)
     });
-    let mut written = 0;
+    let (mut written, mut failed) = (0, None);
     for sent in futures_util::future::join_all(sends).await {
         match sent {
             Ok(_) => written += 1,
-            Err(error) => scope.set_state_note(&error.to_string()),
+            Err(error) => failed = Some(error),
         }
+    }
+    match failed {
+        Some(error) => scope.set_state_note(&error.to_string()),
+        None if written > 0 => scope.clear_state_note(),
+        None => {}
     }
     scope.progress(written);
     due.clear();

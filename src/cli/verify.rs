@@ -1,6 +1,6 @@
 //! `streamward verify`: recounts the log against the database.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::Args;
 
@@ -50,13 +50,21 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
         sinks: &places,
         damage: &damage,
     };
-    let report = actix::System::new().block_on(crate::verify::verify(&subject))?;
+    let verified = actix::System::new().block_on(crate::verify::verify(&subject));
+    let report = verified.map_err(|error| with_findings(error, &config.node.data_dir))?;
     if args.json {
         super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?));
     } else {
         print(&report);
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An error with what the server of the data folder says: it may know why nothing answers.
+fn with_findings(error: String, data_dir: &Path) -> String {
+    let findings = app::last_findings(data_dir).unwrap_or_default();
+    let says = |finding: &app::Finding| format!("\n  the server says: {finding}");
+    error + &findings.iter().map(says).collect::<String>()
 }
 
 fn print(report: &Report) {

@@ -133,7 +133,12 @@ pub fn actor_paths(config: &Config) -> Vec<String> {
         paths.extend(["sink", "lane", "source"].map(|id| format!("pipelines/{pipeline}/{id}")));
     }
     let others = ["relays/alerts", "relays/dead-letters", "edge/sessions", "edge/announcer", "edge/http"];
-    paths.extend(others.iter().chain(&["ops/checkpointer", "ops/retention", "ops/lag"]).map(|path| (*path).to_owned()));
+    paths.extend(
+        others
+            .iter()
+            .chain(&["ops/checkpointer", "ops/retention", "ops/lag", "ops/standstill"])
+            .map(|path| (*path).to_owned()),
+    );
     paths.push(if config.sensor_simulator().is_some() { "simulators/sensors" } else { "simulators" }.to_owned());
     paths
 }

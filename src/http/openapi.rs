@@ -52,6 +52,7 @@ const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
         operations::events,
         operations::topology,
         operations::lag,
+        operations::standing_still,
         operations::live,
         operations::ready,
         operations::metrics,

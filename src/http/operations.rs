@@ -39,6 +39,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get("/api/v1/events", events))
         .service(get("/api/v1/topology", topology))
         .service(get("/api/v1/lag", lag))
+        .service(get("/api/v1/standing-still", standing_still))
         .service(get("/health/live", live))
         .service(get("/health/ready", ready))
         .service(get("/metrics", metrics));
@@ -180,8 +181,17 @@ pub async fn topology(state: Data<HttpState>) -> Answer {
     Ok(HttpResponse::Ok().json(state.operations.topology().await?))
 }
 
+/// Whatever does not progress although it should: partitions, actors, the database, the cluster.
+#[utoipa::path(get, path = "/api/v1/standing-still", tag = "operations", responses((status = 200, description = "`{total, count, next, standing_still: [{cause, actor, pipeline, topic, partition, since, reason, way_out}]}`")))]
+pub async fn standing_still(state: Data<HttpState>) -> Answer {
+    Ok(list("standing_still", whole(state.operations.readiness().standing_still), |finding| finding))
+}
+
 /// How far each partition is behind, in records and seconds.
-#[utoipa::path(get, path = "/api/v1/lag", tag = "operations", responses((status = 200, description = "`{total, count, next, lag}`")))]
+///
+/// `lag_records` counts the offsets that a reader of committed records could get and that are not stored; control records
+/// and aborted ones do not count, and open transactions are apart. `state` is `moving` or `standing_still`.
+#[utoipa::path(get, path = "/api/v1/lag", tag = "operations", responses((status = 200, description = "`{total, count, next, lag: [{pipeline, stream, topic, partition, position, log_end, lag_records, lag_seconds, in_open_transactions, state, standing_still}]}`; `position` is null where it is not known")))]
 pub async fn lag(state: Data<HttpState>) -> Answer {
     Ok(list("lag", whole(state.operations.lag().await?), |partition| partition))
 }

@@ -154,6 +154,7 @@ impl From<IngestError> for Problem {
                     .collect();
                 Self::unprocessable(&faults)
             }
+            IngestError::NotTaken(_) => Self::unavailable(error.to_string()),
             IngestError::Unavailable { reason, retry_after_s, placed } => {
                 tracing::warn!(reason, "the broker refused records");
                 let mut problem = Self::unavailable("the broker does not take records now");

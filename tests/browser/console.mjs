@@ -226,6 +226,24 @@ for (const scheme of ["light", "dark"]) {
   }, { scheme, prepare: answerWith(EMPTY) });
 }
 
+for (const scheme of ["light", "dark"]) {
+  await test(`a lane that is paused is named above every page until it goes on, ${scheme}`, async (page) => {
+    const command = (word) => page.request.post(new URL(`/api/v1/supervision/pipelines/series/lane/${word}`, base).href);
+    await command("pause");
+    for (const view of VIEWS) {
+      await open(page, view);
+      await page.locator(".standing", { hasText: "pipelines/series/lane was paused" }).waitFor(WAIT);
+      await page.locator(".standing", { hasText: "resume" }).waitFor(WAIT);
+    }
+    await open(page, "overview");
+    await page.locator(".tile", { hasText: "stand still" }).waitFor(WAIT);
+    await axe(page, "standing still");
+    await shoot(page, `standing-still-desktop-${scheme}`);
+    await command("resume");
+    await page.locator(".standing").waitFor({ state: "detached", ...WAIT });
+  }, { scheme });
+}
+
 await test("a lost live feed is said", async (page) => {
   await until(page, () => ["reconnecting", "offline"].includes(document.querySelector("#pill").dataset.state));
   await until(page, () => document.querySelector("#pill").dataset.state === "offline");

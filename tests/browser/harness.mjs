@@ -83,6 +83,7 @@ export const EMPTY = {
   "/api/v1/dead-letters": { total: 0, count: 0, next: null, dead_letters: [] },
   "/api/v1/streams": { total: 0, count: 0, next: null, streams: [] },
   "/api/v1/lag": { total: 0, count: 0, next: null, lag: [] },
+  "/api/v1/standing-still": { total: 0, count: 0, next: null, standing_still: [] },
   "/api/v1/events": { total: 0, count: 0, next: null, events: [] },
   "/api/v1/supervision/tree": { path: "/", kind: "supervisor", state: "running", generation: 1, restarts: 0, since: Date.now(), last_exit: null, inbox: null, in_hand: null, processed: 0, children: [] },
   "/api/v1/sensors/latest": { count: 0, readings: [] },

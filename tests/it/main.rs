@@ -29,6 +29,7 @@ mod retention;
 mod security;
 #[cfg(feature = "crash-tests")]
 mod soak;
+mod standing_still;
 mod supervision;
 mod support;
 mod tidy;

@@ -110,5 +110,8 @@ async fn a_broken_promise_stops_its_partition_alone(server: &Server, producer: &
     let (status, answer) = server.http.post(path, &Value::Null).await;
     assert_eq!(status, 200, "{answer}");
     server.database().wait_for_all("sensors", &acked).await;
-    assert_eq!(server.http.get("/health/ready").await["status"], "ready");
+    wait::until("nothing stands still", async || {
+        wait::is(server.http.get("/health/ready").await["status"].clone(), &Value::from("ready"))
+    })
+    .await;
 }

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 /// Every actor of the built-in configuration, and the supervisors that have none below them: no session, no simulator.
-const ACTORS: [&str; 18] = [
+const ACTORS: [&str; 19] = [
     "platform/broker",
     "platform/registry/follower",
     "platform/registry/http",
@@ -24,6 +24,7 @@ const ACTORS: [&str; 18] = [
     "edge/http",
     "ops/checkpointer",
     "ops/retention",
+    "ops/standstill",
     "ops/lag",
     "edge/sessions",
     "simulators",

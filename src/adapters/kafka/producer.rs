@@ -19,8 +19,8 @@ use rdkafka::{
 
 use super::{KafkaSettings, ffi::add_header, log_line};
 
-/// How long a record may wait for its acknowledgement.
-const DELIVERY_TIMEOUT_MS: u32 = 30_000;
+/// How long a record may wait for its acknowledgement, unless its sender says otherwise.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a record ended up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,7 @@ impl ClientContext for Quiet {
 pub struct KafkaProducer {
     producer: FutureProducer<Quiet>,
     refusal: Arc<Mutex<Option<String>>>,
+    delivery_timeout: Duration,
 }
 
 impl KafkaProducer {
@@ -83,7 +84,19 @@ impl KafkaProducer {
     /// # Errors
     /// If a setting is refused.
     pub fn create(settings: &KafkaSettings, client_id: &str) -> Result<Self, KafkaError> {
-        let mut config = idempotent(settings, client_id);
+        Self::with_timeout(settings, client_id, DELIVERY_TIMEOUT)
+    }
+
+    /// Likewise; a record that is not acknowledged within `delivery_timeout` fails.
+    ///
+    /// # Errors
+    /// If a setting is refused.
+    pub fn with_timeout(
+        settings: &KafkaSettings,
+        client_id: &str,
+        delivery_timeout: Duration,
+    ) -> Result<Self, KafkaError> {
+        let mut config = idempotent(settings, client_id, delivery_timeout);
         config
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "200000")
@@ -91,7 +104,7 @@ impl KafkaProducer {
             .set("message.max.bytes", "10000000");
         let context = Quiet::default();
         let refusal = context.refusal.clone();
-        Ok(Self { producer: config.create_with_context(context)?, refusal })
+        Ok(Self { producer: config.create_with_context(context)?, refusal, delivery_timeout })
     }
 
     /// Writes one record and waits for its place in the log.
@@ -110,8 +123,7 @@ impl KafkaProducer {
         if !record.headers.is_empty() {
             outgoing = outgoing.headers(headers);
         }
-        let queue_wait = Duration::from_millis(u64::from(DELIVERY_TIMEOUT_MS));
-        match self.producer.send(outgoing, queue_wait).await {
+        match self.producer.send(outgoing, self.delivery_timeout).await {
             Ok(delivery) => Ok(Placed { partition: delivery.partition, offset: delivery.offset }),
             Err((error, _)) => Err(self.classify(error)),
         }
@@ -144,13 +156,13 @@ impl KafkaProducer {
 }
 
 /// What every producer here has in common: no duplicates by retries, Java's partitions, little waiting.
-fn idempotent(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
+fn idempotent(settings: &KafkaSettings, client_id: &str, delivery_timeout: Duration) -> ClientConfig {
     let mut config = settings.client(client_id);
     config
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
         .set("linger.ms", "5")
-        .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string());
+        .set("message.timeout.ms", delivery_timeout.as_millis().to_string());
     config
 }
 
@@ -186,7 +198,7 @@ impl BulkProducer {
     /// # Errors
     /// If a setting is refused.
     pub fn create(settings: &KafkaSettings, client_id: &str) -> Result<Self, KafkaError> {
-        let mut config = idempotent(settings, client_id);
+        let mut config = idempotent(settings, client_id, DELIVERY_TIMEOUT);
         config.set("queue.buffering.max.messages", "20000").set("queue.buffering.max.kbytes", "8192");
         Ok(Self { producer: config.create_with_context(Counting::default())? })
     }

@@ -67,6 +67,8 @@ use crate::{
 
 /// Arbiter that sinks and relays share.
 const SINKS: &str = "sinks";
+/// How long a client that posts records waits for Kafka.
+const INGEST_WITHIN: Duration = Duration::from_millis(4_500);
 
 /// Everything that outlives the actors.
 pub struct Parts {
@@ -277,6 +279,13 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Writes what clients post, by a client of its own: they do not wait as long for Kafka as the relays do.
+    fn ingest(&self) -> Result<KafkaIngest, AppError> {
+        let producer = KafkaProducer::with_timeout(&self.parts.kafka, "streamward-ingest", INGEST_WITHIN);
+        let producer = producer.map_err(|error| AppError::open("Kafka", error))?;
+        Ok(KafkaIngest::new(producer, self.ends.clone(), &self.parts.plan))
+    }
+
     fn topics(&self) -> KafkaTopics {
         let parts = self.parts;
         let knowledge = topics::knowledge(&parts.config, &parts.plan, parts.broker.clone());
@@ -290,7 +299,7 @@ impl<'a> Builder<'a> {
         let max = usize::try_from(config.websocket.max_sessions).unwrap_or(usize::MAX);
         let state = http::HttpState {
             reads: self.parts.reads.clone(),
-            ingest: Arc::new(KafkaIngest::new(self.producer.clone(), &self.parts.plan)),
+            ingest: Arc::new(self.ingest()?),
             operations,
             topics: Arc::new(self.topics()),
             sessions: Arc::new(Sessions::new(self.runtime.supervisor(sessions), max)),

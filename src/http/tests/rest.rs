@@ -297,6 +297,12 @@ fn health_and_metrics_answer() {
     let degraded = server.get("/health/ready");
     assert_eq!((degraded.status, &degraded.json()["status"]), (200, &json!("degraded")));
     assert_eq!(degraded.json()["degraded"], json!(["partition 3 stands still"]));
+    assert_eq!(degraded.json()["standing_still"], json!([{"cause": "gap"}]));
+    assert_eq!(server.get("/api/v1/standing-still").json()["standing_still"], json!([{"cause": "gap"}]));
+    let strict = server.get("/health/ready?strict=true");
+    assert_eq!((strict.status, &strict.json()["ready"]), (503, &json!(true)));
+    assert_eq!(server.get("/health/ready?strict=false").status, 200);
+    is_problem(&server.get("/health/ready?strict=yes"), 422);
     assert!(server.get("/metrics").body.starts_with("streamward_"));
     let waiting = Running::with_fake(HttpSettings::default(), Fake::default());
     let reply = waiting.get("/health/ready");

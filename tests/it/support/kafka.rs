@@ -165,6 +165,17 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Incoming> {
     records
 }
 
+/// Deletes the records of a partition below an offset.
+pub async fn delete_records(bootstrap: &str, topic: &str, (partition, below): (i32, i64)) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(below)).unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let deleted = admin.delete_records(&list, &options).await.unwrap();
+    assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "{deleted:?}");
+}
+
 /// Deletes a topic and makes it anew with that many partitions.
 pub async fn make_anew(bootstrap: &str, topic: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> =

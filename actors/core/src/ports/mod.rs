@@ -266,6 +266,9 @@ pub enum IngestError {
     /// None of the request's records was appended.
     #[error("{} records do not fit the stream's schema", .0.len())]
     Invalid(Vec<RecordFault>),
+    /// It is known why the stream takes no records at the moment; nothing was written.
+    #[error("{0}")]
+    NotTaken(String),
     /// The broker did not take (all of) them; `placed` has one entry per record, in their order.
     #[error("the broker does not take records now")]
     Unavailable { reason: String, retry_after_s: u32, placed: Vec<Option<Placed>> },

@@ -10,6 +10,7 @@ import { LiveFeed } from "./live.js";
 import { Readings } from "./readings.js";
 import { newestDeadLetter, onOutcomes, openAlerts, refreshAll, resource, setPollingPaused, tree } from "./resources.js";
 import { alertSummary, flatten, restartSummary } from "./summary.js";
+import { watchStandingStill } from "./standing.js";
 import { startTheme } from "./theme.js";
 import * as alerts from "./views/alerts.js";
 import * as deadLetters from "./views/dead-letters.js";
@@ -195,6 +196,7 @@ function start() {
     byId("main").focus();
   });
   onOutcomes((errors, asked) => showBanner(byId("banner"), errors, asked, retryNow));
+  watchStandingStill(byId("standing"), (sentence) => setText(byId("announce"), sentence));
   watchCounts();
   route(null);
   addEventListener("hashchange", route);

@@ -115,6 +115,7 @@ export const resource = (path, shape) => new Resource(path, shape);
 
 export const streams = resource("/api/v1/streams", new StreamShaper());
 export const lag = resource("/api/v1/lag", { take: lagShape });
+export const standingStill = resource("/api/v1/standing-still");
 export const tree = resource("/api/v1/supervision/tree");
 export const events = resource("/api/v1/events", new EventShaper());
 export const openAlerts = resource("/api/v1/alerts?state=firing&limit=100");

@@ -5,13 +5,14 @@ const RATE_OVER_MS = 10_000;
 const MAX_EVENTS = 1000;
 const EVENTS_A_POLL = 500;
 
-/** Lag of all partitions, with the sum of records and the longest delay. */
+/** Lag of all partitions, with the sum of records, the longest delay and how many stand still. */
 export function lagShape(body) {
   const partitions = body.lag ?? [];
   return {
     partitions,
     totalRecords: partitions.reduce((total, partition) => total + (partition.lag_records ?? 0), 0),
     maxSeconds: partitions.reduce((most, partition) => Math.max(most, partition.lag_seconds ?? 0), 0),
+    standing: partitions.filter((partition) => partition.state === "standing_still").length,
   };
 }
 

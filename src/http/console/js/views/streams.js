@@ -1,5 +1,5 @@
 // Streams with rate, totals and lag; a stream opens to its partitions.
-import { code, empty, h, setText, swap } from "../dom.js";
+import { badge, code, empty, h, setText, swap } from "../dom.js";
 import { compact, rate, span, whole } from "../format.js";
 import { ExpandableTable } from "../expandable.js";
 import { lag, streams } from "../resources.js";
@@ -7,6 +7,9 @@ import { lag, streams } from "../resources.js";
 const cell = (className, ...children) => h("td", { class: className }, ...children);
 
 const lagOf = (records, seconds) => (records > 0 || seconds > 0 ? `${compact(records)} · ${span(seconds)}` : "0");
+
+const stateOf = ({ state, in_open_transactions: hidden }) =>
+  state === "standing_still" ? badge("stands still", "bad") : hidden > 0 ? `${compact(hidden)} in open transactions` : "moves";
 
 /** What is stored and does not count. */
 function uncountedText({ ahead, late, full }) {
@@ -83,9 +86,9 @@ export class StreamsTable {
   detail(stream) {
     const partitions = this.partitions.get(stream.name) ?? [];
     if (partitions.length === 0) return h("p", { class: "sub" }, "No partition of this stream is assigned yet.");
-    const head = ["Partition", "Position", "Log end", "Lag"].map((name) => h("th", { scope: "col", class: "num" }, name));
+    const head = ["Partition", "Position", "Log end", "Lag", "State"].map((name) => h("th", { scope: "col", class: "num" }, name));
     const rows = partitions.map((p) =>
-      h("tr", {}, h("th", { scope: "row", class: "num" }, p.partition), ...[whole(p.position), whole(p.log_end), lagOf(p.lag_records, p.lag_seconds)].map((text) => cell("num", text))),
+      h("tr", {}, h("th", { scope: "row", class: "num" }, p.partition), ...[whole(p.position), whole(p.log_end), lagOf(p.lag_records, p.lag_seconds), stateOf(p)].map((text) => cell("num", text))),
     );
     return [
       h("p", { class: "sub" }, "Table ", code(stream.table ?? "–")),

@@ -74,9 +74,10 @@ export class Tiles {
   }
 
   showLag(data) {
-    const { totalRecords, maxSeconds: seconds } = data;
-    const tone = seconds > 60 ? "bad" : seconds > 10 ? "warn" : "";
-    const note = totalRecords === 0 ? "Keeping up" : `${span(seconds)} behind at most`;
+    const { totalRecords, maxSeconds: seconds, standing } = data;
+    const tone = standing > 0 || seconds > 60 ? "bad" : seconds > 10 ? "warn" : "";
+    const behind = totalRecords === 0 ? "Keeping up" : `${span(seconds)} behind at most`;
+    const note = standing === 0 ? behind : standing === 1 ? "1 partition stands still" : `${standing} partitions stand still`;
     this.lag.show(compact(totalRecords), note, { unit: totalRecords === 1 ? "record" : "records", tone });
   }
 
