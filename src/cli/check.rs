@@ -12,10 +12,18 @@ use crate::{
 
 /// Check the configuration and report every fault at once.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  streamward check --config config.yaml --json")]
+#[command(
+    long_about = "Reads the configuration, its schemas and its expressions and reports every fault at once. Where the data \
+                  folder has a database, also compares what its rows mean with what the configuration says, as a start \
+                  does.",
+    after_help = "Example:\n  streamward check --config config.yaml --json"
+)]
 pub struct CheckArgs {
     #[command(flatten)]
     source: ConfigSource,
+    /// Take a change of what stored rows mean for granted that is refused otherwise, such as window/NAME.
+    #[arg(long, value_name = "CHANGE")]
+    allow: Vec<String>,
     /// Allow listening on other addresses than loopback without authentication.
     #[arg(long)]
     insecure: bool,
@@ -39,7 +47,7 @@ pub struct ConfigArgs {
 }
 
 pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
-    let faults = match plan::load(&args.source.sources(exposure(args.insecure))) {
+    let faults = match plan::load_for_start(&args.source.sources(exposure(args.insecure)), &args.allow) {
         Ok((_, plan)) => return Ok(report_ok(args.json, &plan.warnings())),
         Err(faults) => faults,
     };

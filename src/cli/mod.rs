@@ -96,6 +96,11 @@ impl ConfigSource {
         sources
     }
 
+    /// Likewise, for a start on the data folder: refuses what would harm stored rows, unless it is allowed.
+    fn compile_for_start(&self, exposure: Exposure, allowed: &[String]) -> Result<(Loaded, Plan), String> {
+        plan::load_for_start(&self.sources(exposure), allowed).map_err(|faults| faults.to_string())
+    }
+
     /// Reads the configuration and compiles its streams and pipelines; the message lists every fault.
     fn compile(&self, exposure: Exposure) -> Result<(Loaded, Plan), String> {
         plan::load(&self.sources(exposure)).map_err(|faults| faults.to_string())

@@ -25,6 +25,9 @@ pub struct RunArgs {
     /// Start no simulators.
     #[arg(long)]
     no_simulators: bool,
+    /// Carry out a change of what stored rows mean that is refused otherwise, such as window/NAME; the refusal names it.
+    #[arg(long, value_name = "CHANGE")]
+    allow: Vec<String>,
     /// Allow listening on other addresses than loopback without authentication.
     #[arg(long)]
     insecure: bool,
@@ -35,7 +38,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     if args.no_simulators {
         source.sets.push(("simulators.sensors.enabled".to_owned(), "false".to_owned()));
     }
-    let (loaded, plan) = source.compile(exposure(args.insecure))?;
+    let (loaded, plan) = source.compile_for_start(exposure(args.insecure), &args.allow)?;
     telemetry::init(&loaded.config.telemetry.log);
     let options = Options { ready_file: args.ready_file.clone(), observer: None };
     let outcome = actix::System::new().block_on(async {

@@ -5,10 +5,7 @@ use actix_web::{
     web::{Data, Path, ServiceConfig},
 };
 use serde_json::{Value, json};
-use streamward_core::{
-    ports::{Counting, PageRequest, RowQuery, StatsQuery, StreamSummary, WindowQuery},
-    schema::Kind,
-};
+use streamward_core::ports::{Counting, PageRequest, RowQuery, StatsQuery, StreamSummary, WindowQuery};
 
 use super::{Answer, HttpState, get, list, params::Params, problem::Problem, sensors, time_text, whole};
 use crate::clock::now_ms;
@@ -40,7 +37,7 @@ fn shown(state: &HttpState, summary: &StreamSummary) -> Value {
     let columns: Vec<_> = table
         .columns
         .iter()
-        .map(|column| json!({"name": column.name, "type": type_name(&column.kind), "nullable": column.nullable}))
+        .map(|column| json!({"name": column.name, "type": column.kind.word(), "nullable": column.nullable}))
         .collect();
     let name = |index: usize| table.columns[index].name.as_str();
     json!({
@@ -51,19 +48,6 @@ fn shown(state: &HttpState, summary: &StreamSummary) -> Value {
         "ahead": summary.ahead, "late": summary.late, "full": summary.full,
         "newest": summary.newest_event_ms.map(time_text), "warning": state.ingest.warning(&table.stream),
     })
-}
-
-fn type_name(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Boolean => "boolean",
-        Kind::Int => "int",
-        Kind::Long => "long",
-        Kind::Float => "float",
-        Kind::Double => "double",
-        Kind::String => "string",
-        Kind::Enum(_) => "enum",
-        Kind::Timestamp => "timestamp",
-    }
 }
 
 /// Newest records by event time.

@@ -6,15 +6,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use streamward_core::{
     decode::{DecodeLimits, Format},
+    definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
     partition::{PipelinePlan, PipelineSpec, StepSpec},
     rule::RuleSpec,
-    schema::{Kind, StreamSchema},
+    schema::{Field, Kind, StreamSchema},
     table::{Column, StreamTable},
     window::{Limits, WindowColumn, WindowPlan, WindowSpec},
 };
 
 use crate::{
-    adapters::sql::{Layout, ddl::WindowTable, read::WindowReads},
+    adapters::sql::{Layout, ddl::WindowTable, memory::Remembered, read::WindowReads},
     config::OnGap,
     config::{
         Config, Fault, Faults, Loaded, MAX_FAULTS, PipelineConfig, RecordFormat, Severity, Sources, Step, StreamConfig,
@@ -32,6 +33,8 @@ const MEASURE: &str = "value";
 pub struct Plan {
     pub streams: Vec<StreamSetup>,
     pub pipelines: Vec<PipelineSetup>,
+    /// Changes of meaning that are to be carried out.
+    pub allowed: Vec<String>,
 }
 
 /// A stream with its parsed schema.
@@ -63,6 +66,35 @@ impl Plan {
     #[must_use]
     pub fn stream(&self, name: &str) -> Option<&StreamSetup> {
         self.streams.iter().find(|stream| &*stream.name == name)
+    }
+
+    /// What rows, windows, rules and positions mean.
+    #[must_use]
+    pub fn definitions(&self) -> Definitions {
+        let stream = |stream: &StreamSetup| {
+            let field = |field: &Field| ColumnDefinition {
+                column: field.column.clone(),
+                field: field.dotted(),
+                kind: field.kind.word().to_owned(),
+            };
+            let definition = StreamDefinition {
+                topic: stream.topic.to_string(),
+                table: stream.table.table.clone(),
+                columns: stream.schema.fields.iter().map(field).collect(),
+                key: stream.key.clone(),
+                event_time: stream.event_time.clone(),
+                measure: stream.table.measure.map(|index| stream.table.columns[index].name.clone()),
+            };
+            (stream.name.to_string(), definition)
+        };
+        let pipeline = |pipeline: &PipelineSetup| {
+            let definition = pipeline.plan.definition(&self.streams[pipeline.stream].name);
+            (pipeline.name.to_string(), definition)
+        };
+        Definitions {
+            streams: self.streams.iter().map(stream).collect(),
+            pipelines: self.pipelines.iter().map(pipeline).collect(),
+        }
     }
 
     /// What works and is hardly meant, for people.
@@ -129,6 +161,8 @@ impl Plan {
             streams: self.streams.iter().map(|stream| stream.table.clone()).collect(),
             windows: windows.collect(),
             sinks: sinks.collect(),
+            definitions: self.definitions(),
+            allowed: self.allowed.clone(),
         }
     }
 }
@@ -144,15 +178,50 @@ fn window_table(window: &WindowPlan, stream: Arc<str>) -> WindowTable {
     }
 }
 
-/// Reads a configuration and compiles its streams and pipelines.
+/// Reads a configuration and compiles its streams and pipelines. Fields have the columns that they have in the database
+/// of the data folder, if there is one.
 ///
 /// # Errors
 /// Every fault of keys, values, schemas and expressions that does not follow from another one.
 pub fn load(sources: &Sources) -> Result<(Loaded, Plan), Faults> {
+    load_remembering(sources).map(|(loaded, plan, _)| (loaded, plan))
+}
+
+/// Likewise, for a start: what the database holds must mean the same now, but for the changes that are `allowed`.
+///
+/// # Errors
+/// As [`load`], and every change that would harm stored rows.
+pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, Plan), Faults> {
+    let (loaded, mut plan, remembered) = load_remembering(sources)?;
+    let changes = remembered.harmful_changes(&plan.definitions());
+    let words: Vec<&str> = changes.iter().filter_map(|(change, _)| change.allowed_by()).collect();
+    let mut faults: Vec<Fault> = Vec::new();
+    for word in allowed.iter().filter(|word| !words.contains(&word.as_str())) {
+        let known =
+            if words.is_empty() { "nothing needs it".to_owned() } else { format!("there is {}", words.join(", ")) };
+        faults.push(loaded.fault_at("", format!("--allow {word}: there is no such change: {known}")));
+    }
+    let is_allowed = |change: &Change| change.allowed_by().is_some_and(|word| allowed.iter().any(|one| one == word));
+    let harmful = changes.iter().filter(|(change, _)| !is_allowed(change));
+    faults.extend(harmful.map(|(change, rows)| loaded.fault_at(&change.path, change.message(rows))));
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    plan.allowed = allowed.to_vec();
+    Ok((loaded, plan))
+}
+
+fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Faults> {
     let loaded = Config::load_sound_parts(sources)?;
     let mut faults = loaded.faults.clone();
-    match compile(&loaded) {
-        Ok(plan) if faults.is_empty() => return Ok((loaded, plan)),
+    let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
+    let remembered = Remembered::read(&database).unwrap_or_else(|error| {
+        faults.push(loaded.fault_at("storage.sqlite.path", error));
+        None
+    });
+    let remembered = remembered.unwrap_or_default();
+    match compile(&loaded, &remembered.definitions) {
+        Ok(plan) if faults.is_empty() => return Ok((loaded, plan, remembered)),
         Ok(_) => {}
         Err(more) => faults.extend(more.0.into_iter().filter(|fault| !loaded.follows_from_known(fault))),
     }
@@ -164,11 +233,11 @@ pub fn load(sources: &Sources) -> Result<(Loaded, Plan), Faults> {
 ///
 /// # Errors
 /// Every fault of every schema and expression.
-fn compile(loaded: &Loaded) -> Result<Plan, Faults> {
+fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Faults> {
     let mut faults = Vec::new();
     let mut streams = Vec::new();
     for (name, config) in &loaded.config.streams {
-        match stream(loaded, name, config) {
+        match stream(loaded, name, config, &remembered.columns_of(name)) {
             Ok(setup) => streams.push(setup),
             Err(found) => faults.extend(found),
         }
@@ -188,14 +257,19 @@ fn compile(loaded: &Loaded) -> Result<Plan, Faults> {
         }
     }
     faults.extend(names::faults(loaded, &streams, &pipelines));
-    if faults.is_empty() { Ok(Plan { streams, pipelines }) } else { Err(Faults(faults)) }
+    if faults.is_empty() { Ok(Plan { streams, pipelines, allowed: Vec::new() }) } else { Err(Faults(faults)) }
 }
 
-fn stream(loaded: &Loaded, name: &str, config: &StreamConfig) -> Result<StreamSetup, Vec<Fault>> {
+fn stream(
+    loaded: &Loaded,
+    name: &str,
+    config: &StreamConfig,
+    columns: &BTreeMap<String, String>,
+) -> Result<StreamSetup, Vec<Fault>> {
     let place = |key: &str| format!("streams.{name}.{key}");
     let fault = |key: &str, message: String| loaded.fault_at(&place(key), message);
     let text = loaded.schemas().read(config).map_err(|error| vec![fault("schema", error.to_string())])?;
-    let schema = StreamSchema::parse(&text).map_err(|error| vec![fault("schema", error.to_string())])?;
+    let schema = StreamSchema::parse_with(&text, columns).map_err(|error| vec![fault("schema", error.to_string())])?;
     let mut faults = Vec::new();
     let mut column = |key: &str, column: &str| {
         let found = schema.column_index(column);

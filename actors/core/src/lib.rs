@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod corpus;
 pub mod decode;
+pub mod definition;
 pub mod encode;
 pub mod expr;
 pub mod output;

@@ -204,6 +204,8 @@ pub enum Missed {
     Ahead,
     /// The window step's state had no room for another group.
     Full,
+    /// The window had begun before the step: it would have been a part of a window.
+    Begun,
 }
 
 /// A record that missed a window.

@@ -100,6 +100,12 @@ impl Watermark {
 }
 
 impl WatermarkRules {
+    /// The newest event time that a watermark at `watermark_ms` follows from, or [`NO_WATERMARK`].
+    #[must_use]
+    pub fn newest_event_ms(self, watermark_ms: i64) -> i64 {
+        if watermark_ms == NO_WATERMARK { NO_WATERMARK } else { watermark_ms.saturating_add(self.out_of_orderness_ms) }
+    }
+
     /// Whether a record is too far ahead of its log timestamp to count. One without a log timestamp (below 0) never is.
     #[must_use]
     pub fn is_ahead(self, event_time_ms: i64, log_timestamp_ms: i64) -> bool {

@@ -91,14 +91,20 @@ impl Assigner {
             state: PartitionState::new(&self.plan, self.topic.clone(), partition).of_log(assignment.log),
         };
         if assignment.position != Some(emit_from) {
+            if assignment.position.is_some() {
+                start.state = self.behind_gap(&assignment, partition)?;
+            }
             let begin = Start { epoch: assignment.epoch, log: assignment.log, position: emit_from, gap };
             self.runtime.block_on(self.store.start_at(&start.key, begin))?;
         } else if let Some(checkpoint) = &assignment.checkpoint {
             if checkpoint.next_offset >= bounds.low {
-                start.state = self.restore(&checkpoint.chunks, partition)?.of_log(assignment.log);
+                start.state =
+                    self.restore(&checkpoint.chunks, partition, assignment.newest_event_ms)?.of_log(assignment.log);
                 start.fetch_from = checkpoint.next_offset.min(emit_from);
             } else {
-                tracing::warn!(%self.topic, partition, "the log no longer reaches back to the checkpoint: windows restart empty");
+                tracing::warn!(%self.topic, partition, "the log no longer reaches back to the checkpoint: windows begin anew");
+                start.state = self.behind_gap(&assignment, partition)?;
+                start.fetch_from = bounds.low.min(emit_from);
             }
         } else {
             start.fetch_from = bounds.low.min(emit_from);
@@ -120,17 +126,44 @@ impl Assigner {
         self.slots.revoke(reader, partition);
     }
 
-    /// The stored state; steps whose settings changed since start empty.
-    fn restore(&self, chunks: &[StateChunk], partition: i32) -> Result<PartitionState, SourceError> {
+    /// The state behind a gap: windows begin anew, with the first that no record of before can belong to.
+    fn behind_gap(&self, assignment: &Assignment, partition: i32) -> Result<PartitionState, SourceError> {
+        let chunks = assignment.checkpoint.as_ref().map_or(&[][..], |checkpoint| &checkpoint.chunks);
+        let restore = |chunks: &[StateChunk]| {
+            let topic = self.topic.clone();
+            PartitionState::behind_gap(&self.plan, topic, partition, chunks, assignment.newest_event_ms)
+        };
+        Ok(self.fitting(chunks, partition, restore)?.of_log(assignment.log))
+    }
+
+    /// The stored state; steps whose settings changed are new.
+    fn restore(
+        &self,
+        chunks: &[StateChunk],
+        partition: i32,
+        newest_event_ms: i64,
+    ) -> Result<PartitionState, SourceError> {
+        self.fitting(chunks, partition, |chunks| {
+            PartitionState::restore(&self.plan, self.topic.clone(), partition, chunks, newest_event_ms)
+        })
+    }
+
+    /// What `restore` makes of those chunks that fit the plan.
+    fn fitting(
+        &self,
+        chunks: &[StateChunk],
+        partition: i32,
+        restore: impl Fn(&[StateChunk]) -> Result<PartitionState, StateError>,
+    ) -> Result<PartitionState, SourceError> {
         let mut chunks = chunks.to_vec();
         loop {
-            let error = match PartitionState::restore(&self.plan, self.topic.clone(), partition, &chunks) {
+            let error = match restore(&chunks) {
                 Ok(state) => return Ok(state),
                 Err(error) => error,
             };
             match &error {
                 StateError::OtherPlan { chunk, .. } | StateError::UnknownChunk { chunk } => {
-                    tracing::warn!(%self.topic, partition, "{error}: that step starts empty");
+                    tracing::warn!(%self.topic, partition, "{error}: that step is new");
                     chunks.retain(|kept| *kept.name != **chunk);
                 }
                 StateError::Damaged { .. } | StateError::Version { .. } | StateError::NoWatermark => {

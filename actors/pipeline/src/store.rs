@@ -36,6 +36,8 @@ pub struct Assignment {
     pub position: Option<i64>,
     /// Where the stored state stands, and the state.
     pub checkpoint: Option<Checkpoint>,
+    /// No stored record that counts has a later event time, in milliseconds since 1970; `NO_WATERMARK` without records.
+    pub newest_event_ms: i64,
 }
 
 /// State of a partition that covers every record below `next_offset`.

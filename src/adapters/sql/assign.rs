@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use streamward_core::{output::StateChunk, table::MAX_LOGS};
+use streamward_core::{output::StateChunk, table::MAX_LOGS, watermark::NO_WATERMARK};
 use streamward_pipeline::logs::LogIdentity;
 use streamward_pipeline::store::{
     Assignment, BoxFuture, Checkpoint, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError,
@@ -12,6 +12,9 @@ use streamward_pipeline::store::{
 use super::{SqlStore, WriteError, begin};
 use crate::clock::now_ms;
 
+/// Event times of keys are kept by the minute.
+const MINUTE_MS: i64 = 60_000;
+
 impl SinkStore for SqlStore {
     fn assign<'a>(
         &'a self,
@@ -19,9 +22,10 @@ impl SinkStore for SqlStore {
         log: &'a LogIdentity,
     ) -> BoxFuture<'a, Result<Assignment, StoreError>> {
         let (key, log) = (key.clone(), log.clone());
-        Box::pin(self.write(move |_, writer| {
+        Box::pin(self.write(move |shared, writer| {
+            let stream = shared.stream_of(&key.sink)?;
             let transaction = begin(&mut writer.connection)?;
-            let assignment = take_over(&transaction, &key, &log)?;
+            let assignment = take_over(&transaction, (&key, &stream), &log)?;
             transaction.commit()?;
             Ok(assignment)
         }))
@@ -42,7 +46,8 @@ impl SinkStore for SqlStore {
 }
 
 /// The number of this log among those of its topic; a new one for a log never seen.
-fn log_number(connection: &Connection, topic: &str, log: &LogIdentity) -> Result<i64, WriteError> {
+fn log_number(connection: &Connection, key: &PartitionKey, log: &LogIdentity) -> Result<i64, WriteError> {
+    let (sink, topic) = (&*key.sink, &*key.topic);
     let mut select =
         connection.prepare("SELECT log, cluster_id, topic_id FROM sw_logs WHERE topic = ? ORDER BY log")?;
     let known = select.query_map([topic], |row| {
@@ -59,7 +64,10 @@ fn log_number(connection: &Connection, topic: &str, log: &LogIdentity) -> Result
         connection.execute(adopt, params![log.topic_id, topic, number])?;
         return Ok(*number);
     }
-    let number = known.last().map_or(0, |(newest, _)| newest + 1);
+    let of_table: Option<i64> =
+        connection.query_row("SELECT max(log) FROM sw_positions WHERE sink = ?", [sink], |row| row.get(0))?;
+    // Above those of other topics that the sink has read: the table is the same, and row ids carry the log alone.
+    let number = known.last().map(|(newest, _)| *newest).max(of_table).map_or(0, |newest| newest + 1);
     if number >= MAX_LOGS {
         return Err(WriteError::Protocol(format!(
             "topic {topic} was made anew more than {MAX_LOGS} times: give the stream another topic and table"
@@ -72,8 +80,13 @@ fn log_number(connection: &Connection, topic: &str, log: &LogIdentity) -> Result
 }
 
 /// The epoch goes on from log to log, so that the newest log of a partition is the one with the highest.
-fn take_over(connection: &Connection, key: &PartitionKey, identity: &LogIdentity) -> Result<Assignment, WriteError> {
-    let log = log_number(connection, &key.topic, identity)?;
+fn take_over(
+    connection: &Connection,
+    (key, stream): (&PartitionKey, &str),
+    identity: &LogIdentity,
+) -> Result<Assignment, WriteError> {
+    let log = log_number(connection, key, identity)?;
+    no_other_topic(connection, key, log)?;
     let epoch: i64 = connection.query_row(
         "SELECT coalesce(max(epoch), 0) + 1 FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ?",
         params![key.sink, key.topic, key.partition],
@@ -88,7 +101,34 @@ fn take_over(connection: &Connection, key: &PartitionKey, identity: &LogIdentity
         )
         .optional()?;
     let checkpoint = if position.is_some() { checkpoint(connection, key, log)? } else { None };
-    Ok(Assignment { epoch, log, position, checkpoint })
+    let newest_event_ms = newest_event_ms(connection, stream)?;
+    Ok(Assignment { epoch, log, position, checkpoint, newest_event_ms })
+}
+
+/// Refuses a log whose number the sink's table has from another topic already: rows would have the same ids.
+fn no_other_topic(connection: &Connection, key: &PartitionKey, log: i64) -> Result<(), WriteError> {
+    let other: Option<String> = connection
+        .query_row(
+            "SELECT topic FROM sw_positions WHERE sink = ? AND topic <> ? AND log = ? LIMIT 1",
+            params![key.sink, key.topic, log],
+            |row| row.get(0),
+        )
+        .optional()?;
+    match other {
+        None => Ok(()),
+        Some(other) => Err(WriteError::Protocol(format!(
+            "topic {} was read by another pipeline before as log {log}, which this pipeline's table has of topic {other}: \
+             give the stream another table",
+            key.topic
+        ))),
+    }
+}
+
+/// An upper bound of the event times that count in a stream: minutes are kept of its keys.
+fn newest_event_ms(connection: &Connection, stream: &str) -> Result<i64, rusqlite::Error> {
+    let minute: Option<i64> =
+        connection.query_row("SELECT max(last_seen) FROM sw_keys WHERE stream = ?", [stream], |row| row.get(0))?;
+    Ok(minute.map_or(NO_WATERMARK, |minute| minute.saturating_add(MINUTE_MS)))
 }
 
 fn checkpoint(connection: &Connection, key: &PartitionKey, log: i64) -> Result<Option<Checkpoint>, rusqlite::Error> {
@@ -106,7 +146,7 @@ fn checkpoint(connection: &Connection, key: &PartitionKey, log: i64) -> Result<O
     Ok(found)
 }
 
-/// Sets a first position, or one behind a gap; state that was kept is forgotten.
+/// Sets a first position, or one behind a gap. State that was kept is forgotten, unless the gap lies behind it.
 fn set_position(connection: &Connection, key: &PartitionKey, start: &Start) -> Result<(), rusqlite::Error> {
     connection.execute(
         "INSERT INTO sw_positions (sink, topic, \"partition\", log, epoch, next_offset, first_offset, retained_from, \
@@ -114,10 +154,12 @@ fn set_position(connection: &Connection, key: &PartitionKey, start: &Start) -> R
          next_offset = excluded.next_offset, updated_at = excluded.updated_at WHERE epoch = excluded.epoch",
         params![key.sink, key.topic, key.partition, start.log, start.epoch, start.position, now_ms()],
     )?;
-    connection.execute(
-        "DELETE FROM sw_checkpoints WHERE sink = ? AND topic = ? AND \"partition\" = ?",
-        params![key.sink, key.topic, key.partition],
-    )?;
+    if start.gap.as_ref().is_none_or(std::ops::Range::is_empty) {
+        connection.execute(
+            "DELETE FROM sw_checkpoints WHERE sink = ? AND topic = ? AND \"partition\" = ?",
+            params![key.sink, key.topic, key.partition],
+        )?;
+    }
     if let Some(gap) = &start.gap {
         connection.execute(
             "INSERT OR REPLACE INTO sw_ranges VALUES (?, ?, ?, ?, 'gap', ?, ?)",

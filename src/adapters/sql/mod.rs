@@ -11,6 +11,7 @@ pub mod commit;
 pub mod ddl;
 mod facts;
 pub mod insert;
+pub mod memory;
 pub mod names;
 pub mod outbox;
 mod probe;
@@ -31,7 +32,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode},
 };
-use streamward_core::table::StreamTable;
+use streamward_core::{definition::Definitions, table::StreamTable};
 use streamward_pipeline::store::StoreError;
 
 use self::{ddl::WindowTable, insert::Inserts, probe::OpenFile, seen::SeenKeys};
@@ -69,6 +70,10 @@ pub struct Layout {
     pub windows: Vec<WindowTable>,
     /// Stream of each sink (pipeline), by name.
     pub sinks: Vec<(Arc<str>, Arc<str>)>,
+    /// What all of it means.
+    pub definitions: Definitions,
+    /// Changes of meaning that are to be carried out: see [`streamward_core::definition::Way::Allow`].
+    pub allowed: Vec<String>,
 }
 
 /// The writer side of the database.
@@ -151,16 +156,18 @@ impl SqlStore {
     /// Opens or creates the database, migrates it and creates the tables that the layout asks for.
     ///
     /// # Errors
-    /// If the file cannot be opened, or holds a table whose columns contradict the layout.
+    /// If the file cannot be opened, or holds rows that mean something else than the layout says.
     pub async fn open(path: &Path, settings: &SqliteSettings, layout: Layout) -> Result<Self, StoreError> {
         migrate(path).await?;
-        let connection = connect(path, settings).map_err(WriteError::from)?;
+        let mut connection = connect(path, settings).map_err(WriteError::from)?;
+        memory::adopt(&mut connection, &layout)?;
         for table in &layout.streams {
             ddl::create_stream_table(&connection, table)?;
         }
         for table in &layout.windows {
             window_tables::create_window_table(&connection, table)?;
         }
+        memory::remember(&connection, &layout.definitions)?;
         let inserts = Inserts::new(&layout);
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
         let checkpointer = Mutex::new(connect(path, settings).map_err(WriteError::from)?);
@@ -227,6 +234,7 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(5, "why missed", include_str!("migrations/sqlite/0005_why_missed.sql")),
         migration(6, "null sums and keys", include_str!("migrations/sqlite/0006_null_sums_and_keys.sql")),
         migration(7, "what is not counted", include_str!("migrations/sqlite/0007_what_is_not_counted.sql")),
+        migration(11, "definitions", include_str!("migrations/sqlite/0011_definitions.sql")),
     ]);
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;

@@ -106,6 +106,14 @@ impl Aggregate {
         self.function
     }
 
+    /// What it computes, as a text that is the same for every way to write it and for every order of columns; the
+    /// fields of `schema`, with which it was parsed, go by their paths.
+    #[must_use]
+    pub fn definition(&self, schema: &StreamSchema) -> String {
+        let argument = self.argument.as_ref().map_or_else(|| "*".to_owned(), |argument| argument.definition(schema));
+        format!("{}({argument})", format!("{:?}", self.function).to_ascii_lowercase())
+    }
+
     /// What it is computed over; `count(*)` has nothing.
     #[must_use]
     pub fn argument(&self) -> Option<&ScalarExpr> {

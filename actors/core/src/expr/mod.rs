@@ -17,6 +17,7 @@
 
 mod aggregate;
 mod build;
+mod definition;
 mod error;
 mod eval;
 mod functions;
@@ -92,6 +93,12 @@ impl ScalarExpr {
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
+    }
+
+    /// What it computes, however it is written: see [`Aggregate::definition`].
+    #[must_use]
+    pub fn definition(&self, schema: &StreamSchema) -> String {
+        definition::definition(&self.node, schema)
     }
 
     /// Type of the values: `Boolean`, `Long`, `Double`, `String` or `Timestamp`.

@@ -44,7 +44,7 @@ pub enum StateError {
     /// Written by another version of this program.
     #[error("the state chunk '{chunk}' has version {found}, this program reads version {VERSION}")]
     Version { chunk: String, found: u8 },
-    /// The step has other settings now. Without this chunk, the step starts empty.
+    /// The step has other settings now. Without this chunk, the step is new.
     #[error("the state chunk '{chunk}' belongs to another plan: it has {found}, the plan has {wanted}")]
     OtherPlan { chunk: String, found: String, wanted: String },
     /// The plan has no such step. The rest can be taken up without this chunk.
@@ -69,6 +69,10 @@ impl PartitionState {
                     let state = &mut self.windows[*place];
                     if state.take_changed() || scope == CheckpointScope::Full {
                         chunks.push(chunk(window_chunk(window.name()), covered, window.shape(), &state.body()));
+                        let begin = state.begins_at().filter(|begin| *begin > self.watermark.value_ms());
+                        chunks.extend(
+                            begin.map(|begin| chunk(begin_chunk(window.name()), covered, window.shape(), &begin)),
+                        );
                     }
                 }
                 Step::Rule(place, rule) => {
@@ -82,7 +86,8 @@ impl PartitionState {
         chunks
     }
 
-    /// The state that a checkpoint holds. Steps without a chunk start empty.
+    /// The state that a checkpoint holds. Steps without a chunk are new: a rule starts empty, a window step with the first
+    /// window that begins after `newest_event_ms` and after all event times up to the watermark.
     ///
     /// # Errors
     /// If a chunk is damaged or not of this plan, or the watermark is missing.
@@ -91,6 +96,7 @@ impl PartitionState {
         topic: Arc<str>,
         partition: i32,
         chunks: &[StateChunk],
+        newest_event_ms: i64,
     ) -> Result<Self, StateError> {
         let mut state = Self::new(plan, topic, partition);
         let find = |name: &str| chunks.iter().find(|chunk| &*chunk.name == name);
@@ -98,17 +104,25 @@ impl PartitionState {
         state.covered = Some(watermark.covered);
         state.watermark = Watermark::at(watermark.body);
         let mut known: Vec<Arc<str>> = vec![WATERMARK.into()];
+        let newest_seen = plan.watermark().newest_event_ms(watermark.body);
         for step in &plan.steps {
             match step {
                 Step::Filter(_) => {}
                 Step::Window(place, window) => {
-                    let name = window_chunk(window.name());
-                    if let Some(chunk) = find(&name) {
-                        let opened = open(chunk, window.shape())?;
-                        let restored = WindowState::restore(window, opened.body, watermark.body);
-                        state.windows[*place] = restored.ok_or_else(|| damaged(chunk, "its groups do not fit"))?;
-                    }
-                    known.push(name);
+                    let (name, begin) = (window_chunk(window.name()), begin_chunk(window.name()));
+                    state.windows[*place] = match find(&name) {
+                        Some(chunk) => {
+                            let opened = open(chunk, window.shape())?;
+                            let restored = WindowState::restore(window, opened.body, watermark.body);
+                            let restored = restored.ok_or_else(|| damaged(chunk, "its groups do not fit"))?;
+                            match find(&begin) {
+                                Some(chunk) => restored.with_begin(open(chunk, window.shape())?.body),
+                                None => restored,
+                            }
+                        }
+                        None => WindowState::beginning_after(window, newest_event_ms.max(newest_seen)),
+                    };
+                    known.extend([name, begin]);
                 }
                 Step::Rule(place, rule) => {
                     let name = rule_chunk(rule.name());
@@ -124,6 +138,27 @@ impl PartitionState {
             Some(chunk) => Err(StateError::UnknownChunk { chunk: chunk.name.to_string() }),
             None => Ok(state),
         }
+    }
+
+    /// The state behind a gap of the log, after records whose event times reached up to `newest_event_ms`: rules go on
+    /// with what `chunks` hold, window steps begin anew, since nobody knows what their windows miss.
+    ///
+    /// # Errors
+    /// As [`PartitionState::restore`].
+    pub fn behind_gap(
+        plan: &PipelinePlan,
+        topic: Arc<str>,
+        partition: i32,
+        chunks: &[StateChunk],
+        newest_event_ms: i64,
+    ) -> Result<Self, StateError> {
+        let is_kept = |chunk: &&StateChunk| !["window/", "begin/"].iter().any(|kind| chunk.name.starts_with(kind));
+        let kept: Vec<StateChunk> = chunks.iter().filter(is_kept).cloned().collect();
+        if kept.is_empty() {
+            let windows = plan.windows().map(|window| WindowState::beginning_after(window, newest_event_ms));
+            return Ok(Self { windows: windows.collect(), ..Self::new(plan, topic, partition) });
+        }
+        Ok(Self { covered: None, ..Self::restore(plan, topic, partition, &kept, newest_event_ms)? })
     }
 
     /// Emits windows that have ended by the wall clock although no record has come to close them.
@@ -159,6 +194,11 @@ struct Opened<T> {
 
 fn window_chunk(name: &str) -> Arc<str> {
     format!("window/{name}").into()
+}
+
+/// Where a window step begins that was new in the middle of its log.
+fn begin_chunk(name: &str) -> Arc<str> {
+    format!("begin/{name}").into()
 }
 
 fn rule_chunk(name: &str) -> Arc<str> {

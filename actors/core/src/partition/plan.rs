@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    definition::PipelineDefinition,
     expr::{ExprError, PlanFault, ScalarExpr, suggestion},
     record::can_be_key,
     rule::{RulePlan, RuleSpec},
@@ -119,6 +120,17 @@ impl PipelinePlan {
             Step::Window(_, plan) => Some(plan),
             Step::Filter(_) | Step::Rule(..) => None,
         })
+    }
+
+    /// What its positions, windows and rules mean, over the stream of that name.
+    #[must_use]
+    pub fn definition(&self, stream: &str) -> PipelineDefinition {
+        let window = |window: &WindowPlan| (window.name().to_string(), window.definition().clone());
+        PipelineDefinition {
+            stream: stream.to_owned(),
+            windows: self.windows().map(window).collect(),
+            rules: self.rules().map(|rule| rule.name().to_string()).collect(),
+        }
     }
 
     /// The rule steps in their order.

@@ -24,7 +24,7 @@ pub struct PartitionState {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     /// Number of the log among those of the topic: part of what makes an alert unique.
-    log: i64,
+    pub(super) log: i64,
     /// Position after the last batch; unknown before the first.
     pub(super) covered: Option<i64>,
     pub(super) watermark: Watermark,

@@ -11,6 +11,7 @@ use crate::{
     output::{Missed, StateChunk, WindowRow},
     rule::RuleSpec,
     schema::Scalar,
+    watermark::NO_WATERMARK,
     window::reference::{ReferenceRecord, recompute},
 };
 
@@ -139,7 +140,7 @@ proptest! {
         before = joined(before, run(&plan, &mut life, &log[checkpoint_at..stored_at], &[], 0));
         let position = stored_at.checked_sub(1).map_or(0, |last| log[last].offset + 1);
 
-        let mut next = PartitionState::restore(&plan, "sensor-readings".into(), 3, &chunks).expect("it was just written");
+        let mut next = PartitionState::restore(&plan, "sensor-readings".into(), 3, &chunks, NO_WATERMARK).expect("it was just written");
         prop_assert_eq!(next.covered().unwrap_or(0), checkpoint_at.checked_sub(1).map_or(0, |last| log[last].offset + 1));
         let after = run(&plan, &mut next, &log[checkpoint_at..], &recut, position);
         prop_assert_eq!(joined(before, after), without_minutes(uninterrupted));
@@ -184,7 +185,7 @@ proptest! {
             let place = place % chunk.bytes.len();
             if cut { chunk.bytes.truncate(place) } else { chunk.bytes[place] = byte }
         }
-        let restored = PartitionState::restore(&plan, "sensor-readings".into(), 3, &chunks);
+        let restored = PartitionState::restore(&plan, "sensor-readings".into(), 3, &chunks, NO_WATERMARK);
         prop_assert!(!cut || restored.is_err());
     }
 }
@@ -309,7 +310,7 @@ fn a_checkpoint_of_another_plan_is_refused_with_both_shapes() {
     run(&old, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
     let chunks = state.checkpoint(&old, CheckpointScope::Full);
     let restore = |plan: &PipelinePlan, chunks: &[StateChunk]| {
-        PartitionState::restore(plan, "t".into(), 0, chunks).expect_err("another plan")
+        PartitionState::restore(plan, "t".into(), 0, chunks, NO_WATERMARK).expect_err("another plan")
     };
     let other = plan(vec![StepSpec::Window(window(&[("m", "max(value)")]))]);
     let message = restore(&other, &chunks).to_string();
@@ -420,7 +421,7 @@ fn what_the_clock_of_reading_decided_is_never_decided_again() {
     let ahead = NOW + 50 * MINUTE;
     let output = first.process(&plan, &told_by_producers(&[(NOW, NOW), (ahead, ahead)], 0, NOW), 0).unwrap();
     assert_eq!(output.ahead, [1]);
-    let mut again = PartitionState::restore(&plan, "readings".into(), 0, &output.checkpoint).unwrap();
+    let mut again = PartitionState::restore(&plan, "readings".into(), 0, &output.checkpoint, NO_WATERMARK).unwrap();
     assert_eq!((again.covered(), again.watermark_ms()), (Some(2), first.watermark_ms()));
     // An hour later, the same log time would be believed.
     let next = told_by_producers(&[(NOW + 300, NOW + 300)], 2, ahead + 10 * MINUTE);

@@ -117,6 +117,23 @@ pub enum Kind {
     Timestamp,
 }
 
+impl Kind {
+    /// The word for it, as the API shows it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Int => "int",
+            Self::Long => "long",
+            Self::Float => "float",
+            Self::Double => "double",
+            Self::String => "string",
+            Self::Enum(_) => "enum",
+            Self::Timestamp => "timestamp",
+        }
+    }
+}
+
 /// One value of one leaf.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Scalar {

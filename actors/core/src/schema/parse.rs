@@ -1,6 +1,9 @@
 //! From Avro JSON text to a [`StreamSchema`]: leaves, columns and the tree of records around them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use apache_avro::{
     Schema,
@@ -84,6 +87,14 @@ impl StreamSchema {
     /// # Errors
     /// [`SchemaError`] names the field that is at fault and what is supported.
     pub fn parse(avro_json: &str) -> Result<Self, SchemaError> {
+        Self::parse_with(avro_json, &BTreeMap::new())
+    }
+
+    /// Likewise; fields whose paths are in `columns` have that column, as they had when it was first made.
+    ///
+    /// # Errors
+    /// As [`StreamSchema::parse`].
+    pub fn parse_with(avro_json: &str, columns: &BTreeMap<String, String>) -> Result<Self, SchemaError> {
         let parsed = parse_avro(avro_json)?;
         let names = ResolvedSchema::new(&parsed).map_err(|error| SchemaError::Syntax(error.to_string()))?;
         let Schema::Record(record) = &parsed else {
@@ -95,7 +106,7 @@ impl StreamSchema {
         if fields.is_empty() {
             return Err(SchemaError::Empty);
         }
-        name_columns(&mut fields)?;
+        name_columns(&mut fields, columns)?;
         let columns: Vec<ArrowField> = fields.iter().map(arrow_field).collect();
         Ok(Self {
             name: record.name.fullname(None),
@@ -260,18 +271,29 @@ fn scalar_of(json: &Json, kind: &Kind, nullable: bool) -> Result<Scalar, &'stati
 }
 
 /// Names each column by the last part of its path, or by the whole path joined by `_` where leaves share that part,
-/// or where every table has a column of that name itself.
+/// or where every table has a column of that name itself. A field that has a column `known` by its path keeps it, and no
+/// other field gets that name.
 /// Names are compared without case, as SQL does.
-fn name_columns(fields: &mut [Field]) -> Result<(), SchemaError> {
+fn name_columns(fields: &mut [Field], known: &BTreeMap<String, String>) -> Result<(), SchemaError> {
     let mut uses: HashMap<String, usize> = HashMap::new();
     for field in fields.iter() {
         *uses.entry(short_name(field).to_ascii_lowercase()).or_default() += 1;
     }
+    for (path, column) in known {
+        let is_the_field = |field: &Field| field.dotted() == *path && short_name(field).eq_ignore_ascii_case(column);
+        if !fields.iter().any(is_the_field) {
+            *uses.entry(column.to_ascii_lowercase()).or_default() += 1;
+        }
+    }
     for field in fields.iter_mut() {
+        if let Some(column) = known.get(&field.dotted()) {
+            field.column.clone_from(column);
+            continue;
+        }
         let short = short_name(field);
         let is_own = field.path.len() > 1 && OWN_COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(short));
-        field.column =
-            if uses[&short.to_ascii_lowercase()] == 1 && !is_own { short.to_owned() } else { field.path.join("_") };
+        let is_alone = uses[&short.to_ascii_lowercase()] == 1;
+        field.column = if is_alone && !is_own { short.to_owned() } else { field.path.join("_") };
     }
     let mut taken: HashMap<String, String> = HashMap::new();
     for field in fields.iter() {

@@ -1,9 +1,10 @@
 //! A window step checked against the stream's schema.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::WindowSpec;
 use crate::{
+    definition::{ColumnDefinition, WindowDefinition},
     expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr, suggestion},
     schema::{Kind, StreamSchema},
 };
@@ -31,6 +32,7 @@ pub struct WindowPlan {
     columns: Vec<WindowColumn>,
     selected: Vec<String>,
     shape: Arc<str>,
+    definition: WindowDefinition,
 }
 
 /// One output column of a window.
@@ -72,13 +74,26 @@ impl WindowPlan {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let shape = shape(spec, size_ms, &group_columns, &columns);
+        let definition = definition(size_ms, (&group, &group_columns), &aggregates, schema);
+        let shape = definition.to_string().into();
         let mergeable =
             aggregates.iter().flat_map(|(name, aggregate)| aggregate.mergeable(name).into_iter().map(move |_| name));
         let selected = aggregates.iter().map(|(name, _)| name).chain(mergeable).cloned().collect();
         let (outputs, arguments) = outputs(aggregates);
         let name = spec.name.as_str().into();
-        Ok(Self { name, size_ms, lateness_ms, group, outputs, arguments, group_columns, columns, selected, shape })
+        Ok(Self {
+            name,
+            size_ms,
+            lateness_ms,
+            group,
+            outputs,
+            arguments,
+            group_columns,
+            columns,
+            selected,
+            shape,
+            definition,
+        })
     }
 
     /// The window's name: its table.
@@ -109,6 +124,12 @@ impl WindowPlan {
     #[must_use]
     pub fn shape(&self) -> &Arc<str> {
         &self.shape
+    }
+
+    /// What its rows mean.
+    #[must_use]
+    pub fn definition(&self) -> &WindowDefinition {
+        &self.definition
     }
 
     /// Start of the window that an event time falls into.
@@ -224,26 +245,21 @@ pub(crate) fn milliseconds(key: &str, duration: Duration, faults: &mut Vec<PlanF
     }
 }
 
-fn shape(spec: &WindowSpec, size_ms: i64, groups: &[WindowColumn], columns: &[WindowColumn]) -> Arc<str> {
-    let mut shape = format!("size {size_ms} ms, group by");
-    for group in groups {
-        write!(shape, " {} {}", group.name, word(&group.kind)).expect("a string takes all text");
-    }
-    shape.push_str(", select");
-    for ((name, text), column) in spec.select.iter().zip(columns) {
-        write!(shape, " {name} = {text} {}", word(&column.kind)).expect("a string takes all text");
-    }
-    shape.into()
-}
-
-fn word(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Boolean => "boolean",
-        Kind::Int => "int",
-        Kind::Long => "long",
-        Kind::Float => "float",
-        Kind::Double => "double",
-        Kind::String | Kind::Enum(_) => "string",
-        Kind::Timestamp => "timestamp",
-    }
+fn definition(
+    size_ms: i64,
+    (group, columns): (&[(usize, Kind)], &[WindowColumn]),
+    aggregates: &[(String, Aggregate)],
+    schema: &StreamSchema,
+) -> WindowDefinition {
+    let grouped = group.iter().zip(columns).map(|((index, kind), column)| ColumnDefinition {
+        column: column.name.clone(),
+        field: schema.fields[*index].dotted(),
+        kind: kind.word().to_owned(),
+    });
+    let selected = aggregates.iter().map(|(name, aggregate)| ColumnDefinition {
+        column: name.clone(),
+        field: aggregate.definition(schema),
+        kind: aggregate.kind().word().to_owned(),
+    });
+    WindowDefinition { size_ms, group: grouped.collect(), select: selected.collect() }
 }

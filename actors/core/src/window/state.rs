@@ -14,6 +14,7 @@ use super::{
 use crate::{
     output::{Missed, MissedRecord, WindowRow},
     record::StepInput,
+    watermark::NO_WATERMARK,
 };
 
 /// Bounds of a window step's state in one partition.
@@ -41,6 +42,8 @@ pub struct WindowState {
     key_bytes: usize,
     /// Watermark at which the next window closes or goes.
     next_event: i64,
+    /// Windows that start before are not this state's: it has not seen all of their records.
+    begins_at: i64,
     changed: bool,
 }
 
@@ -76,7 +79,16 @@ struct Work<'a> {
 
 impl Default for WindowState {
     fn default() -> Self {
-        Self { windows: Vec::new(), closed: 0, groups: 0, key_bytes: 0, next_event: i64::MAX, changed: false }
+        Self {
+            windows: Vec::new(),
+            closed: 0,
+            groups: 0,
+            key_bytes: 0,
+            next_event: i64::MAX,
+            begins_at: i64::MIN,
+            // Also nothing is worth a checkpoint: without one, a step is new.
+            changed: true,
+        }
     }
 }
 
@@ -109,6 +121,10 @@ impl WindowState {
             }
             if plan.gone_at(start_ms) <= watermark {
                 work.miss(row, start_ms, Missed::Late, out);
+                continue;
+            }
+            if start_ms < self.begins_at {
+                work.miss(row, start_ms, Missed::Begun, out);
                 continue;
             }
             if self.is_full(&work, start_ms, row) {
@@ -231,6 +247,25 @@ impl WindowState {
         rows
     }
 
+    /// An empty state of a step that begins in the middle of a log whose event times reached up to `newest_event_ms`, or
+    /// [`NO_WATERMARK`]: with the first window that no record before can belong to.
+    pub(crate) fn beginning_after(plan: &WindowPlan, newest_event_ms: i64) -> Self {
+        if newest_event_ms == NO_WATERMARK {
+            return Self::default();
+        }
+        Self { begins_at: plan.end_of(plan.start_of(newest_event_ms)), ..Self::default() }
+    }
+
+    /// Start of the first window that is this state's; none if all are.
+    pub(crate) fn begins_at(&self) -> Option<i64> {
+        (self.begins_at > i64::MIN).then_some(self.begins_at)
+    }
+
+    /// The same, beginning there.
+    pub(crate) fn with_begin(self, begins_at: i64) -> Self {
+        Self { begins_at, ..self }
+    }
+
     /// Whether it changed since the last call.
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -245,7 +280,7 @@ impl WindowState {
         if !body.windows.is_sorted_by(|(one, _), (next, _)| one < next) {
             return None;
         }
-        let mut state = Self::default();
+        let mut state = Self { changed: false, ..Self::default() };
         for (start_ms, body) in body.windows {
             if plan.start_of(start_ms) != start_ms {
                 return None;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use streamward_core::watermark::NO_WATERMARK;
 use streamward_pipeline::{
     assignment::OnGap,
     logs::{LogIdentity, Logs, Told},
@@ -37,7 +38,8 @@ impl SinkStore for Epochs {
         let mut epochs = self.0.lock();
         let epoch = epochs.entry(key.partition).or_default();
         *epoch += 1;
-        let assignment = Assignment { epoch: *epoch, log: 1, position: Some(0), checkpoint: None };
+        let assignment =
+            Assignment { epoch: *epoch, log: 1, position: Some(0), checkpoint: None, newest_event_ms: NO_WATERMARK };
         Box::pin(async { Ok(assignment) })
     }
 

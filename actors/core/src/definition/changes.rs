@@ -1,0 +1,208 @@
+//! Which differences between two definitions would harm what is stored.
+
+use super::{ColumnDefinition, Definitions, StreamDefinition, WindowDefinition};
+
+/// A difference that is not applied unless somebody says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Place in the configuration, such as `pipelines.orders.steps`.
+    pub path: String,
+    /// What it is about, such as `window zone_minutes`.
+    pub subject: String,
+    /// Table whose rows are concerned.
+    pub table: String,
+    /// What was and what is to be.
+    pub difference: String,
+    pub ways: Vec<Way>,
+}
+
+/// What can be done instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Something to write in the configuration.
+    Write(String),
+    /// `--allow` with this word: what then happens.
+    Allow { word: String, effect: String },
+}
+
+impl Change {
+    /// The word that allows it, if there is one.
+    #[must_use]
+    pub fn allowed_by(&self) -> Option<&str> {
+        self.ways.iter().find_map(|way| match way {
+            Way::Allow { word, .. } => Some(word.as_str()),
+            Way::Write(_) => None,
+        })
+    }
+
+    /// The whole message; `rows` says how many the table has.
+    #[must_use]
+    pub fn message(&self, rows: &str) -> String {
+        let ways: Vec<String> = self.ways.iter().map(Way::to_string).collect();
+        let Self { subject, difference, table, .. } = self;
+        format!("{subject}: {difference}; table {table} has {rows} rows of before: {}", ways.join(", or "))
+    }
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Write(text) => formatter.write_str(text),
+            Self::Allow { word, effect } => write!(formatter, "start with --allow {word}: {effect}"),
+        }
+    }
+}
+
+/// Types whose values a column of another type holds as they are.
+const WIDENED: [(&str, &str); 4] = [("int", "long"), ("float", "double"), ("enum", "string"), ("string", "enum")];
+
+impl Definitions {
+    /// The differences between these definitions, of what is stored, and those of the present configuration that would
+    /// make stored rows mean something else, split them over tables, or replace them by poorer ones.
+    #[must_use]
+    pub fn changes(&self, now: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (name, new) in &now.streams {
+            match self.streams.get(name) {
+                Some(old) => stream_changes(name, old, new, &mut changes),
+                None => changes.extend(self.taken_table(name, new)),
+            }
+        }
+        for (pipeline, new) in &now.pipelines {
+            for (name, window) in &new.windows {
+                if let Some((_, old_stream, old)) = self.window(name) {
+                    changes.extend(window_change((pipeline, name), (old_stream, old), (&new.stream, window)));
+                }
+            }
+        }
+        changes
+    }
+
+    /// A window of that name, with its pipeline and stream.
+    fn window(&self, name: &str) -> Option<(&str, &str, &WindowDefinition)> {
+        self.pipelines.iter().find_map(|(pipeline, defined)| {
+            Some((pipeline.as_str(), defined.stream.as_str(), defined.windows.get(name)?))
+        })
+    }
+
+    /// A new stream with the table of one that is no longer configured.
+    fn taken_table(&self, name: &str, new: &StreamDefinition) -> Option<Change> {
+        let same = |old: &StreamDefinition| old.table.eq_ignore_ascii_case(&new.table);
+        let (before, _) = self.streams.iter().find(|(_, old)| same(old))?;
+        Some(Change {
+            path: format!("streams.{name}"),
+            subject: format!("stream {name}"),
+            table: new.table.clone(),
+            difference: format!("its table {} holds the rows of stream {before}", new.table),
+            ways: vec![
+                Way::Write(format!("name the stream {before} as before")),
+                Way::Write(format!("set streams.{name}.table to another name")),
+            ],
+        })
+    }
+}
+
+fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, changes: &mut Vec<Change>) {
+    let change = |key: &str, difference: String, ways: Vec<Way>| Change {
+        path: format!("streams.{name}.{key}"),
+        subject: format!("stream {name}"),
+        table: old.table.clone(),
+        difference,
+        ways,
+    };
+    let another = || Way::Write(format!("give the stream another name and table than {name} and {}", old.table));
+    if !old.table.eq_ignore_ascii_case(&new.table) {
+        let difference = format!("its rows are in table {}, and it is to store in {}", old.table, new.table);
+        let keep = Way::Write(format!("set streams.{name}.table: {}", old.table));
+        changes.push(change("table", difference, vec![keep, another()]));
+    }
+    for column in &new.columns {
+        let known = old.columns.iter().find(|known| known.column.eq_ignore_ascii_case(&column.column));
+        let Some(known) = known else { continue };
+        if known.field != column.field {
+            let difference = format!(
+                "column {} holds field {}, and field {} would be stored in it",
+                known.column, known.field, column.field
+            );
+            changes.push(change("schema", difference, vec![another()]));
+        } else if !holds(&known.kind, &column.kind) {
+            let ColumnDefinition { column: name, kind: to, .. } = column;
+            let difference =
+                format!("column {name} holds values of type {}, and its field is of type {to}", known.kind);
+            changes.push(change("schema", difference, vec![another()]));
+        }
+    }
+    let roles =
+        [("key", &old.key, &new.key, "its keys"), ("event_time", &old.event_time, &new.event_time, "its times")];
+    for (key, before, after, what) in roles {
+        if before != after {
+            let difference = format!("{what} come from column {before}, and are to come from {after}");
+            let keep = Way::Write(format!("set streams.{name}.{key}: {before}"));
+            changes.push(change(key, difference, vec![keep, another()]));
+        }
+    }
+    if old.measure != new.measure {
+        let column = |measure: &Option<String>| measure.clone().unwrap_or_else(|| "none".to_owned());
+        let difference = format!(
+            "its sums per minute are of column {}, and are to be of {}",
+            column(&old.measure),
+            column(&new.measure)
+        );
+        let effect = "the sums per minute of before are forgotten".to_owned();
+        let allow = Way::Allow { word: format!("measure/{name}"), effect };
+        let keep = old.measure.iter().map(|before| Way::Write(format!("set streams.{name}.measure: {before}")));
+        let ways = keep.chain([allow]).collect();
+        changes.push(change("measure", difference, ways));
+    }
+}
+
+fn holds(old: &str, new: &str) -> bool {
+    old == new || WIDENED.contains(&(old, new))
+}
+
+fn window_change(
+    (pipeline, name): (&str, &str),
+    (old_stream, old): (&str, &WindowDefinition),
+    (stream, new): (&str, &WindowDefinition),
+) -> Option<Change> {
+    if old_stream == stream && old == new {
+        return None;
+    }
+    let difference = if old_stream == stream {
+        difference(old, new)
+    } else {
+        format!("it aggregates stream {old_stream}, and is to aggregate {stream}")
+    };
+    let effect = format!(
+        "table {name} is kept under the name {name}_before_… with its rows, and the window begins anew with the next one \
+         that starts"
+    );
+    Some(Change {
+        path: format!("pipelines.{pipeline}.steps"),
+        subject: format!("window {name}"),
+        table: name.to_owned(),
+        difference,
+        ways: vec![
+            Way::Write("give the window another name".to_owned()),
+            Way::Allow { word: format!("window/{name}"), effect },
+        ],
+    })
+}
+
+/// What differs between two definitions of a window, in words.
+fn difference(old: &WindowDefinition, new: &WindowDefinition) -> String {
+    let mut parts = Vec::new();
+    if old.size_ms != new.size_ms {
+        parts.push(format!("a window lasts {} ms, and is to last {} ms", old.size_ms, new.size_ms));
+    }
+    for (what, old, new) in [("groups by", &old.group, &new.group), ("selects", &old.select, &new.select)] {
+        let list = |columns: &[ColumnDefinition]| {
+            let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
+            if columns.is_empty() { "nothing".to_owned() } else { columns.join(", ") }
+        };
+        if old != new {
+            parts.push(format!("it {what} {}, and is to take {}", list(old), list(new)));
+        }
+    }
+    parts.join("; ")
+}

@@ -1,0 +1,103 @@
+//! What stored rows, windows, rules and positions mean, as a database remembers it.
+//!
+//! A configuration can change between two starts; what is stored cannot. [`Definitions`] is what a plan makes of a
+//! configuration, in words that stay the same for the same meaning: fields by their paths, expressions as they are
+//! planned. [`Definitions::changes`] says which differences would harm what is stored, and what to do instead.
+//!
+//! Not here: reading and writing them (storage does), and carrying changes out.
+
+mod changes;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::changes::{Change, Way};
+
+/// Everything that a configuration defines, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definitions {
+    pub streams: BTreeMap<String, StreamDefinition>,
+    pub pipelines: BTreeMap<String, PipelineDefinition>,
+}
+
+/// What the rows of a stream's table mean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamDefinition {
+    pub topic: String,
+    pub table: String,
+    pub columns: Vec<ColumnDefinition>,
+    /// Column of the key.
+    pub key: String,
+    /// Column of the event time.
+    pub event_time: String,
+    /// Column that is summed up per minute.
+    pub measure: Option<String>,
+}
+
+/// One column: where its values come from, and their type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDefinition {
+    pub column: String,
+    /// Path of the field, or what is computed.
+    pub field: String,
+    /// Word of the type: see [`crate::schema::Kind::word`].
+    pub kind: String,
+}
+
+/// What a pipeline's positions, windows and rules mean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineDefinition {
+    pub stream: String,
+    pub windows: BTreeMap<String, WindowDefinition>,
+    /// Names of the rules.
+    pub rules: Vec<String>,
+}
+
+/// What the rows of a window's table mean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowDefinition {
+    pub size_ms: i64,
+    pub group: Vec<ColumnDefinition>,
+    pub select: Vec<ColumnDefinition>,
+}
+
+impl fmt::Display for WindowDefinition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "size {} ms, group by", self.size_ms)?;
+        self.group.iter().try_for_each(|column| write!(formatter, " {column}"))?;
+        formatter.write_str(", select")?;
+        self.select.iter().try_for_each(|column| write!(formatter, " {column}"))
+    }
+}
+
+impl fmt::Display for ColumnDefinition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} = {} {}", self.column, self.field, self.kind)
+    }
+}
+
+impl Definitions {
+    /// The columns that a stream's fields have, by path of the field: names are decided once.
+    #[must_use]
+    pub fn columns_of(&self, stream: &str) -> BTreeMap<String, String> {
+        let columns = self.streams.get(stream).into_iter().flat_map(|stream| &stream.columns);
+        columns.map(|column| (column.field.clone(), column.column.clone())).collect()
+    }
+
+    /// The pipelines of these definitions that are another one's under a new name, as (old, new): each the only one of
+    /// its stream before and now.
+    #[must_use]
+    pub fn renamed_pipelines(&self, now: &Self) -> Vec<(String, String)> {
+        let gone = self.pipelines.iter().filter(|(name, _)| !now.pipelines.contains_key(*name));
+        let successor = |(name, old): (&String, &PipelineDefinition)| {
+            let is_new = |name: &str| !self.pipelines.contains_key(name);
+            let mut of_stream = now.pipelines.iter().filter(|(_, new)| new.stream == old.stream);
+            let (successor, _) = of_stream.next().filter(|(name, _)| is_new(name))?;
+            of_stream.next().is_none().then(|| (name.clone(), successor.clone()))
+        };
+        gone.filter_map(successor).collect()
+    }
+}

@@ -1,0 +1,159 @@
+use super::*;
+
+fn column(column: &str, field: &str, kind: &str) -> ColumnDefinition {
+    ColumnDefinition { column: column.to_owned(), field: field.to_owned(), kind: kind.to_owned() }
+}
+
+fn before() -> Definitions {
+    let stream = StreamDefinition {
+        topic: "orders-topic".to_owned(),
+        table: "orders".to_owned(),
+        columns: vec![
+            column("id_text", "id_text", "string"),
+            column("code", "origin.code", "int"),
+            column("at", "at", "timestamp"),
+            column("value", "value", "double"),
+        ],
+        key: "id_text".to_owned(),
+        event_time: "at".to_owned(),
+        measure: Some("value".to_owned()),
+    };
+    let window = WindowDefinition {
+        size_ms: 60_000,
+        group: vec![column("code", "origin.code", "int")],
+        select: vec![column("n", "count(*)", "long")],
+    };
+    let pipeline = PipelineDefinition {
+        stream: "orders".to_owned(),
+        windows: BTreeMap::from([("per_code".to_owned(), window)]),
+        rules: vec!["too_hot".to_owned()],
+    };
+    Definitions {
+        streams: BTreeMap::from([("orders".to_owned(), stream)]),
+        pipelines: BTreeMap::from([("orders".to_owned(), pipeline)]),
+    }
+}
+
+fn stream(definitions: &mut Definitions) -> &mut StreamDefinition {
+    definitions.streams.get_mut("orders").unwrap()
+}
+
+fn window(definitions: &mut Definitions) -> &mut WindowDefinition {
+    definitions.pipelines.get_mut("orders").unwrap().windows.get_mut("per_code").unwrap()
+}
+
+/// The message of the only change that this difference makes.
+fn refused(difference: impl FnOnce(&mut Definitions)) -> (Change, String) {
+    let mut now = before();
+    difference(&mut now);
+    let changes = before().changes(&now);
+    assert_eq!(changes.len(), 1, "{changes:#?}");
+    let change = changes.into_iter().next().unwrap();
+    let message = change.message("17");
+    assert!(message.contains("17 rows"), "{message}");
+    (change, message)
+}
+
+fn accepted(difference: impl FnOnce(&mut Definitions)) {
+    let mut now = before();
+    difference(&mut now);
+    assert_eq!(before().changes(&now), []);
+}
+
+#[test]
+fn what_stays_the_same_or_only_grows_is_accepted() {
+    accepted(|_| {});
+    accepted(|now| stream(now).columns.push(column("destination_code", "destination.code", "int")));
+    accepted(|now| stream(now).columns.truncate(3));
+    accepted(|now| stream(now).columns[1].kind = "long".to_owned());
+    accepted(|now| stream(now).topic = "other-topic".to_owned());
+    accepted(|now| now.pipelines.get_mut("orders").unwrap().rules.clear());
+    accepted(|now| {
+        let pipeline = now.pipelines.get_mut("orders").unwrap();
+        let other = pipeline.windows["per_code"].clone();
+        pipeline.windows.insert("another".to_owned(), WindowDefinition { size_ms: 300_000, ..other });
+    });
+    accepted(|now| drop(now.pipelines.get_mut("orders").unwrap().windows.remove("per_code")));
+    accepted(|now| now.streams.clear());
+}
+
+#[test]
+fn a_window_that_means_something_else_is_refused_with_a_new_name_or_leave_as_the_way() {
+    type Differ = fn(&mut WindowDefinition);
+    let differences: [(Differ, &str); 5] = [
+        (|window| window.size_ms = 300_000, "300000 ms"),
+        (|window| window.group.clear(), "nothing"),
+        (|window| window.group.push(column("id_text", "id_text", "string")), "id_text"),
+        (|window| window.select.push(column("mean", "avg(value)", "double")), "avg(value)"),
+        (|window| window.select[0].field = "count(value)".to_owned(), "count(value)"),
+    ];
+    for (differ, word) in differences {
+        let (change, message) = refused(|now| differ(window(now)));
+        assert_eq!(change.allowed_by(), Some("window/per_code"));
+        assert!(message.contains(word) && message.contains("another name"), "{message}");
+    }
+}
+
+#[test]
+fn a_window_of_that_name_over_another_stream_or_in_another_pipeline_is_told_apart() {
+    accepted(|now| {
+        let pipeline = now.pipelines.remove("orders").unwrap();
+        now.pipelines.insert("renamed".to_owned(), pipeline);
+    });
+    let (change, message) = refused(|now| {
+        let other = StreamDefinition { table: "others".to_owned(), ..stream(now).clone() };
+        now.streams.insert("others".to_owned(), other);
+        now.pipelines.get_mut("orders").unwrap().stream = "others".to_owned();
+    });
+    assert_eq!(change.subject, "window per_code");
+    assert!(message.contains("stream orders") && message.contains("others"), "{message}");
+}
+
+#[test]
+fn rows_are_never_split_over_tables_nor_a_column_filled_from_another_field() {
+    let (_, message) = refused(|now| stream(now).table = "new_orders".to_owned());
+    assert!(message.contains("streams.orders.table: orders"), "{message}");
+    let (_, message) = refused(|now| stream(now).columns[1].field = "destination.code".to_owned());
+    assert!(message.contains("origin.code") && message.contains("destination.code"), "{message}");
+    let (_, message) = refused(|now| stream(now).columns[1].kind = "string".to_owned());
+    assert!(message.contains("int") && message.contains("string"), "{message}");
+    let (_, message) = refused(|now| {
+        let old = now.streams.remove("orders").unwrap();
+        now.streams.insert("renamed".to_owned(), old);
+        now.pipelines.clear();
+    });
+    assert!(message.contains("name the stream orders") && message.contains("streams.renamed.table"), "{message}");
+}
+
+#[test]
+fn another_key_event_time_or_measure_is_refused() {
+    let (change, message) = refused(|now| stream(now).key = "code".to_owned());
+    assert_eq!((&*change.path, change.allowed_by()), ("streams.orders.key", None));
+    assert!(message.contains("streams.orders.key: id_text"), "{message}");
+    refused(|now| stream(now).event_time = "sent_at".to_owned());
+    let (change, message) = refused(|now| stream(now).measure = None);
+    assert_eq!(change.allowed_by(), Some("measure/orders"));
+    assert!(message.contains("value") && message.contains("none"), "{message}");
+}
+
+#[test]
+fn the_only_pipeline_of_a_stream_keeps_its_positions_under_another_name() {
+    let rename = |now: &mut Definitions, to: &str| {
+        let pipeline = now.pipelines.remove("orders").unwrap();
+        now.pipelines.insert(to.to_owned(), pipeline);
+    };
+    let mut now = before();
+    assert_eq!(before().renamed_pipelines(&now), []);
+    rename(&mut now, "renamed");
+    assert_eq!(before().renamed_pipelines(&now), [("orders".to_owned(), "renamed".to_owned())]);
+    let twin = now.pipelines["renamed"].clone();
+    now.pipelines.insert("twin".to_owned(), twin);
+    assert_eq!(before().renamed_pipelines(&now), [], "nobody knows which of them it is");
+}
+
+#[test]
+fn columns_are_known_by_their_fields() {
+    let columns = before().columns_of("orders");
+    assert_eq!(columns["origin.code"], "code");
+    assert!(before().columns_of("nobody").is_empty());
+}

@@ -1,0 +1,214 @@
+//! What the database remembers of the configuration that it was written with, and what a start does about differences.
+//!
+//! [`Remembered::read`] looks at a database without changing it, for `check` and for a start that may be refused.
+//! [`adopt`] carries out what a start accepts: it runs before the tables of the new configuration are made, and may be
+//! repeated. Which differences do harm is decided by [`streamward_core::definition`].
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, path::Path};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use streamward_core::definition::{Change, Definitions};
+
+use super::{BUSY_TIMEOUT, Layout, WriteError, begin, ddl::quoted};
+use crate::clock::now_ms;
+
+/// Rows are counted up to so many, for messages.
+const MAX_COUNTED: u32 = 1_000_000;
+
+/// What a database was written with.
+#[derive(Debug, Clone, Default)]
+pub struct Remembered {
+    pub definitions: Definitions,
+    /// Rows of each table of streams and windows that is there, by its name in lower case.
+    rows: BTreeMap<String, u64>,
+}
+
+impl Remembered {
+    /// Reads it from the database at `path`; none where there is no database, or none that remembers.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is no database.
+    pub fn read(path: &Path) -> Result<Option<Self>, String> {
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let open = || -> Result<Option<Self>, rusqlite::Error> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            remembered(&connection)
+        };
+        open().map_err(|error| format!("read what the database {} was written with: {error}", path.display()))
+    }
+
+    /// The differences to `now` that would harm rows that are there, with how many rows that is.
+    #[must_use]
+    pub fn harmful_changes(&self, now: &Definitions) -> Vec<(Change, String)> {
+        let harmful = |change: Change| {
+            let rows = self.rows_of(&change.table);
+            (rows > 0).then(|| (change, said(rows)))
+        };
+        self.definitions.changes(now).into_iter().filter_map(harmful).collect()
+    }
+
+    fn rows_of(&self, table: &str) -> u64 {
+        self.rows.get(&table.to_ascii_lowercase()).copied().unwrap_or(0)
+    }
+}
+
+fn said(rows: u64) -> String {
+    if rows >= u64::from(MAX_COUNTED) { format!("{MAX_COUNTED} or more") } else { rows.to_string() }
+}
+
+fn remembered(connection: &Connection) -> Result<Option<Remembered>, rusqlite::Error> {
+    let is_there =
+        connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'sw_definitions'", [], |_| Ok(())).optional()?;
+    if is_there.is_none() {
+        return Ok(None);
+    }
+    let text: Option<String> =
+        connection.query_row("SELECT definitions FROM sw_definitions", [], |row| row.get(0)).optional()?;
+    let Some(text) = text else { return Ok(None) };
+    let wrong = |error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
+    let definitions: Definitions = serde_json::from_str(&text).map_err(wrong)?;
+    let streams = definitions.streams.values().map(|stream| stream.table.clone());
+    let windows = definitions.pipelines.values().flat_map(|pipeline| pipeline.windows.keys().cloned());
+    let mut rows = BTreeMap::new();
+    for table in streams.chain(windows) {
+        if let Some(count) = count(connection, &table)? {
+            rows.insert(table.to_ascii_lowercase(), count);
+        }
+    }
+    Ok(Some(Remembered { definitions, rows }))
+}
+
+/// Rows of a table, at most [`MAX_COUNTED`]; none if there is no such table.
+fn count(connection: &Connection, table: &str) -> Result<Option<u64>, rusqlite::Error> {
+    let known = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
+    if connection.query_row(known, [table], |_| Ok(())).optional()?.is_none() {
+        return Ok(None);
+    }
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {MAX_COUNTED})", quoted(table));
+    let count: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+    Ok(Some(u64::try_from(count).unwrap_or(0)))
+}
+
+/// Makes the database fit the layout's definitions, as far as they are accepted.
+///
+/// # Errors
+/// A change that would do harm and is not allowed: nothing was changed then.
+pub(super) fn adopt(connection: &mut Connection, layout: &Layout) -> Result<(), WriteError> {
+    let transaction = begin(connection)?;
+    if let Some(remembered) = remembered(&transaction)? {
+        for change in remembered.definitions.changes(&layout.definitions) {
+            let rows = remembered.rows_of(&change.table);
+            match change.allowed_by() {
+                _ if rows == 0 => make_room(&transaction, &change.table)?,
+                Some(word) if layout.allowed.iter().any(|allowed| allowed == word) => allow(&transaction, word)?,
+                _ => return Err(WriteError::Protocol(change.message(&said(rows)))),
+            }
+        }
+        for (old, new) in remembered.definitions.renamed_pipelines(&layout.definitions) {
+            rename_pipeline(&transaction, &old, &new)?;
+        }
+    }
+    forget_removed_steps(&transaction, &layout.definitions)?;
+    Ok(transaction.commit()?)
+}
+
+/// Writes down what the database is written with from now on.
+pub(super) fn remember(connection: &Connection, definitions: &Definitions) -> Result<(), WriteError> {
+    let text = serde_json::to_string(definitions).map_err(|error| WriteError::Protocol(error.to_string()))?;
+    connection.execute(
+        "INSERT INTO sw_definitions VALUES (1, ?1, ?2) ON CONFLICT DO UPDATE SET definitions = excluded.definitions, \
+         updated_at = excluded.updated_at WHERE definitions <> excluded.definitions",
+        params![text, now_ms()],
+    )?;
+    Ok(())
+}
+
+/// Drops a table that has no row, so that it is made as the configuration wants it.
+fn make_room(connection: &Connection, table: &str) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", quoted(table)))
+}
+
+/// Carries out a change that somebody allows: `window/NAME` or `measure/STREAM`.
+fn allow(connection: &Connection, word: &str) -> Result<(), WriteError> {
+    match word.split_once('/') {
+        Some(("window", window)) => set_aside(connection, window),
+        Some(("measure", stream)) => {
+            connection.execute("DELETE FROM sw_minutes WHERE stream = ?", [stream])?;
+            Ok(())
+        }
+        _ => Err(WriteError::Protocol(format!("nobody knows what --allow {word} means"))),
+    }
+}
+
+/// Keeps a window's table under another name, and forgets the window's state.
+fn set_aside(connection: &Connection, window: &str) -> Result<(), WriteError> {
+    let mut select = connection.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = ? COLLATE NOCASE AND sql NOT NULL",
+    )?;
+    let indexes: Vec<String> = select.query_map([window], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for index in indexes {
+        connection.execute_batch(&format!("DROP INDEX {}", quoted(&index)))?;
+    }
+    let mut number = 1;
+    while count(connection, &before(window, number))?.is_some() {
+        number += 1;
+    }
+    let kept = before(window, number);
+    connection.execute_batch(&format!("ALTER TABLE {} RENAME TO {}", quoted(window), quoted(&kept)))?;
+    for kind in ["window", "begin"] {
+        connection.execute("DELETE FROM sw_checkpoints WHERE chunk = ?", [format!("{kind}/{window}")])?;
+    }
+    tracing::warn!(
+        window,
+        kept,
+        "the window means something else from now on: its rows of before are kept in another table"
+    );
+    Ok(())
+}
+
+fn before(window: &str, number: u32) -> String {
+    format!("{window}_before_{number}")
+}
+
+/// A pipeline goes on under another name: everything that is kept by its name moves along.
+fn rename_pipeline(connection: &Connection, old: &str, new: &str) -> Result<(), WriteError> {
+    let is_known =
+        connection.query_row("SELECT 1 FROM sw_positions WHERE sink = ? LIMIT 1", [new], |_| Ok(())).optional()?;
+    if is_known.is_some() {
+        return Err(WriteError::Protocol(format!(
+            "pipeline {old} is to be named {new}, and the database has positions of both: give it a third name"
+        )));
+    }
+    for table in ["sw_positions", "sw_checkpoints", "sw_outbox", "sw_ranges", "sw_late", "dead_letters"] {
+        connection.execute(&format!("UPDATE {table} SET sink = ?1 WHERE sink = ?2"), [new, old])?;
+    }
+    tracing::info!(old, new, "the pipeline has another name: it goes on where it was");
+    Ok(())
+}
+
+/// A step that is taken out and put back later is new then: its state would cover less than it says.
+fn forget_removed_steps(connection: &Connection, definitions: &Definitions) -> Result<(), rusqlite::Error> {
+    let mut select = connection.prepare("SELECT DISTINCT sink, chunk FROM sw_checkpoints")?;
+    let kept = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let kept: Vec<(String, String)> = kept.collect::<Result<_, _>>()?;
+    for (sink, chunk) in kept {
+        // A pipeline that is not configured now moves no position, and its state stays as old as that.
+        let Some(pipeline) = definitions.pipelines.get(&sink) else { continue };
+        let is_a_step = match chunk.split_once('/') {
+            Some(("window" | "begin", name)) => pipeline.windows.contains_key(name),
+            Some(("rule", name)) => pipeline.rules.iter().any(|rule| rule == name),
+            _ => true,
+        };
+        if !is_a_step {
+            connection.execute("DELETE FROM sw_checkpoints WHERE sink = ? AND chunk = ?", [&sink, &chunk])?;
+        }
+    }
+    Ok(())
+}

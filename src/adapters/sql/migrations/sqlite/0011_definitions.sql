@@ -1,0 +1,6 @@
+-- What the tables, windows, rules and positions mean, as JSON: one row.
+CREATE TABLE sw_definitions (
+  id          INTEGER PRIMARY KEY CHECK (id = 1),
+  definitions TEXT    NOT NULL,
+  updated_at  INTEGER NOT NULL
+) STRICT;
