@@ -26,7 +26,7 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// All streams: their columns, windows and what is stored of them.
-#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it; of its records, `ahead` were too far ahead of their log time to count, and windows missed some that came `late` or found their state `full`")))]
+#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it; of its records, `ahead` were too far ahead of their log time to count, and windows missed some that came `late` or found their state `full`; `in_gaps` counts offsets that the log no longer held and that were passed over")))]
 pub async fn streams(state: Data<HttpState>) -> Answer {
     let streams = state.reads.streams(now_ms()).await?;
     Ok(list("streams", whole(streams.iter().map(|stream| shown(&state, stream)).collect()), |stream| stream))
@@ -45,7 +45,7 @@ fn shown(state: &HttpState, summary: &StreamSummary) -> Value {
         "event_time": name(table.event_time), "measure": table.measure.map(name),
         "anomaly": table.anomaly.map(name), "columns": columns, "windows": summary.windows,
         "stored": summary.stored, "dead": summary.dead, "filtered": summary.filtered,
-        "ahead": summary.ahead, "late": summary.late, "full": summary.full,
+        "ahead": summary.ahead, "late": summary.late, "full": summary.full, "in_gaps": summary.in_gaps,
         "newest": summary.newest_event_ms.map(time_text), "warning": state.ingest.warning(&table.stream),
     })
 }

@@ -10,6 +10,7 @@ mod bad_records;
 mod broker_kills;
 #[cfg(feature = "browser-tests")]
 mod browser;
+mod changed_meaning;
 mod command_line;
 mod exactness;
 mod facts;

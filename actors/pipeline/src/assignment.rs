@@ -191,10 +191,21 @@ impl Assigner {
             low: bounds.low,
             high: bounds.high,
         };
-        tracing::error!(topic = %key.topic, partition = key.partition, position, ?bounds, "gap in the log: {gap}");
         match self.on_gap {
-            OnGap::Fail => Err(gap),
-            OnGap::Earliest => Ok((bounds.low, Some(position.min(bounds.low)..bounds.low))),
+            OnGap::Fail => {
+                tracing::error!(topic = %key.topic, partition = key.partition, "gap in the log: {gap}");
+                Err(gap)
+            }
+            OnGap::Earliest => {
+                let passed = position.min(bounds.low)..bounds.low;
+                tracing::warn!(
+                    topic = %key.topic,
+                    partition = key.partition,
+                    position,
+                    "gap in the log: offsets {passed:?} are gone and are passed over; windows begin anew behind them"
+                );
+                Ok((bounds.low, Some(passed)))
+            }
         }
     }
 }

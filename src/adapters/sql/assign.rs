@@ -128,7 +128,7 @@ fn no_other_topic(connection: &Connection, key: &PartitionKey, log: i64) -> Resu
 fn newest_event_ms(connection: &Connection, stream: &str) -> Result<i64, rusqlite::Error> {
     let minute: Option<i64> =
         connection.query_row("SELECT max(last_seen) FROM sw_keys WHERE stream = ?", [stream], |row| row.get(0))?;
-    Ok(minute.map_or(NO_WATERMARK, |minute| minute.saturating_add(MINUTE_MS)))
+    Ok(minute.map_or(NO_WATERMARK, |minute| minute.saturating_add(MINUTE_MS - 1)))
 }
 
 fn checkpoint(connection: &Connection, key: &PartitionKey, log: i64) -> Result<Option<Checkpoint>, rusqlite::Error> {

@@ -90,6 +90,7 @@ impl ReadStore for Fake {
             ahead: 2,
             late: 3,
             full: 0,
+            in_gaps: 0,
             newest_event_ms: Some(1_735_689_600_000),
         };
         ready(Ok(vec![summary]))

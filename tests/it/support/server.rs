@@ -75,6 +75,20 @@ impl Node {
         self
     }
 
+    /// Starts with leave for a change of what stored rows mean.
+    pub fn allow(mut self, change: &'static str) -> Self {
+        self.flags.extend(["--allow", change]);
+        self
+    }
+
+    /// Takes such leave back.
+    pub fn allow_nothing(mut self) -> Self {
+        if let Some(place) = self.flags.iter().position(|flag| *flag == "--allow") {
+            self.flags.drain(place..place + 2);
+        }
+        self
+    }
+
     /// Comes back from an outside cluster, `kafka.bootstrap`, to the embedded broker, at another port.
     pub fn come_home(mut self) -> Self {
         self.settings.retain(|(key, _)| key != "kafka.bootstrap");

@@ -171,6 +171,8 @@ pub struct StreamSummary {
     pub late: u64,
     /// Times that a record found no room in the state of a window.
     pub full: u64,
+    /// Offsets that the log no longer held when they were to be read, and that were passed over (`on_gap: earliest`).
+    pub in_gaps: u64,
     /// Newest event time stored that is not ahead of the present, in milliseconds since 1970 (UTC).
     pub newest_event_ms: Option<i64>,
 }

@@ -142,6 +142,10 @@ pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Re
     let mut committed_at = Instant::now();
     while !scope.is_stopping() {
         scope.pause_point_blocking();
+        // One that was held reads nothing more before it ends.
+        if scope.is_stopping() {
+            break;
+        }
         scope.fault_point_blocking("poll")?;
         if shared.logs.last_told(&shared.topic).is_some_and(|now| shared.slots.reads_another_log(&now)) {
             tracing::warn!(topic = %shared.topic, "the topic was made anew: it is read as another log, from its beginning");

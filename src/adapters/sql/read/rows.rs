@@ -104,6 +104,8 @@ impl SqliteReads {
                 .fetch_one(&mut *connection)
                 .await
                 .map_err(read_error)?;
+            let (in_gaps,): (i64,) =
+                sqlx::query_as(GAPS_SQL).bind(&*table.topic).fetch_one(&mut *connection).await.map_err(read_error)?;
             let own = || positions.iter().filter(|position| *position.topic == *table.topic);
             let sum = |figure: fn(&PositionRow) -> i64| own().map(|position| unsigned(figure(position))).sum();
             streams.push(StreamSummary {
@@ -115,6 +117,7 @@ impl SqliteReads {
                 ahead: sum(|position| position.ahead),
                 late: sum(|position| position.late),
                 full: sum(|position| position.full),
+                in_gaps: unsigned(in_gaps),
                 newest_event_ms,
             });
         }
@@ -144,6 +147,9 @@ async fn retained(connection: &mut SqliteConnection, topic: &str) -> Result<u64,
     let (rows,): (i64,) = sqlx::query_as(RETAINED_SQL).bind(topic).fetch_one(connection).await.map_err(read_error)?;
     Ok(unsigned(rows))
 }
+
+pub(super) const GAPS_SQL: &str =
+    "SELECT coalesce(sum(next_offset - first_offset), 0) FROM sw_ranges WHERE topic = ? AND kind = 'gap'";
 
 pub(super) const STATS_SQL: &str = "SELECT COALESCE(SUM(count), 0), SUM(sum), COUNT(*) - COUNT(sum), \
      COALESCE(SUM(anomalies), 0) FROM sw_minutes WHERE stream = ? AND minute >= ? AND minute <= ?";

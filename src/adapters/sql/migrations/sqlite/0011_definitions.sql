@@ -4,3 +4,5 @@ CREATE TABLE sw_definitions (
   definitions TEXT    NOT NULL,
   updated_at  INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX sw_ranges_gaps ON sw_ranges (topic) WHERE kind = 'gap';

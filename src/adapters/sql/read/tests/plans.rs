@@ -8,7 +8,7 @@ use super::{
         SqliteReads,
         cursor::Bind,
         facts::{alert_scan, dead_letter_scan},
-        rows::{self, ACTIVE_KEYS_SQL, STATS_SQL, latest_scan},
+        rows::{self, ACTIVE_KEYS_SQL, GAPS_SQL, STATS_SQL, latest_scan},
         scan::Scan,
         windows,
     },
@@ -67,6 +67,7 @@ async fn check_all(connection: &mut SqliteConnection) {
         let anomalies = rows::anomaly_scan(&table, 5, filters(&[("sensor_type", "t")])).from(present());
         expect(&plan(connection, &anomalies, after).await, "INDEX sensor_readings_anomaly");
     }
+    expect(&explain(connection, GAPS_SQL).await, "sw_ranges_gaps (topic=?)");
     expect(&explain(connection, STATS_SQL).await, "PRIMARY KEY (stream=? AND minute>? AND minute<?)");
     expect(
         &explain(connection, ACTIVE_KEYS_SQL).await,

@@ -12,8 +12,8 @@ const stateOf = ({ state, in_open_transactions: hidden }) =>
   state === "standing_still" ? badge("stands still", "bad") : hidden > 0 ? `${compact(hidden)} in open transactions` : "moves";
 
 /** What is stored and does not count. */
-function uncountedText({ ahead, late, full }) {
-  const parts = [ahead > 0 && `${compact(ahead)} ahead of time`, late > 0 && `${compact(late)} too late for a window`, full > 0 && `${compact(full)} without room in a window`];
+function uncountedText({ ahead, late, full, in_gaps: inGaps }) {
+  const parts = [ahead > 0 && `${compact(ahead)} ahead of time`, late > 0 && `${compact(late)} too late for a window`, full > 0 && `${compact(full)} without room in a window`, inGaps > 0 && `${compact(inGaps)} that the log no longer held`];
   const said = parts.filter(Boolean).join(", ");
   return said && `Not counted: ${said}`;
 }
