@@ -363,3 +363,62 @@ proptest! {
         prop_assert_eq!(values(&format!("total % {literal}"), &batch), scalar(a.checked_rem(b)));
     }
 }
+
+#[test]
+fn the_definition_is_the_same_however_an_expression_is_written_and_differs_where_it_computes_something_else() {
+    let scalar = |text: &str| ScalarExpr::parse(text, &schema()).unwrap().definition(&schema());
+    let same = [
+        ("value>1", "VALUE  > 1.0"),
+        ("(value) + 1", "value + 1"),
+        ("level = 1 and not anomaly", "LEVEL = 1 AND (NOT anomaly)"),
+        ("pow(value, 2)", "POWER(value,2.0)"),
+        ("note in ('a', 'b')", "note IN ( 'a','b' )"),
+    ];
+    for (one, other) in same {
+        assert_eq!(scalar(one), scalar(other));
+    }
+    let all = [
+        "value > 1",
+        "value >= 1",
+        "value < 1",
+        "value <= 1",
+        "value = 1",
+        "value <> 1",
+        "value + 1",
+        "value - 1",
+        "value * 1",
+        "value / 1",
+        "value % 1",
+        "level + 1",
+        "1 - value",
+        "-value",
+        "abs(value)",
+        "note",
+        "note like 'a'",
+        "note ilike 'a'",
+        "note = 'a'",
+        "note = 'b'",
+        "note is null",
+        "note is not null",
+        "value between 1 and 2",
+        "value between 1 and 3",
+        "case when anomaly then 1 end",
+        "case level when 1 then 1 end",
+        "coalesce(level, 1)",
+        "level in (1, 2)",
+        "anomaly or level = 1",
+        "anomaly and level = 1",
+        "not anomaly",
+        "hour(timestamp)",
+    ];
+    let definitions: Vec<String> = all.iter().map(|text| scalar(text)).collect();
+    let distinct: std::collections::BTreeSet<&String> = definitions.iter().collect();
+    assert_eq!(distinct.len(), definitions.len(), "{definitions:#?}");
+    let aggregate = |text: &str| Aggregate::parse(text, &schema()).unwrap().definition(&schema());
+    assert_eq!(aggregate("AVG( \"value\" )"), aggregate("avg(value)"));
+    assert_eq!(aggregate("stddev_samp(value)"), aggregate("STDDEV(value)"));
+    let differ =
+        ["avg(value)", "sum(value)", "count(value)", "count(*)", "avg(value) filter (where anomaly)", "avg(level)"];
+    let distinct: std::collections::BTreeSet<String> = differ.iter().map(|text| aggregate(text)).collect();
+    assert_eq!(distinct.len(), differ.len(), "{distinct:?}");
+}

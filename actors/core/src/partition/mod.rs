@@ -21,6 +21,8 @@ mod plan;
 mod state;
 
 #[cfg(test)]
+mod beginnings;
+#[cfg(test)]
 pub(crate) mod harness;
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 const SENSORS: &str = include_str!("../../../../schemas/sensor_reading.avsc");
@@ -108,4 +110,25 @@ fn what_is_no_record_or_no_schema_is_refused() {
     assert!(matches!(StreamSchema::parse("{"), Err(SchemaError::Syntax(_))));
     assert!(matches!(StreamSchema::parse(&record_of("")), Err(SchemaError::Empty)));
     assert!(matches!(StreamSchema::parse(&" ".repeat(MAX_SCHEMA_BYTES + 1)), Err(SchemaError::TooLong { .. })));
+}
+
+#[test]
+fn a_field_keeps_the_column_that_it_has_and_no_other_field_gets_its_name() {
+    let inner = r#"{"type":"record","name":"I","fields":[{"name":"code","type":"int"}]}"#;
+    let one = record_of(&format!(r#"{{"name":"origin","type":{inner}}}"#));
+    let two = record_of(&format!(r#"{{"name":"target","type":{inner}}},{{"name":"origin","type":"I"}}"#));
+    let columns = |schema: &StreamSchema| {
+        schema.fields.iter().map(|field| (field.dotted(), field.column.clone())).collect::<BTreeMap<_, _>>()
+    };
+    let first = columns(&StreamSchema::parse(&one).unwrap());
+    assert_eq!(first["origin.code"], "code");
+    let both = columns(&StreamSchema::parse_with(&two, &first).unwrap());
+    assert_eq!((&*both["origin.code"], &*both["target.code"]), ("code", "target_code"));
+    assert_eq!(columns(&StreamSchema::parse_with(&two, &both).unwrap()), both);
+    // The name stays taken when its field has gone, and comes back with it.
+    let without = record_of(&format!(r#"{{"name":"target","type":{inner}}}"#));
+    let other = columns(&StreamSchema::parse_with(&without, &first).unwrap());
+    assert_eq!(other["target.code"], "target_code");
+    let longer = BTreeMap::from([("origin.code".to_owned(), "origin_code".to_owned())]);
+    assert_eq!(columns(&StreamSchema::parse_with(&one, &longer).unwrap()), longer);
 }

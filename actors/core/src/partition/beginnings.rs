@@ -1,0 +1,142 @@
+//! Window steps that begin in the middle of a log: what they emit is never a part of a window.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::{
+    CheckpointScope, PartitionState, PipelinePlan, StepSpec,
+    harness::{Effects, Logged, at, log, plan, rule, run, run_once, state, window},
+};
+use crate::{
+    output::{Missed, StateChunk, WindowRow},
+    schema::Scalar,
+    watermark::NO_WATERMARK,
+};
+
+fn with_window() -> PipelinePlan {
+    plan(vec![
+        StepSpec::Rule(rule("value > 50")),
+        StepSpec::Window(window(&[("n", "count(*)"), ("high", "max(value)")])),
+    ])
+}
+
+fn without_window() -> PipelinePlan {
+    plan(vec![StepSpec::Rule(rule("value > 50"))])
+}
+
+/// Up to 60 readings of two sensors, up to 100 ms late, over about 2 s.
+fn logs() -> impl Strategy<Value = Vec<Logged>> {
+    let readings = proptest::collection::vec((0_i64..60, -100_i64..0, 0_usize..2, 0_i64..90), 10..60);
+    readings.prop_map(|readings| {
+        let mut clock = 1_000;
+        log(readings.into_iter().map(|(step, late, sensor, value)| {
+            clock += step;
+            at(["a", "b"][sensor], clock + late, value as f64)
+        }))
+    })
+}
+
+fn newest_ms(log: &[Logged]) -> i64 {
+    log.iter()
+        .filter_map(|logged| logged.reading.as_ref())
+        .map(|reading| reading.timestamp)
+        .max()
+        .unwrap_or(NO_WATERMARK)
+}
+
+/// The last row of each window and group.
+fn last_rows(effects: &Effects) -> BTreeMap<(i64, String), WindowRow> {
+    let key = |row: &WindowRow| (row.start_ms, format!("{:?}", row.group));
+    effects.windows.iter().map(|row| (key(row), row.clone())).collect()
+}
+
+fn restored(chunks: &[StateChunk], newest_event_ms: i64) -> PartitionState {
+    PartitionState::restore(&with_window(), "sensor-readings".into(), 3, chunks, newest_event_ms).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn each_row_of_a_step_that_came_later_is_that_of_a_step_that_saw_everything(log in logs(), cut in 1_usize..9) {
+        let cut = log.len() * cut / 10;
+        let all = last_rows(&run_once(&with_window(), &log));
+        let mut before = state(&without_window());
+        run(&without_window(), &mut before, &log[..cut], &[], 0);
+        let chunks = before.checkpoint(&without_window(), CheckpointScope::Full);
+        // Once more from a checkpoint early in the rest, which must not forget where the step began.
+        let early = cut + (log.len() - cut) / 8;
+        let mut begun = restored(&chunks, NO_WATERMARK);
+        let mut later = run(&with_window(), &mut begun, &log[cut..early], &[], 0);
+        let mut begun = restored(&begun.checkpoint(&with_window(), CheckpointScope::Full), NO_WATERMARK);
+        later.windows.extend(run(&with_window(), &mut begun, &log[early..], &[], 0).windows);
+        later.windows.extend(begun.tick(&with_window(), i64::MAX).into_iter().flat_map(|output| output.windows));
+        let mut whole = state(&with_window());
+        let mut wanted = run(&with_window(), &mut whole, &log, &[], 0);
+        wanted.windows.extend(whole.tick(&with_window(), i64::MAX).into_iter().flat_map(|output| output.windows));
+        let wanted = last_rows(&wanted);
+        for (key, row) in last_rows(&later) {
+            prop_assert_eq!(&row.values, &wanted[&key].values, "{:?}", key);
+            prop_assert!(key.0 > newest_ms(&log[..cut]), "{:?} had begun", key);
+        }
+        prop_assert!(all.len() <= wanted.len());
+    }
+
+    #[test]
+    fn behind_a_gap_no_row_of_before_is_emitted_again(log in logs(), cuts in (1_usize..5, 5_usize..9)) {
+        let (lost_from, lost_to) = (log.len() * cuts.0 / 10, log.len() * cuts.1 / 10);
+        let plan = with_window();
+        let mut before = state(&plan);
+        let stored = last_rows(&run(&plan, &mut before, &log[..lost_from], &[], 0));
+        let chunks = before.checkpoint(&plan, CheckpointScope::Full);
+        let newest = newest_ms(&log[..lost_from]);
+        for chunks in [&chunks[..], &[]] {
+            let mut behind = PartitionState::behind_gap(&plan, "sensor-readings".into(), 3, chunks, newest).unwrap();
+            let first = log[lost_to].offset;
+            prop_assert_eq!(behind.covered(), None);
+            let later = run(&plan, &mut behind, &log[lost_to..], &[], first);
+            for key in last_rows(&later).keys() {
+                prop_assert!(!stored.contains_key(key) && key.0 > newest, "{:?}", key);
+            }
+        }
+    }
+}
+
+#[test]
+fn records_of_a_window_that_had_begun_are_noted() {
+    let plan = with_window();
+    let mut state = state(&without_window());
+    run(&without_window(), &mut state, &log([at("a", 1_010, 1.0)]), &[], 0);
+    let mut begun = restored(&state.checkpoint(&without_window(), CheckpointScope::Full), NO_WATERMARK);
+    let later: Vec<Logged> = log([at("a", 1_020, 1.0), at("a", 1_110, 1.0), at("a", 1_400, 1.0)]);
+    let later: Vec<Logged> = later.into_iter().map(|logged| Logged { offset: logged.offset + 1, ..logged }).collect();
+    let effects = run(&plan, &mut begun, &later, &[], 0);
+    let missed: Vec<_> = effects.missed.iter().map(|missed| (missed.why, missed.offset)).collect();
+    assert_eq!(missed, [(Missed::Begun, 1)]);
+    assert_eq!(effects.windows.len(), 1);
+    assert_eq!((effects.windows[0].start_ms, &effects.windows[0].values[0]), (1_100, &Scalar::Integer(1)));
+    assert_eq!(effects.stored, [1, 2, 3], "the rows are stored all the same");
+}
+
+#[test]
+fn a_step_begins_behind_whatever_is_newest_of_the_stream() {
+    let empty = state(&without_window());
+    let mut empty = empty;
+    let chunks = empty.checkpoint(&without_window(), CheckpointScope::Full);
+    let effects = |newest| {
+        let mut begun = restored(&chunks, newest);
+        run(&with_window(), &mut begun, &log([at("a", 1_010, 1.0), at("a", 1_400, 1.0)]), &[], 0)
+    };
+    assert_eq!(effects(NO_WATERMARK).windows.len(), 1, "nothing was before it");
+    assert_eq!(effects(1_000).windows.len(), 0);
+    assert_eq!(effects(999).windows.len(), 1);
+}
+
+#[test]
+fn a_window_that_saw_no_record_is_no_new_step_after_a_restart() {
+    let plan = with_window();
+    let mut state = state(&plan);
+    let chunks = state.checkpoint(&plan, CheckpointScope::Changed);
+    let mut again = restored(&chunks, 1_050);
+    let effects = run(&plan, &mut again, &log([at("a", 1_010, 1.0), at("a", 1_400, 1.0)]), &[], 0);
+    assert_eq!(effects.windows.len(), 1);
+}
