@@ -69,7 +69,7 @@ impl PartitionState {
                     let state = &mut self.windows[*place];
                     if state.take_changed() || scope == CheckpointScope::Full {
                         chunks.push(chunk(window_chunk(window.name()), covered, window.shape(), &state.body()));
-                        let begin = state.begins_at().filter(|begin| *begin > self.watermark.value_ms());
+                        let begin = state.begins_at(window, self.watermark.value_ms());
                         chunks.extend(
                             begin.map(|begin| chunk(begin_chunk(window.name()), covered, window.shape(), &begin)),
                         );

@@ -256,9 +256,10 @@ impl WindowState {
         Self { begins_at: plan.end_of(plan.start_of(newest_event_ms)), ..Self::default() }
     }
 
-    /// Start of the first window that is this state's; none if all are.
-    pub(crate) fn begins_at(&self) -> Option<i64> {
-        (self.begins_at > i64::MIN).then_some(self.begins_at)
+    /// Start of the first window that is this state's; none if a record at this watermark can be of no window before.
+    pub(crate) fn begins_at(&self, plan: &WindowPlan, watermark: i64) -> Option<i64> {
+        let last_before = plan.start_of(self.begins_at.checked_sub(1)?);
+        (plan.gone_at(last_before) > watermark).then_some(self.begins_at)
     }
 
     /// The same, beginning there.
