@@ -11,6 +11,7 @@
 //! decisions (`streamward-core`).
 
 pub mod assignment;
+mod chains;
 pub mod lane;
 pub mod live;
 pub mod logs;

@@ -120,8 +120,8 @@ fn set_position(connection: &Connection, key: &PartitionKey, start: &Start) -> R
     )?;
     if let Some(gap) = &start.gap {
         connection.execute(
-            "INSERT OR REPLACE INTO sw_ranges VALUES (?, ?, ?, ?, 'gap', ?, ?)",
-            params![key.sink, key.topic, key.partition, start.log, gap.start, gap.end],
+            "INSERT OR REPLACE INTO sw_ranges VALUES (?, ?, ?, ?, 'gap', ?, ?, ?)",
+            params![key.sink, key.topic, key.partition, start.log, gap.start, gap.end, now_ms()],
         )?;
     }
     Ok(())

@@ -106,10 +106,9 @@ impl Shared {
         }
         summaries(connection, stream, seen, run, accepted)?;
         checkpoints(connection, run, accepted, origin.stored_at_ms)?;
-        let entries = facts.outbox;
-        let first_seq = advance(connection, run, accepted, (&totals, entries.len(), origin.stored_at_ms))?;
-        append_outbox(connection, run, first_seq, &entries)?;
-        Ok(!entries.is_empty())
+        let written = facts.close()?;
+        advance(connection, run, accepted, (&totals, origin.stored_at_ms))?;
+        Ok(written.to_announce)
     }
 
     pub(super) fn stream_of(&self, sink: &str) -> Result<Arc<str>, WriteError> {
@@ -295,59 +294,39 @@ fn checkpoints(
     Ok(())
 }
 
-/// Moves the position, last of all; returns the first of the outbox numbers that it took.
+/// Moves the position, last of all.
 fn advance(
     connection: &Connection,
     run: &Run<'_>,
     accepted: &[(usize, &Pending)],
-    (totals, entries, now_ms): (&Totals, usize, i64),
-) -> Result<i64, WriteError> {
+    (totals, now_ms): (&Totals, i64),
+) -> Result<(), WriteError> {
     let (first, last) = (accepted[0].1, accepted[accepted.len() - 1].1);
-    let entries = i64::try_from(entries).unwrap_or(i64::MAX);
     let key = run.key;
     let moved = connection
         .prepare_cached(
-            "UPDATE sw_positions SET next_offset = ?, outbox_seq = outbox_seq + ?, stored = stored + ?, \
-             dead = dead + ?, filtered = filtered + ?, ahead = ahead + ?, late = late + ?, \"full\" = \"full\" + ?, \
-             updated_at = ? \
-             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND epoch = ? AND next_offset = ? \
-             RETURNING outbox_seq",
+            "UPDATE sw_positions SET next_offset = ?, stored = stored + ?, dead = dead + ?, \
+             filtered = filtered + ?, ahead = ahead + ?, late = late + ?, \"full\" = \"full\" + ?, updated_at = ? \
+             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND epoch = ? AND next_offset = ?",
         )?
-        .query_row(
-            params![
-                last.output.end,
-                entries,
-                totals.stored,
-                totals.dead,
-                totals.filtered,
-                totals.ahead,
-                totals.late,
-                totals.full,
-                now_ms,
-                key.sink,
-                key.topic,
-                key.partition,
-                run.log,
-                run.epoch,
-                first.output.start
-            ],
-            |row| row.get::<_, i64>(0),
-        )
-        .optional()?;
-    let seq = moved.ok_or_else(|| WriteError::Protocol("the position moved inside its own transaction".to_owned()))?;
-    Ok(seq - entries)
-}
-
-fn append_outbox(
-    connection: &Connection,
-    run: &Run<'_>,
-    first_seq: i64,
-    entries: &[(&'static str, i64)],
-) -> Result<(), rusqlite::Error> {
-    let mut insert = connection.prepare_cached("INSERT INTO sw_outbox VALUES (?, ?, ?, ?, ?, ?, ?)")?;
-    let key = run.key;
-    for (seq, (kind, fact)) in (first_seq..).zip(entries) {
-        insert.execute(params![key.sink, key.topic, key.partition, run.log, seq, kind, fact])?;
+        .execute(params![
+            last.output.end,
+            totals.stored,
+            totals.dead,
+            totals.filtered,
+            totals.ahead,
+            totals.late,
+            totals.full,
+            now_ms,
+            key.sink,
+            key.topic,
+            key.partition,
+            run.log,
+            run.epoch,
+            first.output.start
+        ])?;
+    match moved {
+        0 => Err(WriteError::Protocol("the position moved inside its own transaction".to_owned())),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -11,6 +11,7 @@ pub mod commit;
 pub mod ddl;
 mod facts;
 pub mod insert;
+mod ledger;
 pub mod names;
 pub mod outbox;
 pub mod read;
@@ -225,6 +226,7 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(5, "why missed", include_str!("migrations/sqlite/0005_why_missed.sql")),
         migration(6, "null sums and keys", include_str!("migrations/sqlite/0006_null_sums_and_keys.sql")),
         migration(7, "what is not counted", include_str!("migrations/sqlite/0007_what_is_not_counted.sql")),
+        migration(8, "facts", include_str!("migrations/sqlite/0008_facts.sql")),
     ]);
     let migrated = migrator.run(&mut connection).await;
     migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;
