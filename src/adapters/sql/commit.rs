@@ -10,7 +10,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use streamward_core::output::{Missed, Output};
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending, StoreError};
 
-use super::{Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, seen::SeenKeys};
+use super::{
+    Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, orphans, seen::SeenKeys,
+};
 use crate::clock::now_ms;
 
 /// Consecutive outputs of one partition within one transaction.
@@ -27,9 +29,7 @@ impl SqlStore {
         let pending = pending.to_vec();
         let (outcomes, outbox_grew) = self.write(move |shared, writer| shared.commit(writer, &pending)).await?;
         if outbox_grew {
-            for changed in &self.changed {
-                changed.notify_one();
-            }
+            self.announce_changes();
         }
         Ok(outcomes)
     }
@@ -106,9 +106,12 @@ impl Shared {
         }
         summaries(connection, stream, seen, run, accepted)?;
         checkpoints(connection, run, accepted, origin.stored_at_ms)?;
-        let written = facts.close()?;
+        if !facts.fired().is_empty() && is_superseded(connection, run)? {
+            facts.resolve_fired(&orphans::other_log(&run.key.topic))?;
+        }
+        let to_announce = facts.close()?;
         advance(connection, run, accepted, (&totals, origin.stored_at_ms))?;
-        Ok(written.to_announce)
+        Ok(to_announce)
     }
 
     pub(super) fn stream_of(&self, sink: &str) -> Result<Arc<str>, WriteError> {
@@ -139,6 +142,15 @@ fn runs(pending: &[Arc<Pending>]) -> Vec<Run<'_>> {
         runs[place].members.push((index, pending.as_ref()));
     }
     runs
+}
+
+/// Whether the partition's newest owner reads another log: what was on its way for this one is still stored, but no record
+/// will resolve its alerts.
+fn is_superseded(connection: &Connection, run: &Run<'_>) -> Result<bool, rusqlite::Error> {
+    let key = run.key;
+    connection
+        .prepare_cached("SELECT 1 FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ? AND epoch > ?")?
+        .exists(params![key.sink, key.topic, key.partition, run.epoch])
 }
 
 /// Takes the members that continue the stored position, and marks those that it has passed.

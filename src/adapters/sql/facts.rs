@@ -10,6 +10,7 @@ use streamward_pipeline::store::PartitionKey;
 use super::{
     insert::Origin,
     ledger::{Kind, Ledger},
+    orphans,
 };
 
 /// Ends what was the newest transition of an alert, unless the alert is resolved.
@@ -34,21 +35,13 @@ pub(super) struct Facts<'a> {
     stream: &'a Arc<str>,
     origin: Origin,
     ledger: Ledger,
-    written: Written,
-}
-
-/// What was written, as far as others have to know.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Written {
-    /// Facts went to the outbox.
-    pub to_announce: bool,
-    /// Alerts fired.
-    pub fired: bool,
+    to_announce: bool,
+    fired: Vec<i64>,
 }
 
 impl<'a> Facts<'a> {
     pub fn new(connection: &'a Connection, key: &'a PartitionKey, stream: &'a Arc<str>, origin: Origin) -> Self {
-        Self { connection, key, stream, origin, ledger: Ledger::default(), written: Written::default() }
+        Self { connection, key, stream, origin, ledger: Ledger::default(), to_announce: false, fired: Vec::new() }
     }
 
     /// Writes all facts of an output.
@@ -68,10 +61,23 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    /// Ends the run: says what it wrote.
-    pub fn close(self) -> Result<Written, rusqlite::Error> {
+    /// Numbers of the transitions with which alerts fired.
+    pub fn fired(&self) -> &[i64] {
+        &self.fired
+    }
+
+    /// Resolves what has fired in this run and still does.
+    pub fn resolve_fired(&mut self, why: &str) -> Result<(), rusqlite::Error> {
+        for id in &self.fired {
+            orphans::resolve(self.connection, &mut self.ledger, *id, why)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run; says whether something waits in the outbox.
+    pub fn close(self) -> Result<bool, rusqlite::Error> {
         self.ledger.close(self.connection)?;
-        Ok(self.written)
+        Ok(self.to_announce)
     }
 
     fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
@@ -135,7 +141,9 @@ impl<'a> Facts<'a> {
             earlier.unwrap_or(id)
         ])?;
         self.ledger.add(Kind::Alert, alert.message.len() + record.len());
-        self.written.fired |= alert.state == AlertState::Firing;
+        if alert.state == AlertState::Firing {
+            self.fired.push(id);
+        }
         self.announce(Kind::Alert, id)
     }
 
@@ -149,7 +157,7 @@ impl<'a> Facts<'a> {
     }
 
     fn announce(&mut self, kind: Kind, id: i64) -> Result<(), rusqlite::Error> {
-        self.written.to_announce = true;
+        self.to_announce = true;
         announce(self.connection, kind, &self.key.sink, id)
     }
 

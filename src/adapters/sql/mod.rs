@@ -13,6 +13,7 @@ mod facts;
 pub mod insert;
 mod ledger;
 pub mod names;
+mod orphans;
 pub mod outbox;
 pub mod read;
 pub mod retention;
@@ -69,6 +70,8 @@ pub struct Layout {
     pub windows: Vec<WindowTable>,
     /// Stream of each sink (pipeline), by name.
     pub sinks: Vec<(Arc<str>, Arc<str>)>,
+    /// Pipeline and name of each rule.
+    pub rules: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// The writer side of the database.
@@ -147,7 +150,8 @@ impl From<WriteError> for StoreError {
 }
 
 impl SqlStore {
-    /// Opens or creates the database, migrates it and creates the tables that the layout asks for.
+    /// Opens or creates the database, migrates it and creates the tables that the layout asks for. Alerts whose rule or
+    /// pipeline the layout does not have are resolved.
     ///
     /// # Errors
     /// If the file cannot be opened, or holds a table whose columns contradict the layout.
@@ -164,7 +168,16 @@ impl SqlStore {
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
         let checkpointer = Mutex::new(connect(path, settings).map_err(WriteError::from)?);
         let shared = Shared { writer, checkpointer, layout, inserts };
-        Ok(Self { shared: Arc::new(shared), changed: Default::default() })
+        let store = Self { shared: Arc::new(shared), changed: Default::default() };
+        store.resolve_unconfigured().await?;
+        Ok(store)
+    }
+
+    /// Wakes the relays: there is something in the outbox.
+    fn announce_changes(&self) {
+        for changed in &self.changed {
+            changed.notify_one();
+        }
     }
 
     /// The layout that this store was opened with.

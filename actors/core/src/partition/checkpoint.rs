@@ -161,7 +161,9 @@ fn window_chunk(name: &str) -> Arc<str> {
     format!("window/{name}").into()
 }
 
-fn rule_chunk(name: &str) -> Arc<str> {
+/// Name of the chunk that keeps a rule's state.
+#[must_use]
+pub fn rule_chunk(name: &str) -> Arc<str> {
     format!("rule/{name}").into()
 }
 

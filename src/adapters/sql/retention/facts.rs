@@ -15,43 +15,41 @@ use crate::adapters::sql::{
 /// Facts that one call looks at.
 const WALK_ROWS: i64 = 2_000;
 
+pub(in crate::adapters::sql) const OLDEST_LETTERS: &str = "SELECT id, created_at, EXISTS (SELECT 1 FROM sw_outbox o \
+     WHERE o.kind = 'dead_letter' AND o.sink = d.sink AND o.fact = d.id) FROM dead_letters d ORDER BY id LIMIT ?";
+pub(in crate::adapters::sql) const RESOLVED_ALERTS: &str = "SELECT alert_id FROM (SELECT id, alert_id, sink FROM alerts \
+     INDEXED BY alerts_resolved WHERE latest = 1 AND state = 'resolved' AND created_at < ? ORDER BY created_at LIMIT ?) a WHERE NOT EXISTS \
+     (SELECT 1 FROM sw_outbox o WHERE o.kind = 'alert' AND o.sink = a.sink AND o.fact = a.id) LIMIT ?";
+pub(in crate::adapters::sql) const OLD_LATE_NOTES: &str = "DELETE FROM sw_late WHERE (sink, window, topic, log, \
+     \"partition\", \"offset\") IN (SELECT sink, window, topic, log, \"partition\", \"offset\" FROM sw_late \
+     WHERE created_at < ? ORDER BY created_at LIMIT ?)";
+
 /// Removes a chunk of dead letters from before a time that wait for nobody.
 pub(super) fn remove_dead_letters(connection: &Connection, before_ms: i64) -> Result<u64, rusqlite::Error> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT id, {}, created_at, EXISTS (SELECT 1 FROM sw_outbox o WHERE o.kind = 'dead_letter' \
-         AND o.sink = d.sink AND o.fact = d.id) FROM dead_letters d ORDER BY id LIMIT {WALK_ROWS}",
-        Kind::DeadLetter.bytes_sql()
-    ))?;
-    let mut delete = connection.prepare_cached("DELETE FROM dead_letters WHERE id = ?")?;
+    let mut select = connection.prepare_cached(OLDEST_LETTERS)?;
+    let mut delete = connection
+        .prepare_cached(&format!("DELETE FROM dead_letters WHERE id = ? RETURNING {}", Kind::DeadLetter.bytes_sql()))?;
     let (mut removed, mut bytes) = (0, 0);
-    let mut letters = select.query([])?;
-    let mut ids: Vec<i64> = Vec::new();
-    while let Some(letter) = letters.next()?
+    let mut letters = select.query([WALK_ROWS])?;
+    while removed < CHUNK_ROWS
         && bytes < CHUNK_BYTES
-        && (ids.len() as i64) < CHUNK_ROWS
-        && letter.get::<_, i64>(2)? < before_ms
+        && let Some(letter) = letters.next()?
+        && letter.get::<_, i64>(1)? < before_ms
     {
-        if !letter.get::<_, bool>(3)? {
-            ids.push(letter.get(0)?);
-            bytes += letter.get::<_, i64>(1)?;
+        if !letter.get::<_, bool>(2)? {
+            bytes += delete.query_row([letter.get::<_, i64>(0)?], |row| row.get::<_, i64>(0))?;
+            removed += 1;
         }
     }
-    drop(letters);
-    for id in ids {
-        removed += delete.execute([id])? as u64;
-    }
     ledger::removed(connection, Kind::DeadLetter, bytes)?;
-    Ok(removed)
+    Ok(removed.unsigned_abs())
 }
 
 /// Removes a chunk of alerts that were resolved before a time, each with all its transitions.
 pub(super) fn remove_alerts(connection: &Connection, before_ms: i64) -> Result<u64, rusqlite::Error> {
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT alert_id FROM (SELECT id, alert_id, sink FROM alerts WHERE latest = 1 AND state = 'resolved' \
-         AND created_at < ? ORDER BY created_at LIMIT {WALK_ROWS}) a WHERE NOT EXISTS (SELECT 1 FROM sw_outbox o \
-         WHERE o.kind = 'alert' AND o.sink = a.sink AND o.fact = a.id) LIMIT {CHUNK_ROWS}"
-    ))?;
-    let alerts: Vec<String> = select.query_map([before_ms], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let mut select = connection.prepare_cached(RESOLVED_ALERTS)?;
+    let alerts = select.query_map(params![before_ms, WALK_ROWS, CHUNK_ROWS], |row| row.get(0))?;
+    let alerts: Vec<String> = alerts.collect::<Result<_, _>>()?;
     let mut delete = connection
         .prepare_cached(&format!("DELETE FROM alerts WHERE alert_id = ? RETURNING {}", Kind::Alert.bytes_sql()))?;
     let (mut removed, mut bytes) = (0, 0);
@@ -68,13 +66,7 @@ pub(super) fn remove_alerts(connection: &Connection, before_ms: i64) -> Result<u
 
 /// Removes a chunk of notes about records that windows missed before a time.
 pub(super) fn remove_late_notes(connection: &Connection, before_ms: i64) -> Result<u64, rusqlite::Error> {
-    let key = "sink, window, topic, log, \"partition\", \"offset\"";
-    let removed = connection
-        .prepare_cached(&format!(
-            "DELETE FROM sw_late WHERE ({key}) IN (SELECT {key} FROM sw_late WHERE created_at < ? \
-             ORDER BY created_at LIMIT {CHUNK_ROWS})"
-        ))?
-        .execute([before_ms])?;
+    let removed = connection.prepare_cached(OLD_LATE_NOTES)?.execute([before_ms, CHUNK_ROWS])?;
     let bytes = removed * Kind::Late.fixed_bytes();
     ledger::removed(connection, Kind::Late, i64::try_from(bytes).unwrap_or(i64::MAX))?;
     Ok(removed as u64)

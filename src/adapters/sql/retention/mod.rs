@@ -5,7 +5,7 @@
 //! most gives its oldest, again and again ([`sizes`]); a table that holds less than its equal share of the limit gives
 //! nothing, so that rows do not leave for what others hold. Start at [`SqlStore::retain_chunk`].
 
-mod facts;
+pub(super) mod facts;
 mod rows;
 mod sizes;
 #[cfg(test)]

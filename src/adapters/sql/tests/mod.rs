@@ -1,5 +1,6 @@
 //! The position protocol, on a real SQLite file.
 
+mod facts;
 mod numbers;
 mod schema;
 
@@ -232,6 +233,25 @@ async fn only_the_newest_transition_of_an_alert_is_its_state() {
     store.commit(&[pending(&owner, output)]).await.unwrap();
     assert_eq!(count(folder.path(), "SELECT count(*) FROM alerts").await, 2);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM alerts WHERE latest = 1 AND state = 'resolved'").await, 1);
+}
+
+#[actix::test]
+async fn the_newest_time_of_a_key_is_the_latest_of_all_outputs_and_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await;
+    let newest = "SELECT last_seen FROM sw_keys WHERE \"key\" = 'k'";
+    for (start, times) in [(0, [180_000, 60_000]), (2, [120_000, 0]), (4, [60_000, 240_000])] {
+        let owner = assign(&store, 0).await;
+        let seen = |(offset, time): (i64, i64)| {
+            let seen = vec![("k".to_owned(), time)];
+            pending(&owner, Output { end: offset + 1, seen, ..output(0, offset, offset) })
+        };
+        let outputs: Vec<_> = (start..).zip(times).map(seen).collect();
+        assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
+        let expected = if start < 4 { 180_000 } else { 240_000 };
+        assert_eq!(count(folder.path(), newest).await, expected, "from {start} on");
+        store = open(folder.path()).await;
+    }
 }
 
 #[actix::test]

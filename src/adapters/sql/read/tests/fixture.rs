@@ -90,7 +90,7 @@ impl Fixture {
         let window = window();
         let window =
             WindowTable { window: window.window, stream: window.stream, group: window.group, values: window.columns };
-        let layout = Layout { streams: vec![sensors(), series()], windows: vec![window], sinks: Vec::new() };
+        let layout = Layout { streams: vec![sensors(), series()], windows: vec![window], ..Layout::default() };
         SqlStore::open(&file, &SqliteSettings::default(), layout).await.expect("a new file");
         let writer = SqliteConnectOptions::new().filename(&file).connect().await.expect("the file is there");
         let mut fixture =
