@@ -159,6 +159,18 @@ impl Audit {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
+    /// How many alerts fire.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn firing(&mut self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT count(*) FROM alerts WHERE state = 'firing' AND latest = 1")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(unavailable)?;
+        Ok(u64::try_from(row.get::<i64, _>(0)).unwrap_or(0))
+    }
+
     /// Offsets of dead letters in a range, ascending.
     ///
     /// # Errors
