@@ -37,8 +37,10 @@ pub struct AlertsBench {
 pub struct Way {
     /// Records stored per second.
     pub per_s: f64,
-    /// Alerts that fire at the end.
+    /// Alerts that fire at the end, the fewest of all rounds.
     pub firing: u64,
+    /// Transitions that wait to be announced at the end, the most of all rounds.
+    pub waiting: u64,
     /// Seconds from the request to stop until the server has stopped.
     pub stop_s: f64,
 }
@@ -62,8 +64,11 @@ impl fmt::Display for AlertsReport {
         let Self { keys, records, quiet, firing, ratio, load_average, .. } = self;
         writeln!(formatter, "{records} records of {keys} keys")?;
         for (name, way) in [("no alert", quiet), ("each key fires", firing)] {
-            let Way { per_s, firing, stop_s } = way;
-            writeln!(formatter, "{name:<15} {per_s:>8.0}/s  {firing:>7} firing  stopped after {stop_s:.1} s")?;
+            let Way { per_s, firing, waiting, stop_s } = way;
+            writeln!(
+                formatter,
+                "{name:<15} {per_s:>8.0}/s  {firing:>7} firing, {waiting:>7} to announce  stopped after {stop_s:.1} s"
+            )?;
         }
         write!(formatter, "ratio {ratio:.2}, load average before {load_average:.2}")
     }
@@ -118,8 +123,8 @@ async fn round(bench: &AlertsBench, condition: &str) -> Result<Way, String> {
     server.stop().await;
     let stop_s = asked.elapsed().as_secs_f64();
     let mut audit = Audit::open(&database).await.map_err(|error| error.to_string())?;
-    let firing = audit.firing().await.map_err(|error| error.to_string())?;
-    Ok(Way { per_s: sent.acknowledged as f64 / seconds, firing, stop_s })
+    let (firing, waiting) = audit.alerts().await.map_err(|error| error.to_string())?;
+    Ok(Way { per_s: sent.acknowledged as f64 / seconds, firing, waiting, stop_s })
 }
 
 fn medians(rounds: &[Way]) -> Way {
@@ -131,6 +136,7 @@ fn medians(rounds: &[Way]) -> Way {
     Way {
         per_s: median(|way| way.per_s),
         firing: rounds.iter().map(|way| way.firing).min().unwrap_or(0),
+        waiting: rounds.iter().map(|way| way.waiting).max().unwrap_or(0),
         stop_s: median(|way| way.stop_s),
     }
 }
