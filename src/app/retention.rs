@@ -7,10 +7,7 @@ use std::{
 
 use streamward_kit::{Failure, Scope};
 
-use crate::adapters::sql::{
-    SqlStore,
-    retention::{Retained, RetentionPolicy},
-};
+use crate::adapters::sql::{SqlStore, retention::RetentionPolicy};
 
 /// Shortest pause between two chunks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -30,23 +27,28 @@ pub async fn run(
         let done = store.retain_chunk(&policy).await;
         drop(waiting);
         drop(in_hand);
-        if done.is_ok() {
-            scope.clear_state_note();
+        match &done {
+            Ok(done) if done.stuck_bytes > 0 => scope.set_state_note(&stuck(done.stuck_bytes)),
+            Ok(_) => scope.clear_state_note(),
+            Err(error) => scope.set_state_note(&error.to_string()),
         }
         let wait = match done {
-            Ok(done) if done == Retained::default() => check_every,
-            Ok(done) => {
+            Ok(done) if !done.is_done() => {
                 scope.progress(done.rows);
                 // As long as the chunk took, so that commits get half of the writer at least.
                 began.elapsed().max(PAUSE)
             }
-            Err(error) => {
-                scope.set_state_note(&error.to_string());
-                check_every
-            }
+            Ok(_) | Err(_) => check_every,
         };
         if scope.sleep(wait).await {
             return Ok(());
         }
     }
+}
+
+fn stuck(bytes: u64) -> String {
+    format!(
+        "{bytes} bytes over storage.retention.size: alerts that fire, facts that wait to be announced and state stay, and \
+         no table holds more than its share of the limit"
+    )
 }

@@ -3,6 +3,7 @@
 //! Latency counts from the time at which a record was meant to be sent, so that a stall is not hidden by a generator
 //! that waits for it (coordinated omission). Start at [`pipeline`].
 
+pub mod alerts;
 pub mod api;
 pub mod broker;
 pub mod cost;

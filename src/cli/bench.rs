@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::client::Server;
 use crate::bench::{
+    alerts::{self, AlertsBench},
     api::{self, ApiReport},
     broker::{self, BrokerBench, Target},
     cost::{self, CostBench, StoreKind},
@@ -35,6 +36,8 @@ enum What {
     Api(ApiArgs),
     /// Seeded faults in every role under load: what is lost, and how fast it heals.
     Supervision(SupervisionArgs),
+    /// What alerts that fire cost: the same records with and without.
+    Alerts(AlertsArgs),
     /// What supervision costs: the same stages called directly, and as actors.
     Cost(CostArgs),
     /// The embedded broker, alone or beside another broker in the same run.
@@ -146,6 +149,26 @@ struct SupervisionArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  streamward bench alerts --keys 200000 --records 2000000")]
+struct AlertsArgs {
+    /// Different sensors, each of which fires; one rule keeps at most 100,000 of them in a partition.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    keys: u32,
+    /// Records of a round.
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    records: u64,
+    /// Rounds of each way, which take turns; the median counts.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Seed of the load.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:\n  streamward bench cost --rounds 9")]
 struct CostArgs {
     /// Commit to a store that only counts instead of SQLite.
@@ -207,6 +230,7 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
         What::Websocket(args) => bench_websocket(args),
         What::Api(args) => bench_api(args),
         What::Supervision(args) => bench_supervision(args),
+        What::Alerts(args) => bench_alerts(args),
         What::Cost(args) => bench_cost(args),
         What::Broker(args) => bench_broker(args),
     }
@@ -340,6 +364,13 @@ fn bench_supervision(args: &SupervisionArgs) -> Result<ExitCode, String> {
     let report = actix::System::new().block_on(supervision::run(folder.path(), &bench))?;
     print(&report, args.json)?;
     Ok(if report.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn bench_alerts(args: &AlertsArgs) -> Result<ExitCode, String> {
+    let bench = AlertsBench { keys: args.keys, records: args.records, rounds: args.rounds, seed: args.seed };
+    let report = actix::System::new().block_on(alerts::run(&bench))?;
+    print(&report, args.json)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn bench_cost(args: &CostArgs) -> Result<ExitCode, String> {

@@ -98,13 +98,13 @@ impl Default for CommitConfig {
     }
 }
 
-/// Limits of what is stored; the oldest rows go first, in small chunks.
+/// Limits of what is stored; the oldest goes first, in small chunks. Alerts that fire stay.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RowRetention {
-    /// Time since a row was stored; null: no limit.
+    /// Time since something was stored; null: no limit.
     pub age: Option<HumanDuration>,
-    /// Bytes of database pages in use; null: no limit.
+    /// Bytes of database pages in use; the table that holds the most gives its oldest. null: no limit.
     pub size: Option<ByteSize>,
     /// Time between two looks at the limits.
     pub check_every: HumanDuration,

@@ -18,7 +18,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get("/api/v1/dead-letters/{id}", dead_letter));
 }
 
-/// Alerts with their newest state, newest first.
+/// Alerts with their newest state, in the order in which they fired, newest first.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "facts",
     params(
         ("state" = Option<String>, Query, description = "firing or resolved"),

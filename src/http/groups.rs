@@ -6,7 +6,6 @@ use actix_web::{
     HttpResponse,
     web::{Data, Path, Payload, ReqData, ServiceConfig},
 };
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use streamward_core::ports::topics::{GroupDetail, GroupOffset, ResetTo};
@@ -14,7 +13,9 @@ use streamward_core::ports::topics::{GroupDetail, GroupOffset, ResetTo};
 use super::{
     Answer, HttpState,
     access::Caller,
-    get, list, post,
+    get, list,
+    params::read_time,
+    post,
     problem::Problem,
     topics::{field_fault, parse},
     whole,
@@ -93,7 +94,7 @@ fn target(wanted: &Move) -> Result<ResetTo, Problem> {
         (Some("latest"), true) => Ok(ResetTo::Latest),
         (Some(time), true) => {
             let msg = || field_fault("to", "give earliest, latest or a time in RFC 3339".to_owned());
-            time.parse::<Timestamp>().map(|time| ResetTo::TimeMs(time.as_millisecond())).map_err(|_| msg())
+            read_time(time).map(ResetTo::TimeMs).ok_or_else(msg)
         }
         (None, false) => Ok(ResetTo::Offsets(wanted.offsets.iter().map(|(p, o)| (*p, *o)).collect())),
         _ => Err(field_fault("to", "give either to or offsets".to_owned())),

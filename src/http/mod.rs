@@ -45,16 +45,17 @@ use actix_web::{
     middleware::from_fn,
     web::{self, Data, ServiceConfig},
 };
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 use socket2::SockRef;
 use streamward_core::ports::{
     Ingest, Operations, Page, ReadStore, SessionHost, ValueDecoder, ValueEncoder, topics::Topics,
 };
+use streamward_core::schema::instant;
 use streamward_pipeline::live::{LiveHub, SubscriptionLimits};
 
 use self::{access::Access, problem::Problem};
 pub use self::{openapi::document as openapi_document, ws::SocketSettings};
+use crate::clock::rfc3339;
 
 /// An answer of a handler.
 pub type Answer = Result<HttpResponse, Problem>;
@@ -226,7 +227,7 @@ fn whole(items: Vec<Value>) -> Page<Value> {
     Page { total: items.len() as u64, items, total_is_estimate: false, next: None }
 }
 
-/// Milliseconds since 1970 (UTC) as RFC 3339 text.
+/// Milliseconds since 1970 (UTC) as RFC 3339 text; null beyond the years 1 to 9999.
 fn time_text(ms: i64) -> Value {
-    Timestamp::from_millisecond(ms).map_or(Value::Null, |time| format!("{time:.3}").into())
+    if instant::is_in_range(ms) { rfc3339(ms).into() } else { Value::Null }
 }

@@ -5,6 +5,7 @@ use std::{future, ops::RangeInclusive};
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Query};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::{Value, json};
+use streamward_core::schema::instant;
 
 use super::problem::{FieldFault, Problem};
 
@@ -93,11 +94,7 @@ impl Params {
     /// A time: RFC 3339, the same without offset (UTC), or milliseconds since 1970.
     pub fn time_ms(&mut self, name: &'static str) -> Option<i64> {
         let text = self.text(name)?;
-        let time = text.parse().ok().or_else(|| {
-            let zoned = text.parse::<Timestamp>();
-            let plain = || text.parse::<DateTime>()?.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
-            zoned.or_else(|_| plain()).ok().map(Timestamp::as_millisecond)
-        });
+        let time = text.parse().ok().or_else(|| read_time(&text));
         if time.is_none() {
             let msg = "Input should be a valid datetime".to_owned();
             self.fault("datetime_parsing", name, msg, None);
@@ -126,4 +123,14 @@ impl Params {
         let input = self.text(name).unwrap_or_default().into();
         self.faults.push(FieldFault { kind, loc: vec!["query".into(), name.into()], msg, input, ctx });
     }
+}
+
+/// A time as answers show it, or in another layout of RFC 3339 (UTC without offset), in milliseconds since 1970 (UTC).
+pub fn read_time(text: &str) -> Option<i64> {
+    // The other reader knows more layouts, and not the last day of the year 9999.
+    instant::parse(text).or_else(|| {
+        let zoned = text.parse::<Timestamp>();
+        let plain = || text.parse::<DateTime>()?.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
+        zoned.or_else(|_| plain()).ok().map(Timestamp::as_millisecond)
+    })
 }

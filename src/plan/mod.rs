@@ -157,12 +157,17 @@ impl Plan {
         });
         let sinks =
             self.pipelines.iter().map(|pipeline| (pipeline.name.clone(), self.streams[pipeline.stream].name.clone()));
+        let rules = self
+            .pipelines
+            .iter()
+            .flat_map(|pipeline| pipeline.plan.rules().map(|rule| (pipeline.name.clone(), rule.name().clone())));
         Layout {
             streams: self.streams.iter().map(|stream| stream.table.clone()).collect(),
             windows: windows.collect(),
             sinks: sinks.collect(),
             definitions: self.definitions(),
             allowed: self.allowed.clone(),
+            rules: rules.collect(),
         }
     }
 }

@@ -92,6 +92,29 @@ async fn a_rule_fires_once_is_announced_and_resolves() {
     assert_eq!(announced[0]["alert_id"], announced[1]["alert_id"]);
 }
 
+/// States of all transitions on the topic of announcements.
+fn announced(server: &Server) -> Vec<String> {
+    let messages = read_all(server.kafka(), "system-alerts");
+    let alerts = messages.iter().map(|message| serde_json::from_slice(message.value.as_ref().unwrap()).unwrap());
+    alerts.map(|alert: Value| alert["state"].as_str().unwrap().to_owned()).collect()
+}
+
+#[actix_rt::test]
+async fn an_alert_is_resolved_and_announced_when_its_rule_leaves_the_configuration() {
+    let server = Node::new().start().await;
+    assert_eq!(server.http.post(RECORDS, &reading("sensor_hot", 90.0, 1)).await.0, 202);
+    wait::until("the rule fires", async || is(alerts(&server).await?.len(), &1).map(drop)).await;
+    let (status, node) = server.terminate().await;
+    assert!(status.success(), "{status}");
+    let server = node.set("pipelines.sensors.steps", "[]").start().await;
+    let alert = alerts(&server).await.unwrap().remove(0);
+    assert_eq!((&alert["state"], &alert["n"], &alert["key"]), (&"resolved".into(), &1.into(), &"sensor_hot".into()));
+    let message = "resolved by the server: rule temperature_max is not configured any more";
+    assert_eq!(alert["message"], message, "{alert}");
+    wait::until("it is announced", async || is(announced(&server), &vec!["firing".to_owned(), "resolved".to_owned()]))
+        .await;
+}
+
 #[actix_rt::test]
 async fn windows_of_a_stream_can_be_asked_for() {
     let server = Node::new().set("streams.sensors.idle_after", "1s").start().await;

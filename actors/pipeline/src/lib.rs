@@ -11,6 +11,7 @@
 //! decisions (`streamward-core`).
 
 pub mod assignment;
+mod chains;
 pub mod end_of_log;
 pub mod lane;
 pub mod live;

@@ -1,13 +1,17 @@
-//! The relay role: follows the outbox to a Kafka topic, at least once and in commit order.
+//! The relay role: follows the outbox to a Kafka topic, at least once.
 //!
 //! One relay per kind of fact. An entry leaves the outbox after its target has acknowledged it; a restart repeats at
-//! most one page. A slow or dead target holds up nothing but its own relay.
+//! most one page. A slow or dead target holds up nothing but its own relay. Facts that are in one order, such as the
+//! transitions of a rule's key, reach the target in it: what follows one that failed waits with it ([`crate::chains`]).
 
 use std::{sync::Arc, time::Duration};
 
 use streamward_kit::{Failure, Scope};
 
-use crate::store::{BoxFuture, StoreError};
+use crate::{
+    chains,
+    store::{BoxFuture, StoreError},
+};
 
 /// First and longest wait after a failed attempt.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -22,23 +26,21 @@ pub enum FactKind {
     DeadLetter,
 }
 
-/// Place of an entry in the outbox.
+/// Place of an entry in the outbox of a kind of fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryId {
+    /// Pipeline that the fact is of.
     pub sink: String,
-    pub topic: String,
-    pub partition: i32,
-    /// Number of the topic's log.
-    pub log: i64,
-    pub seq: i64,
+    /// Number of the fact among those of its kind; ascends in commit order.
+    pub fact: i64,
 }
 
 /// A fact as a Kafka record.
 #[derive(Debug, Clone)]
 pub struct Fact {
     pub entry: EntryId,
-    /// Row id of the fact.
-    pub id: i64,
+    /// Facts with the same text here reach the target one after the other; none for a fact that stands alone.
+    pub in_order: Option<String>,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
@@ -49,11 +51,11 @@ pub trait Outbox: Send + Sync {
     /// Returns when entries were committed since the last call.
     fn changed(&self, kind: FactKind) -> BoxFuture<'_, ()>;
 
-    /// The oldest entries, a bounded page.
+    /// The oldest entries of every pipeline, in commit order within each; a page that is bounded in entries and bytes.
     fn facts(&self, kind: FactKind) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>>;
 
     /// Removes entries that the target has.
-    fn sent<'a>(&'a self, entries: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn sent<'a>(&'a self, kind: FactKind, entries: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Notes on a fact that the target refuses it for good.
     fn undeliverable<'a>(&'a self, kind: FactKind, id: i64, why: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
@@ -122,22 +124,22 @@ async fn page(scope: &Scope, shared: &RelayShared) -> Result<u64, String> {
     }
     let _in_hand = scope.in_hand(format!("{} facts", facts.len()));
     let waiting = scope.waiting_on("target");
-    let answers = shared.target.send(&facts).await;
+    let answers = chains::send(&*shared.target, facts).await;
     drop(waiting);
-    let mut done = Vec::with_capacity(facts.len());
+    let mut done = Vec::with_capacity(answers.len());
     let mut failed = None;
-    for (fact, answer) in facts.iter().zip(answers) {
+    for (entry, answer) in answers {
         match answer {
-            Ok(()) => done.push(fact.entry.clone()),
+            Ok(()) => done.push(entry),
             Err(TargetError::Refused(why)) => {
-                let noted = shared.outbox.undeliverable(shared.kind, fact.id, &why).await;
+                let noted = shared.outbox.undeliverable(shared.kind, entry.fact, &why).await;
                 noted.map_err(|error| error.to_string())?;
-                done.push(fact.entry.clone());
+                done.push(entry);
             }
             Err(TargetError::Unavailable(why)) => failed = Some(why),
         }
     }
-    shared.outbox.sent(&done).await.map_err(|error| error.to_string())?;
+    shared.outbox.sent(shared.kind, &done).await.map_err(|error| error.to_string())?;
     match failed {
         Some(why) => Err(why),
         None => Ok(done.len() as u64),

@@ -22,13 +22,27 @@ impl SinkStore for SqlStore {
         log: &'a LogIdentity,
     ) -> BoxFuture<'a, Result<Assignment, StoreError>> {
         let (key, log) = (key.clone(), log.clone());
-        Box::pin(self.write(move |shared, writer| {
-            let stream = shared.stream_of(&key.sink)?;
-            let transaction = begin(&mut writer.connection)?;
-            let assignment = take_over(&transaction, (&key, &stream), &log)?;
-            transaction.commit()?;
-            Ok(assignment)
-        }))
+        Box::pin(async move {
+            let (of, stream) = (key.clone(), self.shared.stream_of(&key.sink)?);
+            let number = self
+                .write(move |_, writer| {
+                    let transaction = begin(&mut writer.connection)?;
+                    let number = log_number(&transaction, &of, &log)?;
+                    transaction.commit()?;
+                    Ok(number)
+                })
+                .await?;
+            if number.others > 0 {
+                self.resolve_other_logs(&key.sink, &key.topic, number.log).await?;
+            }
+            self.write(move |_, writer| {
+                let transaction = begin(&mut writer.connection)?;
+                let assignment = take_over(&transaction, (&key, &stream), number.log)?;
+                transaction.commit()?;
+                Ok(assignment)
+            })
+            .await
+        })
     }
 
     fn start_at<'a>(&'a self, key: &'a PartitionKey, start: Start) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -45,8 +59,16 @@ impl SinkStore for SqlStore {
     }
 }
 
+/// A log among those of its topic.
+#[derive(Debug, Clone, Copy)]
+struct LogNumber {
+    log: i64,
+    /// Other logs of the topic.
+    others: usize,
+}
+
 /// The number of this log among those of its topic; a new one for a log never seen.
-fn log_number(connection: &Connection, key: &PartitionKey, log: &LogIdentity) -> Result<i64, WriteError> {
+fn log_number(connection: &Connection, key: &PartitionKey, log: &LogIdentity) -> Result<LogNumber, WriteError> {
     let (sink, topic) = (&*key.sink, &*key.topic);
     let mut select =
         connection.prepare("SELECT log, cluster_id, topic_id FROM sw_logs WHERE topic = ? ORDER BY log")?;
@@ -55,14 +77,15 @@ fn log_number(connection: &Connection, key: &PartitionKey, log: &LogIdentity) ->
     })?;
     let known: Vec<(i64, LogIdentity)> = known.collect::<Result<_, _>>()?;
     let by_id = known.iter().find(|(_, seen)| seen.topic_id == log.topic_id && seen.is_same(log));
-    if let Some((number, _)) = by_id {
-        return Ok(*number);
+    let others = known.len().saturating_sub(1);
+    if let Some((log, _)) = by_id {
+        return Ok(LogNumber { log: *log, others });
     }
     // Its id was not known when it was first read.
     if let Some((number, _)) = known.iter().find(|(_, seen)| seen.is_same(log)) {
         let adopt = "UPDATE sw_logs SET topic_id = ? WHERE topic = ? AND log = ? AND topic_id = ''";
         connection.execute(adopt, params![log.topic_id, topic, number])?;
-        return Ok(*number);
+        return Ok(LogNumber { log: *number, others });
     }
     let of_table: Option<i64> =
         connection.query_row("SELECT max(log) FROM sw_positions WHERE sink = ?", [sink], |row| row.get(0))?;
@@ -76,16 +99,15 @@ fn log_number(connection: &Connection, key: &PartitionKey, log: &LogIdentity) ->
     let place = params![topic, number, log.cluster_id, log.topic_id, now_ms()];
     connection
         .execute("INSERT INTO sw_logs (topic, log, cluster_id, topic_id, created_at) VALUES (?, ?, ?, ?, ?)", place)?;
-    Ok(number)
+    Ok(LogNumber { log: number, others: known.len() })
 }
 
 /// The epoch goes on from log to log, so that the newest log of a partition is the one with the highest.
 fn take_over(
     connection: &Connection,
     (key, stream): (&PartitionKey, &str),
-    identity: &LogIdentity,
+    log: i64,
 ) -> Result<Assignment, WriteError> {
-    let log = log_number(connection, key, identity)?;
     no_other_topic(connection, key, log)?;
     let epoch: i64 = connection.query_row(
         "SELECT coalesce(max(epoch), 0) + 1 FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ?",
@@ -162,8 +184,8 @@ fn set_position(connection: &Connection, key: &PartitionKey, start: &Start) -> R
     }
     if let Some(gap) = &start.gap {
         connection.execute(
-            "INSERT OR REPLACE INTO sw_ranges VALUES (?, ?, ?, ?, 'gap', ?, ?)",
-            params![key.sink, key.topic, key.partition, start.log, gap.start, gap.end],
+            "INSERT OR REPLACE INTO sw_ranges VALUES (?, ?, ?, ?, 'gap', ?, ?, ?)",
+            params![key.sink, key.topic, key.partition, start.log, gap.start, gap.end, now_ms()],
         )?;
     }
     Ok(())

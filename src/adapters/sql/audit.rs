@@ -191,6 +191,18 @@ impl Audit {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
+    /// How many alerts fire, and how many transitions wait to be announced.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn alerts(&mut self) -> Result<(u64, u64), StoreError> {
+        let sql = "SELECT (SELECT count(*) FROM alerts WHERE state = 'firing' AND latest = 1), \
+                   (SELECT count(*) FROM sw_outbox WHERE kind = 'alert')";
+        let row = sqlx::query(sql).fetch_one(&mut self.connection).await.map_err(unavailable)?;
+        let count = |index| u64::try_from(row.get::<i64, _>(index)).unwrap_or(0);
+        Ok((count(0), count(1)))
+    }
+
     /// Offsets of dead letters in a range, ascending.
     ///
     /// # Errors

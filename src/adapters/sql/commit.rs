@@ -10,7 +10,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use streamward_core::output::{Missed, Output};
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending, StoreError};
 
-use super::{Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, seen::SeenKeys};
+use super::{
+    Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, orphans, seen::SeenKeys,
+};
 use crate::clock::now_ms;
 
 /// Consecutive outputs of one partition within one transaction.
@@ -27,9 +29,7 @@ impl SqlStore {
         let pending = pending.to_vec();
         let (outcomes, outbox_grew) = self.write(move |shared, writer| shared.commit(writer, &pending)).await?;
         if outbox_grew {
-            for changed in &self.changed {
-                changed.notify_one();
-            }
+            self.announce_changes();
         }
         Ok(outcomes)
     }
@@ -106,10 +106,12 @@ impl Shared {
         }
         summaries(connection, stream, seen, run, accepted)?;
         checkpoints(connection, run, accepted, origin.stored_at_ms)?;
-        let entries = facts.outbox;
-        let first_seq = advance(connection, run, accepted, (&totals, entries.len(), origin.stored_at_ms))?;
-        append_outbox(connection, run, first_seq, &entries)?;
-        Ok(!entries.is_empty())
+        if !facts.fired().is_empty() && is_superseded(connection, run)? {
+            facts.resolve_fired(&orphans::other_log(&run.key.topic))?;
+        }
+        let to_announce = facts.close()?;
+        advance(connection, run, accepted, (&totals, origin.stored_at_ms))?;
+        Ok(to_announce)
     }
 
     pub(super) fn stream_of(&self, sink: &str) -> Result<Arc<str>, WriteError> {
@@ -140,6 +142,15 @@ fn runs(pending: &[Arc<Pending>]) -> Vec<Run<'_>> {
         runs[place].members.push((index, pending.as_ref()));
     }
     runs
+}
+
+/// Whether the partition's newest owner reads another log: what was on its way for this one is still stored, but no record
+/// will resolve its alerts.
+fn is_superseded(connection: &Connection, run: &Run<'_>) -> Result<bool, rusqlite::Error> {
+    let key = run.key;
+    connection
+        .prepare_cached("SELECT 1 FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ? AND epoch > ?")?
+        .exists(params![key.sink, key.topic, key.partition, run.epoch])
 }
 
 /// Takes the members that continue the stored position, and marks those that it has passed.
@@ -295,59 +306,39 @@ fn checkpoints(
     Ok(())
 }
 
-/// Moves the position, last of all; returns the first of the outbox numbers that it took.
+/// Moves the position, last of all.
 fn advance(
     connection: &Connection,
     run: &Run<'_>,
     accepted: &[(usize, &Pending)],
-    (totals, entries, now_ms): (&Totals, usize, i64),
-) -> Result<i64, WriteError> {
+    (totals, now_ms): (&Totals, i64),
+) -> Result<(), WriteError> {
     let (first, last) = (accepted[0].1, accepted[accepted.len() - 1].1);
-    let entries = i64::try_from(entries).unwrap_or(i64::MAX);
     let key = run.key;
     let moved = connection
         .prepare_cached(
-            "UPDATE sw_positions SET next_offset = ?, outbox_seq = outbox_seq + ?, stored = stored + ?, \
-             dead = dead + ?, filtered = filtered + ?, ahead = ahead + ?, late = late + ?, \"full\" = \"full\" + ?, \
-             updated_at = ? \
-             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND epoch = ? AND next_offset = ? \
-             RETURNING outbox_seq",
+            "UPDATE sw_positions SET next_offset = ?, stored = stored + ?, dead = dead + ?, \
+             filtered = filtered + ?, ahead = ahead + ?, late = late + ?, \"full\" = \"full\" + ?, updated_at = ? \
+             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND epoch = ? AND next_offset = ?",
         )?
-        .query_row(
-            params![
-                last.output.end,
-                entries,
-                totals.stored,
-                totals.dead,
-                totals.filtered,
-                totals.ahead,
-                totals.late,
-                totals.full,
-                now_ms,
-                key.sink,
-                key.topic,
-                key.partition,
-                run.log,
-                run.epoch,
-                first.output.start
-            ],
-            |row| row.get::<_, i64>(0),
-        )
-        .optional()?;
-    let seq = moved.ok_or_else(|| WriteError::Protocol("the position moved inside its own transaction".to_owned()))?;
-    Ok(seq - entries)
-}
-
-fn append_outbox(
-    connection: &Connection,
-    run: &Run<'_>,
-    first_seq: i64,
-    entries: &[(&'static str, i64)],
-) -> Result<(), rusqlite::Error> {
-    let mut insert = connection.prepare_cached("INSERT INTO sw_outbox VALUES (?, ?, ?, ?, ?, ?, ?)")?;
-    let key = run.key;
-    for (seq, (kind, fact)) in (first_seq..).zip(entries) {
-        insert.execute(params![key.sink, key.topic, key.partition, run.log, seq, kind, fact])?;
+        .execute(params![
+            last.output.end,
+            totals.stored,
+            totals.dead,
+            totals.filtered,
+            totals.ahead,
+            totals.late,
+            totals.full,
+            now_ms,
+            key.sink,
+            key.topic,
+            key.partition,
+            run.log,
+            run.epoch,
+            first.output.start
+        ])?;
+    match moved {
+        0 => Err(WriteError::Protocol("the position moved inside its own transaction".to_owned())),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -11,8 +11,10 @@ pub mod commit;
 pub mod ddl;
 mod facts;
 pub mod insert;
+mod ledger;
 pub mod memory;
 pub mod names;
+mod orphans;
 pub mod outbox;
 mod probe;
 pub mod read;
@@ -74,6 +76,8 @@ pub struct Layout {
     pub definitions: Definitions,
     /// Changes of meaning that are to be carried out: see [`streamward_core::definition::Way::Allow`].
     pub allowed: Vec<String>,
+    /// Pipeline and name of each rule.
+    pub rules: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// The writer side of the database.
@@ -153,7 +157,8 @@ impl From<WriteError> for StoreError {
 }
 
 impl SqlStore {
-    /// Opens or creates the database, migrates it and creates the tables that the layout asks for.
+    /// Opens or creates the database, migrates it and creates the tables that the layout asks for. Alerts whose rule or
+    /// pipeline the layout does not have are resolved.
     ///
     /// # Errors
     /// If the file cannot be opened, or holds rows that mean something else than the layout says.
@@ -172,7 +177,16 @@ impl SqlStore {
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
         let checkpointer = Mutex::new(connect(path, settings).map_err(WriteError::from)?);
         let shared = Shared { file: OpenFile::new(path), writer, checkpointer, layout, inserts };
-        Ok(Self { shared: Arc::new(shared), changed: Default::default() })
+        let store = Self { shared: Arc::new(shared), changed: Default::default() };
+        store.resolve_unconfigured().await?;
+        Ok(store)
+    }
+
+    /// Wakes the relays: there is something in the outbox.
+    fn announce_changes(&self) {
+        for changed in &self.changed {
+            changed.notify_one();
+        }
     }
 
     /// The layout that this store was opened with.
@@ -234,6 +248,7 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(5, "why missed", include_str!("migrations/sqlite/0005_why_missed.sql")),
         migration(6, "null sums and keys", include_str!("migrations/sqlite/0006_null_sums_and_keys.sql")),
         migration(7, "what is not counted", include_str!("migrations/sqlite/0007_what_is_not_counted.sql")),
+        migration(8, "facts", include_str!("migrations/sqlite/0008_facts.sql")),
         migration(11, "definitions", include_str!("migrations/sqlite/0011_definitions.sql")),
     ]);
     let migrated = migrator.run(&mut connection).await;

@@ -6,10 +6,11 @@ use streamward_core::table::StreamTable;
 use super::ddl::WindowTable;
 
 /// Tables and indexes that every database has, besides those with a prefix of ours.
-pub const OWN_TABLES: [&str; 10] = [
+pub const OWN_TABLES: [&str; 11] = [
     "_sqlx_migrations",
     "alerts",
     "alerts_latest",
+    "alerts_resolved",
     "alerts_rule",
     "alerts_severity",
     "alerts_state",

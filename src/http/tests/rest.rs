@@ -1,6 +1,7 @@
 //! Routes, parameters, bodies and errors.
 
 use serde_json::{Value, json};
+use streamward_core::schema::instant;
 
 use super::{
     super::HttpSettings,
@@ -152,6 +153,19 @@ fn lists_have_totals_counts_and_cursors() {
     assert_eq!(stream["newest"], "2025-01-01T00:00:00.000Z");
     assert_eq!([&stream["ahead"], &stream["late"], &stream["full"]], [2, 3, 0]);
     assert_eq!(stream["warning"], "no pipeline reads it");
+}
+
+#[test]
+fn every_time_that_is_shown_is_text_and_may_be_asked_for() {
+    let server = Running::start();
+    for ms in [instant::MIN_MS, -1, 0, instant::MAX_MS] {
+        let shown = super::super::time_text(ms);
+        let text = shown.as_str().unwrap();
+        assert_eq!(instant::parse(text), Some(ms));
+        server.get(&format!("/api/v1/streams/sensors/windows?from={text}&to={text}"));
+        let asked = server.fake.asked();
+        assert!(asked.contains(&format!("from_ms: Some({ms}), to_ms: Some({ms})")), "{text}: {asked}");
+    }
 }
 
 #[test]

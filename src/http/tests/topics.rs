@@ -182,6 +182,8 @@ fn a_group_is_moved_to_a_bound_a_time_or_offsets() {
     assert_eq!(moved(r#"{"topic": "orders", "to": "earliest"}"#), "reset billing orders Earliest");
     let time = moved(r#"{"topic": "orders", "to": "2025-01-01T00:00:00Z"}"#);
     assert_eq!(time, "reset billing orders TimeMs(1735689600000)");
+    let last = moved(r#"{"topic": "orders", "to": "9999-12-31T23:59:59.999Z"}"#);
+    assert_eq!(last, "reset billing orders TimeMs(253402300799999)");
     let offsets = moved(r#"{"topic": "orders", "offsets": {"0": 3, "2": 9}}"#);
     assert_eq!(offsets, "reset billing orders Offsets([(0, 3), (2, 9)])");
     for wrong in [r#"{"topic": "orders"}"#, r#"{"topic": "orders", "to": "soon"}"#, r#"{"to": "latest"}"#] {

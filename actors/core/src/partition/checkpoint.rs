@@ -201,7 +201,9 @@ fn begin_chunk(name: &str) -> Arc<str> {
     format!("begin/{name}").into()
 }
 
-fn rule_chunk(name: &str) -> Arc<str> {
+/// Name of the chunk that keeps a rule's state.
+#[must_use]
+pub fn rule_chunk(name: &str) -> Arc<str> {
     format!("rule/{name}").into()
 }
 

@@ -27,7 +27,7 @@ pub(crate) mod harness;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{CheckpointScope, StateError};
+pub use checkpoint::{CheckpointScope, StateError, rule_chunk};
 pub use plan::{PipelinePlan, PipelineSpec, PlanError, StepSpec};
 pub use state::{DecodedInput, PartitionState, ProcessError};
 

@@ -147,7 +147,7 @@ async fn facts_that_exist_already_refuse_their_output_alone() {
     let cases = [
         "INSERT INTO dead_letters (sink, topic, partition, log, \"offset\", stage, class, reason, headers, \
          log_timestamp, created_at) VALUES ('sensors', 'sensor-readings', 0, 0, 5, 'decode', 'decode', '', x'', 0, 0)",
-        "INSERT INTO sw_outbox VALUES ('sensors', 'sensor-readings', 0, 0, 0, 'dead_letter', 1)",
+        "INSERT INTO sw_outbox VALUES ('dead_letter', 'sensors', 1)",
         "CREATE TRIGGER t BEFORE INSERT ON dead_letters BEGIN SELECT RAISE(ROLLBACK, 'no letters'); END",
     ];
     for sql in cases {
@@ -181,7 +181,7 @@ async fn an_unknown_sink_is_refused_and_others_go_on() {
     let (store, owner, other) = opened(
         folder.path(),
         "INSERT INTO sw_positions SELECT 'lost', topic, partition, log, \
-        epoch, next_offset, first_offset, retained_from, 0, 0, 0, 0, 0, 0, 0, 0 FROM sw_positions WHERE partition = 0",
+        epoch, next_offset, first_offset, retained_from, 0, 0, 0, 0, 0, 0, 0 FROM sw_positions WHERE partition = 0",
     )
     .await;
     let mut lost = Arc::into_inner(issued(&owner, 0, (0, 2))).unwrap();

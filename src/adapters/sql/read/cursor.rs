@@ -57,4 +57,12 @@ mod tests {
     fn a_cursor_of_another_list_is_refused() {
         assert_eq!(decode(&encode(&[Bind::Integer(1)]), 2), Err(ReadError::BadCursor));
     }
+
+    #[test]
+    fn a_cursor_longer_than_any_place_is_refused_unread() {
+        let place = |length| encode(&[Bind::Text("x".repeat(length))]);
+        let longest = (1..).take_while(|length| place(*length).len() <= MAX_LENGTH).last().expect("some fit");
+        assert!(decode(&place(longest), 1).is_ok());
+        assert_eq!(decode(&place(longest + 3), 1), Err(ReadError::BadCursor));
+    }
 }

@@ -18,7 +18,10 @@ use super::{
 /// Bytes of a dead letter's value that a list shows.
 const LISTED_VALUE_BYTES: u32 = 4_096;
 
-const ALERT_COLUMNS: &str = "id, alert_id, n, rule, stream, \"key\", severity, state, message, record, \
+/// Where an alert stands in lists: the number of its first transition, which no later one moves.
+const ALERT_PLACE: &str = "opened";
+
+const ALERT_COLUMNS: &str = "id, opened, alert_id, n, rule, stream, \"key\", severity, state, message, record, \
      event_time, topic, partition, \"offset\", created_at, undeliverable";
 
 const DEAD_LETTER_COLUMNS: &str = "id, sink, topic, partition, \"offset\", stage, class, reason, state, \
@@ -46,7 +49,8 @@ impl SqliteReads {
     }
 }
 
-/// The walk over the newest transition of each alert: by rule, else severity, else state.
+/// The walk over the newest transition of each alert: by rule, else severity, else state. Alerts are in the order in which
+/// they fired first, so that one that resolves during a walk stays where it is.
 pub(super) fn alert_scan(query: &AlertQuery) -> Scan {
     let (mut seek, keep) = by_first(&[("rule", &query.rule), ("severity", &query.severity), ("state", &query.state)]);
     seek.push(Condition::Newest);
@@ -57,7 +61,7 @@ pub(super) fn alert_scan(query: &AlertQuery) -> Scan {
         AlertQuery { .. } => "alerts_latest",
     };
     let (table, select) = ("alerts".to_owned(), ALERT_COLUMNS.to_owned());
-    Scan { table, index: Some(index), from: None, select, seek, keep, order: by_id() }
+    Scan { table, index: Some(index), from: None, select, seek, keep, order: by(ALERT_PLACE) }
 }
 
 /// The walk over dead letters: by the record's place if all of it is given, else by topic, else class.
@@ -70,11 +74,11 @@ pub(super) fn dead_letter_scan(query: &DeadLetterQuery) -> Scan {
     conditions.extend(place);
     let select = format!("{DEAD_LETTER_COLUMNS}, substr(value, 1, {LISTED_VALUE_BYTES}) AS value");
     let index = is_place.then_some("dead_letters_place");
-    Scan { table: "dead_letters".to_owned(), index, from: None, select, seek, keep, order: by_id() }
+    Scan { table: "dead_letters".to_owned(), index, from: None, select, seek, keep, order: by("id") }
 }
 
-fn by_id() -> Vec<Order> {
-    vec![Order { column: "id".to_owned(), kind: Kind::Long }]
+fn by(column: &str) -> Vec<Order> {
+    vec![Order { column: column.to_owned(), kind: Kind::Long }]
 }
 
 /// The first filter that is given is served by its index, the others are tried row by row.

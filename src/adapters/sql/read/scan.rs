@@ -3,7 +3,7 @@
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use streamward_core::{
     ports::{Counting, Page, PageRequest, ReadError},
-    schema::Kind,
+    schema::{Kind, instant},
 };
 
 use super::{
@@ -248,11 +248,13 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The text of a filter as a value of the column's type; `None` where no value of that type reads so.
+/// The text of a filter as a value of the column's type; `None` where no value of that type reads so. A time is what rows
+/// show (RFC 3339), or milliseconds since 1970.
 pub(super) fn parse(kind: &Kind, text: &str) -> Option<Bind> {
     match kind {
         Kind::Boolean => text.parse::<bool>().ok().map(|value| Bind::Integer(value.into())),
-        Kind::Int | Kind::Long | Kind::Timestamp => text.parse().ok().map(Bind::Integer),
+        Kind::Int | Kind::Long => text.parse().ok().map(Bind::Integer),
+        Kind::Timestamp => text.parse().ok().or_else(|| instant::parse(text)).map(Bind::Integer),
         Kind::Float | Kind::Double => text.parse().ok().map(Bind::Number),
         Kind::String | Kind::Enum(_) => Some(Bind::Text(text.to_owned())),
     }

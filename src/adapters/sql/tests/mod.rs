@@ -1,9 +1,10 @@
 //! The position protocol, on a real SQLite file.
 
+mod facts;
 mod numbers;
 mod schema;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use arrow_array::RecordBatch;
 use futures_util::FutureExt as _;
@@ -19,10 +20,7 @@ use streamward_pipeline::{
     store::{Assignment, Outcome, PartitionKey, Pending, SinkStore, Start},
 };
 
-use super::{
-    SqlStore, SqliteSettings,
-    retention::{Retained, RetentionPolicy},
-};
+use super::{SqlStore, SqliteSettings};
 use crate::{
     config::Sources,
     plan::{self, Plan},
@@ -50,7 +48,7 @@ pub(super) async fn assign(store: &SqlStore, partition: i32) -> Assignment {
 }
 
 /// Likewise, of a log.
-async fn assign_of(store: &SqlStore, partition: i32, topic_id: &str) -> Assignment {
+pub(super) async fn assign_of(store: &SqlStore, partition: i32, topic_id: &str) -> Assignment {
     let assignment = store.assign(&key(partition), &log(topic_id)).await.unwrap();
     if assignment.position.is_none() {
         let start = Start { epoch: assignment.epoch, log: assignment.log, position: 0, gap: None };
@@ -75,7 +73,7 @@ pub(super) fn raw(offsets: &[i64]) -> RawBatch {
     batch
 }
 
-fn rows(offsets: &[i64]) -> RecordBatch {
+pub(super) fn rows(offsets: &[i64]) -> RecordBatch {
     let plan = plan();
     let stream = plan.stream("sensors").unwrap();
     let batch = raw(offsets);
@@ -101,6 +99,22 @@ pub(super) fn letter(offset: i64) -> DeadLetter {
         key: Some(vec![0, 255]),
         value: Some(b"{".to_vec()),
         headers: vec![(b"trace".to_vec(), None)],
+    }
+}
+
+/// A transition of an alert of the built-in rule `temperature_max`.
+pub(super) fn transition(alert_id: &str, n: i64, state: AlertState) -> AlertTransition {
+    AlertTransition {
+        alert_id: alert_id.to_owned(),
+        n,
+        rule: "temperature_max".into(),
+        severity: "critical".into(),
+        state,
+        key: Some("s1".to_owned()),
+        record: serde_json::json!({"value": 81.0}),
+        message: "hot".to_owned(),
+        event_time_ms: 5,
+        offset: n,
     }
 }
 
@@ -201,10 +215,10 @@ async fn facts_wait_in_the_outbox_in_commit_order_until_they_are_sent() {
     (second.end, second.dead) = (3, vec![letter(2)]);
     store.commit(&[pending(&owner, first), pending(&owner, second)]).await.unwrap();
     let facts = store.facts(FactKind::DeadLetter).await.unwrap();
-    assert_eq!(facts.iter().map(|fact| fact.entry.seq).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(facts.iter().map(|fact| fact.entry.fact).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((facts[0].key.as_deref(), facts[0].value.as_deref()), (Some(&[0, 255][..]), Some(&b"{"[..])));
     assert_eq!(facts[0].headers[0], (b"trace".to_vec(), None));
-    store.sent(&[facts[0].entry.clone(), facts[1].entry.clone()]).await.unwrap();
+    store.sent(FactKind::DeadLetter, &[facts[0].entry.clone(), facts[1].entry.clone()]).await.unwrap();
     assert_eq!(store.facts(FactKind::DeadLetter).await.unwrap().len(), 1);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM dead_letters").await, 3);
 }
@@ -214,23 +228,30 @@ async fn only_the_newest_transition_of_an_alert_is_its_state() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let owner = assign(&store, 0).await;
-    let transition = |n, state| AlertTransition {
-        alert_id: "a".to_owned(),
-        n,
-        rule: "hot".into(),
-        severity: "critical".into(),
-        state,
-        key: Some("s1".to_owned()),
-        record: serde_json::json!({"value": 81.0}),
-        message: "hot".to_owned(),
-        event_time_ms: 5,
-        offset: n,
-    };
     let mut output = output(0, 0, 2);
-    output.alerts = vec![transition(0, AlertState::Firing), transition(1, AlertState::Resolved)];
+    output.alerts = vec![transition("a", 0, AlertState::Firing), transition("a", 1, AlertState::Resolved)];
     store.commit(&[pending(&owner, output)]).await.unwrap();
     assert_eq!(count(folder.path(), "SELECT count(*) FROM alerts").await, 2);
     assert_eq!(count(folder.path(), "SELECT count(*) FROM alerts WHERE latest = 1 AND state = 'resolved'").await, 1);
+}
+
+#[actix::test]
+async fn the_newest_time_of_a_key_is_the_latest_of_all_outputs_and_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path()).await;
+    let newest = "SELECT last_seen FROM sw_keys WHERE \"key\" = 'k'";
+    for (start, times) in [(0, [180_000, 60_000]), (2, [120_000, 0]), (4, [60_000, 240_000])] {
+        let owner = assign(&store, 0).await;
+        let seen = |(offset, time): (i64, i64)| {
+            let seen = vec![("k".to_owned(), time)];
+            pending(&owner, Output { end: offset + 1, seen, ..output(0, offset, offset) })
+        };
+        let outputs: Vec<_> = (start..).zip(times).map(seen).collect();
+        assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
+        let expected = if start < 4 { 180_000 } else { 240_000 };
+        assert_eq!(count(folder.path(), newest).await, expected, "from {start} on");
+        store = open(folder.path()).await;
+    }
 }
 
 #[actix::test]
@@ -246,77 +267,6 @@ async fn a_commit_whose_caller_went_away_is_done_once() {
     let again = store.commit(&outputs).await.unwrap();
     assert!(matches!(again[..], [Outcome::Committed | Outcome::AlreadyCommitted]), "{again:?}");
     assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 500);
-}
-
-#[actix::test]
-async fn retention_by_size_removes_the_oldest_rows_of_each_partition() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    let owner = assign(&store, 0).await;
-    store.commit(&[pending(&owner, output(0, 0, 1500))]).await.unwrap();
-    let nothing = RetentionPolicy { age: Some(Duration::from_secs(3600)), size_bytes: None };
-    assert_eq!(store.retain_chunk(&nothing).await.unwrap().rows, 0);
-    let tiny = RetentionPolicy { age: None, size_bytes: Some(1) };
-    assert_eq!(store.retain_chunk(&tiny).await.unwrap().rows, 250);
-    assert_eq!(count(folder.path(), "SELECT min(\"offset\") FROM sensor_readings").await, 250);
-    assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 250);
-}
-
-#[actix::test]
-async fn retention_takes_along_what_was_filtered_before_the_rows_it_removes() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    let owner = assign(&store, 0).await;
-    let mut output = output(0, 0, 252);
-    output.offsets = (2..252).collect();
-    output.rows = rows(&output.offsets);
-    (output.end, output.filtered) = (255, vec![0..2, 252..255]);
-    store.commit(&[pending(&owner, output)]).await.unwrap();
-    store.retain_chunk(&RetentionPolicy { age: None, size_bytes: Some(1) }).await.unwrap();
-    assert_eq!(count(folder.path(), "SELECT retained_from FROM sw_positions").await, 252);
-    assert_eq!(count(folder.path(), "SELECT count(*) FROM sw_ranges WHERE first_offset = 252").await, 1);
-    assert_eq!(count(folder.path(), "SELECT count(*) FROM sw_ranges").await, 1);
-}
-
-#[actix::test]
-async fn retention_by_age_removes_facts_in_chunks_and_keeps_what_waits_in_the_outbox() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    let owner = assign(&store, 0).await;
-    let mut output = output(0, 0, 0);
-    (output.end, output.dead) = (450, (0..450).map(letter).collect());
-    store.commit(&[pending(&owner, output)]).await.unwrap();
-    let everything = RetentionPolicy { age: Some(Duration::ZERO), size_bytes: None };
-    let begun = crate::clock::now_ms();
-    while crate::clock::now_ms() == begun {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(store.retain_chunk(&everything).await.unwrap().rows, 0);
-    loop {
-        let waiting: Vec<_> =
-            store.facts(FactKind::DeadLetter).await.unwrap().into_iter().map(|fact| fact.entry).collect();
-        if waiting.is_empty() {
-            break;
-        }
-        store.sent(&waiting).await.unwrap();
-    }
-    assert_eq!(store.retain_chunk(&everything).await.unwrap().rows, 250);
-    assert_eq!(store.retain_chunk(&everything).await.unwrap().rows, 200);
-    assert_eq!(count(folder.path(), "SELECT count(*) FROM dead_letters").await, 0);
-}
-
-#[actix::test]
-async fn retention_hands_free_pages_back_to_the_file_system() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    let owner = assign(&store, 0).await;
-    store.commit(&[pending(&owner, output(0, 0, 4_000))]).await.unwrap();
-    let pages = async || count(folder.path(), "PRAGMA page_count").await;
-    let before = pages().await;
-    while store.retain_chunk(&RetentionPolicy { age: None, size_bytes: Some(1) }).await.unwrap() != Retained::default()
-    {
-    }
-    assert!(pages().await < before / 2, "{before} pages became {}", pages().await);
 }
 
 #[actix::test]

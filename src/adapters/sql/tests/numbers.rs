@@ -1,5 +1,7 @@
 //! Numbers at the ends of their types: whatever is computed from them can be stored, and is told as it is.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use streamward_core::{
     partition::{DecodedInput, PartitionState, PipelinePlan, PipelineSpec, StepSpec},

@@ -135,11 +135,12 @@ FROM n";
 const ALERTS_SQL: &str = "
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 39)
 INSERT INTO alerts (id, alert_id, n, rule, stream, \"key\", severity, state, message, record,
-                    event_time, topic, partition, \"offset\", created_at, latest)
+                    event_time, topic, partition, \"offset\", created_at, latest, sink, log, opened)
 SELECT i + 1, 'a' || (i / 2), i % 2, 'rule_' || (i / 2 % 3), 'sensors', 'sensor_001',
        CASE i / 2 % 2 WHEN 0 THEN 'critical' ELSE 'warning' END,
        CASE i % 2 WHEN 0 THEN 'firing' ELSE 'resolved' END, 'too hot', '{\"value\": 81.5}',
-       1735689600000 + i, 'sensor-readings', 0, i, 1735689600000 + i, i % 2 = 1 OR i = 38
+       1735689600000 + i, 'sensor-readings', 0, i, 1735689600000 + i, i % 2 = 1 OR i = 38,
+       'sensors', 0, i / 2 * 2 + 1
 FROM n WHERE i <> 39";
 
 const DEAD_LETTERS_SQL: &str = "

@@ -76,6 +76,21 @@ async fn filters_narrow_and_values_that_never_occur_give_an_empty_list() {
 }
 
 #[tokio::test]
+async fn a_time_is_found_by_the_text_that_rows_show_and_by_its_milliseconds() {
+    let mut fixture = Fixture::new().await;
+    let year_9999 = streamward_core::schema::instant::MAX_MS;
+    fixture.write(&format!("UPDATE sensor_readings SET timestamp = {year_9999} WHERE id = 0")).await;
+    let shown = "9999-12-31T23:59:59.999Z";
+    for text in ["2025-01-01T00:33:19.900Z", "2025-01-01T01:33:19.9+01:00", "1735691599900", shown] {
+        let page = fixture.reads.latest(query(&[("timestamp", text)], 5)).await.unwrap();
+        let expected = if text == shown { shown } else { "2025-01-01T00:33:19.900Z" };
+        assert_eq!(values(&page, "timestamp"), [expected], "{text}");
+    }
+    let none = fixture.reads.latest(query(&[("timestamp", "2025-13-01T00:00:00Z")], 5)).await.unwrap();
+    assert!(none.items.is_empty());
+}
+
+#[tokio::test]
 async fn following_the_cursors_visits_every_row_once_in_order() {
     let fixture = Fixture::new().await;
     let mut query = query(&[("sensor_id", "sensor_003")], 300);

@@ -5,6 +5,7 @@ use streamward_core::ports::{AlertQuery, DeadLetterQuery, RowQuery, WindowQuery}
 
 use super::{
     super::{
+        super::{facts as written, orphans, outbox, retention::facts as retention},
         SqliteReads,
         cursor::Bind,
         facts::{alert_scan, dead_letter_scan},
@@ -112,6 +113,33 @@ async fn alerts_and_dead_letters_walk_an_index() {
     }
     let all = plan(&mut fixture.writer, &letters(false, false, None), None).await;
     assert_eq!(all, "SCAN dead_letters", "backwards over the row ids, up to the limit");
+}
+
+#[tokio::test]
+async fn writes_of_alerts_and_reads_of_the_outbox_walk_an_index() {
+    let mut fixture = Fixture::new().await;
+    let by_id = "INDEX sqlite_autoindex_alerts_1 (alert_id=?";
+    let cases = [
+        (written::SUPERSEDE, by_id),
+        (written::IS_KNOWN, by_id),
+        (orphans::FIRING, "INDEX alerts_state (state=? AND opened>?"),
+        (orphans::END, "INTEGER PRIMARY KEY (rowid=?"),
+        (orphans::RESOLVE, "INTEGER PRIMARY KEY (rowid=?"),
+        (outbox::ALERTS, "PRIMARY KEY (kind=? AND sink=?"),
+        (outbox::DEAD_LETTERS, "PRIMARY KEY (kind=? AND sink=?"),
+        (outbox::SENT, "PRIMARY KEY (kind=? AND sink=? AND fact=?"),
+        (retention::RESOLVED_ALERTS, "INDEX alerts_resolved (created_at<?"),
+        (retention::OLD_LATE_NOTES, "INDEX sw_late_created_at (created_at<?"),
+    ];
+    for statistics in ["", "ANALYZE"] {
+        fixture.write(statistics).await;
+        for (sql, index) in cases {
+            expect(&explain(&mut fixture.writer, sql).await, index);
+        }
+        let letters = explain(&mut fixture.writer, retention::OLDEST_LETTERS).await;
+        assert!(letters.starts_with("SCAN d\n"), "over the row ids, up to the limit:\n{letters}");
+        expect(letters.trim_start_matches("SCAN d\n"), "PRIMARY KEY (kind=? AND sink=? AND fact=?");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,143 @@
+//! Alerts that fire although nobody judges them any more: their rule or pipeline is no longer configured, or their log is
+//! not the topic's any more. The server resolves them itself, with the reason as their message, and they are announced
+//! like any other.
+//!
+//! The state of such a rule leaves with them: where the rule comes back, it begins afresh and may fire again.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use streamward_core::partition::rule_chunk;
+use streamward_pipeline::store::StoreError;
+
+use super::{
+    Layout, SqlStore, begin, facts,
+    ledger::{Kind, Ledger},
+};
+use crate::clock::now_ms;
+
+/// Alerts looked at in one transaction.
+const CHUNK: i64 = 1_000;
+
+pub(super) const FIRING: &str = "SELECT id, opened, sink, topic, rule, log FROM alerts INDEXED BY alerts_state \
+     WHERE state = 'firing' AND latest = 1 AND opened > ? ORDER BY opened LIMIT ?";
+pub(super) const END: &str = "UPDATE alerts SET latest = 0 WHERE id = ? AND latest = 1 AND state = 'firing' RETURNING sink, octet_length(record)";
+pub(super) const RESOLVE: &str = "INSERT INTO alerts (id, alert_id, n, rule, stream, \"key\", severity, state, message, \
+     record, event_time, topic, \"partition\", \"offset\", created_at, latest, sink, log, opened) \
+     SELECT ?, alert_id, n + 1, rule, stream, \"key\", severity, 'resolved', ?, record, event_time, topic, \
+     \"partition\", \"offset\", ?, 1, sink, log, opened FROM alerts WHERE id = ?";
+
+/// An alert that fires.
+#[derive(Debug)]
+pub(super) struct Firing {
+    id: i64,
+    opened: i64,
+    pub sink: String,
+    pub topic: String,
+    pub rule: String,
+    pub log: i64,
+}
+
+impl SqlStore {
+    /// Resolves the alerts of rules and pipelines that the layout does not have.
+    pub(super) async fn resolve_unconfigured(&self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        self.resolve_firing(move |firing| unconfigured(&shared.layout, firing)).await
+    }
+
+    /// Resolves the alerts of the other logs of a topic that a pipeline reads.
+    pub(super) async fn resolve_other_logs(&self, sink: &str, topic: &str, log: i64) -> Result<(), StoreError> {
+        let (sink, topic) = (sink.to_owned(), topic.to_owned());
+        self.resolve_firing(move |firing| {
+            let is_other = firing.sink == sink && firing.topic == topic && firing.log != log;
+            is_other.then(|| other_log(&topic))
+        })
+        .await
+    }
+
+    /// Resolves the alerts that fire for which there is a reason, a chunk to a transaction.
+    async fn resolve_firing<F>(&self, reason: F) -> Result<(), StoreError>
+    where
+        F: Fn(&Firing) -> Option<String> + Send + Sync + 'static,
+    {
+        let reason = std::sync::Arc::new(reason);
+        let (mut after, mut resolved) = (Some(i64::MIN), 0);
+        while let Some(from) = after {
+            let reason = reason.clone();
+            let (next, count) = self
+                .write(move |_, writer| {
+                    let transaction = begin(&mut writer.connection)?;
+                    let done = resolve_chunk(&transaction, from, &*reason)?;
+                    transaction.commit()?;
+                    Ok(done)
+                })
+                .await?;
+            (after, resolved) = (next, resolved + count);
+        }
+        if resolved > 0 {
+            tracing::warn!(alerts = resolved, "alerts that nobody judges any more are resolved");
+            self.announce_changes();
+        }
+        Ok(())
+    }
+}
+
+/// Why an alert that fires is judged no more; none while it is.
+fn unconfigured(layout: &Layout, firing: &Firing) -> Option<String> {
+    let Firing { sink, topic, rule, .. } = firing;
+    let Some((_, stream)) = layout.sinks.iter().find(|(name, _)| **name == **sink) else {
+        return Some(format!("pipeline {sink} is not configured any more"));
+    };
+    if !layout.rules.iter().any(|(pipeline, name)| **pipeline == **sink && **name == **rule) {
+        return Some(format!("rule {rule} is not configured any more"));
+    }
+    let reads = layout.streams.iter().any(|table| table.stream == *stream && *table.topic == **topic);
+    (!reads).then(|| format!("pipeline {sink} does not read topic {topic} any more"))
+}
+
+/// Why alerts of a log end that is not the topic's any more.
+pub(super) fn other_log(topic: &str) -> String {
+    format!("topic {topic} was made anew, and its earlier log is read no more")
+}
+
+/// Where to go on, and how many were resolved.
+fn resolve_chunk(
+    connection: &Connection,
+    after: i64,
+    reason: &dyn Fn(&Firing) -> Option<String>,
+) -> Result<(Option<i64>, u64), rusqlite::Error> {
+    let mut select = connection.prepare_cached(FIRING)?;
+    let firing = select.query_map([after, CHUNK], |row| {
+        Ok(Firing {
+            id: row.get(0)?,
+            opened: row.get(1)?,
+            sink: row.get(2)?,
+            topic: row.get(3)?,
+            rule: row.get(4)?,
+            log: row.get(5)?,
+        })
+    })?;
+    let firing: Vec<Firing> = firing.collect::<Result<_, _>>()?;
+    let (mut ledger, mut resolved) = (Ledger::default(), 0);
+    for alert in &firing {
+        let Some(why) = reason(alert) else { continue };
+        resolve(connection, &mut ledger, alert.id, &why)?;
+        connection
+            .prepare_cached("DELETE FROM sw_checkpoints WHERE sink = ? AND topic = ? AND chunk = ? AND log = ?")?
+            .execute(params![alert.sink, alert.topic, rule_chunk(&alert.rule), alert.log])?;
+        resolved += 1;
+    }
+    ledger.close(connection)?;
+    let is_full = firing.len() as i64 == CHUNK;
+    Ok((firing.last().filter(|_| is_full).map(|last| last.opened), resolved))
+}
+
+/// Resolves an alert by its newest transition, if it fires.
+pub(super) fn resolve(connection: &Connection, ledger: &mut Ledger, id: i64, why: &str) -> Result<(), rusqlite::Error> {
+    let ended: Option<(String, i64)> =
+        connection.prepare_cached(END)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((sink, record_bytes)) = ended else { return Ok(()) };
+    let message = format!("resolved by the server: {why}");
+    let number = ledger.number(connection, Kind::Alert)?;
+    connection.prepare_cached(RESOLVE)?.execute(params![number, message, now_ms(), id])?;
+    ledger.add(Kind::Alert, message.len() + usize::try_from(record_bytes).unwrap_or(0));
+    facts::announce(connection, Kind::Alert, &sink, number)
+}
