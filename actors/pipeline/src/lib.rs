@@ -11,6 +11,8 @@
 //! decisions (`streamward-core`).
 
 pub mod assignment;
+#[cfg(test)]
+mod fakes;
 pub mod lane;
 pub mod live;
 pub mod logs;

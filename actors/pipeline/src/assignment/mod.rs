@@ -165,3 +165,6 @@ impl Assigner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,3 +143,6 @@ async fn page(scope: &Scope, shared: &RelayShared) -> Result<u64, String> {
         None => Ok(done.len() as u64),
     }
 }
+
+#[cfg(test)]
+mod tests;
