@@ -143,3 +143,28 @@ impl<'a> Measure<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::fixtures::{Reading, batch};
+
+    /// Start and count of each minute of readings at these times.
+    fn minutes(times: &[i64]) -> Vec<(i64, i64)> {
+        let readings: Vec<Reading> =
+            times.iter().map(|time| Reading { timestamp: *time, ..Reading::default() }).collect();
+        let columns = StatColumns { event_time: 3, measure: None, anomaly: None };
+        minute_deltas(&batch(&readings), columns).iter().map(|delta| (delta.minute_ms, delta.count)).collect()
+    }
+
+    #[test]
+    fn a_minute_begins_at_its_first_millisecond_also_before_1970() {
+        assert_eq!(minutes(&[0, 59_999, 60_000]), [(0, 2), (60_000, 1)]);
+        assert_eq!(minutes(&[-1, -60_000, -60_001, 0]), [(-120_000, 1), (-60_000, 2), (0, 1)]);
+    }
+
+    #[test]
+    fn a_minute_that_comes_again_is_counted_once() {
+        assert_eq!(minutes(&[1, 60_001, 2, 60_002, 3]), [(0, 3), (60_000, 2)]);
+    }
+}

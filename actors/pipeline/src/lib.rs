@@ -13,6 +13,8 @@
 pub mod assignment;
 mod chains;
 pub mod end_of_log;
+#[cfg(test)]
+mod fakes;
 pub mod lane;
 pub mod live;
 pub mod logs;

@@ -29,8 +29,12 @@ pub struct Stage {
     learned: Mutex<HashMap<u32, Arc<str>>>,
     /// Stands for a step with a bug.
     #[cfg(test)]
-    pub trap: Option<fn(&DecodedInput)>,
+    pub trap: Option<Trap>,
 }
+
+/// What a step with a bug does.
+#[cfg(test)]
+pub type Trap = Arc<dyn Fn(&DecodedInput) + Send + Sync>;
 
 /// What a [`Stage`] is made of.
 pub struct StageSpec {
@@ -153,7 +157,7 @@ impl Stage {
         emit_from: i64,
     ) -> Result<Output, ProcessError> {
         #[cfg(test)]
-        self.trap.inspect(|trap| trap(input));
+        self.trap.iter().for_each(|trap| trap(input));
         state.process(&self.spec.plan, input, emit_from)
     }
 }

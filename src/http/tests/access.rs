@@ -90,6 +90,91 @@ fn each_role_may_do_what_it_should() {
     assert!(server.fake.asked().starts_with("ada: pipelines/lane"), "the audit gets the name");
 }
 
+/// Every route that changes something: method, path in the document, an example with its body, and who may do it.
+const CHANGES: [(&str, &str, &str, &str, Role); 13] = {
+    const COMMAND: &str = "/api/v1/supervision/{path}/{command}";
+    const FAULT: &str = r#"{"fault": "panic"}"#;
+    [
+        ("POST", "/api/v1/streams/{stream}/records", RECORDS, r#"{"a": 1}"#, Role::Operator),
+        ("POST", "/api/v1/topics/{topic}/records", "/api/v1/topics/orders/records", "{}", Role::Operator),
+        (
+            "POST",
+            "/api/v1/groups/{group}/offsets",
+            "/api/v1/groups/billing/offsets",
+            r#"{"topic": "orders", "to": "latest"}"#,
+            Role::Operator,
+        ),
+        ("POST", COMMAND, "/api/v1/supervision/pipelines/lane/restart", "", Role::Operator),
+        ("POST", COMMAND, "/api/v1/supervision/pipelines/lane/pause", "", Role::Operator),
+        ("POST", COMMAND, "/api/v1/supervision/pipelines/lane/resume", "", Role::Operator),
+        ("POST", COMMAND, "/api/v1/supervision/pipelines/lane/drain", "", Role::Operator),
+        ("POST", COMMAND, INJECT, FAULT, Role::Admin),
+        ("POST", "/api/v1/supervision/{path}/drill", "/api/v1/supervision/pipelines/lane/drill", FAULT, Role::Admin),
+        (
+            "PATCH",
+            "/api/v1/supervision/{path}/policy",
+            "/api/v1/supervision/pipelines/sink/policy",
+            r#"{"restart": "transient"}"#,
+            Role::Admin,
+        ),
+        ("POST", "/api/v1/topics", "/api/v1/topics", r#"{"name": "new"}"#, Role::Admin),
+        ("PATCH", "/api/v1/topics/{topic}", "/api/v1/topics/orders", r#"{"partitions": 2}"#, Role::Admin),
+        ("DELETE", "/api/v1/topics/{topic}", "/api/v1/topics/orders", "", Role::Admin),
+    ]
+};
+
+#[test]
+fn who_may_change_something_is_said_of_every_route() {
+    let document = Running::start().get("/openapi.json").json();
+    let paths = document["paths"].as_object().unwrap().iter();
+    let routes = paths.flat_map(|(path, methods)| {
+        methods.as_object().unwrap().keys().map(move |method| (method.to_ascii_uppercase(), path.clone()))
+    });
+    let mut served: Vec<(String, String)> = routes.filter(|(method, _)| method != "GET").collect();
+    let mut said: Vec<_> =
+        CHANGES.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned())).collect();
+    served.sort();
+    said.sort();
+    said.dedup();
+    assert_eq!(served, said);
+}
+
+#[test]
+fn each_role_may_change_what_it_should_and_nothing_else() {
+    let server = with_tokens();
+    for (method, _, path, body, needed) in CHANGES {
+        for (user, role) in [("vera", Role::Viewer), ("otto", Role::Operator), ("ada", Role::Admin)] {
+            let before = server.fake.asked.lock().len();
+            let status = as_user(&server, user, method, path, body).status;
+            let asked = server.fake.asked.lock().len() - before;
+            if role >= needed {
+                assert!((200..300).contains(&status), "{user}: {method} {path}: {status}");
+                assert!(asked > 0, "{user}: {method} {path}: nothing was done");
+            } else {
+                assert_eq!((status, asked), (403, 0), "{user}: {method} {path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_without_a_secret_lets_nobody_in() {
+    let empty = AccessToken { name: "nobody".to_owned(), role: Role::Admin, secret: String::new() };
+    let vera = AccessToken { name: "vera".to_owned(), role: Role::Viewer, secret: "vera-secret".to_owned() };
+    let access = Access { hosts: HostRule::default(), tokens: vec![empty, vera] };
+    let server = Running::with(HttpSettings { access, ..HttpSettings::default() });
+    for headers in [&[][..], &[("Authorization", "Bearer ")], &[("Authorization", "Bearer  ")]] {
+        assert_eq!(server.call("POST", RECORDS, headers, r#"{"a": 1}"#).status, 401, "{headers:?}");
+    }
+    for (path, headers) in
+        [("/ws/sensors?access_token=", &[][..]), ("/ws/sensors", &[("Sec-WebSocket-Protocol", "bearer.")])]
+    {
+        let (_, head) = server.socket(path, headers);
+        assert!(head.starts_with("HTTP/1.1 401"), "{path} {headers:?}: {head}");
+    }
+    assert_eq!(as_user(&server, "vera", "GET", "/api/v1/lag", "").status, 200, "the others are as before");
+}
+
 #[test]
 fn viewers_read_topics_operators_write_records_and_admins_change_topics() {
     let server = with_tokens();

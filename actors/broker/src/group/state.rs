@@ -22,7 +22,7 @@ use crate::error::{Code, KResult};
 /// How long a new group waits for more members after each one.
 pub(super) const GATHER_MS: u64 = 100;
 /// How long a new group waits for more members at most.
-const GATHER_LIMIT_MS: u64 = 400;
+pub(super) const GATHER_LIMIT_MS: u64 = 400;
 /// How long others wait for a member that was sent away to come back with its id.
 pub(super) const RETURN_GRACE_MS: u64 = 300;
 /// Members that a group may have.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::member::*;
-use super::state::{GATHER_MS, Group, Phase};
+use super::state::{GATHER_LIMIT_MS, GATHER_MS, Group, Phase};
 use crate::error::Code;
 
 const SESSION_MS: u64 = 10_000;
@@ -82,6 +82,23 @@ fn a_new_group_waits_a_moment_for_more_members_and_no_longer() {
     let replies = joins(&mut group);
     assert_eq!(replies[0].1.generation, 1);
     assert_eq!(replies[0].1.members.len(), 1);
+}
+
+#[test]
+fn members_that_keep_coming_do_not_hold_a_new_group_up_for_ever() {
+    let mut group = Group::new();
+    for (token, now_ms) in (0..GATHER_LIMIT_MS).step_by(50).enumerate() {
+        group.tick(now_ms);
+        assert!(joins(&mut group).is_empty(), "at {now_ms}");
+        group.join(request(""), format!("m{token}"), token as Token, now_ms);
+        let to_return = JoinRequest { new_member: NewMember::MustReturnWithId, ..request("") };
+        group.join(to_return, format!("r{token}"), 100 + token as Token, now_ms);
+        assert_eq!(joins(&mut group).len(), 1, "it is sent away and does not come back");
+    }
+    group.tick(GATHER_LIMIT_MS - 1);
+    assert!(joins(&mut group).is_empty());
+    group.tick(GATHER_LIMIT_MS);
+    assert_eq!(joins(&mut group).len(), 8);
 }
 
 #[test]
@@ -203,6 +220,50 @@ fn who_does_not_join_in_time_is_left_behind() {
     group.tick(3_700);
     let replies = joins(&mut group);
     assert_eq!(replies[0].1.members.len(), 2);
+}
+
+#[test]
+fn a_member_that_waits_longer_than_its_session_stays_in_the_group() {
+    let mut group = stable();
+    group.join(request(""), "c".to_owned(), 5, 2_000);
+    group.join(request("a"), String::new(), 6, 2_000);
+    let mut now_ms = 2_000;
+    while now_ms <= 2_000 + 2 * SESSION_MS {
+        now_ms += 1_000;
+        assert_eq!(group.heartbeat(&identity("b", 1), now_ms), Err(Code::RebalanceInProgress));
+        group.tick(now_ms);
+        assert!(joins(&mut group).is_empty(), "b is awaited");
+    }
+    group.join(request("b"), String::new(), 7, now_ms);
+    let replies: Vec<_> = joins(&mut group).into_iter().map(|(token, reply)| (token, reply.error)).collect();
+    assert_eq!(replies, [(6, None), (7, None), (5, None)]);
+    group.sync(sync("b", 2, &[]), 8, now_ms);
+    while now_ms <= 2_000 + 4 * SESSION_MS {
+        now_ms += 1_000;
+        for heard in ["a", "c"] {
+            assert_eq!(group.heartbeat(&identity(heard, 2), now_ms), Ok(()));
+        }
+        group.tick(now_ms);
+        assert!(syncs(&mut group).is_empty(), "the leader is awaited");
+    }
+    group.sync(sync("a", 2, &[("a", "pa"), ("b", "pb"), ("c", "pc")]), 9, now_ms);
+    let assigned: Vec<_> = syncs(&mut group).into_iter().map(|(token, reply)| (token, reply.assignment)).collect();
+    assert_eq!(assigned, [(9, Bytes::from_static(b"pa")), (8, Bytes::from_static(b"pb"))]);
+}
+
+#[test]
+fn a_session_begins_anew_when_the_wait_ends() {
+    let mut group = stable();
+    group.join(request(""), "c".to_owned(), 5, 2_000);
+    group.join(request("a"), String::new(), 6, 2_000);
+    let joined_ms = 2_000 + SESSION_MS - 1;
+    group.heartbeat(&identity("b", 1), 2_001).unwrap_err();
+    group.join(request("b"), String::new(), 7, joined_ms);
+    assert_eq!(joins(&mut group).len(), 3);
+    group.tick(joined_ms + SESSION_MS - 1);
+    assert_eq!(group.members().count(), 3);
+    group.tick(joined_ms + SESSION_MS);
+    assert_eq!(group.members().count(), 0, "none of them was heard of since");
 }
 
 #[test]

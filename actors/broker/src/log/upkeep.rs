@@ -31,8 +31,8 @@ pub(crate) struct Flush {
 
 impl Flush {
     #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
-        self.removals.is_empty() && self.files.is_empty() && self.writes.is_empty() && self.dir.is_none()
+    pub fn files(&self) -> &[Arc<File>] {
+        &self.files
     }
 
     /// Syncs, then writes the index files: their presence says that the segment is on the disk. One that cannot be

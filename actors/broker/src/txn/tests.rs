@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::group::Identity;
 use crate::log::batch::BatchHeader;
 use crate::log::batch::tests::{Producer, batch, seal};
 use crate::log::produced::Produced;
@@ -128,6 +129,44 @@ fn an_open_transaction_goes_on_after_a_restart() {
     write(&broker, producer, 1);
     broker.inner().end_txn(ID, producer, Marker::Commit).unwrap();
     assert_eq!(committed(&broker).1, [0, 1]);
+}
+
+#[test]
+fn a_producer_that_was_replaced_changes_nothing_of_the_open_transaction_of_the_newer_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let inner = broker.inner();
+    let older = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    write(&broker, older, 0);
+    let newer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    write(&broker, newer, 0);
+    inner.add_txn_group(ID, newer, "g").unwrap();
+    let ends = || {
+        let partition = inner.topics.partition(TOPIC, 0).unwrap();
+        let log = partition.log.lock();
+        (log.high_watermark(), log.last_stable_offset())
+    };
+    let (before, before_ends) = (inner.txn(ID).unwrap(), ends());
+    assert_eq!(before_ends.1 + 1, before_ends.0, "a record of it");
+    let strangers = [
+        (older, Code::ProducerFenced),
+        ((newer.0, newer.1 + 1), Code::InvalidProducerEpoch),
+        ((newer.0 + 1, newer.1), Code::InvalidProducerIdMapping),
+    ];
+    for (stranger, code) in strangers {
+        for kind in [Marker::Commit, Marker::Abort] {
+            assert_eq!(inner.end_txn(ID, stranger, kind), Err(code), "{stranger:?}");
+        }
+        assert_eq!(inner.add_txn_partitions(ID, stranger, vec![("other".to_owned(), 0)]), Err(code));
+        assert_eq!(inner.add_txn_group(ID, stranger, "other"), Err(code));
+        let nobody = Identity { member_id: String::new(), instance_id: None, generation: -1 };
+        assert_eq!(inner.add_txn_offsets(ID, stranger, ("g", &nobody), Vec::new()), Err(code));
+        assert!(inner.check_txn_append(ID, stranger, (TOPIC, 0)).is_err());
+    }
+    assert_eq!(inner.txn(ID).unwrap(), before);
+    assert_eq!(ends(), before_ends, "it is open");
+    inner.end_txn(ID, newer, Marker::Commit).unwrap();
+    assert_eq!(committed(&broker).1, [before_ends.1]);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Consumer groups: quick first records, shared partitions, rebalances, static members, the dead.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::Message;
@@ -21,17 +20,13 @@ fn shared(consumers: &[&BaseConsumer], count: usize) -> bool {
 }
 
 #[test]
-fn a_new_groups_first_record_comes_within_a_second() {
+fn a_new_group_gets_its_first_record() {
     let server = Server::start();
     let producer = server.producer(&[]);
     server.send(&producer, ("t", 0), &["first"]);
     let consumer = server.consumer("g", &[]);
     consumer.subscribe(&["t"]).unwrap();
-    let begun = Instant::now();
-    next(&consumer);
-    let elapsed = begun.elapsed();
-    println!("first record of a new group after {elapsed:?}");
-    assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+    assert_eq!(next(&consumer).payload(), Some(&b"first"[..]));
 }
 
 fn three_members_share(strategy: &str) {
@@ -154,7 +149,6 @@ fn many_groups_start_at_a_time() {
     let server = Server::start();
     let producer = server.producer(&[]);
     server.send(&producer, ("t", 0), &["x"]);
-    let begun = Instant::now();
     let start = |i| {
         let consumer = server.consumer(&format!("g{i}"), &[]);
         consumer.subscribe(&["t"]).unwrap();
@@ -162,8 +156,6 @@ fn many_groups_start_at_a_time() {
     };
     let consumers: Vec<_> = (0..GROUPS).map(start).collect();
     for consumer in &consumers {
-        next(consumer);
+        assert_eq!(next(consumer).payload(), Some(&b"x"[..]));
     }
-    println!("{GROUPS} new groups had a record after {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(10));
 }

@@ -9,6 +9,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -82,9 +83,11 @@ fn a_newer_producer_fences_the_older_and_aborts_its_transaction() {
     older.begin_transaction().unwrap();
     server.send(&older, ("t", 0), &["lost"]);
     let newer = transactional(&server, &[]);
-    assert!(older.commit_transaction(PATIENCE).is_err());
     newer.begin_transaction().unwrap();
     server.send(&newer, ("t", 0), &["kept"]);
+    let refused = older.commit_transaction(PATIENCE).unwrap_err();
+    assert_eq!(refused.rdkafka_error_code(), Some(RDKafkaErrorCode::Fenced), "{refused}");
+    assert!(committed(&server, "t").is_empty(), "the older one ends the transaction of the newer");
     newer.commit_transaction(PATIENCE).unwrap();
     assert_eq!(committed(&server, "t"), ["kept"]);
 }

@@ -1,14 +1,20 @@
 use std::time::Duration;
 
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 
-use super::{RulePlan, RuleSpec};
+use super::{
+    RulePlan, RuleSpec,
+    reference::{ReferenceRecord, ReferenceTransition, recompute},
+};
 use crate::{
     expr::fixtures::{Reading, schema},
     output::{AlertState, AlertTransition},
     partition::{
         PipelinePlan, StepSpec,
-        harness::{at, log, plan, rule, run, run_once, state},
+        harness::{Logged, at, log, plan, rule, run, run_once, state},
     },
 };
 
@@ -123,36 +129,159 @@ fn an_unsound_rule_is_refused_with_all_its_faults() {
     assert_eq!(keys, ["name", "when"]);
 }
 
-proptest! {
-    /// Alerts of a key alternate between firing and resolved, each pair with an id of its own.
-    #[test]
-    fn transitions_alternate(
-        records in prop::collection::vec((0_i64..300, prop::bool::ANY), 0..80),
-        hold_for in 0_u64..40, cooldown in 0_u64..80, resolve_after in 0_u64..40,
-    ) {
-        let plan = with(|rule| {
-            rule.hold_for = ms(hold_for);
-            rule.cooldown = ms(cooldown);
-            rule.resolve_after = Some(ms(resolve_after));
+#[test]
+fn a_cooldown_has_passed_when_the_watermark_has_passed_it() {
+    let plan = with(|rule| rule.cooldown = ms(100));
+    let fired = |of_another: i64| {
+        let records = [at("a", 0, 90.0), at("a", 10, 1.0), at("b", of_another, 1.0), at("a", 60, 90.0)];
+        run_once(&plan, &log(records)).alerts.iter().filter(|alert| alert.state == FIRING).count()
+    };
+    assert_eq!((fired(149), fired(150)), (1, 2));
+}
+
+#[test]
+fn an_alert_is_named_after_the_record_that_opened_its_span() {
+    let plan = with(|rule| rule.hold_for = ms(20));
+    let id = |records: &[(i64, f64)]| {
+        let alerts = run_once(&plan, &log(records.iter().map(|(time, value)| at("a", *time, *value)))).alerts;
+        alerts[0].alert_id.clone()
+    };
+    let usual = id(&[(0, 90.0), (20, 90.0)]);
+    assert_eq!(id(&[(0, 90.0), (10, 90.0), (25, 90.0)]), usual, "whichever record it fires at");
+    assert_ne!(id(&[(0, 1.0), (0, 90.0), (20, 90.0)]), usual);
+}
+
+#[test]
+fn a_record_of_the_same_moment_is_not_older() {
+    let at_once = with(|_| ());
+    assert_eq!(life(&at_once, &[(0, 90.0), (0, 1.0)]), [(0, FIRING), (1, RESOLVED)]);
+    let slow = with(|rule| rule.hold_for = ms(20));
+    assert_eq!(life(&slow, &[(0, 90.0), (0, 1.0), (20, 90.0)]), [], "it ends the span");
+    let calm = with(|rule| rule.resolve_after = Some(ms(20)));
+    let records = [(0, 90.0), (10, 1.0), (10, 90.0), (30, 1.0), (50, 1.0)];
+    assert_eq!(life(&calm, &records), [(0, FIRING), (4, RESOLVED)], "it holds again");
+}
+
+/// Times of a rule.
+fn rules() -> impl Strategy<Value = RuleSpec> {
+    let about = prop_oneof!["value > 80", "sensor_type = 'temperature' AND value > 80"];
+    (about, 0_u64..40, 0_u64..80, prop::option::of(0_u64..40)).prop_map(|(when, hold_for, cooldown, resolve_after)| {
+        let resolve_after = resolve_after.map(ms);
+        RuleSpec { when, hold_for: ms(hold_for), cooldown: ms(cooldown), resolve_after, ..rule("") }
+    })
+}
+
+/// Readings of three sensors, most of them later than the ones before, some hot for a while: up to 200 ms out of order,
+/// some ahead of their log, some a day apart.
+fn readings() -> impl Strategy<Value = Vec<Logged>> {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+    let later = prop_oneof![30 => 0_i64..25, 1 => (DAY_MS - 90)..(DAY_MS + 90)];
+    let sensor_type = prop_oneof![5 => Just("temperature"), 1 => Just("humidity")];
+    let behind = prop_oneof![6 => Just(0), 3 => 0_i64..200, 1 => (DAY_MS - 90)..(DAY_MS + 90)];
+    let ahead = prop_oneof![12 => Just(0), 1 => 990_i64..1_010];
+    let reading = (0..3_usize, later, behind, ahead, prop::bool::weighted(0.7), sensor_type);
+    prop::collection::vec(reading, 0..100).prop_map(|readings| {
+        let mut now_ms = 0;
+        let logged = (0..).zip(readings).map(|(offset, (sensor, later, behind, ahead, is_hot, sensor_type))| {
+            now_ms += later;
+            let value = if is_hot { 90.0 } else { 1.0 };
+            let reading = Reading { sensor_type, ..at(["a", "b", "c"][sensor], now_ms - behind, value) };
+            Logged { offset, log_timestamp: reading.timestamp - ahead, reading: Some(reading) }
         });
-        let readings = records.iter().map(|(time, high)| at("a", *time, if *high { 90.0 } else { 1.0 }));
-        let alerts = run_once(&plan, &log(readings)).alerts;
+        logged.collect()
+    })
+}
+
+fn reference(spec: &RuleSpec, record: &Logged) -> ReferenceRecord {
+    let reading = record.reading.as_ref().unwrap();
+    let is_of_type = reading.sensor_type == "temperature";
+    let is_meant = is_of_type || !spec.when.contains("sensor_type");
+    ReferenceRecord {
+        event_time_ms: reading.timestamp,
+        log_timestamp_ms: record.log_timestamp,
+        key: reading.sensor_id.clone(),
+        is_meant,
+        holds: is_meant && reading.value > 80.0,
+    }
+}
+
+/// Key, offset and state of each transition, and what its alert began with.
+type Life = Vec<(String, i64, AlertState, i64)>;
+
+fn expected(plan: &PipelinePlan, spec: &RuleSpec, log: &[Logged]) -> Life {
+    let records: Vec<ReferenceRecord> = log.iter().map(|record| reference(spec, record)).collect();
+    let transitions = recompute(plan.rules().next().unwrap(), plan.watermark(), &records).into_iter();
+    let offset = |at: usize| log[at].offset;
+    let told = |t: ReferenceTransition| (records[t.at].key.clone(), offset(t.at), t.state, offset(t.opened_at));
+    transitions.map(told).collect()
+}
+
+/// Runs a property over logs and rules, and checks that it was about alerts at all: so many fired, and as many resolved,
+/// per log at least.
+fn over_logs(
+    least: usize,
+    property: impl Fn(&PipelinePlan, &RuleSpec, &[Logged], &[usize]) -> Result<Vec<AlertState>, TestCaseError>,
+) {
+    let cases = ProptestConfig::default().cases as usize;
+    let mut runner =
+        TestRunner::new_with_rng(ProptestConfig::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let counts = std::cell::Cell::new((0, 0));
+    let cuts = prop::collection::btree_set(1..100_usize, 0..4).prop_map(|cuts| cuts.into_iter().collect::<Vec<_>>());
+    let checked = runner.run(&(rules(), readings(), cuts), |(spec, log, cuts)| {
+        let plan = plan(vec![StepSpec::Rule(spec.clone())]);
+        let states = property(&plan, &spec, &log, &cuts)?;
+        let fired = states.iter().filter(|state| **state == FIRING).count();
+        let (all, resolved) = counts.get();
+        counts.set((all + fired, resolved + states.len() - fired));
+        Ok(())
+    });
+    checked.unwrap_or_else(|failure| panic!("{failure}"));
+    let (fired, resolved) = counts.get();
+    assert!(fired >= least * cases && resolved >= least * cases, "{fired} fired, {resolved} resolved in {cases} logs");
+}
+
+#[test]
+fn a_rule_says_what_its_plain_definition_says() {
+    over_logs(2, |plan, spec, log, cuts| {
+        let alerts = run(plan, &mut state(plan), log, cuts, 0).alerts;
+        let expected = expected(plan, spec, log);
+        let told = |alert: &AlertTransition| (alert.key.clone().unwrap(), alert.offset, alert.state);
+        let wanted = |(key, offset, state, _): &(String, i64, AlertState, i64)| (key.clone(), *offset, *state);
+        prop_assert_eq!(alerts.iter().map(told).collect::<Vec<_>>(), expected.iter().map(wanted).collect::<Vec<_>>());
+        // An id stands for a key and the record that its span opened with.
+        let mut ids = std::collections::BTreeMap::new();
+        for (alert, (key, _, _, opened_at)) in alerts.iter().zip(&expected) {
+            prop_assert_eq!(*ids.entry(&alert.alert_id).or_insert((key, opened_at)), (key, opened_at));
+        }
+        let spans: std::collections::BTreeSet<_> = ids.values().collect();
+        prop_assert_eq!(spans.len(), ids.len());
+        Ok(alerts.iter().map(|alert| alert.state).collect())
+    });
+}
+
+/// Alerts of a key alternate between firing and resolved, each pair with an id of its own.
+#[test]
+fn transitions_alternate() {
+    over_logs(2, |plan, spec, log, cuts| {
+        let alerts = run(plan, &mut state(plan), log, cuts, 0).alerts;
+        let resolve_after_ms = spec.resolve_after.map_or(0, |after| i64::try_from(after.as_millis()).unwrap());
         let mut ids = std::collections::HashSet::new();
-        let mut fired: Option<&AlertTransition> = None;
+        let mut fired = std::collections::HashMap::new();
         for alert in &alerts {
             match alert.state {
                 AlertState::Firing => {
-                    prop_assert!(fired.is_none() && ids.insert(alert.alert_id.clone()) && alert.n == 0);
-                    fired = Some(alert);
+                    prop_assert!(ids.insert(&alert.alert_id) && alert.n == 0);
+                    prop_assert!(fired.insert(&alert.key, alert).is_none(), "it fires already");
                 }
                 AlertState::Resolved => {
-                    let opened = fired.take().expect("an alert fired before it resolves");
+                    let opened = fired.remove(&alert.key).expect("an alert fired before it resolves");
                     prop_assert_eq!((&opened.alert_id, alert.n), (&alert.alert_id, 1));
-                    prop_assert!(alert.event_time_ms >= opened.event_time_ms + i64::try_from(resolve_after).unwrap());
+                    prop_assert!(alert.event_time_ms >= opened.event_time_ms + resolve_after_ms);
                 }
             }
         }
-    }
+        Ok(alerts.iter().map(|alert| alert.state).collect())
+    });
 }
 
 #[test]

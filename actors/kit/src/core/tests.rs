@@ -188,6 +188,26 @@ fn one_for_all_restarts_everyone_and_charges_one_restart() {
 }
 
 #[test]
+fn a_sibling_that_fails_does_not_cut_a_longer_back_off_short() {
+    let backoff = Backoff { jitter: 0.0, ..Backoff::default() };
+    let mut world = World::booted(with(Strategy::RestForOne), ChildPolicy::permanent().backoff(backoff));
+    let fail_the_third = |world: &mut World| {
+        world.fail(3);
+        let sibling = world.current(4).unwrap();
+        world.exit(sibling, ExitReason::Shutdown);
+    };
+    fail_the_third(&mut world);
+    assert!(world.current(3).is_some(), "the first time without a delay");
+    fail_the_third(&mut world);
+    world.advance(Duration::from_millis(10));
+    assert!(starts(&world.fail(2)).is_empty(), "the first failure of the second, tied to those behind it");
+    world.advance(Duration::from_millis(89));
+    assert_eq!((world.current(2), world.current(3), world.current(4)), (None, None, None));
+    world.advance(Duration::from_millis(1));
+    assert!((1..=4).all(|child| world.current(child).is_some()));
+}
+
+#[test]
 fn a_transient_child_rests_after_a_normal_end_and_a_temporary_one_always() {
     for (restart, reason, back) in [
         (Restart::Transient, ExitReason::Normal, false),
@@ -233,6 +253,19 @@ fn a_stuck_child_is_fenced_first_and_replaced_elsewhere_if_it_will_not_go() {
     assert_eq!(world.core.zombies(child), 1);
     world.exit((child, generation), ExitReason::Normal);
     assert_eq!(world.core.zombies(child), 0);
+}
+
+#[test]
+fn a_stall_that_is_told_late_says_nothing_about_the_next_incarnation() {
+    let mut world = World::booted(with(Strategy::OneForOne), ChildPolicy::permanent());
+    let (child, generation) = world.current(1).unwrap();
+    world.fail(1);
+    let next = (child, generation + 1);
+    assert_eq!((world.feed(Event::Stuck { child, generation }), world.current(1)), (vec![], Some(next)));
+    world.feed(Event::Quiesce { child, how: Quiesce::Drain });
+    assert_eq!((world.feed(Event::Stuck { child, generation }), world.current(1)), (vec![], Some(next)));
+    world.exit(next, ExitReason::Shutdown);
+    assert_eq!(world.current(1), None, "drained, it stays down");
 }
 
 #[test]

@@ -80,33 +80,55 @@ async fn a_stalled_role_is_replaced_and_leaves_nothing_behind() {
     wait_node(&runtime, "reader", "nothing is left behind", |node| node.zombies == 0).await;
 }
 
-/// quickwit's `protect_zone`: a marked wait is not taken for a stall.
-#[actix_rt::test]
-async fn a_legitimate_wait_is_not_stuck() {
-    let waited = Arc::new(AtomicBool::new(false));
-    let done = Arc::clone(&waited);
+/// Runs a test in virtual time, which goes on once everything waits.
+fn in_virtual_time(test: impl Future<Output = ()>) {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+    actix_rt::System::with_tokio_rt(runtime).block_on(test);
+}
+
+/// A role that has a batch in hand, waits for a database, and works on the batch for a while after that.
+fn patient(waits: Duration, works: Duration, done: &Arc<AtomicBool>) -> ChildSpec {
+    let done = Arc::clone(done);
     let child = ChildSpec::role("patient", "patient", move |scope: Scope| {
         let done = Arc::clone(&done);
         async move {
-            let _hand = scope.in_hand("batch");
-            {
-                let _wait = scope.waiting_on("database");
-                tokio::time::sleep(STUCK_AFTER * 3).await;
-            }
+            let hand = scope.in_hand("batch");
+            let wait = scope.waiting_on("database");
+            tokio::time::sleep(waits).await;
+            drop(wait);
+            tokio::time::sleep(works).await;
+            drop(hand);
             done.store(true, Ordering::SeqCst);
-            tokio::time::sleep(STUCK_AFTER / 3).await;
-            drop(_hand);
             scope.stopping().await;
             Ok(())
         }
     });
-    let runtime = start(root().child(child.policy(eager().stuck_after(STUCK_AFTER))));
-    let node = wait_node(&runtime, "patient", "it waits", |node| node.waiting_on.is_some()).await;
-    assert_eq!(node.waiting_on.unwrap().on, "database");
-    let node =
-        wait_node(&runtime, "patient", "it is done", |node| waited.load(Ordering::SeqCst) && node.in_hand.is_none())
-            .await;
-    assert_eq!(node.generation, 1);
+    child.policy(eager().stuck_after(STUCK_AFTER))
+}
+
+/// quickwit's `protect_zone`: a marked wait is not taken for a stall.
+#[test]
+fn a_legitimate_wait_is_not_stuck() {
+    in_virtual_time(async {
+        let done = Arc::default();
+        let runtime = start(root().child(patient(STUCK_AFTER * 3, STUCK_AFTER - Duration::from_millis(1), &done)));
+        let node = wait_node(&runtime, "patient", "it waits", |node| node.waiting_on.is_some()).await;
+        assert_eq!(node.waiting_on.unwrap().on, "database");
+        let node = wait_node(&runtime, "patient", "it is done", |_| done.load(Ordering::SeqCst)).await;
+        assert_eq!(node.generation, 1);
+    });
+}
+
+#[test]
+fn the_time_beside_a_legitimate_wait_counts() {
+    in_virtual_time(async {
+        let done = Arc::default();
+        let runtime = start(root().child(patient(STUCK_AFTER * 3, STUCK_AFTER * 2, &done)));
+        let node = wait_node(&runtime, "patient", "it is replaced", |node| node.generation == 2).await;
+        assert_eq!(node.last_exit.unwrap().reason, ExitReason::Stuck);
+        assert!(!done.load(Ordering::SeqCst));
+    });
 }
 
 /// ractor's dead-man's switch, for a thread.

@@ -8,16 +8,30 @@ use streamward_core::{
     schema::StreamSchema,
     window::Limits,
 };
-use streamward_kit::{Capacity, ChildPolicy, ChildSpec, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode};
+use streamward_kit::{
+    ActorPath, Capacity, ChildPolicy, ChildSpec, Command, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode,
+};
 
 use super::*;
-use crate::{live::LiveHub, logs::tests::OneTopic, poison::Trials, slot, steps::StageSpec, store::BoxFuture};
+use crate::{
+    fakes::{Gate, on_a_system},
+    live::LiveHub,
+    logs::tests::OneTopic,
+    poison::Trials,
+    slot,
+    steps::StageSpec,
+    store::BoxFuture,
+};
 
-struct Fixed;
+/// Event time and log timestamp of the orders.
+pub(crate) const ORDERED_MS: i64 = 1_700_000_000_000;
+
+/// A clock that stands still, and a registry that knows nothing.
+pub(crate) struct Fixed;
 
 impl Clock for Fixed {
     fn now_ms(&self) -> i64 {
-        1_700_000_000_000
+        ORDERED_MS
     }
 }
 
@@ -50,19 +64,21 @@ pub(crate) fn plan() -> Arc<PipelinePlan> {
 }
 
 /// A stage of orders with a step that does this.
-pub(crate) fn stage(trap: fn(&DecodedInput)) -> Stage {
+pub(crate) fn stage(trap: impl Fn(&DecodedInput) + Send + Sync + 'static) -> Stage {
     let (format, limits) = Default::default();
     let spec =
         StageSpec { schema: schema(), plan: plan(), format, limits, key_column: 0, frame_kind: "order".to_owned() };
     let mut stage = Stage::new(spec);
-    stage.trap = Some(trap);
+    stage.trap = Some(Arc::new(trap));
     stage
 }
 
-fn six_orders() -> Arc<RawBatch> {
+/// Orders of one moment, at offsets 0 to 5.
+pub(crate) fn six_orders() -> Arc<RawBatch> {
     let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
     for offset in 0..6 {
-        batch.push(offset, 0, None, Some(format!(r#"{{"id": "{offset}", "at": 1700000000000}}"#).as_bytes()));
+        let order = format!(r#"{{"id": "{offset}", "at": {ORDERED_MS}}}"#);
+        batch.push(offset, ORDERED_MS, None, Some(order.as_bytes()));
     }
     Arc::new(batch)
 }
@@ -88,7 +104,10 @@ fn shared(stage: Stage, slots: Arc<Slots>, logs: Arc<OneTopic>, sink: &Inbox<Arc
 }
 
 /// Lets a supervised lane process one batch of six orders; its output, and the lane afterwards.
-async fn processed(trap: fn(&DecodedInput), policy: ChildPolicy) -> (Arc<Store>, TreeNode) {
+async fn processed(
+    trap: impl Fn(&DecodedInput) + Send + Sync + 'static,
+    policy: ChildPolicy,
+) -> (Arc<Store>, TreeNode) {
     let slots = Arc::new(Slots::default());
     let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
     let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
@@ -127,10 +146,20 @@ fn dead_and_stored(store: &Store) -> (Vec<i64>, Vec<i64>) {
     (output.dead.iter().map(|letter| letter.offset).collect(), output.offsets.to_vec())
 }
 
+/// A step that holds its thread at the record of offset 3.
+fn holds_at_3(gate: &Arc<Gate>) -> impl Fn(&DecodedInput) + Send + Sync + 'static {
+    let gate = gate.clone();
+    move |input| {
+        if input.offsets.contains(&3) {
+            gate.pass();
+        }
+    }
+}
+
 #[test]
 fn a_record_that_panics_becomes_a_dead_letter_and_the_others_are_stored() {
     let trap = |input: &DecodedInput| assert!(!input.offsets.contains(&3), "three is poison");
-    let (store, lane) = actix_rt::System::new().block_on(processed(trap, ChildPolicy::permanent()));
+    let (store, lane) = on_a_system(processed(trap, ChildPolicy::permanent()));
     assert_eq!(dead_and_stored(&store), (vec![3], vec![0, 1, 2, 4, 5]));
     let letter = &store.pending.output.dead[0];
     assert_eq!((letter.class, letter.stage.as_str()), (ErrorClass::Poison, "process"));
@@ -146,13 +175,10 @@ fn a_record_that_panics_becomes_a_dead_letter_and_the_others_are_stored() {
 
 #[test]
 fn a_record_that_holds_its_thread_becomes_a_dead_letter_after_two_stalls() {
-    let trap = |input: &DecodedInput| {
-        if input.offsets.contains(&3) {
-            std::thread::sleep(Duration::from_secs(1));
-        }
-    };
-    let policy = ChildPolicy::permanent().stuck_after(Duration::from_millis(200));
-    let (store, lane) = actix_rt::System::new().block_on(processed(trap, policy));
+    let gate = Arc::new(Gate::default());
+    let policy = ChildPolicy::permanent().stuck_after(Duration::from_millis(500));
+    let (store, lane) = on_a_system(processed(holds_at_3(&gate), policy));
+    gate.open();
     assert_eq!(dead_and_stored(&store), (vec![3], vec![0, 1, 2, 4, 5]));
     assert!(store.pending.output.dead[0].reason.contains("did not end in time"));
     let exit = lane.last_exit.unwrap();
@@ -163,7 +189,7 @@ fn a_record_that_holds_its_thread_becomes_a_dead_letter_after_two_stalls() {
 #[test]
 fn records_that_panic_only_together_become_dead_letters_in_the_end() {
     let trap = |input: &DecodedInput| assert!(input.offsets.len() < 2, "too many at a time");
-    let (store, lane) = actix_rt::System::new().block_on(processed(trap, ChildPolicy::permanent()));
+    let (store, lane) = on_a_system(processed(trap, ChildPolicy::permanent()));
     assert_eq!(dead_and_stored(&store), (vec![0, 1, 2, 3, 4, 5], vec![]));
     assert!(store.pending.output.dead[0].reason.contains("no record of the batch did alone"));
     assert_eq!(lane.restarts, 4);
@@ -194,13 +220,13 @@ async fn read_from(now: Option<&str>) -> (usize, Arc<PartitionSlot>) {
 
 #[test]
 fn records_read_while_the_topic_was_made_anew_are_not_processed() {
-    let (issued, slot) = actix_rt::System::new().block_on(read_from(Some("second")));
+    let (issued, slot) = on_a_system(read_from(Some("second")));
     assert_eq!((issued, slot.processed(), slot.is_revoked()), (0, 0, true));
 }
 
 #[test]
 fn records_of_a_topic_that_was_deleted_since_are_processed() {
-    let (issued, slot) = actix_rt::System::new().block_on(read_from(None));
+    let (issued, slot) = on_a_system(read_from(None));
     assert_eq!((issued, slot.processed(), slot.is_revoked()), (1, 6, false));
 }
 
@@ -214,4 +240,91 @@ fn poison_of_one_log_says_nothing_about_another() {
     assert!(trials.is_suspect(0, &(3..9)));
     trials.of_log(0, 2);
     assert!(!trials.is_suspect(0, &(3..9)));
+}
+
+/// What a lane has done that was given up while it had a batch in hand, and that went on all the same.
+struct Woken {
+    /// Whether its successor, before it takes the batch, knows that nobody came back from it.
+    is_suspect: bool,
+    /// Outputs issued, before and after the successor had the batch.
+    issued: [usize; 2],
+    /// Position up to which batches were processed before.
+    processed: i64,
+    /// The lane when the batch has left its inbox.
+    lane: TreeNode,
+}
+
+async fn woken() -> Woken {
+    let slots = Arc::new(Slots::default());
+    let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
+    let (gate, sink): (_, Inbox<Arc<Store>>) = (Arc::new(Gate::default()), Inbox::new("outputs", 4));
+    let logs = Arc::new(OneTopic::named("first"));
+    let shared = Arc::new(shared(stage(holds_at_3(&gate)), slots, logs, &sink));
+    let (inbox, of_lane) = (shared.inbox.clone(), shared.clone());
+    let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, of_lane.clone())).inbox(&inbox);
+    let policy = ChildPolicy::permanent().stuck_after(Duration::from_secs(3_600));
+    let lane = lane.placement(Placement::pool("lanes")).policy(policy);
+    let runtime = Runtime::start(SupervisorSpec::new("root").child(lane)).unwrap();
+    let look = || runtime.snapshot().find("lane").unwrap().clone();
+    let work = Work { slot: slot.clone(), batch: six_orders(), start: 0, end: 6, read_by: Instant::now() };
+    inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+    gate.held().await;
+    // Its successor waits until it may go on.
+    let path = ActorPath::parse("lane").unwrap();
+    runtime.command(&path, Command::Pause).await.unwrap();
+    runtime.set_policy(&path, policy.stuck_after(Duration::from_millis(50))).await.unwrap();
+    runtime.until(|| look().generation == 2 && look().zombies == 1).await;
+    runtime.set_policy(&path, policy).await.unwrap();
+    gate.open();
+    runtime.until(|| look().zombies == 0).await;
+    let is_suspect = shared.trials.is_suspect(0, &(0..6));
+    let (before, processed) = (sink.figures().depth, slot.processed());
+    runtime.command(&path, Command::Resume).await.unwrap();
+    tokio::select! {
+        () = inbox.drained() => {}
+        () = runtime.until(|| look().restarts > 1) => {}
+    }
+    let (lane, after) = (look(), sink.figures().depth);
+    runtime.shutdown(Vec::new()).await;
+    Woken { is_suspect, issued: [before, after], processed, lane }
+}
+
+#[test]
+fn an_incarnation_that_was_given_up_does_not_clear_its_batch_of_suspicion() {
+    assert!(on_a_system(woken()).is_suspect);
+}
+
+#[test]
+fn a_batch_that_a_lost_incarnation_has_issued_is_not_processed_again() {
+    let woken = on_a_system(woken());
+    assert_eq!((woken.processed, woken.issued[1]), (6, woken.issued[0]));
+    let exit = woken.lane.last_exit.unwrap();
+    assert_eq!((woken.lane.restarts, exit.reason), (1, ExitReason::Stuck), "{}", exit.message);
+}
+
+#[test]
+fn a_batch_that_does_not_follow_what_was_processed_ends_the_lane_and_stays_in_its_inbox() {
+    let (lane, figures) = on_a_system(async {
+        let slots = Arc::new(Slots::default());
+        let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
+        let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
+        let shared = Arc::new(shared(stage(|_| {}), slots, Arc::new(OneTopic::named("first")), &sink));
+        let inbox = shared.inbox.clone();
+        let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone()));
+        let lane = lane.inbox(&inbox).policy(ChildPolicy::permanent());
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(lane)).unwrap();
+        let look = || runtime.snapshot().find("lane").unwrap().clone();
+        let work = Work { slot, batch: six_orders(), start: -1, end: 6, read_by: Instant::now() };
+        inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+        tokio::select! {
+            () = inbox.drained() => {}
+            () = runtime.until(|| look().last_exit.is_some()) => {}
+        }
+        let left = (look(), inbox.figures());
+        runtime.shutdown(Vec::new()).await;
+        left
+    });
+    let why = lane.last_exit.map(|exit| (exit.reason, exit.message));
+    assert_eq!(why, Some((ExitReason::Error, "records from -1 do not follow what was processed".to_owned())));
+    assert_eq!((figures.committed, figures.depth + figures.in_hand), (0, 1), "nothing of it is lost");
 }

@@ -95,6 +95,23 @@ fn the_ring_and_a_stuck_subscriber_stay_within_their_bounds() {
 }
 
 #[test]
+fn frames_that_large_ones_have_pushed_out_of_the_ring_are_a_gap_within_the_queue_as_well() {
+    let channel = LiveHub::default().channel("sensors");
+    let mut subscription = channel.subscribe(SubscriptionLimits { queue: RING_FRAMES });
+    let large = |offset: i64| ByteString::from(format!("{offset}:{}", "x".repeat(MAX_FRAME_BYTES - 10)));
+    let held = RING_BYTES / (MAX_FRAME_BYTES - 8);
+    let published = 2 * held;
+    for offset in 0..i64::try_from(published).unwrap() {
+        channel.publish((0, 0), [LiveFrame { offset, key: "k", text: large(offset) }]);
+    }
+    let kept = channel.shared.ring.lock().frames.len();
+    assert!((1..published).contains(&kept), "{kept} of {published}");
+    let newest = large(i64::try_from(published).unwrap() - 1);
+    let dropped = u64::try_from(published).unwrap() - 1;
+    assert_eq!(drain(&mut subscription), [LiveEvent::Gap { dropped }, LiveEvent::Frame(newest)]);
+}
+
+#[test]
 fn a_frame_over_the_limit_is_counted_and_not_shown() {
     let channel = LiveHub::default().channel("sensors");
     let mut subscription = channel.subscribe(SubscriptionLimits::default());

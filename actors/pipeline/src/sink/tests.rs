@@ -1,42 +1,17 @@
-//! A sink whose storage refuses outputs: what becomes of their partitions and of the others.
+//! A sink whose storage refuses outputs, and one that ends between two steps: what becomes of the partitions.
 
-use parking_lot::Mutex;
 use streamward_core::batch::RawBatch;
-use streamward_kit::{Capacity, ChildPolicy, ChildSpec, Placement, Runtime, SupervisorSpec, TreeNode};
+use streamward_kit::{
+    ActorPath, Capacity, ChildPolicy, ChildSpec, Command, Fault, FaultKind, Placement, Runtime, SupervisorSpec,
+    TreeNode,
+};
 
 use super::*;
 use crate::{
+    fakes::{self, Answer, Storage},
     lane,
-    logs::LogIdentity,
-    slot::{self, Slots},
-    store::{Assignment, BoxFuture, PartitionKey, Start},
+    slot::{self, Reader, Slots},
 };
-
-/// What storage answers to one attempt.
-type Answer = Result<Vec<Outcome>, StoreError>;
-
-/// Storage with prepared answers; the last one is given again and again.
-struct Prepared {
-    answers: Vec<fn() -> Answer>,
-    attempts: Mutex<Vec<Vec<i32>>>,
-}
-
-impl SinkStore for Prepared {
-    fn assign<'a>(&'a self, _: &'a PartitionKey, _: &'a LogIdentity) -> BoxFuture<'a, Result<Assignment, StoreError>> {
-        Box::pin(async { panic!("a sink assigns nothing") })
-    }
-
-    fn start_at<'a>(&'a self, _: &'a PartitionKey, _: Start) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { panic!("a sink moves no position by itself") })
-    }
-
-    fn commit<'a>(&'a self, pending: &'a [Arc<Pending>]) -> BoxFuture<'a, Result<Vec<Outcome>, StoreError>> {
-        let mut attempts = self.attempts.lock();
-        let answer = self.answers[attempts.len().min(self.answers.len() - 1)];
-        attempts.push(pending.iter().map(|pending| pending.key.partition).collect());
-        Box::pin(async move { answer() })
-    }
-}
 
 /// What a sink has left when its inbox is empty.
 struct Left {
@@ -72,38 +47,67 @@ fn store(slot: &Arc<PartitionSlot>, records: usize) -> Arc<Store> {
     Arc::new(Store { slot: slot.clone(), pending: Arc::new(pending) })
 }
 
-/// Lets a supervised sink store outputs of five records of these partitions, all in one transaction.
-async fn stored(partitions: &[i32], answers: &[fn() -> Answer]) -> Left {
-    let slots = Slots::default();
-    let reader = slots.begin_reading();
-    let inbox: Inbox<Arc<Store>> = Inbox::weighted("outputs", Capacity { items: 64, weight: usize::MAX }, |_| 1);
-    for partition in partitions {
-        let slot =
-            slots.get(*partition).unwrap_or_else(|| slots.assign(reader, slot::tests::start(*partition)).unwrap());
-        inbox.outlet().send(store(&slot, 5)).await.unwrap_or_else(|_| panic!("closed"));
-    }
-    let store = Arc::new(Prepared { answers: answers.to_vec(), attempts: Mutex::default() });
-    let limits = CommitLimits { max_rows: 1, max_rows_busy: 10_000, max_delay: Duration::ZERO };
-    let shared = Arc::new(SinkShared { inbox: inbox.clone(), store: store.clone(), limits, observer: None });
-    let sink = ChildSpec::role("sink", "sink", move |scope| run(scope, shared.clone()))
-        .inbox(&inbox)
-        .placement(Placement::pool("sinks"))
-        .policy(ChildPolicy::permanent());
-    let runtime = Runtime::start(SupervisorSpec::new("root").child(sink)).unwrap();
-    inbox.drained().await;
-    let sink = runtime.snapshot().find("sink").unwrap().clone();
-    runtime.shutdown(Vec::new()).await;
-    let attempts = store.attempts.lock().clone();
-    Left { slots, sink, attempts }
+/// A supervised sink, and what it works with.
+struct Rig {
+    slots: Slots,
+    reader: Reader,
+    inbox: Inbox<Arc<Store>>,
+    store: Arc<Storage>,
 }
 
-fn on_a_system(partitions: &[i32], answers: &[fn() -> Answer]) -> Left {
-    actix_rt::System::new().block_on(stored(partitions, answers))
+impl Rig {
+    fn new(answers: &[fn() -> Answer]) -> Self {
+        let inbox: Inbox<Arc<Store>> = Inbox::weighted("outputs", Capacity { items: 64, weight: usize::MAX }, |_| 1);
+        let store = Arc::new(Storage { answers: answers.to_vec(), ..Storage::default() });
+        let slots = Slots::default();
+        let reader = slots.begin_reading();
+        Self { slots, reader, inbox, store }
+    }
+
+    /// Puts outputs of five records of these partitions into the inbox.
+    fn send(&self, partitions: &[i32]) {
+        for partition in partitions {
+            let known = self.slots.get(*partition);
+            let slot = known.or_else(|| self.slots.assign(self.reader, slot::tests::start(*partition)));
+            self.inbox.outlet().try_send(store(&slot.unwrap(), 5)).unwrap_or_else(|_| panic!("no room"));
+        }
+    }
+
+    /// Starts the sink; it waits for `max_rows` rows before it commits.
+    fn start(&self, max_rows: usize) -> Runtime {
+        let limits = CommitLimits { max_rows, max_rows_busy: 10_000, max_delay: Duration::from_secs(3_600) };
+        let (inbox, store) = (self.inbox.clone(), self.store.clone());
+        let shared = Arc::new(SinkShared { inbox, store, limits, observer: None });
+        let sink = ChildSpec::role("sink", "sink", move |scope| run(scope, shared.clone()))
+            .inbox(&self.inbox)
+            .placement(Placement::pool("sinks"))
+            .policy(ChildPolicy::permanent());
+        Runtime::start(SupervisorSpec::new("root").child(sink)).unwrap()
+    }
+
+    /// What is left once the inbox is empty.
+    async fn finish(self, runtime: Runtime) -> Left {
+        self.inbox.drained().await;
+        let sink = runtime.snapshot().find("sink").unwrap().clone();
+        runtime.shutdown(Vec::new()).await;
+        let attempts = self.store.attempts.lock().clone();
+        Left { slots: self.slots, sink, attempts }
+    }
+}
+
+/// Lets a supervised sink store outputs of five records of these partitions, all in one transaction.
+fn stored(partitions: &[i32], answers: &[fn() -> Answer]) -> Left {
+    fakes::on_a_system(async {
+        let rig = Rig::new(answers);
+        rig.send(partitions);
+        let runtime = rig.start(1);
+        rig.finish(runtime).await
+    })
 }
 
 #[test]
 fn an_output_that_is_refused_stops_its_partition_and_no_other() {
-    let left = on_a_system(
+    let left = stored(
         &[0, 1, 2],
         &[|| {
             let refused = Outcome::Refused("the row of offset 3 exists already".into());
@@ -126,7 +130,7 @@ fn an_output_that_is_refused_stops_its_partition_and_no_other() {
 
 #[test]
 fn outputs_behind_a_refused_one_leave_its_reason_as_it_is() {
-    let left = on_a_system(
+    let left = stored(
         &[1, 1, 0],
         &[|| Ok(vec![Outcome::Refused("first".into()), Outcome::Refused("second".into()), Outcome::Committed])],
     );
@@ -137,13 +141,13 @@ fn outputs_behind_a_refused_one_leave_its_reason_as_it_is() {
 
 #[test]
 fn a_protocol_fault_of_the_whole_transaction_stops_its_partitions_instead_of_looping() {
-    let left = on_a_system(&[0, 1], &[|| Err(StoreError::Protocol("no such table".to_owned()))]);
+    let left = stored(&[0, 1], &[|| Err(StoreError::Protocol("no such table".to_owned()))]);
     assert_eq!((left.refused(), left.attempts.len(), left.sink.restarts), (vec![0, 1], 1, 0));
 }
 
 #[test]
 fn storage_that_is_unavailable_is_asked_again_and_stops_nothing() {
-    let left = on_a_system(
+    let left = stored(
         &[0],
         &[
             || Err(StoreError::Unavailable("busy".to_owned())),
@@ -156,8 +160,62 @@ fn storage_that_is_unavailable_is_asked_again_and_stops_nothing() {
 
 #[test]
 fn rows_that_became_dead_letters_on_the_way_are_counted_as_dead() {
-    let left = on_a_system(&[0], &[|| Ok(vec![Outcome::CommittedWithout(2)])]);
+    let left = stored(&[0], &[|| Ok(vec![Outcome::CommittedWithout(2)])]);
     let totals = left.slots.totals();
     let count = |total: &std::sync::atomic::AtomicU64| total.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!((count(&totals.stored), count(&totals.dead), left.committed()), (3, 2, vec![5]));
+}
+
+#[test]
+fn an_output_whose_partition_has_another_owner_ends_the_assignment_and_no_other() {
+    let left = stored(&[0, 1], &[|| Ok(vec![Outcome::Stale, Outcome::Committed])]);
+    assert_eq!((left.committed(), left.refused()), (vec![0, 5], vec![]));
+    assert_eq!(left.slots.lost(), Some(0), "its source assigns it again");
+    assert!(left.slots.get(0).unwrap().is_revoked() && !left.slots.get(1).unwrap().is_revoked());
+    assert_eq!((left.sink.restarts, left.attempts.len()), (0, 1));
+}
+
+#[test]
+fn outputs_stay_in_the_inbox_until_they_are_stored() {
+    let ends = || panic!("the first attempt ends the sink");
+    let left = stored(&[0, 1], &[ends, || Ok(vec![Outcome::Committed, Outcome::Committed])]);
+    assert_eq!((left.attempts, left.sink.restarts), (vec![vec![0, 1], vec![0, 1]], 1));
+    assert_eq!(left.slots.all().iter().map(|slot| slot.committed()).collect::<Vec<_>>(), [5, 5]);
+}
+
+#[test]
+fn an_output_whose_commit_the_lost_incarnation_did_not_settle_is_settled_by_the_next() {
+    let answers: [fn() -> Answer; 2] = [|| Ok(vec![Outcome::Committed]), || Ok(vec![Outcome::AlreadyCommitted])];
+    let left = fakes::on_a_system(async {
+        let rig = Rig::new(&answers);
+        let runtime = rig.start(1);
+        let fault = Fault { kind: FaultKind::Panic, times: 1, point: Some("after_commit".to_owned()) };
+        runtime.command(&ActorPath::parse("sink").unwrap(), Command::Inject(fault)).await.unwrap();
+        rig.send(&[0]);
+        rig.finish(runtime).await
+    });
+    assert_eq!((left.committed(), left.attempts.len(), left.sink.restarts), (vec![5], 2, 1));
+    let stored = left.slots.totals().stored.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(stored, 5, "counted once");
+}
+
+#[test]
+fn an_output_that_was_taken_back_meanwhile_is_not_stored_by_whoever_had_it() {
+    let left = fakes::on_a_system(async {
+        let rig = Rig::new(&[|| Ok(vec![Outcome::Committed, Outcome::Committed])]);
+        let runtime = rig.start(10);
+        rig.send(&[0]);
+        while rig.inbox.figures().in_hand == 0 {
+            tokio::task::yield_now().await;
+        }
+        // It goes back to the inbox, and comes again as the second of the same transaction.
+        assert_eq!(rig.inbox.rewind(), 1);
+        while rig.inbox.figures().returned < 2 && rig.store.attempts.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*rig.store.attempts.lock(), [[0; 0]; 0], "it is left out, and so is all that came with it");
+        rig.send(&[1]);
+        rig.finish(runtime).await
+    });
+    assert_eq!((left.attempts, left.sink.restarts), (vec![vec![0, 1]], 0));
 }

@@ -173,3 +173,6 @@ pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Re
     client.commit(&shared.slots.committed_positions());
     Ok(Ended::Stopped)
 }
+
+#[cfg(test)]
+mod tests;

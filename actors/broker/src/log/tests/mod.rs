@@ -135,13 +135,33 @@ fn the_newest_time_is_that_of_a_record_not_of_a_marker() {
     assert_eq!((found.offset, found.timestamp_ms), (0, 20));
 }
 
+/// Places of the log's files that are synced when it is opened again, of all.
+fn synced_when_opened(dir: &Path, fsync: Fsync) -> Vec<usize> {
+    use std::os::unix::fs::MetadataExt;
+
+    let inode = |file: &std::fs::File| file.metadata().unwrap().ino();
+    let path = |base| segment::segment_path(dir, base, "log");
+    let bases = segment::bases(dir, "log").unwrap().into_iter();
+    let all: Vec<u64> = bases.map(|base| inode(&std::fs::File::open(path(base)).unwrap())).collect();
+    assert_eq!(all.len(), 3);
+    let flush = PartitionLog::open(dir, LogOptions { fsync, ..options("a") }).unwrap().take_flush();
+    let place = |file: &Arc<std::fs::File>| all.iter().position(|known| *known == inode(file)).unwrap();
+    flush.files().iter().map(place).collect()
+}
+
 #[test]
-fn what_an_earlier_process_wrote_is_synced() {
+fn what_an_earlier_process_wrote_is_synced_in_each_segment_that_no_index_vouches_for() {
+    let interval = Fsync::Interval(std::time::Duration::from_secs(1));
     let dir = tempfile::tempdir().unwrap();
-    append_many(&mut open(dir.path(), "a"), 5);
-    let options = LogOptions { fsync: Fsync::Interval(std::time::Duration::from_secs(1)), ..options("a") };
-    let mut log = PartitionLog::open(dir.path(), options).unwrap();
-    assert!(!log.take_flush().is_empty());
+    append_many(&mut open(dir.path(), "a"), 30);
+    assert_eq!(synced_when_opened(dir.path(), Fsync::Never), [0; 0]);
+    assert_eq!(synced_when_opened(dir.path(), interval), [0, 1, 2]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 30);
+    log.take_flush().run().unwrap();
+    drop(log);
+    assert_eq!(synced_when_opened(dir.path(), interval), [2]);
 }
 
 #[test]

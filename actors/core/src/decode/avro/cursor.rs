@@ -143,6 +143,19 @@ mod tests {
     }
 
     #[test]
+    fn an_int_has_at_most_32_bits() {
+        for (bytes, value) in [
+            (&[0xFE_u8, 0xFF, 0xFF, 0xFF, 0x0F][..], Ok(i32::MAX)),
+            (&[0xFF, 0xFF, 0xFF, 0xFF, 0x0F], Ok(i32::MIN)),
+            (&[0x80, 0x80, 0x80, 0x80, 0x10], Err(WireFault::NotAnInt)),
+            (&[0x81, 0x80, 0x80, 0x80, 0x10], Err(WireFault::NotAnInt)),
+            (&[0x80, 0x80, 0x80, 0x80, 0x20], Err(WireFault::NotAnInt)),
+        ] {
+            assert_eq!(Cursor::new(bytes).int(), value, "{bytes:x?}");
+        }
+    }
+
+    #[test]
     fn a_length_is_never_believed_beyond_the_bytes() {
         assert_eq!(Cursor::new(&[0x06, b'a', b'b']).bytes(), Err(WireFault::EndsEarly));
         assert_eq!(Cursor::new(&[0x01]).bytes(), Err(WireFault::NegativeLength));

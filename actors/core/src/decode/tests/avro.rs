@@ -45,6 +45,23 @@ fn numbers_are_promoted_but_never_narrowed() {
 }
 
 #[test]
+fn an_int_of_more_than_32_bits_is_undecodable_whatever_it_is_read_as() {
+    let field = |kind: &str| format!("{{\"name\":\"f\",\"type\":{kind}}}");
+    let read = |bytes: &[u8], reader: &str| {
+        let text = format!(r#"{{"type":"record","name":"R","namespace":"t","fields":[{}]}}"#, field("\"int\""));
+        let mut decoder = decoder_of(&field(reader));
+        decoder.add_writer_schema(1, &text).unwrap();
+        one(&mut decoder, frame(bytes))
+    };
+    for reader in ["\"int\"", "\"long\"", "\"double\""] {
+        let refused = undecodable("f: an int of more than 32 bits");
+        assert_eq!(read(&[0x80, 0x80, 0x80, 0x80, 0x10], reader), refused, "2^31 as {reader}");
+        assert_eq!(read(&[0x82, 0x80, 0x80, 0x80, 0x20], reader), refused, "2^32 + 1 as {reader}");
+    }
+    assert_eq!(read(&[0xFE, 0xFF, 0xFF, 0xFF, 0x0F], "\"int\""), Ok(vec![Scalar::Integer(i64::from(i32::MAX))]));
+}
+
+#[test]
 fn times_of_other_units_become_milliseconds() {
     let micros = r#"{"type":"long","logicalType":"timestamp-micros"}"#;
     let nanos = r#"{"type":"long","logicalType":"timestamp-nanos"}"#;

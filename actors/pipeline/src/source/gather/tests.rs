@@ -6,6 +6,7 @@ use streamward_kit::Inbox;
 
 use super::*;
 use crate::{
+    fakes::Offsets,
     logs::tests::OneTopic,
     ports::Clock,
     source::{BatchLimits, SourceError},
@@ -127,4 +128,24 @@ fn a_batch_with_times_of_producers_knows_when_it_was_read() {
         gather.poll(&mut OneRecord { is_broker_time }).unwrap();
         assert_eq!(gather.open[&3].batch.read_at_ms, read_at_ms);
     }
+}
+
+#[test]
+fn a_record_that_was_read_before_is_left_out_within_a_batch_and_behind_one() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let gathered = |offsets: &[i64]| {
+        let (mut gather, mut client) =
+            (Gather::new(shared.clone(), reader), Offsets(offsets.iter().copied().collect()));
+        while !client.0.is_empty() {
+            gather.poll(&mut client).unwrap();
+        }
+        let offsets = |open: &Open| open.batch.iter().map(|record| record.offset()).collect();
+        gather.open.get(&3).map_or_else(Vec::new, offsets)
+    };
+    assert_eq!(gathered(&[0, 1, 1, 0, 4, 3, 5]), [0, 1, 4, 5]);
+    slot.fetched(6, false);
+    assert_eq!(gathered(&[4, 5, 6, 7]), [6, 7], "a lane has those below");
+    assert_eq!(gathered(&[4, 5]), [0; 0]);
 }

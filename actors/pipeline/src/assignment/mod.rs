@@ -209,3 +209,6 @@ impl Assigner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

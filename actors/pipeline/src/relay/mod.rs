@@ -145,3 +145,6 @@ async fn page(scope: &Scope, shared: &RelayShared) -> Result<u64, String> {
         None => Ok(done.len() as u64),
     }
 }
+
+#[cfg(test)]
+mod tests;

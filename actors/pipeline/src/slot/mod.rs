@@ -436,45 +436,4 @@ impl Slots {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::lane::tests::plan;
-
-    /// Where partition `partition` of orders begins.
-    pub(crate) fn start(partition: i32) -> SlotStart {
-        let key = PartitionKey { sink: "orders".into(), topic: "orders".into(), partition };
-        let state = PartitionState::new(&plan(), "orders".into(), partition);
-        SlotStart {
-            key,
-            epoch: 1,
-            log: 1,
-            identity: LogIdentity { cluster_id: "cluster".to_owned(), topic_id: "first".to_owned() },
-            emit_from: 0,
-            fetch_from: 0,
-            state,
-        }
-    }
-
-    #[test]
-    fn an_older_incarnation_that_wakes_up_does_not_take_the_slot_back() {
-        let slots = Slots::default();
-        let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
-        slot.take_over(2);
-        let state = slot.take_over(1).snapshot;
-        let done = || {
-            let batch = Arc::new(RawBatch::with_capacity("orders".into(), 0, 0));
-            Since { batch, start: 0, end: 5, poison: Arc::from([]) }
-        };
-        assert_eq!(slot.issue(1, done(), &state, || panic!("not issued")), Issued::Fenced);
-        assert_eq!(slot.issue(2, done(), &state, || true), Issued::Yes);
-    }
-
-    #[test]
-    fn a_new_client_forgets_which_partitions_stood_still() {
-        let slots = Slots::default();
-        slots.stop(slots.begin_reading(), 0, "a gap".to_owned());
-        assert_eq!(slots.stopped().as_deref(), Some("a gap"));
-        slots.begin_reading();
-        assert_eq!(slots.stopped(), None);
-    }
-}
+pub(crate) mod tests;

@@ -1,0 +1,136 @@
+//! Where a partition begins that the group hands over: by what storage knows and by what the log still holds.
+
+use streamward_core::{partition::CheckpointScope, watermark::NO_WATERMARK};
+
+use super::*;
+use crate::{
+    fakes::Storage,
+    lane::tests::{ORDERED_MS, plan, six_orders, stage},
+    logs::tests::OneTopic,
+    slot::PartitionSlot,
+    store::Checkpoint,
+};
+
+/// What storage knows of a partition whose epoch was 6 and whose log has the number 3.
+fn known(position: Option<i64>, checkpoint: Option<i64>) -> Assignment {
+    let checkpoint = checkpoint.map(|next_offset| {
+        let (stage, mut state) = (stage(|_| {}), PartitionState::new(&plan(), "orders".into(), 0));
+        let input = stage.decode(&mut stage.decoder(), &six_orders(), 0..next_offset, &[]);
+        stage.run(&mut state, &input, 0).unwrap();
+        Checkpoint { next_offset, chunks: state.checkpoint(&plan(), CheckpointScope::Full) }
+    });
+    Assignment { epoch: 7, log: 3, position, checkpoint, newest_event_ms: NO_WATERMARK }
+}
+
+/// What became of an assignment.
+struct Assigned {
+    slots: Arc<Slots>,
+    fetch_from: Option<i64>,
+    starts: Vec<Start>,
+}
+
+impl Assigned {
+    fn slot(&self) -> Arc<PartitionSlot> {
+        self.slots.get(0).unwrap()
+    }
+
+    /// Where outputs begin, and the watermark of the state that they begin with.
+    fn begins(&self) -> (i64, Option<i64>) {
+        let slot = self.slot();
+        let state = slot.take_over(1).snapshot;
+        (slot.emit_from, state.covered().map(|_| state.watermark_ms()))
+    }
+
+    /// Position and gap that storage was told.
+    fn told(&self) -> Vec<(i64, Option<std::ops::Range<i64>>)> {
+        self.starts.iter().map(|start| (start.position, start.gap.clone())).collect()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
+fn assigner(store: Arc<Storage>, on_gap: OnGap, runtime: &tokio::runtime::Runtime) -> Assigner {
+    Assigner {
+        sink: "orders".into(),
+        topic: "orders".into(),
+        plan: plan(),
+        slots: Arc::default(),
+        store,
+        logs: Arc::new(OneTopic::named("first")),
+        on_gap,
+        runtime: runtime.handle().clone(),
+    }
+}
+
+/// Assigns partition 0, whose log holds `low..high`.
+fn assigned(known: Assignment, on_gap: OnGap, (low, high): (i64, i64)) -> Assigned {
+    let store = Arc::new(Storage { assignment: Some(known), ..Storage::default() });
+    let runtime = runtime();
+    let assigner = assigner(store.clone(), on_gap, &runtime);
+    let (slots, log) = (assigner.slots.clone(), assigner.log().unwrap());
+    let fetch_from = assigner.assigned(slots.begin_reading(), 0, (&log, LogBounds { low, high })).unwrap();
+    let starts = store.starts.lock().clone();
+    Assigned { slots, fetch_from, starts }
+}
+
+#[test]
+fn a_partition_goes_on_at_its_checkpoint_and_emits_from_its_position_on() {
+    let assigned = assigned(known(Some(8), Some(6)), OnGap::Fail, (5, 20));
+    assert_eq!((assigned.fetch_from, assigned.begins(), assigned.told()), (Some(6), (8, Some(ORDERED_MS)), vec![]));
+    let slot = assigned.slot();
+    assert_eq!((slot.epoch, slot.log, slot.next_fetch(), slot.committed()), (7, 3, 6, 8));
+}
+
+#[test]
+fn behind_a_checkpoint_that_the_log_no_longer_reaches_windows_begin_anew_and_rules_hear_what_is_left() {
+    let at_the_beginning = assigned(known(Some(8), Some(6)), OnGap::Fail, (6, 20));
+    assert_eq!((at_the_beginning.fetch_from, at_the_beginning.begins()), (Some(6), (8, Some(ORDERED_MS))));
+    let below_it = assigned(known(Some(8), Some(6)), OnGap::Fail, (7, 20));
+    assert_eq!((below_it.fetch_from, below_it.begins(), below_it.told()), (Some(7), (8, None), vec![]));
+}
+
+#[test]
+fn a_position_without_a_checkpoint_is_replayed_from_the_beginning_of_the_log() {
+    let assigned = assigned(known(Some(8), None), OnGap::Fail, (5, 20));
+    assert_eq!((assigned.fetch_from, assigned.begins(), assigned.told()), (Some(5), (8, None), vec![]));
+}
+
+#[test]
+fn a_log_that_was_never_read_begins_at_its_oldest_record_and_storage_is_told() {
+    let assigned = assigned(known(None, None), OnGap::Fail, (5, 20));
+    assert_eq!((assigned.fetch_from, assigned.begins()), (Some(5), (5, None)));
+    assert_eq!(assigned.told(), [(5, None)]);
+    assert_eq!((assigned.starts[0].epoch, assigned.starts[0].log), (7, 3));
+}
+
+#[test]
+fn a_position_outside_the_log_stops_the_partition_or_skips_the_gap_as_configured() {
+    for (position, gap) in [(4, 4..5), (21, 5..5)] {
+        let stopped = assigned(known(Some(position), Some(2)), OnGap::Fail, (5, 20));
+        assert_eq!((stopped.fetch_from, stopped.told()), (None, vec![]));
+        let why = stopped.slots.stopped().unwrap();
+        assert!(stopped.slots.get(0).is_none() && why.contains(&format!("position {position} is outside")), "{why}");
+        let skipped = assigned(known(Some(position), Some(2)), OnGap::Earliest, (5, 20));
+        assert_eq!((skipped.fetch_from, skipped.begins()), (Some(5), (5, None)));
+        assert_eq!((skipped.told(), skipped.slots.stopped()), (vec![(5, Some(gap))], None));
+    }
+    for position in [5, 20] {
+        let within = assigned(known(Some(position), None), OnGap::Fail, (5, 20));
+        assert_eq!((within.begins().0, within.slots.stopped()), (position, None));
+    }
+}
+
+#[test]
+fn a_client_that_has_a_successor_does_not_even_ask_storage_which_would_fence_the_newer_one() {
+    let store = Arc::new(Storage::default());
+    let runtime = runtime();
+    let assigner = assigner(store, OnGap::Fail, &runtime);
+    let older = assigner.slots.begin_reading();
+    assigner.slots.begin_reading();
+    let log = assigner.log().unwrap();
+    let refused = assigner.assigned(older, 0, (&log, LogBounds { low: 0, high: 9 })).unwrap_err();
+    assert_eq!(refused.to_string(), "partition 0 belongs to a newer client");
+    assert!(assigner.slots.get(0).is_none());
+}

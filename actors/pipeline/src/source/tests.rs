@@ -1,0 +1,61 @@
+//! When a source ends by itself.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use streamward_kit::{ChildPolicy, ChildSpec, ExitReport, Inbox, Runtime, SupervisorSpec};
+
+use super::*;
+use crate::{
+    fakes::{Offsets, on_a_system},
+    lane::tests::Fixed,
+    logs::tests::OneTopic,
+    slot::{self, PartitionSlot},
+};
+
+/// How a source of partition 3 ended, whose client has nothing to give. `begin` changes its slot or its topic first.
+fn ended(begin: impl Fn(&PartitionSlot, &OneTopic)) -> (Option<Ended>, Option<ExitReport>) {
+    let (lane, logs) = (Inbox::new("lane", 1), Arc::new(OneTopic::named("first")));
+    let shared = Arc::new(SourceShared {
+        topic: "orders".into(),
+        slots: Arc::default(),
+        logs: logs.clone(),
+        clock: Arc::new(Fixed),
+        limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
+        lanes: vec![lane.outlet()],
+        held_back: AtomicUsize::new(0),
+    });
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, slot::tests::start(3)).unwrap();
+    shared.slots.reads(reader, &slot.identity);
+    begin(&slot, &logs);
+    let ended = Arc::new(Mutex::new(None));
+    let told = ended.clone();
+    let exit = on_a_system(async {
+        let source = ChildSpec::thread("source", "source", move |scope| {
+            let mut gather = Gather::new(shared.clone(), reader);
+            *told.lock() = Some(run(&scope, &mut gather, &mut Offsets(VecDeque::new()))?);
+            Ok(())
+        });
+        let source = source.policy(ChildPolicy::temporary());
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(source)).unwrap();
+        runtime.until(|| runtime.snapshot().find("source").is_some_and(|source| source.last_exit.is_some())).await;
+        let exit = runtime.snapshot().find("source").unwrap().last_exit.clone();
+        runtime.shutdown(Vec::new()).await;
+        exit
+    });
+    (ended.lock().take(), exit)
+}
+
+#[test]
+fn a_partition_that_another_owner_has_taken_over_ends_the_source_so_that_it_is_assigned_again() {
+    let (ended, exit) = ended(|slot, _| slot.revoke());
+    assert_eq!(ended, None);
+    assert_eq!(exit.unwrap().message, "another owner has taken partition 3 over: assign again");
+}
+
+#[test]
+fn a_topic_that_was_made_anew_ends_the_source_without_a_failure() {
+    let (ended, exit) = ended(|_, logs| *logs.0.lock() = OneTopic::named("second").0.into_inner());
+    assert_eq!((ended, exit.unwrap().message.as_str()), (Some(Ended::OtherLog), ""));
+}
