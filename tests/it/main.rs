@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as expected")]
 
+mod at_rest;
 mod bad_records;
 #[cfg(feature = "crash-tests")]
 mod broker_kills;

@@ -151,7 +151,7 @@ proptest! {
         let log: Vec<Logged> = log.into_iter().filter(|record| record.reading.is_some()).collect();
         let mut state = state(&plan);
         let mut effects = run(&plan, &mut state, &log, &cuts, 0);
-        effects.windows.extend(state.tick(&plan, i64::MAX).into_iter().flat_map(|tick| tick.windows));
+        effects.windows.extend(state.tick(&plan, i64::MAX, 0).into_iter().flat_map(|tick| tick.windows));
         let window = plan.windows().next().expect("a window");
         let records: Vec<ReferenceRecord> = log.iter().map(reference).collect();
         let expected = recompute(window, plan.watermark(), &records);

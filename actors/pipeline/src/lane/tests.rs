@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use streamward_core::{
     output::ErrorClass,
-    partition::{DecodedInput, PipelinePlan, PipelineSpec},
+    partition::{DecodedInput, PipelinePlan, PipelineSpec, StepSpec},
     schema::StreamSchema,
     window::Limits,
 };
@@ -36,6 +36,11 @@ fn schema() -> Arc<StreamSchema> {
 
 /// A pipeline of orders without any step.
 pub(crate) fn plan() -> Arc<PipelinePlan> {
+    plan_of(Vec::new())
+}
+
+/// A pipeline of orders.
+pub(crate) fn plan_of(steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
     let spec = PipelineSpec {
         event_time: "at".to_owned(),
         key: "id".to_owned(),
@@ -44,25 +49,38 @@ pub(crate) fn plan() -> Arc<PipelinePlan> {
         measure: None,
         anomaly: None,
         limits: Limits::default(),
-        steps: Vec::new(),
+        steps,
     };
     Arc::new(PipelinePlan::compile(&spec, schema()).unwrap())
 }
 
+/// A stage of orders with these steps.
+pub(crate) fn stage_of(plan: Arc<PipelinePlan>) -> Stage {
+    let (format, limits) = Default::default();
+    Stage::new(StageSpec { schema: schema(), plan, format, limits, key_column: 0, frame_kind: "order".to_owned() })
+}
+
 /// A stage of orders with a step that does this.
 pub(crate) fn stage(trap: fn(&DecodedInput)) -> Stage {
-    let (format, limits) = Default::default();
-    let spec =
-        StageSpec { schema: schema(), plan: plan(), format, limits, key_column: 0, frame_kind: "order".to_owned() };
-    let mut stage = Stage::new(spec);
+    let mut stage = stage_of(plan());
     stage.trap = Some(trap);
     stage
 }
 
 fn six_orders() -> Arc<RawBatch> {
+    orders(0..6)
+}
+
+/// Orders of customers of their own, all at the same time.
+pub(crate) fn orders(offsets: std::ops::Range<i64>) -> Arc<RawBatch> {
     let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
-    for offset in 0..6 {
-        batch.push(offset, 0, None, Some(format!(r#"{{"id": "{offset}", "at": 1700000000000}}"#).as_bytes()));
+    for offset in offsets {
+        batch.push(
+            offset,
+            1_700_000_000_000,
+            None,
+            Some(format!(r#"{{"id": "{offset}", "at": 1700000000000}}"#).as_bytes()),
+        );
     }
     Arc::new(batch)
 }
@@ -71,7 +89,7 @@ fn batches() -> Inbox<Work> {
     Inbox::weighted("batches", Capacity { items: 4, weight: 1 << 20 }, |work: &Work| work.batch.bytes())
 }
 
-fn shared(stage: Stage, slots: Arc<Slots>, logs: Arc<OneTopic>, sink: &Inbox<Arc<Store>>) -> LaneShared {
+pub(crate) fn shared(stage: Stage, slots: Arc<Slots>, logs: Arc<OneTopic>, sink: &Inbox<Arc<Store>>) -> LaneShared {
     LaneShared {
         stage,
         slots,

@@ -128,3 +128,17 @@ fn a_batch_with_times_of_producers_knows_when_it_was_read() {
         assert_eq!(gather.open[&3].batch.read_at_ms, read_at_ms);
     }
 }
+
+#[test]
+fn the_end_of_a_log_is_reached_when_a_lane_has_the_last_batch() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared, reader);
+    gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+    gather.mark_end(3);
+    assert!(!slot.is_caught_up() && gather.open[&3].at_end, "a record waits in the making");
+    gather.open.clear();
+    gather.mark_end(3);
+    assert!(slot.is_caught_up());
+}
