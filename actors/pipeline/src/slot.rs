@@ -70,8 +70,8 @@ pub struct Since {
     pub batch: Arc<RawBatch>,
     pub start: i64,
     pub end: i64,
-    /// Records of it that were set aside.
-    pub poison: Arc<[Poison]>,
+    /// Records of it that are dead letters: whoever rebuilds the state decides nothing anew.
+    pub dead: Arc<[Poison]>,
 }
 
 /// The state as a new incarnation finds it.
@@ -458,7 +458,7 @@ pub(crate) mod tests {
         let state = slot.take_over(1).snapshot;
         let done = || {
             let batch = Arc::new(RawBatch::with_capacity("orders".into(), 0, 0));
-            Since { batch, start: 0, end: 5, poison: Arc::from([]) }
+            Since { batch, start: 0, end: 5, dead: Arc::from([]) }
         };
         assert_eq!(slot.issue(1, done(), &state, || panic!("not issued")), Issued::Fenced);
         assert_eq!(slot.issue(2, done(), &state, || true), Issued::Yes);

@@ -4,10 +4,14 @@ use std::{ops::Range, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rusqlite::{Connection, params};
-use streamward_core::output::{AlertTransition, DeadLetter, MissedRecord, Output};
+use streamward_core::output::{AlertTransition, DeadLetter, MissedRecord, Output, ranges};
 use streamward_pipeline::store::PartitionKey;
 
-use super::insert::Origin;
+use super::{apart, insert::Origin};
+
+/// Kinds of decisions.
+pub(super) const DEAD: &str = "dead";
+const AHEAD: &str = "ahead";
 
 /// Writes the facts of one run.
 pub(super) struct Facts<'a> {
@@ -38,7 +42,10 @@ impl<'a> Facts<'a> {
         for range in &output.filtered {
             self.filtered(range)?;
         }
-        Ok(())
+        // The database refuses rows of records that were processed: they count as they did.
+        let dead = output.dead.iter().filter(|letter| letter.stage != apart::STAGE).map(|letter| letter.offset);
+        self.decided(DEAD, &ranges(dead))?;
+        self.decided(AHEAD, &ranges(output.ahead.iter().copied()))
     }
 
     fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
@@ -118,6 +125,15 @@ impl<'a> Facts<'a> {
         self.connection.prepare_cached("INSERT INTO sw_ranges VALUES (?, ?, ?, ?, 'filtered', ?, ?)")?.execute(
             params![self.key.sink, self.key.topic, self.key.partition, self.origin.log, range.start, range.end],
         )?;
+        Ok(())
+    }
+
+    fn decided(&self, kind: &str, ranges: &[Range<i64>]) -> Result<(), rusqlite::Error> {
+        let key = self.key;
+        for range in ranges {
+            let place = params![key.sink, key.topic, key.partition, self.origin.log, range.start, range.end, kind];
+            self.connection.prepare_cached("INSERT INTO sw_decisions VALUES (?, ?, ?, ?, ?, ?, ?)")?.execute(place)?;
+        }
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use streamward_core::partition::Decisions;
 use streamward_pipeline::logs::LogIdentity;
 use streamward_pipeline::store::{Assignment, BoxFuture, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError};
 
@@ -34,7 +35,8 @@ struct CountingStore {
 
 impl SinkStore for CountingStore {
     fn assign<'a>(&'a self, _: &'a PartitionKey, _: &'a LogIdentity) -> BoxFuture<'a, Result<Assignment, StoreError>> {
-        Box::pin(async { Ok(Assignment { epoch: 1, log: 1, position: None, checkpoint: None }) })
+        let decisions = Decisions::default();
+        Box::pin(async { Ok(Assignment { epoch: 1, log: 1, position: None, checkpoint: None, decisions }) })
     }
 
     fn start_at<'a>(&'a self, _: &'a PartitionKey, _: Start) -> BoxFuture<'a, Result<(), StoreError>> {

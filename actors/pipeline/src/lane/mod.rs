@@ -4,6 +4,7 @@
 //! that ended an incarnation is tried record by record on the second attempt (see [`crate::poison`]); one that fails alone
 //! becomes a dead letter of class poison, and the others go on.
 
+mod replay;
 #[cfg(test)]
 pub(crate) mod tests;
 mod working;
@@ -21,7 +22,7 @@ use crate::{
     live::LiveChannel,
     logs::{LogIdentity, Logs},
     messages::{Store, Work},
-    poison::{Hunt, Poison, Trials},
+    poison::{self, Hunt, Poison, Trials},
     ports::{Clock, SchemaSource},
     slot::{Issued, PartitionSlot, Since, Slots},
     steps::{self, Stage},
@@ -91,6 +92,9 @@ struct Lane {
     confirmed: Option<(LogIdentity, Instant)>,
 }
 
+/// The output of a batch, and all its dead letters.
+type Processed = (Output, Arc<[Poison]>);
+
 /// Whether the records of a batch are of the log that their slot was assigned for.
 #[derive(Debug, PartialEq, Eq)]
 enum Origin {
@@ -133,16 +137,16 @@ impl Lane {
         }
         let (trials, partition, batch) = (&self.shared.trials, work.slot.key.partition, work.start..work.end);
         let is_suspect = delivery.attempt() > 0 || trials.is_suspect(partition, &batch);
-        let (poison, _in_hand) = if is_suspect {
+        let (found, _in_hand) = if is_suspect {
             // Each record is held by itself meanwhile, so that one that stalls is known.
             drop(in_hand);
-            let Some(poison) = self.search(work).await? else { return Ok(()) };
-            (poison, self.hold(work))
+            let Some(found) = self.search(work).await? else { return Ok(()) };
+            (found, self.hold(work))
         } else {
             (trials.found(partition, &batch), in_hand)
         };
-        let Some(output) = self.process(work, &poison)? else { return Ok(()) };
-        if self.issue(work, output, poison).await? {
+        let Some((output, dead)) = self.process(work, found)? else { return Ok(()) };
+        if self.issue(work, output, dead).await? {
             self.scope.progress(work.batch.len() as u64);
         }
         delivery.commit();
@@ -192,7 +196,7 @@ impl Lane {
                 return Ok(false);
             }
             let (stage, decoder) = (&self.shared.stage, &mut self.decoder);
-            let input = stage.decode(decoder, &since.batch, since.start..since.end, &since.poison);
+            let input = stage.decode(decoder, &since.batch, since.start..since.end, &since.dead);
             stage.run(&mut state, &input, i64::MAX)?;
         }
         self.working.insert(partition, Working::new(slot.clone(), state));
@@ -287,21 +291,23 @@ impl Lane {
     }
 
     /// Runs the steps over the records of a batch that are not set aside.
-    fn process(&mut self, work: &Work, poison: &[Poison]) -> Result<Option<Output>, ProcessError> {
+    fn process(&mut self, work: &Work, found: Arc<[Poison]>) -> Result<Option<Processed>, ProcessError> {
         let (stage, decoder) = (&self.shared.stage, &mut self.decoder);
         let Some(working) = self.working.get_mut(&work.slot.key.partition) else { return Ok(None) };
         let (trials, partition, batch) = (&self.shared.trials, work.slot.key.partition, work.start..work.end);
         trials.begin(partition, &batch);
-        let input = stage.decode(decoder, &work.batch, batch.clone(), poison);
+        let aside = replay::set_aside(&working.state, &work.batch, found);
+        let input = stage.decode(decoder, &work.batch, batch.clone(), &aside);
+        replay::warn_of_lost(&working.state, &input, &work.slot.key);
         let output = stage.run(&mut working.state, &input, work.slot.emit_from);
         if !self.scope.is_fenced() {
             trials.end(partition, &batch);
         }
-        output.map(Some)
+        Ok(Some((output?, poison::all_of(&input.dead, aside))))
     }
 
     /// Gives the output to the sink and moves the slot behind the batch; false where the partition is no longer ours.
-    async fn issue(&mut self, work: &Work, mut output: Output, poison: Arc<[Poison]>) -> Result<bool, Failure> {
+    async fn issue(&mut self, work: &Work, mut output: Output, dead: Arc<[Poison]>) -> Result<bool, Failure> {
         let slot = work.slot.clone();
         let Some(working) = self.working.get_mut(&slot.key.partition) else { return Ok(false) };
         let emits = output.end > slot.emit_from;
@@ -311,7 +317,7 @@ impl Lane {
             steps::publish(&self.shared.live, &self.shared.stage, (&output, slot.log), now_ms);
         }
         let store = self.pending(&slot, output, Some(work.batch.clone()));
-        let done = Since { batch: work.batch.clone(), start: work.start, end: work.end, poison };
+        let done = Since { batch: work.batch.clone(), start: work.start, end: work.end, dead };
         let generation = self.scope.generation();
         loop {
             let working = &self.working[&slot.key.partition];

@@ -6,7 +6,7 @@ use streamward_core::{
     output::ErrorClass,
     partition::{DecodedInput, PipelinePlan, PipelineSpec, StepSpec},
     schema::StreamSchema,
-    window::Limits,
+    window::{Limits, WindowSpec},
 };
 use streamward_kit::{Capacity, ChildPolicy, ChildSpec, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode};
 
@@ -27,11 +27,13 @@ impl SchemaSource for Fixed {
     }
 }
 
-fn schema() -> Arc<StreamSchema> {
-    let schema = r#"{"type": "record", "name": "Order", "fields": [
+/// Of orders.
+pub(crate) const SCHEMA: &str = r#"{"type": "record", "name": "Order", "fields": [
         {"name": "id", "type": "string"},
         {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
-    Arc::new(StreamSchema::parse(schema).unwrap())
+
+fn schema() -> Arc<StreamSchema> {
+    Arc::new(StreamSchema::parse(SCHEMA).unwrap())
 }
 
 /// A pipeline of orders without any step.
@@ -52,6 +54,17 @@ pub(crate) fn plan_of(steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
         steps,
     };
     Arc::new(PipelinePlan::compile(&spec, schema()).unwrap())
+}
+
+/// Orders per minute and customer.
+pub(crate) fn counts() -> Arc<PipelinePlan> {
+    plan_of(vec![StepSpec::Window(WindowSpec {
+        name: "per_minute".to_owned(),
+        size: Duration::from_secs(60),
+        allowed_lateness: Duration::ZERO,
+        group_by: vec!["id".to_owned()],
+        select: vec![("n".to_owned(), "count(*)".to_owned())],
+    })])
 }
 
 /// A stage of orders with these steps.

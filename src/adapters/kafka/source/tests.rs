@@ -37,7 +37,8 @@ impl SinkStore for Epochs {
         let mut epochs = self.0.lock();
         let epoch = epochs.entry(key.partition).or_default();
         *epoch += 1;
-        let assignment = Assignment { epoch: *epoch, log: 1, position: Some(0), checkpoint: None };
+        let assignment =
+            Assignment { epoch: *epoch, log: 1, position: Some(0), checkpoint: None, decisions: Default::default() };
         Box::pin(async { Ok(assignment) })
     }
 

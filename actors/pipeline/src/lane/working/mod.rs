@@ -17,11 +17,16 @@ use tokio::time::Instant;
 use super::LaneSettings;
 use crate::slot::PartitionSlot;
 
+/// Decisions that replay may have to remember: with more of them since the last checkpoint, the next is due.
+const MAX_DECISIONS: usize = 65_536;
+
 /// The working state of one partition.
 pub(super) struct Working {
     pub(super) slot: Arc<PartitionSlot>,
     pub(super) state: PartitionState,
     checkpoint_at: Instant,
+    /// Records since the last checkpoint that are dead letters or ahead.
+    decisions: usize,
     /// Since when everything that the log holds has been processed.
     at_rest_since: Option<Instant>,
     /// First moment of the wall clock at which a tick may emit something; unknown after a batch.
@@ -31,16 +36,17 @@ pub(super) struct Working {
 impl Working {
     /// The state of a slot that an incarnation has just taken over.
     pub(super) fn new(slot: Arc<PartitionSlot>, state: PartitionState) -> Self {
-        Self { slot, state, checkpoint_at: Instant::now(), at_rest_since: None, emits_at_ms: None }
+        Self { slot, state, checkpoint_at: Instant::now(), decisions: 0, at_rest_since: None, emits_at_ms: None }
     }
 
     /// Notes that a batch was processed; its output carries the changed state if a checkpoint is due.
     pub(super) fn after_batch(&mut self, plan: &PipelinePlan, settings: &LaneSettings, output: &mut Output) {
         (self.at_rest_since, self.emits_at_ms) = (None, None);
+        self.decisions += output.dead.len() + output.ahead.len();
         let emits = output.end > self.slot.emit_from;
         if emits && self.is_checkpoint_due(settings.checkpoint_every) {
             output.checkpoint = self.state.checkpoint(plan, CheckpointScope::Changed);
-            self.checkpoint_at = Instant::now();
+            (self.checkpoint_at, self.decisions) = (Instant::now(), 0);
         }
     }
 
@@ -67,7 +73,7 @@ impl Working {
             output = self.state.checkpoint_output(plan, self.slot.emit_from);
         }
         if output.is_some() {
-            self.checkpoint_at = Instant::now();
+            (self.checkpoint_at, self.decisions) = (Instant::now(), 0);
         }
         output
     }
@@ -84,6 +90,6 @@ impl Working {
     }
 
     fn is_checkpoint_due(&self, every: Duration) -> bool {
-        self.checkpoint_at.elapsed() >= every
+        self.checkpoint_at.elapsed() >= every || self.decisions >= MAX_DECISIONS
     }
 }

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use streamward_core::partition::{CheckpointScope, StepSpec};
-use streamward_core::window::WindowSpec;
+use streamward_core::partition::CheckpointScope;
 use streamward_kit::{ChildSpec, Inbox, Runtime, SupervisorSpec};
 
 use super::*;
 use crate::{
     lane::{
         self,
-        tests::{orders, plan_of, shared, stage_of},
+        tests::{counts, orders, shared, stage_of},
     },
     logs::tests::OneTopic,
     messages::Store,
@@ -28,17 +27,6 @@ impl Clock for Later {
     fn now_ms(&self) -> i64 {
         END_MS
     }
-}
-
-/// Orders per minute and customer.
-fn counts() -> Arc<PipelinePlan> {
-    plan_of(vec![StepSpec::Window(WindowSpec {
-        name: "per_minute".to_owned(),
-        size: Duration::from_secs(60),
-        allowed_lateness: Duration::ZERO,
-        group_by: vec!["id".to_owned()],
-        select: vec![("n".to_owned(), "count(*)".to_owned())],
-    })])
 }
 
 /// The state after six orders of one minute.
@@ -154,4 +142,18 @@ fn windows_are_looked_at_again_when_the_next_one_ends_or_a_record_comes() {
     let mut output = working.state.checkpoint_output(&plan, 6).unwrap();
     working.after_batch(&plan, &settings, &mut output);
     assert_eq!(working.emits_at_ms, None);
+}
+
+#[test]
+fn a_checkpoint_is_due_when_replay_would_have_to_remember_much() {
+    let (plan, settings) = (counts(), settings(Duration::MAX, Duration::MAX));
+    let mut working = working(SlotStart { emit_from: 0, fetch_from: 0, ..slot::tests::start(0) });
+    working.state = counted(&plan);
+    let mut issue = |ahead: usize| {
+        let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
+        output.ahead = vec![5; ahead];
+        working.after_batch(&plan, &settings, &mut output);
+        !output.checkpoint.is_empty()
+    };
+    assert_eq!([issue(MAX_DECISIONS - 1), issue(1), issue(1)], [false, true, false]);
 }
