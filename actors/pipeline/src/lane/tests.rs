@@ -43,6 +43,11 @@ pub(crate) fn plan() -> Arc<PipelinePlan> {
 
 /// A pipeline of orders.
 pub(crate) fn plan_of(steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
+    plan_over(schema(), steps)
+}
+
+/// A pipeline of records with `id` and `at`.
+pub(crate) fn plan_over(schema: Arc<StreamSchema>, steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
     let spec = PipelineSpec {
         event_time: "at".to_owned(),
         key: "id".to_owned(),
@@ -53,7 +58,7 @@ pub(crate) fn plan_of(steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
         limits: Limits::default(),
         steps,
     };
-    Arc::new(PipelinePlan::compile(&spec, schema()).unwrap())
+    Arc::new(PipelinePlan::compile(&spec, schema).unwrap())
 }
 
 /// Orders per minute and customer.
