@@ -146,7 +146,9 @@ impl<'a> Sender<'a> {
 
     async fn run(mut self, mut records: replay::Replay) -> Result<Report, String> {
         let bar = progress(records.total_bytes());
-        let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, now_ms());
+        // Distances between records are kept by the monotonic clock.
+        let (started, start_ms) = (tokio::time::Instant::now(), now_ms());
+        let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, start_ms);
         let (mut in_flight, mut keys) = (FuturesUnordered::new(), Keys::of(self.stream));
         while let Some(record) = records.next() {
             bar.set_position(records.bytes_read());
@@ -165,10 +167,8 @@ impl<'a> Sender<'a> {
             if self.args.shift_to.is_some() {
                 record.set_event_time(paced.event_time_ms);
             }
-            let wait_ms = paced.due_wall_ms - now_ms();
-            if wait_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
-            }
+            let since_start_ms = u64::try_from(paced.due_wall_ms - start_ms).unwrap_or(0);
+            tokio::time::sleep_until(started + Duration::from_millis(since_start_ms)).await;
             let (producer, topic) = (self.producer, &*self.stream.topic);
             let value = Value::Object(record.json).to_string();
             let key = keys.of_record(&value);

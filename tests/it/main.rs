@@ -21,6 +21,7 @@ mod hostile;
 mod kills;
 mod live;
 mod made_anew;
+mod memory;
 mod quickstart;
 mod recovery;
 mod refused_rows;

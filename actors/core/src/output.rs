@@ -147,6 +147,16 @@ pub struct DeadLetter {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
+impl DeadLetter {
+    /// Bytes of the record.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
+        length(&self.key) + length(&self.value) + headers
+    }
+}
+
 /// Why a record is a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
