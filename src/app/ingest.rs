@@ -8,6 +8,7 @@ use streamward_core::{
     batch::RawBatch,
     decode::{Decoder, Format},
     ports::{Answer, Ingest, IngestError, NewRecord, Placed, RecordFault},
+    record::key_text,
 };
 
 use super::lag::{LogEnds, TopicLogs};
@@ -29,7 +30,8 @@ pub struct KafkaIngest {
 
 struct Target {
     topic: Arc<str>,
-    key: String,
+    /// Column of the stream's key.
+    key: usize,
     decoder: Mutex<Decoder>,
     /// Why its records lead nowhere.
     warning: Option<String>,
@@ -40,7 +42,7 @@ impl KafkaIngest {
     pub fn new(producer: KafkaProducer, ends: LogEnds, plan: &Plan) -> Self {
         let target = |stream: &StreamSetup| {
             let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
-            let (topic, key, warning) = (stream.topic.clone(), stream.key.clone(), plan.warning(&stream.name));
+            let (topic, key, warning) = (stream.topic.clone(), stream.table.key, plan.warning(&stream.name));
             let target = Target { topic, key, decoder: Mutex::new(decoder), warning };
             (stream.name.to_string(), target)
         };
@@ -58,19 +60,15 @@ impl KafkaIngest {
 
     async fn append_all(&self, stream: &str, records: Vec<NewRecord>) -> Result<Vec<Placed>, IngestError> {
         let target = self.streams.get(stream).ok_or_else(|| IngestError::UnknownStream(stream.to_owned()))?;
-        let faults = target.validate(&records);
-        if !faults.is_empty() {
-            return Err(IngestError::Invalid(faults));
-        }
+        let keys = target.keys(&records).map_err(IngestError::Invalid)?;
         if let Some(why) = self.not_taken(&target.topic) {
             return Err(IngestError::NotTaken(why));
         }
-        let keys: Vec<String> = records.iter().map(|record| target.key_of(record)).collect();
         let sends = records.iter().zip(&keys).map(|(record, key)| {
             self.producer.send(Outgoing {
                 topic: &target.topic,
                 partition: None,
-                key: Some(key.as_bytes()),
+                key: key.as_deref().map(str::as_bytes),
                 value: Some(&record.value),
                 headers: Vec::new(),
             })
@@ -93,7 +91,8 @@ impl KafkaIngest {
 }
 
 impl Target {
-    fn validate(&self, records: &[NewRecord]) -> Vec<RecordFault> {
+    /// Keys of sound records: what a client gave, else the value of the stream's key, none where that is null.
+    fn keys(&self, records: &[NewRecord]) -> Result<Vec<Option<String>>, Vec<RecordFault>> {
         let bytes = records.iter().map(|record| record.value.len()).sum();
         let mut batch = RawBatch::with_capacity(self.topic.clone(), 0, bytes);
         for (offset, record) in (0..).zip(records) {
@@ -105,18 +104,12 @@ impl Target {
             field: field_of(&rejected.reason),
             reason: rejected.reason,
         };
-        decoded.rejected.into_iter().map(fault).collect()
-    }
-
-    fn key_of(&self, record: &NewRecord) -> String {
-        if let Some(key) = &record.key {
-            return key.clone();
+        if !decoded.rejected.is_empty() {
+            return Err(decoded.rejected.into_iter().map(fault).collect());
         }
-        let value: serde_json::Value = serde_json::from_slice(&record.value).unwrap_or_default();
-        match &value[&self.key] {
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        }
+        let column = decoded.batch.column(self.key).as_ref();
+        let own = |row| key_text(column, row).map(std::borrow::Cow::into_owned);
+        Ok(records.iter().enumerate().map(|(row, record)| record.key.clone().or_else(|| own(row))).collect())
     }
 }
 
@@ -138,5 +131,41 @@ impl Ingest for KafkaIngest {
 
     fn warning(&self, stream: &str) -> Option<&str> {
         self.streams.get(stream)?.warning.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamward_core::{decode::DecodeLimits, schema::StreamSchema};
+
+    use super::*;
+
+    /// Kafka keys of records of a stream whose key is this field.
+    fn keys(kind: &str, records: &[(Option<&str>, &str)]) -> Vec<Option<String>> {
+        let schema = format!(
+            r#"{{"type": "record", "name": "Fact", "fields": [{{"name": "meta", "type": {{"type": "record", "name": "Meta",
+            "fields": [{{"name": "code", "type": ["null", {kind}], "default": null}}]}}}}]}}"#
+        );
+        let schema = Arc::new(StreamSchema::parse(&schema).unwrap());
+        let decoder = Decoder::new(schema, DecodeLimits::default()).with_format(Format::Json);
+        let target = Target { topic: "facts".into(), key: 0, decoder: Mutex::new(decoder), warning: None };
+        let record = |(key, code): &(Option<&str>, &str)| NewRecord {
+            key: key.map(str::to_owned),
+            value: format!(r#"{{"meta": {{"code": {code}}}}}"#).into_bytes(),
+        };
+        target.keys(&records.iter().map(record).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn the_key_is_the_value_of_the_field_and_null_is_none() {
+        let texts = [(None, r#""a""#), (None, r#""""#), (None, "null"), (None, r#""null""#), (Some("own"), r#""a""#)];
+        assert_eq!(
+            keys(r#""string""#, &texts),
+            [Some("a"), Some(""), None, Some("null"), Some("own")].map(|key| key.map(str::to_owned))
+        );
+        let numbers = [(None, "7"), (None, "-7"), (None, "null")];
+        for kind in [r#""int""#, r#""long""#] {
+            assert_eq!(keys(kind, &numbers), [Some("7"), Some("-7"), None].map(|key| key.map(str::to_owned)));
+        }
     }
 }

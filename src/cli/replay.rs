@@ -1,11 +1,16 @@
 //! `streamward replay`: writes the records of a file into a stream, through Kafka.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{borrow::Cow, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
+use streamward_core::{
+    batch::RawBatch,
+    decode::{Decoder, Format},
+    record::key_text,
+};
 
 use super::ConfigSource;
 use crate::{
@@ -141,8 +146,10 @@ impl<'a> Sender<'a> {
 
     async fn run(mut self, mut records: replay::Replay) -> Result<Report, String> {
         let bar = progress(records.total_bytes());
-        let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, now_ms());
-        let mut in_flight = FuturesUnordered::new();
+        // Distances between records are kept by the monotonic clock.
+        let (started, start_ms) = (tokio::time::Instant::now(), now_ms());
+        let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, start_ms);
+        let (mut in_flight, mut keys) = (FuturesUnordered::new(), Keys::of(self.stream));
         while let Some(record) = records.next() {
             bar.set_position(records.bytes_read());
             let mut record = match record {
@@ -160,18 +167,17 @@ impl<'a> Sender<'a> {
             if self.args.shift_to.is_some() {
                 record.set_event_time(paced.event_time_ms);
             }
-            let wait_ms = paced.due_wall_ms - now_ms();
-            if wait_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(wait_ms.unsigned_abs())).await;
-            }
+            let since_start_ms = u64::try_from(paced.due_wall_ms - start_ms).unwrap_or(0);
+            tokio::time::sleep_until(started + Duration::from_millis(since_start_ms)).await;
             let (producer, topic) = (self.producer, &*self.stream.topic);
-            let (key, value) = (key(&record.json, &self.stream.key), Value::Object(record.json).to_string());
+            let value = Value::Object(record.json).to_string();
+            let key = keys.of_record(&value);
             in_flight.push(async move {
                 let headers = Vec::new();
                 let record = Outgoing {
                     topic,
                     partition: None,
-                    key: Some(key.as_bytes()),
+                    key: key.as_deref().map(str::as_bytes),
                     value: Some(value.as_bytes()),
                     headers,
                 };
@@ -191,15 +197,48 @@ impl<'a> Sender<'a> {
     }
 }
 
-fn key(json: &serde_json::Map<String, Value>, field: &str) -> String {
-    match json.get(field) {
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-        None => String::new(),
+/// The stream's key of records, as whoever reads them sees it.
+struct Keys {
+    decoder: Decoder,
+    column: usize,
+}
+
+impl Keys {
+    fn of(stream: &StreamSetup) -> Self {
+        let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
+        Self { decoder, column: stream.table.key }
+    }
+
+    /// The key of a record; none where it is null, and where the record cannot be read.
+    fn of_record(&mut self, json: &str) -> Option<String> {
+        let mut batch = RawBatch::with_capacity("".into(), 0, json.len());
+        batch.push(0, 0, None, Some(json.as_bytes()));
+        let decoded = self.decoder.decode(&batch, 0..1);
+        let column = decoded.batch.column(self.column);
+        (decoded.batch.num_rows() == 1).then(|| key_text(column.as_ref(), 0).map(Cow::into_owned)).flatten()
     }
 }
 
 fn progress(total_bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {elapsed}, {eta} left");
     ProgressBar::new(total_bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_record_is_that_which_the_stream_reads() {
+        let plan = crate::plan::load(&crate::config::Sources::default()).unwrap().1;
+        let stream = plan.stream("series").unwrap();
+        let nested = plan.stream("sensors").unwrap();
+        let battery = nested.schema.column_index("battery_level").unwrap();
+        let reading = r#"{"sensor_id": "s", "sensor_type": "humidity", "value": 1, "timestamp": 1740834000000,
+            "location": "hall", "anomaly": false, "metadata": {"battery_level": 9, "signal_strength": -9}}"#;
+        assert_eq!(Keys::of(nested).of_record(reading).as_deref(), Some("s"));
+        let mut keys = Keys { column: battery, ..Keys::of(nested) };
+        assert_eq!(keys.of_record(reading).as_deref(), Some("9"), "a nested number");
+        assert_eq!(Keys::of(stream).of_record(reading), None, "no record of this stream");
+    }
 }

@@ -4,6 +4,10 @@
 //! date alone (its midnight, UTC), and numbers since the epoch. A number's unit follows from its magnitude: below 1e11
 //! seconds (up to the year 5138), below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds. Hence
 //! milliseconds before March 1973 and microseconds before March 1973 are not told right as numbers.
+//!
+//! What follows in brackets (RFC 9557, `…+02:00[Europe/Berlin]`) is passed over where an offset says which moment is meant.
+//! A time in a zone without an offset is refused: which moment it is depends on the rules of the zone, which are not known
+//! here. So is an annotation that must not be passed over (`[!Europe/Berlin]`).
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -12,10 +16,18 @@ use serde_json::Value;
 
 /// A text or value that is no time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a time; use RFC 3339 (2014-07-01T00:00:00Z), `2014-07-01 00:00:00` (UTC), or a number since the epoch"
-)]
-pub struct TimeError(String);
+pub enum TimeError {
+    /// None of the notations.
+    #[error(
+        "`{0}` is not a time; use RFC 3339 (2014-07-01T00:00:00Z), `2014-07-01 00:00:00` (UTC), or a number since the epoch"
+    )]
+    NoTime(String),
+    /// The rules of a zone would have to say which moment is meant.
+    #[error(
+        "`{0}` is a time in a zone whose rules are not known here; write its offset, as in 2014-07-01T02:00:00+02:00"
+    )]
+    Zone(String),
+}
 
 /// Reads any notation of the module page as milliseconds since the epoch.
 ///
@@ -24,16 +36,23 @@ pub struct TimeError(String);
 pub fn parse_time_ms(text: &str) -> Result<i64, TimeError> {
     let text = text.trim();
     if let Ok(number) = text.parse::<i64>() {
-        return whole_number_ms(number).ok_or_else(|| TimeError(text.to_owned()));
+        return whole_number_ms(number).ok_or_else(|| TimeError::NoTime(text.to_owned()));
     }
     if let Ok(number) = text.parse::<f64>() {
-        return number_ms(number).ok_or_else(|| TimeError(text.to_owned()));
+        return number_ms(number).ok_or_else(|| TimeError::NoTime(text.to_owned()));
+    }
+    let annotation = text.find('[').map(|start| &text[start..]);
+    if annotation.is_some_and(|annotation| annotation.contains("[!")) {
+        return Err(TimeError::Zone(text.to_owned()));
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
     }
-    let local: DateTime = text.parse().map_err(|_| TimeError(text.to_owned()))?;
-    let time = Offset::UTC.to_timestamp(local).map_err(|_| TimeError(text.to_owned()))?;
+    if annotation.is_some() && text.parse::<DateTime>().is_ok() {
+        return Err(TimeError::Zone(text.to_owned()));
+    }
+    let local: DateTime = text.parse().map_err(|_| TimeError::NoTime(text.to_owned()))?;
+    let time = Offset::UTC.to_timestamp(local).map_err(|_| TimeError::NoTime(text.to_owned()))?;
     Ok(time.as_millisecond())
 }
 
@@ -49,9 +68,9 @@ pub fn time_of_json_ms(value: &Value) -> Result<i64, TimeError> {
                 Some(whole) => whole_number_ms(whole),
                 None => number.as_f64().and_then(number_ms),
             };
-            found.ok_or_else(|| TimeError(number.to_string()))
+            found.ok_or_else(|| TimeError::NoTime(number.to_string()))
         }
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(TimeError(value.to_string())),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(TimeError::NoTime(value.to_string())),
     }
 }
 
@@ -107,6 +126,8 @@ mod tests {
             "1404172800000",
             "1404172800000000",
             "1404172800000000000",
+            "2014-07-01T02:00:00+02:00[Europe/Berlin]",
+            "2014-07-01T00:00:00Z[Europe/Berlin]",
         ] {
             assert_eq!(parse_time_ms(text), Ok(JULY_MS), "{text}");
         }
@@ -127,8 +148,32 @@ mod tests {
     }
 
     #[test]
+    fn a_time_in_a_zone_without_an_offset_is_refused_with_a_way_out() {
+        for text in [
+            "2014-07-01T02:00:00[Europe/Berlin]",
+            "2014-07-01 02:00:00[Europe/Berlin]",
+            "2014-07-01[Europe/Berlin]",
+            "2014-07-01T02:00:00+02:00[!Europe/Berlin]",
+        ] {
+            let error = parse_time_ms(text).expect_err(text).to_string();
+            assert!(error.contains(&format!("`{text}`")) && error.contains("write its offset"), "{error}");
+        }
+        assert!(time_of_json_ms(&serde_json::json!("2014-07-01T02:00:00[Europe/Berlin]")).is_err());
+    }
+
+    #[test]
     fn what_is_no_time_is_refused_with_the_text_and_a_way_out() {
-        for text in ["", "yesterday", "2014-13-01", "01/07/2014", "NaN", "inf", "1e300", "2014-07-01 25:00:00"] {
+        for text in [
+            "",
+            "yesterday",
+            "2014-13-01",
+            "01/07/2014",
+            "NaN",
+            "inf",
+            "1e300",
+            "2014-07-01 25:00:00",
+            "soon[Europe/Berlin]",
+        ] {
             let error = parse_time_ms(text).expect_err(text).to_string();
             assert!(error.contains(&format!("`{text}`")) && error.contains("RFC 3339"), "{error}");
         }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where something is not as expected")]
 
+mod at_rest;
 mod bad_records;
 #[cfg(feature = "crash-tests")]
 mod broker_kills;
@@ -21,6 +22,7 @@ mod hostile;
 mod kills;
 mod live;
 mod made_anew;
+mod memory;
 mod quickstart;
 mod recovery;
 mod refused_rows;

@@ -103,7 +103,7 @@ fn framed(schema: &str, id: u64, sensor: &str) -> Vec<u8> {
 
 fn send(server: &Server, id: u64, value: &[u8]) {
     let producer = Producer::connect(server.kafka());
-    producer.send(TOPIC, &Outgoing { id, value: Some(value), ..Outgoing::default() });
+    producer.send(TOPIC, &Outgoing { id, key: Some(b"one partition"), value: Some(value), ..Outgoing::default() });
     producer.finish();
 }
 
@@ -141,6 +141,38 @@ async fn records_are_decoded_by_a_registry_outside_and_wait_while_it_is_silent()
     let restarts = server.http.actor("pipelines/sensors/lane").await.unwrap()["restarts"].clone();
     assert_eq!(restarts, 0);
     drop(registry);
+}
+
+#[actix_rt::test]
+async fn a_dead_letter_counts_in_no_window_after_a_kill_though_its_schema_is_registered_by_then() {
+    let node = Node::new().set("storage.checkpoint_every", "1h").set("streams.sensors.idle_after", "1h");
+    let server = node.start().await;
+    let http = Http::new(&server.registry);
+    let id = http.get(&format!("/subjects/{SUBJECT}/versions/latest")).await["id"].as_u64().unwrap();
+    let (status, probe) = http.post("/subjects/probe/versions", &json!({"schema": "\"string\""})).await;
+    assert_eq!(status, 200, "{probe}");
+    let next = probe["id"].as_u64().unwrap() + 1;
+    let more = wider(&json!({"name": "altitude", "type": "int", "default": 0}));
+    send(&server, 0, &framed(&more, next, "sensor"));
+    let database = server.database();
+    wait::until("the unknown id is a dead letter", async || is(database.count("dead_letters").await, &1)).await;
+    let (status, registered) = http.post(&format!("/subjects/{SUBJECT}/versions"), &json!({"schema": more})).await;
+    assert_eq!((status, registered["id"].as_u64()), (200, Some(next)), "{registered}");
+    send(&server, 1, &framed(SCHEMA, id, "sensor"));
+    wait::until("the second record is stored", async || is(database.count("sensor_readings").await, &1)).await;
+
+    let server = server.kill().start().await;
+    send(&server, 2, &framed(SCHEMA, id, "sensor"));
+    let hour_later = r#"{"sensor_id": "other", "sensor_type": "temperature", "value": 1, "timestamp": 1740834000000,
+        "location": "hall", "anomaly": false, "metadata": {"battery_level": 9, "signal_strength": -9}}"#;
+    send(&server, 3, hour_later.as_bytes());
+    let counted = "SELECT coalesce(max(count), 0) FROM aggregated_metrics WHERE sensor_id = 'sensor'";
+    wait::until("the window has closed", async || match database.number(counted).await {
+        0 => Err("it is open".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    assert_eq!((database.number(counted).await, database.count("sensor_readings").await), (2, 3));
 }
 
 #[actix_rt::test]

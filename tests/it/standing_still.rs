@@ -297,6 +297,7 @@ mod transactions {
 
     pub struct Producer(BaseProducer);
 
+    #[derive(Clone, Copy)]
     pub enum End {
         Commit,
         Abort,

@@ -20,6 +20,19 @@ pub(crate) fn on_time(rows: &RecordBatch, offsets: &[i64], ahead: &[i64]) -> Rec
     filter_record_batch(rows, &keep).expect("the mask is as long as the batch")
 }
 
+/// Ascending offsets as ranges that do not touch.
+#[must_use]
+pub fn ranges(offsets: impl IntoIterator<Item = i64>) -> Vec<Range<i64>> {
+    let mut ranges: Vec<Range<i64>> = Vec::new();
+    for offset in offsets {
+        match ranges.last_mut() {
+            Some(last) if last.end == offset => last.end += 1,
+            Some(_) | None => ranges.push(offset..offset + 1),
+        }
+    }
+    ranges
+}
+
 /// The effects of one batch (or of one clock tick, then without rows and with `start == end`).
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -132,6 +145,16 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl DeadLetter {
+    /// Bytes of the record.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
+        length(&self.key) + length(&self.value) + headers
+    }
 }
 
 /// Why a record is a dead letter.

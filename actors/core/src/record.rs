@@ -59,6 +59,22 @@ fn escaped(key: &str) -> Cow<'_, str> {
     if key.starts_with(NULL_KEY) { Cow::Owned(format!("{NULL_KEY}{key}")) } else { Cow::Borrowed(key) }
 }
 
+/// The key of a row as text: what `keys`, alerts and Kafka have of it; none where it is null. An integer is its digits.
+///
+/// # Panics
+/// If the column is neither a text nor an integer, or has no such row.
+#[must_use]
+pub fn key_text(column: &dyn Array, row: usize) -> Option<Cow<'_, str>> {
+    if column.is_null(row) {
+        return None;
+    }
+    match KeyColumn::of(column) {
+        KeyColumn::Text(texts) => Some(Cow::Borrowed(texts.value(row))),
+        KeyColumn::Long(values) => Some(Cow::Owned(values.value(row).to_string())),
+        KeyColumn::Int(values) => Some(Cow::Owned(values.value(row).to_string())),
+    }
+}
+
 /// The keys of the rows of a batch as texts, each key one of its own: null is another one than the empty text.
 pub(crate) struct Keys<'a> {
     column: KeyColumn<'a>,
@@ -82,19 +98,26 @@ pub(crate) fn can_be_key(kind: &Kind) -> bool {
     }
 }
 
+impl<'a> KeyColumn<'a> {
+    /// # Panics
+    /// If the column is none that [`can_be_key`].
+    fn of(column: &'a dyn Array) -> Self {
+        let any = column.as_any();
+        if let Some(texts) = any.downcast_ref() {
+            Self::Text(texts)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Long(values)
+        } else {
+            Self::Int(any.downcast_ref().expect("the plan checked the key's kind"))
+        }
+    }
+}
+
 impl<'a> Keys<'a> {
     /// # Panics
     /// If the column is none that [`can_be_key`].
     pub(crate) fn of(column: &'a dyn Array, hashes: &'a KeyHashes) -> Self {
-        let any = column.as_any();
-        let column = if let Some(texts) = any.downcast_ref() {
-            KeyColumn::Text(texts)
-        } else if let Some(values) = any.downcast_ref() {
-            KeyColumn::Long(values)
-        } else {
-            KeyColumn::Int(any.downcast_ref().expect("the plan checked the key's kind"))
-        };
-        Self { column, hashes }
+        Self { column: KeyColumn::of(column), hashes }
     }
 
     pub(crate) fn text(&self, row: usize) -> Cow<'a, str> {

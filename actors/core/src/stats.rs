@@ -21,10 +21,28 @@ pub struct MinuteDelta {
     pub minute_ms: i64,
     /// Records of that minute.
     pub count: i64,
-    /// Sum of the measure over the records that have one.
+    /// Records that have a measure.
+    pub measured: i64,
+    /// Sum of the measure over them.
     pub sum: f64,
     /// Records labelled as anomalies.
     pub anomalies: i64,
+}
+
+impl MinuteDelta {
+    /// Nothing yet of a minute.
+    #[must_use]
+    pub fn new(minute_ms: i64) -> Self {
+        Self { minute_ms, count: 0, measured: 0, sum: 0.0, anomalies: 0 }
+    }
+
+    /// Adds what another batch adds to the same minute.
+    pub fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.measured += other.measured;
+        self.sum += other.sum;
+        self.anomalies += other.anomalies;
+    }
 }
 
 /// Columns that the figures are taken from.
@@ -52,15 +70,17 @@ pub fn minute_deltas(batch: &RecordBatch, columns: StatColumns) -> Vec<MinuteDel
     for row in 0..batch.num_rows() {
         let minute_ms = times.value(row).div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS);
         if current.as_ref().is_none_or(|delta| delta.minute_ms != minute_ms) {
-            let next =
-                minutes.remove(&minute_ms).unwrap_or(MinuteDelta { minute_ms, count: 0, sum: 0.0, anomalies: 0 });
+            let next = minutes.remove(&minute_ms).unwrap_or_else(|| MinuteDelta::new(minute_ms));
             if let Some(done) = current.replace(next) {
                 minutes.insert(done.minute_ms, done);
             }
         }
         let Some(delta) = current.as_mut() else { continue };
         delta.count += 1;
-        delta.sum += measure.as_ref().map_or(0.0, |measure| measure.at(row));
+        if let Some(value) = measure.as_ref().and_then(|measure| measure.at(row)) {
+            delta.measured += 1;
+            delta.sum += value;
+        }
         delta.anomalies += i64::from(anomaly.is_some_and(|label| label.is_valid(row) && label.value(row)));
     }
     minutes.extend(current.map(|delta| (delta.minute_ms, delta)));
@@ -133,13 +153,13 @@ impl<'a> Measure<'a> {
         }
     }
 
-    fn at(&self, row: usize) -> f64 {
+    fn at(&self, row: usize) -> Option<f64> {
         match self {
-            Self::Double(values) if values.is_valid(row) => values.value(row),
-            Self::Float(values) if values.is_valid(row) => f64::from(values.value(row)),
-            Self::Long(values) if values.is_valid(row) => values.value(row) as f64,
-            Self::Int(values) if values.is_valid(row) => f64::from(values.value(row)),
-            Self::Double(_) | Self::Float(_) | Self::Long(_) | Self::Int(_) | Self::Other => 0.0,
+            Self::Double(values) => values.is_valid(row).then(|| values.value(row)),
+            Self::Float(values) => values.is_valid(row).then(|| f64::from(values.value(row))),
+            Self::Long(values) => values.is_valid(row).then(|| values.value(row) as f64),
+            Self::Int(values) => values.is_valid(row).then(|| f64::from(values.value(row))),
+            Self::Other => None,
         }
     }
 }

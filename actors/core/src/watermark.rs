@@ -73,21 +73,17 @@ impl Watermark {
     }
 
     /// Moves the watermark by the records of a batch, in log order, and tells where it stood around each of them.
-    ///
-    /// # Panics
-    /// If the slices differ in length.
+    /// `is_ahead` says of a record, by its index, whether it is ahead.
     pub fn observe_all(
         &mut self,
         rules: WatermarkRules,
         event_times_ms: &[i64],
-        log_timestamps_ms: &[i64],
+        is_ahead: impl Fn(usize) -> bool,
     ) -> Progress {
-        assert_eq!(event_times_ms.len(), log_timestamps_ms.len(), "each record has both times");
         let before = self.value_ms;
         let mut ahead = Vec::new();
-        let records = event_times_ms.iter().zip(log_timestamps_ms).enumerate();
-        let after = records.map(|(index, (&event_time, &log))| {
-            if rules.is_ahead(event_time, log) {
+        let after = event_times_ms.iter().enumerate().map(|(index, &event_time)| {
+            if is_ahead(index) {
                 ahead.push(index);
             } else {
                 self.advance(rules, event_time);
@@ -159,12 +155,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn observe_all(watermark: &mut Watermark, times: &[i64], logs: &[i64]) -> Progress {
+        watermark.observe_all(RULES, times, |index| RULES.is_ahead(times[index], logs[index]))
+    }
+
     const RULES: WatermarkRules = WatermarkRules { out_of_orderness_ms: 5, max_ahead_ms: 100 };
 
     #[test]
     fn it_follows_the_highest_event_time_and_never_falls() {
         let mut watermark = Watermark::default();
-        let progress = watermark.observe_all(RULES, &[50, 70, 60], &[50, 70, 70]);
+        let progress = observe_all(&mut watermark, &[50, 70, 60], &[50, 70, 70]);
         assert_eq!([progress.before(0), progress.before(1), progress.before(2)], [NO_WATERMARK, 45, 65]);
         assert_eq!((progress.last(), watermark.value_ms()), (65, 65));
     }
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn the_record_that_reached_a_threshold_is_named() {
         let mut watermark = Watermark::at(10);
-        let progress = watermark.observe_all(RULES, &[12, 25, 25, 40], &[0, 0, 0, 0]);
+        let progress = observe_all(&mut watermark, &[12, 25, 25, 40], &[0, 0, 0, 0]);
         let reached = [10, 11, 20, 21, 35, 36].map(|threshold| progress.reached_by(threshold));
         assert_eq!(reached, [None, Some(1), Some(1), Some(3), Some(3), None]);
     }
@@ -192,11 +192,11 @@ mod tests {
             records in prop::collection::vec((0_i64..1_000, 0_i64..1_000), 1..60), cut in 0_usize..60,
         ) {
             let (times, logs): (Vec<i64>, Vec<i64>) = records.into_iter().unzip();
-            let whole = Watermark::default().observe_all(RULES, &times, &logs);
+            let whole = observe_all(&mut Watermark::default(), &times, &logs);
             let cut = cut.min(times.len());
             let mut watermark = Watermark::default();
-            let first = watermark.observe_all(RULES, &times[..cut], &logs[..cut]);
-            let second = watermark.observe_all(RULES, &times[cut..], &logs[cut..]);
+            let first = observe_all(&mut watermark, &times[..cut], &logs[..cut]);
+            let second = observe_all(&mut watermark, &times[cut..], &logs[cut..]);
             let recut: Vec<i64> =
                 (0..cut).map(|i| first.before(i)).chain((cut..times.len()).map(|i| second.before(i - cut))).collect();
             prop_assert_eq!(recut, (0..times.len()).map(|i| whole.before(i)).collect::<Vec<_>>());

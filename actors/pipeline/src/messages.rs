@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use streamward_core::batch::RawBatch;
+use streamward_core::{batch::RawBatch, output::DeadLetter};
 use streamward_kit::Culprit;
 
 use crate::{slot::PartitionSlot, store::Pending};
@@ -33,9 +33,55 @@ pub struct Store {
 }
 
 impl Store {
-    /// Bytes that it keeps alive: the decoded rows and the records that they came from.
+    /// Bytes that it keeps alive: the decoded rows, the records that they came from, the copies that dead letters are, and
+    /// state.
     pub fn bytes(&self) -> usize {
         let Pending { output, raw, .. } = &*self.pending;
-        output.rows.get_array_memory_size() + raw.as_ref().map_or(0, |raw| raw.bytes())
+        let dead: usize = output.dead.iter().map(DeadLetter::bytes).sum();
+        let state: usize = output.checkpoint.iter().map(|chunk| chunk.bytes.len()).sum();
+        output.rows.get_array_memory_size() + raw.as_ref().map_or(0, |raw| raw.bytes()) + dead + state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamward_core::{
+        output::{ErrorClass, Output, StateChunk},
+        partition::{CheckpointScope, PartitionState},
+    };
+
+    use super::*;
+    use crate::{
+        lane::tests::{orders, plan},
+        slot::{self, Slots},
+    };
+
+    #[test]
+    fn an_output_weighs_its_records_its_dead_letters_and_its_state() {
+        let (slots, plan) = (Slots::default(), plan());
+        let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
+        let raw = orders(0..6);
+        let weigh = |raw: Option<Arc<RawBatch>>, dead: Vec<DeadLetter>, checkpoint: Vec<StateChunk>| {
+            let empty = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
+            let output = Output { dead, checkpoint, ..empty };
+            let pending = Pending { key: slot.key.clone(), epoch: 1, log: 0, output, raw };
+            Store { slot: slot.clone(), pending: Arc::new(pending) }.bytes()
+        };
+        let letter = DeadLetter {
+            offset: 0,
+            log_timestamp_ms: 0,
+            class: ErrorClass::Decode,
+            reason: "no".to_owned(),
+            stage: "decode".to_owned(),
+            key: Some(vec![0; 10]),
+            value: Some(vec![0; 1_000]),
+            headers: vec![(vec![0; 3], None), (vec![0; 4], Some(vec![0; 5]))],
+        };
+        let empty = weigh(None, Vec::new(), Vec::new());
+        assert_eq!(weigh(Some(raw.clone()), Vec::new(), Vec::new()) - empty, raw.bytes());
+        assert_eq!(weigh(None, vec![letter.clone(), letter], Vec::new()) - empty, 2 * 1_022);
+        let chunks = PartitionState::new(&plan, "orders".into(), 0).checkpoint(&plan, CheckpointScope::Full);
+        let bytes = chunks[0].bytes.len();
+        assert!(bytes > 0 && weigh(None, Vec::new(), chunks) - empty == bytes);
     }
 }

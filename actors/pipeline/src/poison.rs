@@ -12,7 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use streamward_core::decode::MAX_REASON_BYTES;
+use streamward_core::{decode::MAX_REASON_BYTES, output::DeadLetter};
 use streamward_kit::{CaughtPanic, catch};
 
 /// Failed attempts with all that was found set aside, after which the whole batch is.
@@ -26,6 +26,15 @@ pub struct Poison {
     pub offset: i64,
     /// What it did, at most 1 KiB.
     pub reason: Arc<str>,
+}
+
+/// The records that are dead letters, of which `aside` have been set aside.
+pub fn all_of(dead: &[DeadLetter], aside: Arc<[Poison]>) -> Arc<[Poison]> {
+    if dead.len() == aside.len() {
+        return aside;
+    }
+    let reason: Arc<str> = Arc::from("");
+    dead.iter().map(|letter| Poison { offset: letter.offset, reason: reason.clone() }).collect()
 }
 
 /// What is known of the records of one pipeline, by partition.

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use arrow_array::{Array, cast::AsArray};
 use bytestring::ByteString;
 use parking_lot::Mutex;
 use streamward_core::{
@@ -11,6 +10,7 @@ use streamward_core::{
     encode::{self, JsonShape},
     output::{DeadLetter, ErrorClass, Output},
     partition::{DecodedInput, PartitionState, PipelinePlan, ProcessError},
+    record::key_text,
     schema::StreamSchema,
 };
 
@@ -182,20 +182,57 @@ pub fn publish(channel: &LiveChannel, stage: &Stage, (output, log): (&Output, i6
     let mut head = b"{\"type\":\"".to_vec();
     head.extend_from_slice(stage.spec.frame_kind.as_bytes());
     head.extend_from_slice(b"\",\"data\":");
-    let keys = output.rows.column(stage.spec.key_column).as_string_opt::<i32>();
-    let frames = output.offsets.iter().enumerate().map(|(row, offset)| {
+    let column = output.rows.column(stage.spec.key_column);
+    let keys: Vec<_> = (0..output.offsets.len()).map(|row| key_text(column.as_ref(), row)).collect();
+    let frames = output.offsets.iter().zip(&keys).enumerate().map(|(row, (offset, key))| {
         let mut text = Vec::with_capacity(head.len() + 320);
         text.extend_from_slice(&head);
         encode::encode_json(&output.rows, row, &stage.spec.schema, JsonShape::Flat, &mut text);
         text.extend_from_slice(b",\"received_at\":\"");
         text.extend_from_slice(&received_at);
         text.extend_from_slice(b"\"}");
-        let key = keys.filter(|keys| keys.is_valid(row)).map_or(NO_KEY, |keys| keys.value(row));
-        LiveFrame { offset: *offset, key, text: utf8(text) }
+        LiveFrame { offset: *offset, key: key.as_deref().unwrap_or(NO_KEY), text: utf8(text) }
     });
     channel.publish((output.partition, log), frames);
 }
 
 fn utf8(text: Vec<u8>) -> ByteString {
     ByteString::try_from(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        lane::tests::plan_over,
+        live::{LiveEvent, LiveHub, SubscriptionLimits},
+    };
+
+    #[test]
+    fn a_slow_subscriber_gets_the_newest_frame_of_each_key_also_of_integers_and_null() {
+        let schema = r#"{"type": "record", "name": "Order", "fields": [
+            {"name": "id", "type": ["null", "long"], "default": null},
+            {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
+        let schema = Arc::new(StreamSchema::parse(schema).unwrap());
+        let plan = plan_over(schema.clone(), Vec::new());
+        let (format, limits) = Default::default();
+        let stage =
+            Stage::new(StageSpec { schema, plan, format, limits, key_column: 0, frame_kind: "order".to_owned() });
+        let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
+        for (offset, id) in (0..).zip(["7", "null", "8", "7", "null", "8"]) {
+            batch.push(offset, 9, None, Some(format!(r#"{{"id": {id}, "at": {offset}}}"#).as_bytes()));
+        }
+        let input = stage.decode(&mut stage.decoder(), &batch, 0..6, &[]);
+        let mut state = PartitionState::new(&stage.spec.plan, "orders".into(), 0);
+        let output = stage.run(&mut state, &input, 0).unwrap();
+        let channel = LiveHub::default().channel("orders");
+        let mut slow = channel.subscribe(SubscriptionLimits { queue: 4 });
+        publish(&channel, &stage, (&output, 0), 0);
+        let got = std::iter::from_fn(|| slow.try_recv());
+        let places = got.filter_map(|event| match event {
+            LiveEvent::Frame(text) => text.split("00.00").nth(1).map(|at| at[..1].to_owned()),
+            _ => None,
+        });
+        assert_eq!(places.collect::<Vec<_>>(), ["3", "4", "5"]);
+    }
 }

@@ -9,6 +9,7 @@ use std::{ops::Range, pin::Pin, sync::Arc};
 use streamward_core::{
     batch::RawBatch,
     output::{Output, StateChunk},
+    partition::Decisions,
 };
 
 use crate::logs::LogIdentity;
@@ -38,6 +39,8 @@ pub struct Assignment {
     pub checkpoint: Option<Checkpoint>,
     /// No stored record that counts has a later event time, in milliseconds since 1970; `NO_WATERMARK` without records.
     pub newest_event_ms: i64,
+    /// What was decided of the records from the checkpoint to the position; empty where there is no position.
+    pub decisions: Decisions,
 }
 
 /// State of a partition that covers every record below `next_offset`.
@@ -86,7 +89,8 @@ pub enum StoreError {
 
 /// Storage as sources and sinks need it.
 pub trait SinkStore: Send + Sync {
-    /// Takes the partition over: raises the epoch and returns position and state.
+    /// Takes the partition over: raises the epoch and returns position, state and what was decided of the records between
+    /// them.
     fn assign<'a>(
         &'a self,
         key: &'a PartitionKey,

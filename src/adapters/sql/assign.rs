@@ -1,15 +1,15 @@
 //! Taking a partition over: log number, fencing epoch, position and state.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use streamward_core::{output::StateChunk, table::MAX_LOGS, watermark::NO_WATERMARK};
+use streamward_core::{output::StateChunk, partition::Decisions, table::MAX_LOGS, watermark::NO_WATERMARK};
 use streamward_pipeline::logs::LogIdentity;
 use streamward_pipeline::store::{
     Assignment, BoxFuture, Checkpoint, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError,
 };
 
-use super::{SqlStore, WriteError, begin};
+use super::{SqlStore, WriteError, begin, facts::DEAD};
 use crate::clock::now_ms;
 
 /// Event times of keys are kept by the minute.
@@ -114,17 +114,22 @@ fn take_over(
         params![key.sink, key.topic, key.partition],
         |row| row.get(0),
     )?;
-    let position = connection
+    let place = connection
         .query_row(
             "UPDATE sw_positions SET epoch = ?, updated_at = ? \
-             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? RETURNING next_offset",
+             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? RETURNING next_offset, decided_from",
             params![epoch, now_ms(), key.sink, key.topic, key.partition, log],
-            |row| row.get(0),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    let checkpoint = if position.is_some() { checkpoint(connection, key, log)? } else { None };
     let newest_event_ms = newest_event_ms(connection, stream)?;
-    Ok(Assignment { epoch, log, position, checkpoint, newest_event_ms })
+    let new =
+        Assignment { epoch, log, position: None, checkpoint: None, newest_event_ms, decisions: Decisions::default() };
+    let Some((position, decided_from)): Option<(i64, i64)> = place else { return Ok(new) };
+    let checkpoint = checkpoint(connection, key, log)?;
+    let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.next_offset);
+    let decisions = decisions(connection, (key, log), decided_from.max(covered)..position)?;
+    Ok(Assignment { position: Some(position), checkpoint, decisions, ..new })
 }
 
 /// Refuses a log whose number the sink's table has from another topic already: rows would have the same ids.
@@ -151,6 +156,25 @@ fn newest_event_ms(connection: &Connection, stream: &str) -> Result<i64, rusqlit
     let minute: Option<i64> =
         connection.query_row("SELECT max(last_seen) FROM sw_keys WHERE stream = ?", [stream], |row| row.get(0))?;
     Ok(minute.map_or(NO_WATERMARK, |minute| minute.saturating_add(MINUTE_MS - 1)))
+}
+
+/// What was decided of these records, of which a lane keeps the number within bounds.
+fn decisions(
+    connection: &Connection,
+    (key, log): (&PartitionKey, i64),
+    known: Range<i64>,
+) -> Result<Decisions, rusqlite::Error> {
+    let mut select = connection.prepare(
+        "SELECT first_offset, next_offset, kind FROM sw_decisions \
+         WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND first_offset >= ? ORDER BY first_offset",
+    )?;
+    let mut rows = select.query(params![key.sink, key.topic, key.partition, log, known.start])?;
+    let (mut dead, mut ahead) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next()? {
+        let of_kind = if row.get_ref(2)?.as_str()? == DEAD { &mut dead } else { &mut ahead };
+        of_kind.push(row.get(0)?..row.get(1)?);
+    }
+    Ok(Decisions::new(known, dead, ahead))
 }
 
 fn checkpoint(connection: &Connection, key: &PartitionKey, log: i64) -> Result<Option<Checkpoint>, rusqlite::Error> {

@@ -7,7 +7,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use streamward_core::output::{Missed, Output};
+use streamward_core::{
+    output::{Missed, Output},
+    stats::MinuteDelta,
+};
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending, StoreError};
 
 use super::{
@@ -238,12 +241,11 @@ fn summaries(
     run: &Run<'_>,
     accepted: &[(usize, &Pending)],
 ) -> Result<(), rusqlite::Error> {
-    let mut minutes: HashMap<i64, (i64, f64, i64)> = HashMap::new();
+    let mut minutes: HashMap<i64, MinuteDelta> = HashMap::new();
     let mut seen: HashMap<&str, i64> = HashMap::new();
     for (_, pending) in accepted {
         for delta in &pending.output.minutes {
-            let minute = minutes.entry(delta.minute_ms).or_default();
-            *minute = (minute.0 + delta.count, minute.1 + delta.sum, minute.2 + delta.anomalies);
+            minutes.entry(delta.minute_ms).or_insert_with(|| MinuteDelta::new(delta.minute_ms)).add(delta);
         }
         for (key, last_seen) in &pending.output.seen {
             let last = seen.entry(key.as_str()).or_insert(*last_seen);
@@ -251,14 +253,17 @@ fn summaries(
         }
     }
     let mut insert = connection.prepare_cached(
-        "INSERT INTO sw_minutes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, \
+        "INSERT INTO sw_minutes (stream, minute, \"partition\", count, sum, anomalies, measured) \
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, \
+         measured = measured + excluded.measured, \
          sum = CASE WHEN abs(sum + excluded.sum) <= 1.7976931348623157e308 THEN sum + excluded.sum END, \
          anomalies = anomalies + excluded.anomalies",
     )?;
-    for (minute, (count, sum, anomalies)) in minutes {
+    for minute in minutes.into_values() {
         // What a float cannot hold is null, and what is added to it as well.
-        let sum = sum.is_finite().then_some(sum);
-        insert.execute(params![stream, minute, run.key.partition, count, sum, anomalies])?;
+        let sum = minute.sum.is_finite().then_some(minute.sum);
+        let MinuteDelta { minute_ms, count, anomalies, measured, .. } = minute;
+        insert.execute(params![stream, minute_ms, run.key.partition, count, sum, anomalies, measured])?;
     }
     let mut insert = connection.prepare_cached(
         "INSERT INTO sw_keys VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET \
@@ -272,7 +277,7 @@ fn summaries(
     Ok(())
 }
 
-/// Stores the newest bytes of each state chunk.
+/// Stores the newest bytes of each state chunk, and forgets decisions that they cover.
 fn checkpoints(
     connection: &Connection,
     run: &Run<'_>,
@@ -302,6 +307,12 @@ fn checkpoints(
                 "UPDATE sw_checkpoints SET next_offset = ? WHERE sink = ? AND topic = ? AND \"partition\" = ?",
             )?
             .execute(params![output.end, key.sink, key.topic, key.partition])?;
+        connection
+            .prepare_cached(
+                "DELETE FROM sw_decisions WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? \
+                 AND first_offset < ?",
+            )?
+            .execute(params![key.sink, key.topic, key.partition, run.log, output.end])?;
     }
     Ok(())
 }

@@ -4,10 +4,11 @@ use std::{ops::Range, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rusqlite::{Connection, OptionalExtension, params};
-use streamward_core::output::{AlertState, AlertTransition, DeadLetter, MissedRecord, Output};
+use streamward_core::output::{AlertState, AlertTransition, DeadLetter, MissedRecord, Output, ranges};
 use streamward_pipeline::store::PartitionKey;
 
 use super::{
+    apart,
     insert::Origin,
     ledger::{Kind, Ledger},
     orphans,
@@ -27,6 +28,10 @@ const EXTEND_RANGE: &str = "UPDATE sw_ranges SET next_offset = ?1, stored_at = ?
      AND \"partition\" = ?5 AND log = ?6 AND kind = 'filtered' AND next_offset = ?7 AND first_offset = \
      (SELECT max(first_offset) FROM sw_ranges WHERE sink = ?3 AND topic = ?4 AND \"partition\" = ?5 AND log = ?6 \
      AND kind = 'filtered' AND first_offset < ?7)";
+
+/// Kinds of decisions.
+pub(super) const DEAD: &str = "dead";
+const AHEAD: &str = "ahead";
 
 /// Writes the facts of one run.
 pub(super) struct Facts<'a> {
@@ -58,7 +63,10 @@ impl<'a> Facts<'a> {
         for range in &output.filtered {
             self.filtered(range)?;
         }
-        Ok(())
+        // The database refuses rows of records that were processed: they count as they did.
+        let dead = output.dead.iter().filter(|letter| letter.stage != apart::STAGE).map(|letter| letter.offset);
+        self.decided(DEAD, &ranges(dead))?;
+        self.decided(AHEAD, &ranges(output.ahead.iter().copied()))
     }
 
     /// Numbers of the transitions with which alerts fired.
@@ -197,6 +205,15 @@ impl<'a> Facts<'a> {
             self.connection
                 .prepare_cached("INSERT INTO sw_ranges VALUES (?, ?, ?, ?, 'filtered', ?, ?, ?)")?
                 .execute(params![key.sink, key.topic, key.partition, log, range.start, range.end, now_ms])?;
+        }
+        Ok(())
+    }
+
+    fn decided(&self, kind: &str, ranges: &[Range<i64>]) -> Result<(), rusqlite::Error> {
+        let key = self.key;
+        for range in ranges {
+            let place = params![key.sink, key.topic, key.partition, self.origin.log, range.start, range.end, kind];
+            self.connection.prepare_cached("INSERT INTO sw_decisions VALUES (?, ?, ?, ?, ?, ?, ?)")?.execute(place)?;
         }
         Ok(())
     }

@@ -237,10 +237,16 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         .busy_timeout(BUSY_TIMEOUT);
     let unavailable = |error: sqlx::Error| StoreError::Unavailable(error.to_string());
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(unavailable)?;
+    let migrated = Migrator::with_migrations(migrations()).run(&mut connection).await;
+    migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;
+    connection.close().await.map_err(unavailable)
+}
+
+fn migrations() -> Vec<Migration> {
     let migration = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    let migrator = Migrator::with_migrations(vec![
+    vec![
         migration(1, "streamward", include_str!("migrations/sqlite/0001_streamward.sql")),
         migration(2, "late by age", include_str!("migrations/sqlite/0002_late_by_age.sql")),
         migration(3, "dead letters by place", include_str!("migrations/sqlite/0003_dead_letters_by_place.sql")),
@@ -249,11 +255,9 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         migration(6, "null sums and keys", include_str!("migrations/sqlite/0006_null_sums_and_keys.sql")),
         migration(7, "what is not counted", include_str!("migrations/sqlite/0007_what_is_not_counted.sql")),
         migration(8, "facts", include_str!("migrations/sqlite/0008_facts.sql")),
+        migration(10, "decisions", include_str!("migrations/sqlite/0010_decisions_and_measured.sql")),
         migration(11, "definitions", include_str!("migrations/sqlite/0011_definitions.sql")),
-    ]);
-    let migrated = migrator.run(&mut connection).await;
-    migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;
-    connection.close().await.map_err(unavailable)
+    ]
 }
 
 fn connect(path: &Path, settings: &SqliteSettings) -> Result<rusqlite::Connection, rusqlite::Error> {

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use streamward_core::watermark::NO_WATERMARK;
+use streamward_core::{partition::Decisions, watermark::NO_WATERMARK};
 use streamward_pipeline::logs::LogIdentity;
 use streamward_pipeline::store::{Assignment, BoxFuture, Outcome, PartitionKey, Pending, SinkStore, Start, StoreError};
 
@@ -35,8 +35,15 @@ struct CountingStore {
 
 impl SinkStore for CountingStore {
     fn assign<'a>(&'a self, _: &'a PartitionKey, _: &'a LogIdentity) -> BoxFuture<'a, Result<Assignment, StoreError>> {
-        let newest_event_ms = NO_WATERMARK;
-        Box::pin(async move { Ok(Assignment { epoch: 1, log: 1, position: None, checkpoint: None, newest_event_ms }) })
+        let assignment = Assignment {
+            epoch: 1,
+            log: 1,
+            position: None,
+            checkpoint: None,
+            newest_event_ms: NO_WATERMARK,
+            decisions: Decisions::default(),
+        };
+        Box::pin(async { Ok(assignment) })
     }
 
     fn start_at<'a>(&'a self, _: &'a PartitionKey, _: Start) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -114,7 +114,7 @@ impl Stages {
             slot.fetched(end, false);
             let input = stage.decode(&mut decoder, &batch, start..end, &[]);
             let output = stage.run(&mut state, &input, 0).map_err(|error| error.to_string())?;
-            let done = Since { batch, start, end, poison: Arc::from([]) };
+            let done = Since { batch, start, end, dead: Arc::from([]) };
             if slot.issue(1, done, &state, || true) != Issued::Yes {
                 return Err("the slot is somebody else's".to_owned());
             }

@@ -119,19 +119,20 @@ impl Decoder {
     }
 
     /// Ids of writer schemas that the batch needs and that are neither known nor known to be missing, each once, in
-    /// the order met. Resolve them before [`Decoder::decode`].
+    /// the order met. Resolve them before [`Decoder::decode`]. Old schemas that are too many are forgotten, but none that
+    /// the batch needs.
     #[must_use]
-    pub fn unresolved_ids(&self, batch: &RawBatch) -> Vec<u32> {
+    pub fn unresolved_ids(&mut self, batch: &RawBatch) -> Vec<u32> {
         if self.format == Format::Json {
             return Vec::new();
+        }
+        if self.writers.has_too_many() {
+            self.writers.forget_oldest(&schema_ids(batch).collect());
         }
         let mut ids = Vec::new();
         let mut met = HashSet::new();
         let mut last = None;
-        for value in batch.iter().filter_map(|record| record.value()) {
-            let Some(id) = avro::schema_id(value) else {
-                continue;
-            };
+        for id in schema_ids(batch) {
             if last.replace(id) != Some(id) && self.writers.get(id).is_none() && met.insert(id) {
                 ids.push(id);
             }
@@ -225,6 +226,11 @@ impl Decoder {
             Some(Writer::Missing) | None => Err(Fault::contract(format!("unknown schema id {id}"))),
         }
     }
+}
+
+/// The schema id of each framed value.
+fn schema_ids(batch: &RawBatch) -> impl Iterator<Item = u32> {
+    batch.iter().filter_map(|record| avro::schema_id(record.value()?))
 }
 
 /// The dead letter of a rejected record: its bytes exactly as they were.

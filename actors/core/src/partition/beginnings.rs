@@ -69,10 +69,10 @@ proptest! {
         let mut later = run(&with_window(), &mut begun, &log[cut..early], &[], 0);
         let mut begun = restored(&begun.checkpoint(&with_window(), CheckpointScope::Full), NO_WATERMARK);
         later.windows.extend(run(&with_window(), &mut begun, &log[early..], &[], 0).windows);
-        later.windows.extend(begun.tick(&with_window(), i64::MAX).into_iter().flat_map(|output| output.windows));
+        later.windows.extend(begun.tick(&with_window(), i64::MAX, 0).into_iter().flat_map(|output| output.windows));
         let mut whole = state(&with_window());
         let mut wanted = run(&with_window(), &mut whole, &log, &[], 0);
-        wanted.windows.extend(whole.tick(&with_window(), i64::MAX).into_iter().flat_map(|output| output.windows));
+        wanted.windows.extend(whole.tick(&with_window(), i64::MAX, 0).into_iter().flat_map(|output| output.windows));
         let wanted = last_rows(&wanted);
         for (key, row) in last_rows(&later) {
             prop_assert_eq!(&row.values, &wanted[&key].values, "{:?}", key);

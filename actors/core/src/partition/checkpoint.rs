@@ -164,9 +164,10 @@ impl PartitionState {
     /// Emits windows that have ended by the wall clock although no record has come to close them.
     ///
     /// For a lane that has been at the end of its log for a while. The clock is not in the log, so the output carries a
-    /// full checkpoint: replay never crosses it. None if there is nothing to emit.
-    pub fn tick(&mut self, plan: &PipelinePlan, now_ms: i64) -> Option<Output> {
-        let position = self.covered?;
+    /// full checkpoint: replay never crosses it. It is of the stored position `emit_from` where the log holds no more
+    /// records up to there. None if there is nothing to emit.
+    pub fn tick(&mut self, plan: &PipelinePlan, now_ms: i64, emit_from: i64) -> Option<Output> {
+        let position = self.covered?.max(emit_from);
         let windows = &mut self.windows;
         let rows: Vec<_> =
             plan.windows().zip(windows).flat_map(|(plan, state)| state.close_idle(plan, now_ms)).collect();
@@ -179,9 +180,15 @@ impl PartitionState {
         Some(output)
     }
 
+    /// The first moment of the wall clock at which [`PartitionState::tick`] has something to emit, unless records come.
+    #[must_use]
+    pub fn ticks_at(&self, plan: &PipelinePlan) -> Option<i64> {
+        plan.windows().zip(&self.windows).filter_map(|(plan, state)| state.closes_idle_at(plan)).min()
+    }
+
     /// An output without effects that stores the whole state, or none before the first batch.
-    pub fn checkpoint_output(&mut self, plan: &PipelinePlan) -> Option<Output> {
-        let mut output = self.empty_output(plan, self.covered?);
+    pub fn checkpoint_output(&mut self, plan: &PipelinePlan, emit_from: i64) -> Option<Output> {
+        let mut output = self.empty_output(plan, self.covered?.max(emit_from));
         output.checkpoint = self.checkpoint(plan, CheckpointScope::Full);
         Some(output)
     }

@@ -157,11 +157,7 @@ impl Effects {
         self.ahead.extend(output.ahead);
         for delta in output.minutes {
             match self.minutes.iter_mut().find(|known| known.minute_ms == delta.minute_ms) {
-                Some(known) => {
-                    known.count += delta.count;
-                    known.sum += delta.sum;
-                    known.anomalies += delta.anomalies;
-                }
+                Some(known) => known.add(&delta),
                 None => self.minutes.push(delta),
             }
         }

@@ -7,7 +7,7 @@
 //! Invariants, each with a property test:
 //! - cutting the same log into other batches gives the same effects in the same order;
 //! - a state restored from a checkpoint, fed again from there with `emit_from` at the stored position, gives exactly the
-//!   effects that were still missing.
+//!   effects that were still missing, whatever registries, clocks and limits say by then: `decisions.rs`.
 //!
 //! The watermark is moved by every decoded record, also by those that a filter step removes: it says how far the
 //! partition has come, not what a window got to see.
@@ -17,6 +17,7 @@
 //! Start with `plan.rs`, then `state.rs`; `checkpoint.rs` is the form in which state is stored.
 
 mod checkpoint;
+mod decisions;
 mod plan;
 mod state;
 
@@ -28,6 +29,7 @@ pub(crate) mod harness;
 mod tests;
 
 pub use checkpoint::{CheckpointScope, StateError, rule_chunk};
+pub use decisions::Decisions;
 pub use plan::{PipelinePlan, PipelineSpec, PlanError, StepSpec};
 pub use state::{DecodedInput, PartitionState, ProcessError};
 

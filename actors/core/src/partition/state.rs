@@ -1,16 +1,16 @@
 //! What one partition remembers, and what a batch does to it.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use arrow_array::{BooleanArray, RecordBatch, cast::AsArray, types::TimestampMillisecondType};
 use arrow_select::filter::filter_record_batch;
 
 use super::{
-    checkpoint::CheckpointScope,
+    decisions::Decisions,
     plan::{PipelinePlan, Step},
 };
 use crate::{
-    output::{DeadLetter, Output, on_time},
+    output::{DeadLetter, Output, on_time, ranges},
     record::{KeyHashes, Keys, StepInput},
     rule::{Alerts, RuleInput, RuleState},
     stats::{last_seen, minute_deltas},
@@ -30,6 +30,8 @@ pub struct PartitionState {
     pub(super) watermark: Watermark,
     pub(super) windows: Vec<WindowState>,
     pub(super) rules: Vec<RuleState>,
+    /// What was decided of the records that come next, until they have come.
+    pub(super) decided: Option<Arc<Decisions>>,
 }
 
 /// The records of one batch after decoding.
@@ -77,8 +79,6 @@ struct Effects {
     alerts: Alerts,
     /// Places of the decoded records that are ahead.
     ahead: Vec<usize>,
-    /// Whether the clock of reading had a say in that.
-    ahead_by_clock: bool,
 }
 
 impl PartitionState {
@@ -87,13 +87,25 @@ impl PartitionState {
     pub fn new(plan: &PipelinePlan, topic: Arc<str>, partition: i32) -> Self {
         let windows = plan.windows().map(|_| WindowState::default()).collect();
         let rules = plan.rules().map(|_| RuleState::default()).collect();
-        Self { topic, partition, log: 0, covered: None, watermark: Watermark::default(), windows, rules }
+        Self { topic, partition, log: 0, covered: None, watermark: Watermark::default(), windows, rules, decided: None }
     }
 
     /// The same of another log of the topic; 0 is the first.
     #[must_use]
     pub fn of_log(self, log: i64) -> Self {
         Self { log, ..self }
+    }
+
+    /// The same, for records of which storage knows what was decided.
+    #[must_use]
+    pub fn with_decisions(self, decisions: Decisions) -> Self {
+        Self { decided: (!decisions.known().is_empty()).then(|| Arc::new(decisions)), ..self }
+    }
+
+    /// What was decided of records that come next, if they have come before.
+    #[must_use]
+    pub fn decided(&self) -> Option<&Decisions> {
+        self.decided.as_deref()
     }
 
     /// Position up to which the state covers the log; none before the first batch.
@@ -120,8 +132,7 @@ impl PartitionState {
     /// output then starts at `emit_from`; if the whole batch lies below, it is empty (`start == end`) and not for the
     /// sink.
     ///
-    /// Where the clock of reading says which records are ahead, the output carries a checkpoint: that clock is not in
-    /// the log, so replay must never cross it.
+    /// Which of them are ahead is decided anew only where it is not known: see [`PartitionState::with_decisions`].
     ///
     /// # Errors
     /// If the state covers the batch already; the state is then as before.
@@ -140,18 +151,19 @@ impl PartitionState {
         }
         let (rows, effects) = self.run(plan, input, emit_from);
         self.covered = Some(input.end);
-        let ahead_by_clock = effects.ahead_by_clock;
-        let mut output = self.output(plan, input, emit_from, (rows, effects));
-        if ahead_by_clock && emit_from < input.end {
-            output.checkpoint = self.checkpoint(plan, CheckpointScope::Changed);
+        if self.decided.as_ref().is_some_and(|decided| decided.known().end <= input.end) {
+            self.decided = None;
         }
-        Ok(output)
+        Ok(self.output(plan, input, emit_from, (rows, effects)))
     }
 
     fn run(&mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64) -> (Rows, Effects) {
         let times = event_times(plan, &input.batch);
         let log_times = input.believed_log_times();
-        let progress = self.watermark.observe_all(plan.watermark, times, &log_times);
+        let progress = self.watermark.observe_all(plan.watermark, times, |place| {
+            let known = self.decided.as_ref().and_then(|decided| decided.is_ahead(input.offsets[place]));
+            known.unwrap_or_else(|| plan.watermark.is_ahead(times[place], log_times[place]))
+        });
         let mut rows = Rows { batch: input.batch.clone(), origins: None, key_hashes: KeyHashes::new() };
         let mut effects = Effects::default();
         for step in &plan.steps {
@@ -178,7 +190,6 @@ impl PartitionState {
             }
         }
         effects.ahead = progress.ahead().to_vec();
-        effects.ahead_by_clock = effects.ahead.iter().any(|place| log_times[*place] != input.log_timestamps[*place]);
         (rows, effects)
     }
 
@@ -215,7 +226,7 @@ impl PartitionState {
             seen: last_seen(&counted, plan.key, plan.columns.event_time),
             rows: stored,
             offsets,
-            filtered: ranges(&removed),
+            filtered: ranges(removed),
             dead: input.dead.iter().filter(|dead| dead.offset >= emit_from).cloned().collect(),
             windows: windows.into_iter().map(|(_, row)| row).collect(),
             alerts: found.transitions,
@@ -272,16 +283,4 @@ impl Rows {
 
 fn event_times<'a>(plan: &PipelinePlan, batch: &'a RecordBatch) -> &'a [i64] {
     batch.column(plan.columns.event_time).as_primitive::<TimestampMillisecondType>().values()
-}
-
-/// Ascending offsets as ranges that do not touch.
-fn ranges(offsets: &[i64]) -> Vec<Range<i64>> {
-    let mut ranges: Vec<Range<i64>> = Vec::new();
-    for &offset in offsets {
-        match ranges.last_mut() {
-            Some(last) if last.end == offset => last.end += 1,
-            Some(_) | None => ranges.push(offset..offset + 1),
-        }
-    }
-    ranges
 }

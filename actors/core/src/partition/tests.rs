@@ -3,12 +3,12 @@ use std::{sync::Arc, time::Duration};
 use proptest::prelude::*;
 
 use super::{
-    CheckpointScope, PartitionState, PipelinePlan, ProcessError, StateError, StepSpec,
+    CheckpointScope, Decisions, PartitionState, PipelinePlan, PipelineSpec, ProcessError, StateError, StepSpec,
     harness::{Effects, Logged, at, input, log, plan, rule, run, run_once, spec, state, window},
 };
 use crate::{
     expr::fixtures::{Reading, schema},
-    output::{Missed, StateChunk, WindowRow},
+    output::{Missed, StateChunk, WindowRow, ranges},
     rule::RuleSpec,
     schema::Scalar,
     watermark::NO_WATERMARK,
@@ -152,7 +152,7 @@ proptest! {
         let log: Vec<Logged> = log.into_iter().filter(|record| record.reading.is_some()).collect();
         let mut state = state(&plan);
         let mut effects = run(&plan, &mut state, &log, &cuts, 0);
-        effects.windows.extend(state.tick(&plan, i64::MAX).into_iter().flat_map(|tick| tick.windows));
+        effects.windows.extend(state.tick(&plan, i64::MAX, 0).into_iter().flat_map(|tick| tick.windows));
         let window = plan.windows().next().expect("a window");
         let records: Vec<ReferenceRecord> = log.iter().map(reference).collect();
         let expected = recompute(window, plan.watermark(), &records);
@@ -360,6 +360,16 @@ fn figures_of_the_stored_rows_come_with_the_output() {
 }
 
 #[test]
+fn a_minute_counts_the_records_that_have_a_measure() {
+    let spec = PipelineSpec { measure: Some("level".to_owned()), ..spec(vec![]) };
+    let plan = PipelinePlan::compile(&spec, Arc::new(schema())).unwrap();
+    let levels = [Some(10), None, None, Some(4)].map(|level| Reading { level, ..at("a", 0, 1.0) });
+    let minutes = run_once(&plan, &log(levels)).minutes;
+    let figures: Vec<_> = minutes.iter().map(|m| (m.count, m.measured, m.sum)).collect();
+    assert_eq!(figures, [(4, 2, 14.0)]);
+}
+
+#[test]
 fn figures_leave_out_what_is_ahead_also_without_refused_rows() {
     let plan = plan(vec![StepSpec::Filter("value < 90".to_owned())]);
     let mut records = log([at("x", 1, 95.0), at("b", 9_000, 3.0), at("a", 2, 1.0), at("a", 3, 2.0), at("b", 4, 4.0)]);
@@ -411,23 +421,31 @@ fn log_times_before_the_clock_of_reading_are_believed() {
     let times = [(NOW, NOW), (NOW + 2_000, NOW)];
     let output = state.process(&plan, &told_by_producers(&times, 0, NOW + 60 * MINUTE), 0).unwrap();
     assert_eq!((output.ahead, state.watermark_ms()), (vec![1], NOW - 50));
-    assert!(output.checkpoint.is_empty(), "replay sees the same log");
 }
 
 #[test]
-fn what_the_clock_of_reading_decided_is_never_decided_again() {
-    let plan = plan(vec![StepSpec::Window(window(&[("n", "count(*)")])), StepSpec::Rule(rule("value > 5"))]);
-    let mut first = state(&plan);
-    let ahead = NOW + 50 * MINUTE;
-    let output = first.process(&plan, &told_by_producers(&[(NOW, NOW), (ahead, ahead)], 0, NOW), 0).unwrap();
-    assert_eq!(output.ahead, [1]);
-    let mut again = PartitionState::restore(&plan, "readings".into(), 0, &output.checkpoint, NO_WATERMARK).unwrap();
-    assert_eq!((again.covered(), again.watermark_ms()), (Some(2), first.watermark_ms()));
-    // An hour later, the same log time would be believed.
-    let next = told_by_producers(&[(NOW + 300, NOW + 300)], 2, ahead + 10 * MINUTE);
-    let (one, other) = (first.process(&plan, &next, 2).unwrap(), again.process(&plan, &next, 2).unwrap());
-    assert_eq!((one.windows.len(), one.windows), (1, other.windows));
-    let mut replayed = state(&plan);
-    let output = replayed.process(&plan, &told_by_producers(&[(ahead, ahead)], 0, NOW), 1).unwrap();
-    assert!(output.checkpoint.is_empty(), "nothing of it is for the sink");
+fn replay_takes_what_was_decided_whatever_clock_and_limits_say_by_then() {
+    let steps = || vec![StepSpec::Window(window(&[("n", "count(*)")])), StepSpec::Rule(rule("value > 5"))];
+    let plan = plan(steps());
+    let (mut first, ahead) = (state(&plan), NOW + 50 * MINUTE);
+    let records = [(NOW, NOW), (ahead, ahead), (NOW + 900, NOW)];
+    let output = first.process(&plan, &told_by_producers(&records, 0, NOW), 0).unwrap();
+    assert_eq!((&output.ahead[..], output.checkpoint.len()), (&[1][..], 0));
+    let chunks = first.checkpoint(&plan, CheckpointScope::Full);
+    // An hour later the log time of the second would be believed; a shorter `max_ahead` would leave the third out.
+    let hasty = spec(steps());
+    let hasty = PipelineSpec { max_ahead: Some(Duration::from_millis(500)), ..hasty };
+    let hasty = PipelinePlan::compile(&hasty, Arc::new(schema())).unwrap();
+    let decisions = Decisions::new(0..3, Vec::new(), ranges([1]));
+    for plan in [&plan, &hasty] {
+        let mut again = state(plan).with_decisions(decisions.clone());
+        again.process(plan, &told_by_producers(&records[..2], 0, ahead + 10 * MINUTE), 3).unwrap();
+        assert_eq!(again.decided(), Some(&decisions));
+        again.process(plan, &told_by_producers(&records[2..], 2, ahead + 10 * MINUTE), 3).unwrap();
+        assert_eq!(again.checkpoint(plan, CheckpointScope::Full), chunks);
+        assert_eq!(again.decided(), None, "what comes next was never decided on");
+    }
+    let mut anew = state(&plan);
+    anew.process(&plan, &told_by_producers(&records, 0, ahead + 10 * MINUTE), 3).unwrap();
+    assert_ne!(anew.checkpoint(&plan, CheckpointScope::Full), chunks, "without them the clock decides");
 }

@@ -101,7 +101,7 @@ pub struct StreamStats {
     pub anomalies: u64,
     /// Keys whose newest event time lies in the range.
     pub active_keys: u64,
-    /// Mean of the stream's measure; `None` without a measure or without records, and where it overflows.
+    /// Mean of the stream's measure over the records that have one; `None` where none has, and where it overflows.
     pub mean: Option<f64>,
     /// Whether the sum of the measure is beyond the range of a float.
     pub overflows: bool,

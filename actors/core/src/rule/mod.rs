@@ -10,8 +10,14 @@
 //! Conjuncts that compare a field with a text (`sensor_type = 'temperature' AND value > 80`) say which records the rule is
 //! about: a humidity reading of the same key neither holds nor ends a span (see [`crate::expr::scope_of`]).
 //!
-//! A null condition does not hold. A record older than the one that opened the current span or fired the alert says
-//! nothing about it and is passed over. A cooldown has passed when a record of the key or the watermark has passed it.
+//! A null condition does not hold. A cooldown has passed when a record of the key or the watermark has passed it.
+//!
+//! Records count in the order of their event times, as far as the state knows it:
+//! - a record older than the beginning of the current span says nothing about it; while an alert fires, neither does one
+//!   older than the newest record for which the condition holds, or than the one since which it does not hold;
+//! - of a key at rest nothing is known, so a late record may be older than a quiet one that left no trace. With `for`, its
+//!   span counts from the watermark at that moment: it fires later than it might have, by as much as the key is late. Without
+//!   `for` it fires at once, and the next quiet record of the key resolves it.
 //!
 //! Keys at rest cost nothing: state exists only for keys that are pending, firing or cooling down, at most
 //! [`MAX_KEYS`] per rule; a record that would need one more is counted as refused.

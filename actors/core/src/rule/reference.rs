@@ -44,14 +44,15 @@ enum Phase {
         since_ms: i64,
         opened_at: usize,
     },
+    /// Newest record for which the condition holds.
     Firing {
-        fired_ms: i64,
+        held_ms: i64,
         opened_at: usize,
     },
     /// It fires, and the condition does not hold any more.
     Calming {
         since_ms: i64,
-        fired_ms: i64,
+        held_ms: i64,
         opened_at: usize,
     },
 }
@@ -93,8 +94,8 @@ fn of_key(plan: &RulePlan, records: &[Seen]) -> Vec<ReferenceTransition> {
         let now_ms = record.time_ms.max(record.watermark_ms);
         let next = step(plan, phase, record, now_ms >= cooling_until_ms);
         match (phase, next) {
-            (Phase::Quiet | Phase::Holding { .. }, Phase::Firing { fired_ms, opened_at }) => {
-                cooling_until_ms = fired_ms + plan.cooldown_ms;
+            (Phase::Quiet | Phase::Holding { .. }, Phase::Firing { held_ms, opened_at }) => {
+                cooling_until_ms = held_ms + plan.cooldown_ms;
                 transitions.push(ReferenceTransition { state: AlertState::Firing, at: record.at, opened_at });
             }
             (Phase::Firing { opened_at, .. } | Phase::Calming { opened_at, .. }, Phase::Quiet) => {
@@ -115,32 +116,36 @@ fn step(plan: &RulePlan, phase: Phase, record: &Seen, may_fire: bool) -> Phase {
     let time_ms = record.time_ms;
     let opened = |since_ms: i64, opened_at: usize| {
         if time_ms - since_ms >= plan.hold_ms && may_fire {
-            Phase::Firing { fired_ms: time_ms, opened_at }
+            Phase::Firing { held_ms: time_ms, opened_at }
         } else {
             Phase::Holding { since_ms, opened_at }
         }
     };
-    let calmed = |since_ms: i64, fired_ms: i64, opened_at: usize| {
+    // Of a key at rest nothing is known: what has to hold for a time may begin no earlier than the watermark.
+    let beginning_ms = if plan.hold_ms > 0 { time_ms.max(record.watermark_ms) } else { time_ms };
+    let calmed = |since_ms: i64, held_ms: i64, opened_at: usize| {
         if time_ms - since_ms >= plan.resolve_after_ms {
             Phase::Quiet
         } else {
-            Phase::Calming { since_ms, fired_ms, opened_at }
+            Phase::Calming { since_ms, held_ms, opened_at }
         }
     };
     match phase {
-        Phase::Quiet if record.holds => opened(time_ms, record.at),
+        Phase::Quiet if record.holds => opened(beginning_ms, record.at),
         Phase::Quiet => Phase::Quiet,
         Phase::Holding { since_ms, .. } if time_ms < since_ms => phase,
         Phase::Holding { since_ms, .. } if record.holds && time_ms - since_ms > plan.hold_ms + DAY_MS => {
-            Phase::Holding { since_ms: time_ms, opened_at: record.at }
+            Phase::Holding { since_ms: beginning_ms, opened_at: record.at }
         }
         Phase::Holding { since_ms, opened_at } if record.holds => opened(since_ms, opened_at),
         Phase::Holding { .. } => Phase::Quiet,
-        Phase::Firing { fired_ms, .. } if time_ms < fired_ms => phase,
-        Phase::Firing { .. } if record.holds => phase,
-        Phase::Firing { fired_ms, opened_at } => calmed(time_ms, fired_ms, opened_at),
+        Phase::Firing { held_ms, .. } if time_ms < held_ms => phase,
+        Phase::Firing { opened_at, .. } if record.holds => Phase::Firing { held_ms: time_ms, opened_at },
+        Phase::Firing { held_ms, opened_at } => calmed(time_ms, held_ms, opened_at),
         Phase::Calming { since_ms, .. } if time_ms < since_ms => phase,
-        Phase::Calming { fired_ms, opened_at, .. } if record.holds => Phase::Firing { fired_ms, opened_at },
-        Phase::Calming { since_ms, fired_ms, opened_at } => calmed(since_ms, fired_ms, opened_at),
+        Phase::Calming { held_ms, opened_at, .. } if record.holds => {
+            Phase::Firing { held_ms: held_ms.max(time_ms), opened_at }
+        }
+        Phase::Calming { since_ms, held_ms, opened_at } => calmed(since_ms, held_ms, opened_at),
     }
 }

@@ -52,7 +52,8 @@ struct Span {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Firing {
     alert_id: String,
-    fired_ms: i64,
+    /// Event time of the newest record for which the condition holds.
+    held_ms: i64,
     /// Since when the condition does not hold any more.
     quiet_since_ms: Option<i64>,
 }
@@ -200,6 +201,15 @@ impl RuleState {
     }
 }
 
+impl Moment {
+    /// The span that begins with this record. A key at rest keeps no time of its last quiet record, which may be newer than
+    /// a late one: what has to hold for a time counts from the watermark at the earliest.
+    fn opens(&self, plan: &RulePlan) -> Span {
+        let since_ms = if plan.hold_ms == 0 { self.time_ms } else { self.time_ms.max(self.watermark_ms) };
+        Span { since_ms, offset: self.offset }
+    }
+}
+
 impl KeyState {
     fn observe(&mut self, plan: &RulePlan, input: &RuleInput<'_>, key: &str, moment: Moment) -> Option<Change> {
         if moment.time_ms < self.decided_ms() {
@@ -210,20 +220,21 @@ impl KeyState {
 
     /// Event time of the record that the present state rests on; older records say nothing about it.
     fn decided_ms(&self) -> i64 {
-        let fired = self.firing.as_ref().map(|firing| firing.quiet_since_ms.unwrap_or(firing.fired_ms));
+        let fired = self.firing.as_ref().map(|firing| firing.quiet_since_ms.unwrap_or(firing.held_ms));
         fired.or(self.span.map(|span| span.since_ms)).unwrap_or(i64::MIN)
     }
 
     fn hold(&mut self, plan: &RulePlan, input: &RuleInput<'_>, key: &str, moment: Moment) -> Option<Change> {
         if let Some(firing) = &mut self.firing {
+            firing.held_ms = firing.held_ms.max(moment.time_ms);
             firing.quiet_since_ms = None;
             return None;
         }
-        let span = *self.span.get_or_insert(Span { since_ms: moment.time_ms, offset: moment.offset });
+        let span = *self.span.get_or_insert_with(|| moment.opens(plan));
         let held_ms = moment.time_ms.saturating_sub(span.since_ms);
         if held_ms > plan.hold_ms.saturating_add(MAX_BEHIND_MS) {
             // It would have fired at any record in between, so for a day there was none: nothing says that it held.
-            self.span = Some(Span { since_ms: moment.time_ms, offset: moment.offset });
+            self.span = Some(moment.opens(plan));
             return None;
         }
         let held = held_ms >= plan.hold_ms;
@@ -231,10 +242,10 @@ impl KeyState {
             return None;
         }
         let alert_id = alert_id(plan, input, key, span.offset);
-        let fired_ms = moment.time_ms;
-        self.firing = Some(Firing { alert_id: alert_id.clone(), fired_ms, quiet_since_ms: None });
+        let held_ms = moment.time_ms;
+        self.firing = Some(Firing { alert_id: alert_id.clone(), held_ms, quiet_since_ms: None });
         self.span = None;
-        self.cooling_until_ms = (plan.cooldown_ms > 0).then(|| fired_ms.saturating_add(plan.cooldown_ms));
+        self.cooling_until_ms = (plan.cooldown_ms > 0).then(|| held_ms.saturating_add(plan.cooldown_ms));
         Some((alert_id, 0, AlertState::Firing))
     }
 

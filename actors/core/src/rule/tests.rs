@@ -81,6 +81,37 @@ fn an_older_record_does_not_break_a_span_or_resolve_an_alert() {
 }
 
 #[test]
+fn records_count_in_the_order_of_their_event_times() {
+    let (hot, quiet) = (90.0, 1.0);
+    // The watermark is 50 ms behind the newest record.
+    for (hold_for, records, expected) in [
+        // A late record of a key that has been quiet since: it held from then on at the earliest.
+        (200, vec![(1_000, quiet), (500, hot), (1_001, hot), (1_149, hot)], vec![]),
+        (200, vec![(1_000, quiet), (500, hot), (1_001, hot), (1_150, hot)], vec![(3, FIRING)]),
+        (200, vec![(1_000, quiet), (500, hot), (1_001, quiet), (1_150, hot)], vec![]),
+        // The same without a time to hold for.
+        (0, vec![(1_000, quiet), (500, hot), (501, quiet)], vec![(1, FIRING), (2, RESOLVED)]),
+        // Within the usual disorder, a span begins with its record.
+        (200, vec![(1_000, quiet), (960, hot), (1_160, hot)], vec![(2, FIRING)]),
+        // A late quiet record among those for which the condition holds.
+        (0, vec![(100, hot), (130, hot), (120, quiet), (131, quiet)], vec![(0, FIRING), (3, RESOLVED)]),
+    ] {
+        let plan = with(|rule| rule.hold_for = ms(hold_for));
+        assert_eq!(life(&plan, &records), expected, "for {hold_for} ms: {records:?}");
+    }
+}
+
+#[test]
+fn a_key_whose_records_are_always_late_fires_when_the_condition_held_behind_the_watermark() {
+    let plan = with(|rule| rule.hold_for = ms(200));
+    let late = [1_000, 1_400, 1_950, 2_149, 2_150].map(|time| at("late", time, 90.0));
+    let records = log([at("punctual", 2_000, 1.0)].into_iter().chain(late));
+    let alerts = run_once(&plan, &records).alerts;
+    let seen: Vec<_> = alerts.iter().map(|alert| (alert.key.as_deref(), alert.event_time_ms)).collect();
+    assert_eq!(seen, [(Some("late"), 2_150)]);
+}
+
+#[test]
 fn an_alert_resolves_after_the_time_that_the_rule_asks_for() {
     let plan = with(|rule| rule.resolve_after = Some(ms(20)));
     assert_eq!(life(&plan, &[(0, 90.0), (10, 1.0), (20, 90.0), (30, 1.0), (49, 1.0)]), [(0, FIRING)]);

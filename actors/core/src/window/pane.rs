@@ -116,6 +116,11 @@ impl Pane {
         }
     }
 
+    /// Whether a group changed since its last row.
+    pub(super) fn has_changed(&self) -> bool {
+        self.body.changed.contains(&true)
+    }
+
     /// Numbers the rows of all groups that changed since their last row, in the order of the groups.
     pub(super) fn changed(&self) -> Vec<u32> {
         let changed = self.body.changed.iter().enumerate().filter(|(_, changed)| **changed);

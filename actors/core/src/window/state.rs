@@ -231,6 +231,12 @@ impl WindowState {
         goes.into_iter().chain(closes).min().unwrap_or(i64::MAX)
     }
 
+    /// The first moment of the wall clock at which [`WindowState::close_idle`] has something to emit, unless records come.
+    pub(crate) fn closes_idle_at(&self, plan: &WindowPlan) -> Option<i64> {
+        let changed = self.windows.iter().find(|entry| entry.pane.has_changed());
+        changed.map(|entry| plan.end_of(entry.start_ms))
+    }
+
     /// Emits what changed in windows that have ended by the wall clock, when no record comes to say so.
     ///
     /// The windows stay as they are and the watermark does not move: a later record revises the rows.

@@ -127,12 +127,12 @@ fn an_idle_lane_emits_what_has_ended_and_a_later_record_revises_it() {
     let plan = counting();
     let mut state = state(&plan);
     run(&plan, &mut state, &times(&[10, 120]), &[], 0);
-    assert!(state.tick(&plan, 99).is_none());
-    let tick = state.tick(&plan, 150).expect("the first window has ended");
+    assert!(state.tick(&plan, 99, 0).is_none());
+    let tick = state.tick(&plan, 150, 0).expect("the first window has ended");
     assert_eq!((counts(&tick.windows), tick.start, tick.end), (vec![(0, "a", 1, 0)], 2, 2));
     assert_eq!(tick.checkpoint.len(), 2);
     assert_eq!(state.watermark_ms(), 70);
-    assert!(state.tick(&plan, 160).is_none());
+    assert!(state.tick(&plan, 160, 0).is_none());
     let mut more = times(&[0, 0, 20, 160, 30]);
     more.drain(..2);
     let effects = run(&plan, &mut state, &more, &[], 0);
@@ -144,7 +144,7 @@ fn a_window_that_did_not_change_since_the_idle_emission_is_not_emitted_again() {
     let plan = counting();
     let mut state = state(&plan);
     run(&plan, &mut state, &times(&[10]), &[], 0);
-    state.tick(&plan, 150).expect("the window has ended");
+    state.tick(&plan, 150, 0).expect("the window has ended");
     let effects = run(&plan, &mut state, &times(&[10, 160])[1..], &[], 0);
     assert_eq!(effects.windows, []);
 }

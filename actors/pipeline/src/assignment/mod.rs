@@ -109,6 +109,9 @@ impl Assigner {
         } else {
             start.fetch_from = bounds.low.min(emit_from);
         }
+        if assignment.position == Some(emit_from) {
+            start.state = start.state.with_decisions(assignment.decisions);
+        }
         let fetch_from = start.fetch_from;
         match self.slots.assign(reader, start) {
             Some(_) => Ok(Some(fetch_from)),

@@ -1,6 +1,9 @@
 //! Where a partition begins that the group hands over: by what storage knows and by what the log still holds.
 
-use streamward_core::{partition::CheckpointScope, watermark::NO_WATERMARK};
+use streamward_core::{
+    partition::{CheckpointScope, Decisions},
+    watermark::NO_WATERMARK,
+};
 
 use super::*;
 use crate::{
@@ -19,7 +22,8 @@ fn known(position: Option<i64>, checkpoint: Option<i64>) -> Assignment {
         stage.run(&mut state, &input, 0).unwrap();
         Checkpoint { next_offset, chunks: state.checkpoint(&plan(), CheckpointScope::Full) }
     });
-    Assignment { epoch: 7, log: 3, position, checkpoint, newest_event_ms: NO_WATERMARK }
+    let decisions = Decisions::default();
+    Assignment { epoch: 7, log: 3, position, checkpoint, newest_event_ms: NO_WATERMARK, decisions }
 }
 
 /// What became of an assignment.

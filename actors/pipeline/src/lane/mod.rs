@@ -4,35 +4,33 @@
 //! that ended an incarnation is tried record by record on the second attempt (see [`crate::poison`]); one that fails alone
 //! becomes a dead letter of class poison, and the others go on.
 
+mod replay;
 #[cfg(test)]
 pub(crate) mod tests;
+mod working;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use streamward_core::{
-    batch::RawBatch,
-    decode::Decoder,
-    output::Output,
-    partition::{CheckpointScope, PartitionState, ProcessError},
-};
+use streamward_core::{batch::RawBatch, decode::Decoder, output::Output, partition::ProcessError};
 use streamward_kit::{Delivery, Failure, HandGuard, Inbox, Outlet, Scope};
 
 use crate::{
     live::LiveChannel,
     logs::{LogIdentity, Logs},
     messages::{Store, Work},
-    poison::{Hunt, Poison, Trials},
+    poison::{self, Hunt, Poison, Trials},
     ports::{Clock, SchemaSource},
     slot::{Issued, PartitionSlot, Since, Slots},
     steps::{self, Stage},
     store::Pending,
 };
+use working::Working;
 
-/// How often idle windows and due checkpoints are looked at.
+/// How often partitions at rest and due checkpoints are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// Wait before a registry or cluster that did not answer is asked again; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -94,6 +92,9 @@ struct Lane {
     confirmed: Option<(LogIdentity, Instant)>,
 }
 
+/// The output of a batch, and all its dead letters.
+type Processed = (Output, Arc<[Poison]>);
+
 /// Whether the records of a batch are of the log that their slot was assigned for.
 #[derive(Debug, PartialEq, Eq)]
 enum Origin {
@@ -102,16 +103,6 @@ enum Origin {
     Other,
     /// The lane is to stop before the cluster has said it.
     Unknown,
-}
-
-/// The working state of one partition.
-struct Working {
-    slot: Arc<PartitionSlot>,
-    state: PartitionState,
-    checkpoint_at_ms: i64,
-    /// Position that the last checkpoint covers.
-    checkpointed: i64,
-    idle_since_ms: Option<i64>,
 }
 
 impl Lane {
@@ -141,21 +132,21 @@ impl Lane {
             Origin::Unknown => return Ok(()),
         }
         self.shared.trials.of_log(work.slot.key.partition, work.slot.log);
-        if !self.learn_schemas(&work.batch).await {
+        if !self.rebuild(&work.slot).await? || !self.learn_schemas(&work.batch).await {
             return Ok(());
         }
         let (trials, partition, batch) = (&self.shared.trials, work.slot.key.partition, work.start..work.end);
         let is_suspect = delivery.attempt() > 0 || trials.is_suspect(partition, &batch);
-        let (poison, _in_hand) = if is_suspect {
+        let (found, _in_hand) = if is_suspect {
             // Each record is held by itself meanwhile, so that one that stalls is known.
             drop(in_hand);
-            let Some(poison) = self.search(work).await? else { return Ok(()) };
-            (poison, self.hold(work))
+            let Some(found) = self.search(work).await? else { return Ok(()) };
+            (found, self.hold(work))
         } else {
             (trials.found(partition, &batch), in_hand)
         };
-        let output = self.process(work, &poison)?;
-        if self.issue(work, output, poison).await? {
+        let Some((output, dead)) = self.process(work, found)? else { return Ok(()) };
+        if self.issue(work, output, dead).await? {
             self.scope.progress(work.batch.len() as u64);
         }
         delivery.commit();
@@ -191,11 +182,31 @@ impl Lane {
         self.scope.in_hand_record(format!("{} records", work.batch.len()), work.culprit(work.start))
     }
 
+    /// Makes the working state of a partition from its slot, unless this incarnation has it. False if the lane is to stop
+    /// first.
+    async fn rebuild(&mut self, slot: &Arc<PartitionSlot>) -> Result<bool, ProcessError> {
+        let partition = slot.key.partition;
+        if self.working.get(&partition).is_some_and(|working| Arc::ptr_eq(&working.slot, slot)) {
+            return Ok(true);
+        }
+        let rebuild = slot.take_over(self.scope.generation());
+        let mut state = rebuild.snapshot;
+        for since in &rebuild.since {
+            if !self.learn_schemas(&since.batch).await {
+                return Ok(false);
+            }
+            let (stage, decoder) = (&self.shared.stage, &mut self.decoder);
+            let input = stage.decode(decoder, &since.batch, since.start..since.end, &since.dead);
+            stage.run(&mut state, &input, i64::MAX)?;
+        }
+        self.working.insert(partition, Working::new(slot.clone(), state));
+        Ok(true)
+    }
+
     /// Finds the records of a batch that end an incarnation; none if the lane is to stop first.
     async fn search(&mut self, work: &Work) -> Result<Option<Arc<[Poison]>>, Failure> {
         let (stage, decoder, scope) = (&self.shared.stage, &mut self.decoder, &self.scope);
-        let made = (scope.generation(), self.shared.clock.now_ms());
-        let working = working(&mut self.working, work, (stage, decoder), made)?;
+        let Some(working) = self.working.get(&work.slot.key.partition) else { return Ok(None) };
         let mut held = 0_usize;
         let hold = async |offset: i64| {
             held += 1;
@@ -280,39 +291,33 @@ impl Lane {
     }
 
     /// Runs the steps over the records of a batch that are not set aside.
-    fn process(&mut self, work: &Work, poison: &[Poison]) -> Result<Output, ProcessError> {
+    fn process(&mut self, work: &Work, found: Arc<[Poison]>) -> Result<Option<Processed>, ProcessError> {
         let (stage, decoder) = (&self.shared.stage, &mut self.decoder);
-        let made = (self.scope.generation(), self.shared.clock.now_ms());
-        let working = working(&mut self.working, work, (stage, decoder), made)?;
+        let Some(working) = self.working.get_mut(&work.slot.key.partition) else { return Ok(None) };
         let (trials, partition, batch) = (&self.shared.trials, work.slot.key.partition, work.start..work.end);
         trials.begin(partition, &batch);
-        let input = stage.decode(decoder, &work.batch, batch.clone(), poison);
+        let aside = replay::set_aside(&working.state, &work.batch, found);
+        let input = stage.decode(decoder, &work.batch, batch.clone(), &aside);
+        replay::warn_of_lost(&working.state, &input, &work.slot.key);
         let output = stage.run(&mut working.state, &input, work.slot.emit_from);
         if !self.scope.is_fenced() {
             trials.end(partition, &batch);
         }
-        output
+        Ok(Some((output?, poison::all_of(&input.dead, aside))))
     }
 
     /// Gives the output to the sink and moves the slot behind the batch; false where the partition is no longer ours.
-    async fn issue(&mut self, work: &Work, mut output: Output, poison: Arc<[Poison]>) -> Result<bool, Failure> {
+    async fn issue(&mut self, work: &Work, mut output: Output, dead: Arc<[Poison]>) -> Result<bool, Failure> {
         let slot = work.slot.clone();
         let Some(working) = self.working.get_mut(&slot.key.partition) else { return Ok(false) };
-        let now_ms = self.shared.clock.now_ms();
         let emits = output.end > slot.emit_from;
-        let is_due = now_ms - working.checkpoint_at_ms >= millis(self.shared.settings.checkpoint_every);
-        if emits && is_due && output.checkpoint.is_empty() {
-            output.checkpoint = working.state.checkpoint(&self.shared.stage.spec.plan, CheckpointScope::Changed);
-        }
-        if !output.checkpoint.is_empty() {
-            (working.checkpoint_at_ms, working.checkpointed) = (now_ms, output.end);
-        }
-        working.idle_since_ms = None;
+        working.after_batch(&self.shared.stage.spec.plan, &self.shared.settings, &mut output);
         if emits && self.shared.live.has_subscribers() {
+            let now_ms = self.shared.clock.now_ms();
             steps::publish(&self.shared.live, &self.shared.stage, (&output, slot.log), now_ms);
         }
         let store = self.pending(&slot, output, Some(work.batch.clone()));
-        let done = Since { batch: work.batch.clone(), start: work.start, end: work.end, poison };
+        let done = Since { batch: work.batch.clone(), start: work.start, end: work.end, dead };
         let generation = self.scope.generation();
         loop {
             let working = &self.working[&slot.key.partition];
@@ -320,7 +325,10 @@ impl Lane {
                 !emits || self.shared.sink.try_send(store.clone()).is_ok()
             });
             match issued {
-                Issued::Yes => return Ok(true),
+                Issued::Yes => {
+                    note_checkpoint(&store);
+                    return Ok(true);
+                }
                 Issued::Fenced => {
                     self.working.remove(&slot.key.partition);
                     if slot.is_revoked() {
@@ -337,28 +345,36 @@ impl Lane {
         }
     }
 
-    /// Emits windows of idle partitions and due checkpoints; `last` makes a checkpoint of everything.
+    /// Emits windows of partitions at rest and due checkpoints, also where this incarnation has seen no record of the
+    /// partition; `last` makes a checkpoint of everything.
     async fn tick(&mut self, last: bool) -> Result<(), Failure> {
         let now_ms = self.shared.clock.now_ms();
         self.decoder.forget_missing();
         let (index, lanes) = self.shared.index;
         for slot in self.shared.slots.all() {
             let partition = slot.key.partition;
-            if usize::try_from(partition).unwrap_or(0) % lanes != index {
+            // A log that was compacted may hold nothing up to the stored position any more.
+            let is_settled = slot.processed() >= slot.emit_from || slot.is_caught_up();
+            if usize::try_from(partition).unwrap_or(0) % lanes != index || slot.is_revoked() || !is_settled {
                 continue;
+            }
+            if !self.rebuild(&slot).await? {
+                return Ok(());
             }
             let Some(working) = self.working.get_mut(&partition) else { continue };
-            if !Arc::ptr_eq(&working.slot, &slot) || slot.processed() < slot.emit_from {
-                continue;
-            }
-            let Some(output) = working.due(&self.shared, now_ms, last) else { continue };
+            let (plan, settings) = (&self.shared.stage.spec.plan, &self.shared.settings);
+            let Some(output) = working.due(plan, settings, now_ms, last) else { continue };
             let store = self.pending(&slot, output, None);
             let generation = self.scope.generation();
             loop {
                 let state = &self.working[&partition].state;
                 let issued = slot.issue_tick(generation, state, || self.shared.sink.try_send(store.clone()).is_ok());
                 match issued {
-                    Issued::Yes | Issued::Fenced => break,
+                    Issued::Yes => {
+                        note_checkpoint(&store);
+                        break;
+                    }
+                    Issued::Fenced => break,
                     Issued::Full => self.wait_for_sink(&store).await?,
                 }
             }
@@ -380,52 +396,9 @@ impl Lane {
     }
 }
 
-impl Working {
-    /// The output of a tick, if an idle partition has windows to emit or a checkpoint is due.
-    fn due(&mut self, shared: &LaneShared, now_ms: i64, last: bool) -> Option<Output> {
-        let mut output = None;
-        if self.slot.is_caught_up() {
-            let since = *self.idle_since_ms.get_or_insert(now_ms);
-            if now_ms - since >= millis(shared.settings.idle_after) {
-                output = self.state.tick(&shared.stage.spec.plan, now_ms);
-            }
-        }
-        let due = last || now_ms - self.checkpoint_at_ms >= millis(shared.settings.checkpoint_every);
-        let position = self.slot.processed();
-        if output.is_none() && due && self.checkpointed < position {
-            output = self.state.checkpoint_output(&shared.stage.spec.plan);
-        }
-        if output.is_some() {
-            (self.checkpoint_at_ms, self.checkpointed) = (now_ms, position);
-        }
-        output
+fn note_checkpoint(issued: &Store) {
+    let output = &issued.pending.output;
+    if !output.checkpoint.is_empty() {
+        issued.slot.note_checkpoint(output.end);
     }
-}
-
-/// The working state of the batch's partition, rebuilt from the slot if this incarnation has none.
-fn working<'a>(
-    all: &'a mut HashMap<i32, Working>,
-    work: &Work,
-    (stage, decoder): (&Stage, &mut Decoder),
-    (generation, now_ms): (u64, i64),
-) -> Result<&'a mut Working, ProcessError> {
-    let partition = work.slot.key.partition;
-    match all.entry(partition) {
-        Entry::Occupied(known) if Arc::ptr_eq(&known.get().slot, &work.slot) => Ok(known.into_mut()),
-        other => {
-            let rebuild = work.slot.take_over(generation);
-            let mut state = rebuild.snapshot;
-            for since in &rebuild.since {
-                let input = stage.decode(decoder, &since.batch, since.start..since.end, &since.poison);
-                stage.run(&mut state, &input, i64::MAX)?;
-            }
-            let slot = work.slot.clone();
-            let working = Working { slot, state, checkpoint_at_ms: now_ms, checkpointed: 0, idle_since_ms: None };
-            Ok(other.insert_entry(working).into_mut())
-        }
-    }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

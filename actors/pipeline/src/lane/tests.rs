@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use streamward_core::{
     output::ErrorClass,
-    partition::{DecodedInput, PipelinePlan, PipelineSpec},
+    partition::{DecodedInput, PipelinePlan, PipelineSpec, StepSpec},
     schema::StreamSchema,
-    window::Limits,
+    window::{Limits, WindowSpec},
 };
 use streamward_kit::{
     ActorPath, Capacity, ChildPolicy, ChildSpec, Command, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode,
@@ -41,15 +41,27 @@ impl SchemaSource for Fixed {
     }
 }
 
-fn schema() -> Arc<StreamSchema> {
-    let schema = r#"{"type": "record", "name": "Order", "fields": [
+/// Of orders.
+pub(crate) const SCHEMA: &str = r#"{"type": "record", "name": "Order", "fields": [
         {"name": "id", "type": "string"},
         {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
-    Arc::new(StreamSchema::parse(schema).unwrap())
+
+fn schema() -> Arc<StreamSchema> {
+    Arc::new(StreamSchema::parse(SCHEMA).unwrap())
 }
 
 /// A pipeline of orders without any step.
 pub(crate) fn plan() -> Arc<PipelinePlan> {
+    plan_of(Vec::new())
+}
+
+/// A pipeline of orders.
+pub(crate) fn plan_of(steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
+    plan_over(schema(), steps)
+}
+
+/// A pipeline of records with `id` and `at`.
+pub(crate) fn plan_over(schema: Arc<StreamSchema>, steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
     let spec = PipelineSpec {
         event_time: "at".to_owned(),
         key: "id".to_owned(),
@@ -58,25 +70,44 @@ pub(crate) fn plan() -> Arc<PipelinePlan> {
         measure: None,
         anomaly: None,
         limits: Limits::default(),
-        steps: Vec::new(),
+        steps,
     };
-    Arc::new(PipelinePlan::compile(&spec, schema()).unwrap())
+    Arc::new(PipelinePlan::compile(&spec, schema).unwrap())
+}
+
+/// Orders per minute and customer.
+pub(crate) fn counts() -> Arc<PipelinePlan> {
+    plan_of(vec![StepSpec::Window(WindowSpec {
+        name: "per_minute".to_owned(),
+        size: Duration::from_secs(60),
+        allowed_lateness: Duration::ZERO,
+        group_by: vec!["id".to_owned()],
+        select: vec![("n".to_owned(), "count(*)".to_owned())],
+    })])
+}
+
+/// A stage of orders with these steps.
+pub(crate) fn stage_of(plan: Arc<PipelinePlan>) -> Stage {
+    let (format, limits) = Default::default();
+    Stage::new(StageSpec { schema: schema(), plan, format, limits, key_column: 0, frame_kind: "order".to_owned() })
 }
 
 /// A stage of orders with a step that does this.
 pub(crate) fn stage(trap: impl Fn(&DecodedInput) + Send + Sync + 'static) -> Stage {
-    let (format, limits) = Default::default();
-    let spec =
-        StageSpec { schema: schema(), plan: plan(), format, limits, key_column: 0, frame_kind: "order".to_owned() };
-    let mut stage = Stage::new(spec);
+    let mut stage = stage_of(plan());
     stage.trap = Some(Arc::new(trap));
     stage
 }
 
 /// Orders of one moment, at offsets 0 to 5.
 pub(crate) fn six_orders() -> Arc<RawBatch> {
+    orders(0..6)
+}
+
+/// Orders of customers of their own, all at the same time.
+pub(crate) fn orders(offsets: std::ops::Range<i64>) -> Arc<RawBatch> {
     let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
-    for offset in 0..6 {
+    for offset in offsets {
         let order = format!(r#"{{"id": "{offset}", "at": {ORDERED_MS}}}"#);
         batch.push(offset, ORDERED_MS, None, Some(order.as_bytes()));
     }
@@ -87,7 +118,7 @@ fn batches() -> Inbox<Work> {
     Inbox::weighted("batches", Capacity { items: 4, weight: 1 << 20 }, |work: &Work| work.batch.bytes())
 }
 
-fn shared(stage: Stage, slots: Arc<Slots>, logs: Arc<OneTopic>, sink: &Inbox<Arc<Store>>) -> LaneShared {
+pub(crate) fn shared(stage: Stage, slots: Arc<Slots>, logs: Arc<OneTopic>, sink: &Inbox<Arc<Store>>) -> LaneShared {
     LaneShared {
         stage,
         slots,

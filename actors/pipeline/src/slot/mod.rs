@@ -42,6 +42,8 @@ pub struct PartitionSlot {
     pub emit_from: i64,
     next_fetch: AtomicI64,
     committed: AtomicI64,
+    /// Position that the newest issued checkpoint covers; −1 if there is none.
+    checkpointed: AtomicI64,
     /// Broker's timestamp of the newest record processed, in milliseconds; 0 before the first.
     newest_log_timestamp_ms: AtomicI64,
     at_end: AtomicBool,
@@ -69,8 +71,8 @@ pub struct Since {
     pub batch: Arc<RawBatch>,
     pub start: i64,
     pub end: i64,
-    /// Records of it that were set aside.
-    pub poison: Arc<[Poison]>,
+    /// Records of it that are dead letters: whoever rebuilds the state decides nothing anew.
+    pub dead: Arc<[Poison]>,
 }
 
 /// The state as a new incarnation finds it.
@@ -94,6 +96,7 @@ pub struct SlotStart {
 
 impl PartitionSlot {
     fn new(start: SlotStart, totals: Arc<Totals>) -> Self {
+        let checkpointed = start.state.covered().map_or(-1, |_| start.fetch_from);
         let work = WorkState {
             snapshot: start.state,
             since: Vec::new(),
@@ -109,6 +112,7 @@ impl PartitionSlot {
             emit_from: start.emit_from,
             next_fetch: AtomicI64::new(start.fetch_from),
             committed: AtomicI64::new(start.emit_from),
+            checkpointed: AtomicI64::new(checkpointed),
             newest_log_timestamp_ms: AtomicI64::new(0),
             at_end: AtomicBool::new(false),
             end: EndOfLog::default(),
@@ -189,6 +193,16 @@ impl PartitionSlot {
     /// Stored position.
     pub fn committed(&self) -> i64 {
         self.committed.load(Ordering::Acquire)
+    }
+
+    /// Position that the newest issued checkpoint covers; −1 if there is none.
+    pub fn checkpointed(&self) -> i64 {
+        self.checkpointed.load(Ordering::Acquire)
+    }
+
+    /// Notes that a checkpoint up to `position` was issued.
+    pub fn note_checkpoint(&self, position: i64) {
+        self.checkpointed.fetch_max(position, Ordering::AcqRel);
     }
 
     /// Notes the commit of an output, of which so many rows became dead letters on the way.

@@ -40,7 +40,7 @@ fn a_new_client_forgets_which_partitions_stood_still() {
 /// Five records from `start` on.
 fn five(start: i64) -> Since {
     let batch = Arc::new(RawBatch::with_capacity("orders".into(), 0, 0));
-    Since { batch, start, end: start + 5, poison: Arc::from([]) }
+    Since { batch, start, end: start + 5, dead: Arc::from([]) }
 }
 
 #[test]

@@ -38,8 +38,14 @@ impl SinkStore for Epochs {
         let mut epochs = self.0.lock();
         let epoch = epochs.entry(key.partition).or_default();
         *epoch += 1;
-        let assignment =
-            Assignment { epoch: *epoch, log: 1, position: Some(0), checkpoint: None, newest_event_ms: NO_WATERMARK };
+        let assignment = Assignment {
+            epoch: *epoch,
+            log: 1,
+            position: Some(0),
+            checkpoint: None,
+            newest_event_ms: NO_WATERMARK,
+            decisions: Default::default(),
+        };
         Box::pin(async { Ok(assignment) })
     }
 

@@ -181,7 +181,7 @@ async fn an_unknown_sink_is_refused_and_others_go_on() {
     let (store, owner, other) = opened(
         folder.path(),
         "INSERT INTO sw_positions SELECT 'lost', topic, partition, log, \
-        epoch, next_offset, first_offset, retained_from, 0, 0, 0, 0, 0, 0, 0 FROM sw_positions WHERE partition = 0",
+        epoch, next_offset, first_offset, retained_from, 0, 0, 0, 0, 0, 0, 0, 0 FROM sw_positions WHERE partition = 0",
     )
     .await;
     let mut lost = Arc::into_inner(issued(&owner, 0, (0, 2))).unwrap();

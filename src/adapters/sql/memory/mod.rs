@@ -186,7 +186,16 @@ fn rename_pipeline(connection: &Connection, old: &str, new: &str) -> Result<(), 
             "pipeline {old} is to be named {new}, and the database has positions of both: give it a third name"
         )));
     }
-    for table in ["sw_positions", "sw_checkpoints", "sw_outbox", "sw_ranges", "sw_late", "alerts", "dead_letters"] {
+    for table in [
+        "sw_positions",
+        "sw_checkpoints",
+        "sw_outbox",
+        "sw_ranges",
+        "sw_decisions",
+        "sw_late",
+        "alerts",
+        "dead_letters",
+    ] {
         connection.execute(&format!("UPDATE {table} SET sink = ?1 WHERE sink = ?2"), [new, old])?;
     }
     tracing::info!(old, new, "the pipeline has another name: it goes on where it was");

@@ -62,7 +62,7 @@ impl SqliteReads {
         let back = query.now_ms - i64::from(query.minutes) * MINUTE_MS;
         let from_ms = back - back.rem_euclid(MINUTE_MS);
         let mut connection = self.connection().await?;
-        let (records, sum, lost, anomalies): (i64, Option<f64>, i64, i64) = sqlx::query_as(STATS_SQL)
+        let (records, measured, sum, lost, anomalies): (i64, i64, Option<f64>, i64, i64) = sqlx::query_as(STATS_SQL)
             .bind(&query.stream)
             .bind(from_ms)
             .bind(until_ms)
@@ -76,13 +76,13 @@ impl SqliteReads {
             .fetch_one(&mut *connection)
             .await
             .map_err(read_error)?;
-        let has_mean = records > 0 && table.measure.is_some();
+        let has_mean = measured > 0 && table.measure.is_some();
         let sum = sum.filter(|sum| sum.is_finite() && lost == 0);
         Ok(StreamStats {
             records: unsigned(records),
             anomalies: unsigned(anomalies),
             active_keys: unsigned(active_keys),
-            mean: sum.filter(|_| has_mean).map(|sum| sum / records as f64),
+            mean: sum.filter(|_| has_mean).map(|sum| sum / measured as f64),
             overflows: has_mean && sum.is_none(),
             from_ms,
         })
@@ -151,7 +151,7 @@ async fn retained(connection: &mut SqliteConnection, topic: &str) -> Result<u64,
 pub(super) const GAPS_SQL: &str =
     "SELECT coalesce(sum(next_offset - first_offset), 0) FROM sw_ranges WHERE topic = ? AND kind = 'gap'";
 
-pub(super) const STATS_SQL: &str = "SELECT COALESCE(SUM(count), 0), SUM(sum), COUNT(*) - COUNT(sum), \
+pub(super) const STATS_SQL: &str = "SELECT COALESCE(SUM(count), 0), COALESCE(SUM(measured), 0), SUM(sum), COUNT(*) - COUNT(sum), \
      COALESCE(SUM(anomalies), 0) FROM sw_minutes WHERE stream = ? AND minute >= ? AND minute <= ?";
 
 pub(super) const ACTIVE_KEYS_SQL: &str =

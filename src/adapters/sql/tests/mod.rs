@@ -1,5 +1,6 @@
 //! The position protocol, on a real SQLite file.
 
+mod decisions;
 mod facts;
 mod numbers;
 mod schema;

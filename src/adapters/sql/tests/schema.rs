@@ -47,3 +47,28 @@ async fn a_field_whose_name_changed_its_case_keeps_its_column() {
     let layout = with_columns(|table| table.columns[2].name = "Value".to_owned());
     drop(SqlStore::open(&folder.path().join("test.db"), &SqliteSettings::default(), layout).await.unwrap());
 }
+
+#[actix::test]
+async fn a_database_of_an_earlier_version_opens_and_says_from_where_on_decisions_are_known() {
+    use sqlx::Connection as _;
+    let folder = tempfile::tempdir().unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(folder.path().join("test.db"))
+        .create_if_missing(true)
+        .auto_vacuum(sqlx::sqlite::SqliteAutoVacuum::Incremental);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let before: Vec<_> = crate::adapters::sql::migrations().into_iter().filter(|known| known.version < 10).collect();
+    sqlx::migrate::Migrator::with_migrations(before).run(&mut connection).await.unwrap();
+    let rows = "INSERT INTO sw_logs VALUES ('sensor-readings', 0, 'cluster', 'first', 0); \
+                INSERT INTO sw_positions (sink, topic, partition, log, epoch, next_offset, first_offset, retained_from, \
+                updated_at) VALUES ('sensors', 'sensor-readings', 0, 0, 1, 50, 0, 0, 0); \
+                INSERT INTO sw_minutes VALUES ('sensors', 0, 0, 4, 10.0, 0)";
+    sqlx::raw_sql(rows).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    assert!((owner.position, owner.decisions.known().is_empty()) == (Some(50), true), "{owner:?}");
+    store.commit(&[pending(&owner, output(0, 50, 52))]).await.unwrap();
+    assert_eq!(assign(&store, 0).await.decisions.known(), 50..52);
+    assert_eq!(count(folder.path(), "SELECT measured FROM sw_minutes").await, 4);
+}

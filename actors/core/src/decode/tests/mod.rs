@@ -155,6 +155,23 @@ fn a_schema_id_is_unresolved_until_its_schema_or_its_absence_is_known() {
 }
 
 #[test]
+fn a_batch_may_use_more_schemas_than_are_kept() {
+    let mut decoder = decoder_of(r#"{"name":"n","type":"int"}"#);
+    let text = r#"{"type":"record","name":"R","fields":[{"name":"n","type":"int"}]}"#;
+    let schema = Arc::clone(decoder.schema());
+    let most = u32::try_from(MAX_WRITER_SCHEMAS).unwrap();
+    // The last batch needs the oldest one of the first.
+    for ids in [0..most + 76, most..2 * most + 500, 0..most + 1] {
+        let batch = raw(&ids.clone().map(|id| framed(&schema, id, &[Scalar::Integer(1)])).collect::<Vec<_>>());
+        for id in decoder.unresolved_ids(&batch) {
+            decoder.add_writer_schema(id, text).unwrap();
+        }
+        let decoded = decoder.decode(&batch, 0..batch.len());
+        assert_eq!((decoded.rows.len(), decoded.rejected.len()), (ids.len(), 0));
+    }
+}
+
+#[test]
 fn a_dead_letter_has_the_bytes_as_they_were() {
     let mut batch = RawBatch::with_capacity(Arc::from("topic"), 0, 0);
     batch.push(17, 1234, Some(&[0xFF, 0]), Some(&[0xFE, 1]));

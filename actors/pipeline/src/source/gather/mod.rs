@@ -179,11 +179,14 @@ impl Gather {
     }
 
     fn mark_end(&mut self, partition: i32) {
-        if let Some(open) = self.open.get_mut(&partition) {
-            open.at_end = true;
-        }
-        if let Some(slot) = self.shared.slots.of_reader(self.reader, partition) {
-            slot.reached_end();
+        // With a batch in the making, the end is reached when a lane has that batch.
+        match self.open.get_mut(&partition) {
+            Some(open) => open.at_end = true,
+            None => {
+                if let Some(slot) = self.shared.slots.of_reader(self.reader, partition) {
+                    slot.reached_end();
+                }
+            }
         }
     }
 

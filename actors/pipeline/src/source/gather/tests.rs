@@ -149,3 +149,17 @@ fn a_record_that_was_read_before_is_left_out_within_a_batch_and_behind_one() {
     assert_eq!(gathered(&[4, 5, 6, 7]), [6, 7], "a lane has those below");
     assert_eq!(gathered(&[4, 5]), [0; 0]);
 }
+
+#[test]
+fn the_end_of_a_log_is_reached_when_a_lane_has_the_last_batch() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared, reader);
+    gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+    gather.mark_end(3);
+    assert!(!slot.is_caught_up() && gather.open[&3].at_end, "a record waits in the making");
+    gather.open.clear();
+    gather.mark_end(3);
+    assert!(slot.is_caught_up());
+}

@@ -154,8 +154,8 @@ SELECT i + 1, 'sensors', CASE i % 3 WHEN 0 THEN 'series-readings' ELSE 'sensor-r
 FROM n";
 
 const SUMMARIES_SQL: &str = "
-INSERT INTO sw_minutes (stream, minute, partition, count, sum, anomalies)
-SELECT 'sensors', timestamp / 60000 * 60000, (id >> 42) & 4095, COUNT(*), SUM(value), SUM(anomaly)
+INSERT INTO sw_minutes (stream, minute, partition, count, sum, anomalies, measured)
+SELECT 'sensors', timestamp / 60000 * 60000, (id >> 42) & 4095, COUNT(*), SUM(value), SUM(anomaly), COUNT(value)
 FROM sensor_readings GROUP BY 2, 3;
 INSERT INTO sw_keys (stream, \"key\", last_seen)
 SELECT 'sensors', sensor_id, MAX(timestamp) FROM sensor_readings GROUP BY sensor_id;

@@ -159,6 +159,18 @@ async fn stats_cover_whole_minutes_of_event_time() {
 }
 
 #[tokio::test]
+async fn a_mean_is_that_of_the_records_that_have_a_measure() {
+    let mut fixture = Fixture::new().await;
+    let stats = StatsQuery { stream: "sensors".to_owned(), minutes: 1, now_ms: NOW_MS };
+    for (minute, expected) in [("4, 10.0, 0, 1", (4, Some(10.0), false)), ("3, 0.0, 0, 0", (3, None, false))] {
+        let clear = "DELETE FROM sw_minutes; INSERT INTO sw_minutes (stream, minute, partition, count, sum, anomalies, measured)";
+        fixture.write(&format!("{clear} VALUES ('sensors', {}, 0, {minute})", NOW_MS / 60_000 * 60_000)).await;
+        let told = fixture.reads.stats(stats.clone()).await.unwrap();
+        assert_eq!((told.records, told.mean, told.overflows), expected);
+    }
+}
+
+#[tokio::test]
 async fn windows_are_newest_first_and_filtered_by_time_and_group() {
     let fixture = Fixture::new().await;
     let query = WindowQuery {
@@ -272,7 +284,7 @@ async fn what_is_ahead_of_the_present_is_neither_the_newest_nor_in_the_figures()
         .write(&format!(
             "INSERT INTO sensor_readings SELECT id + (1 << 54), sensor_id, sensor_type, value, {year_2099} + timestamp, \
              location, 1, battery_level, signal_strength, stored_at FROM sensor_readings WHERE sensor_id = 'sensor_000'; \
-             INSERT INTO sw_minutes VALUES ('sensors', {year_2099}, 0, 2000, 1.0, 2000); \
+             INSERT INTO sw_minutes VALUES ('sensors', {year_2099}, 0, 2000, 1.0, 2000, 2000); \
              INSERT INTO sw_keys VALUES ('sensors', 'nobody', {year_2099})"
         ))
         .await;

@@ -1,0 +1,159 @@
+//! What a lane does for a partition of which no record comes.
+
+use std::time::Duration;
+
+use streamward_core::{partition::CheckpointScope, watermark::NO_WATERMARK};
+use streamward_kit::{ChildSpec, Inbox, Runtime, SupervisorSpec};
+
+use super::*;
+use crate::{
+    lane::{
+        self,
+        tests::{counts, orders, shared, stage_of},
+    },
+    logs::tests::OneTopic,
+    messages::Store,
+    ports::Clock,
+    slot::{self, SlotStart, Slots},
+};
+
+/// End of the minute of the orders.
+const END_MS: i64 = 1_700_000_040_000;
+
+/// A clock that the minute of the orders has passed.
+struct Later;
+
+impl Clock for Later {
+    fn now_ms(&self) -> i64 {
+        END_MS
+    }
+}
+
+/// The state after six orders of one minute.
+fn counted(plan: &Arc<PipelinePlan>) -> PartitionState {
+    let (stage, batch) = (stage_of(plan.clone()), orders(0..6));
+    let mut state = PartitionState::new(plan, "orders".into(), 0);
+    let input = stage.decode(&mut stage.decoder(), &batch, 0..6, &[]);
+    stage.run(&mut state, &input, 0).unwrap();
+    state
+}
+
+/// As a process finds the partition that stored these six orders and this checkpoint of them.
+fn restored(plan: &Arc<PipelinePlan>) -> SlotStart {
+    let chunks = counted(plan).checkpoint(plan, CheckpointScope::Full);
+    let state = PartitionState::restore(plan, "orders".into(), 0, &chunks, NO_WATERMARK).unwrap();
+    SlotStart { emit_from: 6, fetch_from: 6, state, ..slot::tests::start(0) }
+}
+
+fn settings(idle_after: Duration, checkpoint_every: Duration) -> LaneSettings {
+    LaneSettings { idle_after, checkpoint_every }
+}
+
+/// The first output of a lane that gets no record of a partition which is at the end of its log.
+async fn first_output(plan: Arc<PipelinePlan>, start: SlotStart, settings: LaneSettings) -> Arc<Store> {
+    let slots = Arc::new(Slots::default());
+    let slot = slots.assign(slots.begin_reading(), start).unwrap();
+    slot.reached_end();
+    let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
+    let mut parts = shared(stage_of(plan), slots, Arc::new(OneTopic::named("first")), &sink);
+    (parts.settings, parts.clock) = (settings, Arc::new(Later));
+    let (parts, outputs) = (Arc::new(parts), sink.clone());
+    let (heard, hear) = tokio::sync::oneshot::channel();
+    let heard = std::sync::Mutex::new(Some(heard));
+    let inbox = parts.inbox.clone();
+    let lane = ChildSpec::role("lane", "lane", move |scope| lane::run(scope, parts.clone())).inbox(&inbox);
+    let reader = ChildSpec::role("sink", "sink", move |scope| {
+        let (outputs, heard) = (outputs.clone(), heard.lock().unwrap().take());
+        async move {
+            if let (Some(output), Some(heard)) = (outputs.recv(&scope).await, heard) {
+                drop(heard.send(Arc::clone(&output)));
+                output.commit();
+            }
+            scope.stopping().await;
+            Ok(())
+        }
+    });
+    let runtime = Runtime::start(SupervisorSpec::new("root").child(reader.inbox(&sink)).child(lane)).unwrap();
+    let output = hear.await.unwrap();
+    runtime.shutdown(Vec::new()).await;
+    output
+}
+
+#[test]
+fn a_window_restored_from_a_checkpoint_closes_by_the_clock_without_another_record() {
+    let plan = counts();
+    let start = restored(&plan);
+    let output = first_output(plan, start, settings(Duration::ZERO, Duration::MAX));
+    let store = actix_rt::System::new().block_on(output);
+    let output = &store.pending.output;
+    assert_eq!((output.windows.len(), output.start, output.end), (6, 6, 6));
+    assert!(!output.checkpoint.is_empty(), "replay never crosses what the clock decided");
+}
+
+#[test]
+fn a_lane_that_restarts_at_rest_closes_the_windows_of_its_slot_by_the_clock() {
+    let plan = counts();
+    let start = SlotStart { fetch_from: 6, emit_from: 6, state: counted(&plan), ..slot::tests::start(0) };
+    let output = first_output(plan, start, settings(Duration::ZERO, Duration::MAX));
+    let store = actix_rt::System::new().block_on(output);
+    assert_eq!(store.pending.output.windows.len(), 6);
+}
+
+#[test]
+fn a_partition_whose_log_was_compacted_up_to_the_stored_position_closes_its_windows_at_it() {
+    let plan = counts();
+    let start = SlotStart { emit_from: 9, ..restored(&plan) };
+    let output = first_output(plan, start, settings(Duration::ZERO, Duration::MAX));
+    let store = actix_rt::System::new().block_on(output);
+    assert_eq!((store.pending.output.windows.len(), store.pending.output.start), (6, 9));
+}
+
+fn working(start: SlotStart) -> Working {
+    let slots = Slots::default();
+    let state = start.state.clone();
+    let slot = slots.assign(slots.begin_reading(), start).unwrap();
+    slot.reached_end();
+    Working::new(slot, state)
+}
+
+#[test]
+fn a_checkpoint_that_is_due_is_written_at_rest_and_only_once() {
+    let plan = counts();
+    let (covered, settings) = (restored(&plan), settings(Duration::MAX, Duration::ZERO));
+    assert!(working(covered).due(&plan, &settings, i64::MAX, false).is_none(), "the stored one covers everything");
+    let mut uncovered = working(SlotStart { emit_from: 6, fetch_from: 6, ..slot::tests::start(0) });
+    uncovered.state = counted(&plan);
+    let output = uncovered.due(&plan, &settings, i64::MAX, false).expect("no checkpoint covers the orders");
+    assert!(!output.checkpoint.is_empty());
+    uncovered.slot.note_checkpoint(output.end);
+    assert!(uncovered.due(&plan, &settings, i64::MAX, false).is_none());
+}
+
+#[test]
+fn windows_are_looked_at_again_when_the_next_one_ends_or_a_record_comes() {
+    let plan = counts();
+    let mut working = working(restored(&plan));
+    let settings = settings(Duration::ZERO, Duration::MAX);
+    assert!(working.due(&plan, &settings, END_MS - 1, false).is_none());
+    assert_eq!(working.emits_at_ms, Some(END_MS));
+    assert!(working.due(&plan, &settings, END_MS, false).is_some());
+    assert!(working.due(&plan, &settings, END_MS, false).is_none());
+    assert_eq!(working.emits_at_ms, Some(i64::MAX), "there is nothing left to emit");
+    let mut output = working.state.checkpoint_output(&plan, 6).unwrap();
+    working.after_batch(&plan, &settings, &mut output);
+    assert_eq!(working.emits_at_ms, None);
+}
+
+#[test]
+fn a_checkpoint_is_due_when_replay_would_have_to_remember_much() {
+    let (plan, settings) = (counts(), settings(Duration::MAX, Duration::MAX));
+    let mut working = working(SlotStart { emit_from: 0, fetch_from: 0, ..slot::tests::start(0) });
+    working.state = counted(&plan);
+    let mut issue = |ahead: usize| {
+        let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
+        output.ahead = vec![5; ahead];
+        working.after_batch(&plan, &settings, &mut output);
+        !output.checkpoint.is_empty()
+    };
+    assert_eq!([issue(MAX_DECISIONS - 1), issue(1), issue(1)], [false, true, false]);
+}

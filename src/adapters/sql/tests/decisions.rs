@@ -1,0 +1,61 @@
+//! What storage keeps of decisions, and for how long.
+
+use streamward_core::{output::ranges, partition::Decisions};
+use streamward_pipeline::store::Checkpoint;
+
+use super::*;
+
+/// An output of ten offsets: the first two and the fifth are dead, the fourth is ahead.
+fn decided(start: i64) -> Output {
+    let mut output = output(0, start, start + 10);
+    output.dead = [start, start + 1, start + 4].map(letter).to_vec();
+    let stays: Vec<i64> = output.offsets.iter().copied().filter(|o| ![0, 1, 4].contains(&(o - start))).collect();
+    output.rows = rows(&stays);
+    (output.offsets, output.ahead) = (stays, vec![start + 3]);
+    output
+}
+
+fn with_checkpoint(output: Output) -> Output {
+    Output { checkpoint: vec![StateChunk { name: "watermark".into(), bytes: vec![1] }], ..output }
+}
+
+#[actix::test]
+async fn decisions_behind_the_checkpoint_come_with_the_next_assignment() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    assert_eq!(owner.decisions, Decisions::default());
+    let outputs = [0, 10].map(|start| pending(&owner, decided(start)));
+    store.commit(&outputs).await.unwrap();
+    let (dead, ahead) = (vec![0..2, 4..5, 10..12, 14..15], vec![3..4, 13..14]);
+    assert_eq!(assign(&store, 0).await.decisions, Decisions::new(0..20, dead, ahead));
+    assert_eq!(assign(&store, 1).await.decisions, Decisions::default(), "another partition");
+}
+
+#[actix::test]
+async fn a_checkpoint_forgets_the_decisions_that_it_covers_and_no_later_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    // One transaction, in which the checkpoint is not the last.
+    let outputs = [decided(0), with_checkpoint(decided(10)), decided(20)].map(|output| pending(&owner, output));
+    store.commit(&outputs).await.unwrap();
+    let next = assign(&store, 0).await;
+    assert!(matches!(next.checkpoint, Some(Checkpoint { next_offset: 20, .. })), "{next:?}");
+    assert_eq!(next.decisions, Decisions::new(20..30, vec![20..22, 24..25], ranges([23])));
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sw_decisions").await, 3);
+}
+
+#[actix::test]
+async fn a_row_that_the_database_refused_was_processed_and_counts_in_replay_as_it_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let unique = "CREATE UNIQUE INDEX u ON sensor_readings (sensor_type) WHERE value IN (2.5, 3.5)";
+    rusqlite::Connection::open(folder.path().join("test.db")).unwrap().execute_batch(unique).unwrap();
+    let mut output = Arc::into_inner(pending(&owner, output(0, 0, 6))).unwrap();
+    output.raw = Some(Arc::new(raw(&output.output.offsets)));
+    let outcomes = store.commit(&[Arc::new(output)]).await.unwrap();
+    assert_eq!(outcomes, [Outcome::CommittedWithout(1)]);
+    assert_eq!(assign(&store, 0).await.decisions, Decisions::new(0..6, Vec::new(), Vec::new()));
+}
