@@ -54,7 +54,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "1 for whatever does not progress although it should; GET /health/ready has the reason.",
     ),
     ("streamward_records_total", "Records of a pipeline by what became of them: stored, dead or filtered."),
-    ("streamward_late_records_total", "Records that missed a window."),
+    (
+        "streamward_late_records_total",
+        "Records that came too late for a window, or whose window had begun before its step was there.",
+    ),
     ("streamward_ahead_records_total", "Records too far ahead of their log timestamp to count in rules and windows."),
     ("streamward_windows_full_total", "Records whose group found no room in the state of a window."),
     ("streamward_alert_transitions_total", "Alerts that fired or resolved."),

@@ -228,7 +228,7 @@ impl Totals {
         self.dead += output.dead.len() as i64;
         self.filtered += output.filtered_records();
         self.ahead += output.ahead.len() as i64;
-        self.late += output.missed_records(Missed::Late) as i64;
+        self.late += (output.missed_records(Missed::Late) + output.missed_records(Missed::Begun)) as i64;
         self.full += output.missed_records(Missed::Full) as i64;
     }
 }

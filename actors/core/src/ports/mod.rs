@@ -167,7 +167,7 @@ pub struct StreamSummary {
     pub filtered: u64,
     /// Records that were too far ahead of their log timestamp to count in rules, windows and figures.
     pub ahead: u64,
-    /// Times that a record came too late for a window.
+    /// Times that a record came too late for a window, or for a step whose window had begun before it.
     pub late: u64,
     /// Times that a record found no room in the state of a window.
     pub full: u64,

@@ -288,7 +288,8 @@ impl Totals {
         self.stored.fetch_add(output.offsets.len() as u64 - refused, Ordering::Relaxed);
         self.dead.fetch_add(output.dead.len() as u64 + refused, Ordering::Relaxed);
         self.filtered.fetch_add(output.filtered_records().unsigned_abs(), Ordering::Relaxed);
-        self.late.fetch_add(output.missed_records(Missed::Late), Ordering::Relaxed);
+        self.late
+            .fetch_add(output.missed_records(Missed::Late) + output.missed_records(Missed::Begun), Ordering::Relaxed);
         self.without_room.fetch_add(output.missed_records(Missed::Full), Ordering::Relaxed);
         self.ahead.fetch_add(output.ahead.len() as u64, Ordering::Relaxed);
         self.alerts.fetch_add(output.alerts.len() as u64, Ordering::Relaxed);
