@@ -23,6 +23,8 @@ pub(super) struct Run<'a> {
     pub key: &'a PartitionKey,
     pub epoch: i64,
     log: i64,
+    /// The present, one for all runs of a transaction.
+    stored_at_ms: i64,
     pub members: Vec<(usize, &'a Pending)>,
 }
 
@@ -125,22 +127,24 @@ impl Shared {
 
 impl Run<'_> {
     pub(super) fn origin(&self) -> Origin {
-        Origin { log: self.log, partition: self.key.partition, stored_at_ms: now_ms() }
+        Origin { log: self.log, partition: self.key.partition, stored_at_ms: self.stored_at_ms }
     }
 }
 
 /// The run of one output alone.
 pub(super) fn run_of(index: usize, pending: &Pending) -> Run<'_> {
-    Run { key: &pending.key, epoch: pending.epoch, log: pending.log, members: vec![(index, pending)] }
+    let (key, epoch, log) = (&pending.key, pending.epoch, pending.log);
+    Run { key, epoch, log, stored_at_ms: now_ms(), members: vec![(index, pending)] }
 }
 
 fn runs(pending: &[Arc<Pending>]) -> Vec<Run<'_>> {
-    let mut runs: Vec<Run<'_>> = Vec::new();
+    let (mut runs, stored_at_ms): (Vec<Run<'_>>, _) = (Vec::new(), now_ms());
     let mut places: HashMap<(&PartitionKey, i64), usize> = HashMap::new();
     for (index, pending) in pending.iter().enumerate() {
         let place = *places.entry((&pending.key, pending.epoch)).or_insert(runs.len());
         if place == runs.len() {
-            runs.push(Run { key: &pending.key, epoch: pending.epoch, log: pending.log, members: Vec::new() });
+            let (key, epoch, log) = (&pending.key, pending.epoch, pending.log);
+            runs.push(Run { key, epoch, log, stored_at_ms, members: Vec::new() });
         }
         runs[place].members.push((index, pending.as_ref()));
     }

@@ -9,6 +9,9 @@ use streamward_core::table::{OFFSET_BITS, offset_of, row_id};
 use super::{CHUNK_ROWS, Layout};
 use crate::adapters::sql::ddl::quoted;
 
+/// Milliseconds in a minute.
+const MINUTE_MS: i64 = 60_000;
+
 /// The rows of one log of a partition.
 #[derive(Debug, Clone)]
 pub(super) struct Shelf {
@@ -19,19 +22,21 @@ pub(super) struct Shelf {
     partition: i32,
     log: i64,
     retained_from: i64,
+    next_offset: i64,
 }
 
 /// All of them. A pipeline that is no longer configured has left its rows to the stream of its topic.
 pub(super) fn shelves(connection: &Connection, layout: &Layout) -> Result<Vec<Shelf>, rusqlite::Error> {
-    let mut select =
-        connection.prepare_cached("SELECT sink, topic, \"partition\", log, retained_from FROM sw_positions")?;
+    let mut select = connection
+        .prepare_cached("SELECT sink, topic, \"partition\", log, retained_from, next_offset FROM sw_positions")?;
     let mut rows = select.query([])?;
     let mut shelves = Vec::new();
     while let Some(row) = rows.next()? {
         let (sink, topic): (String, String) = (row.get(0)?, row.get(1)?);
         let Some(stream) = stream_of(layout, &sink, &topic) else { continue };
-        let (partition, log, retained_from) = (row.get(2)?, row.get(3)?, row.get(4)?);
-        shelves.push(Shelf { stream, sink, topic, partition, log, retained_from });
+        let (partition, log) = (row.get(2)?, row.get(3)?);
+        let (retained_from, next_offset) = (row.get(4)?, row.get(5)?);
+        shelves.push(Shelf { stream, sink, topic, partition, log, retained_from, next_offset });
     }
     Ok(shelves)
 }
@@ -43,7 +48,8 @@ fn stream_of(layout: &Layout, sink: &str, topic: &str) -> Option<usize> {
     }
 }
 
-/// The shelf of a stream whose first row was stored first.
+/// The shelf of a stream whose first row was stored first. Of those stored within the same minute the longest, so that
+/// partitions take turns: a backlog is read partition by partition.
 pub(super) fn oldest_shelf(
     connection: &Connection,
     layout: &Layout,
@@ -52,14 +58,14 @@ pub(super) fn oldest_shelf(
     let table = quoted(&layout.streams[stream].table);
     let mut first = connection
         .prepare_cached(&format!("SELECT stored_at FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1"))?;
-    let mut oldest: Option<(i64, Shelf)> = None;
+    let mut oldest: Option<((i64, i64), Shelf)> = None;
     for shelf in shelves(connection, layout)?.into_iter().filter(|shelf| shelf.stream == stream) {
         let (from, to) = shelf.ids();
         let stored_at: Option<i64> = first.query_row([from, to], |row| row.get(0)).optional()?;
-        if let Some(stored_at) = stored_at
-            && oldest.as_ref().is_none_or(|(oldest, _)| stored_at < *oldest)
-        {
-            oldest = Some((stored_at, shelf));
+        let Some(stored_at) = stored_at else { continue };
+        let place = (stored_at.div_euclid(MINUTE_MS), shelf.retained_from - shelf.next_offset);
+        if oldest.as_ref().is_none_or(|(oldest, _)| place < *oldest) {
+            oldest = Some((place, shelf));
         }
     }
     Ok(oldest.map(|(_, shelf)| shelf))

@@ -103,6 +103,21 @@ async fn by_size_the_rows_that_were_stored_first_leave_whichever_partition_they_
 }
 
 #[actix::test]
+async fn by_size_partitions_that_were_stored_together_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (one, other) = (assign(&store, 0).await, assign(&store, 1).await);
+    commit(&store, &[pending(&one, output(0, 0, 4_000)), pending(&other, output(1, 0, 4_000))]).await;
+    let limit = store.used_bytes().await.unwrap() * 2 / 3;
+    retain(&store, &by_size(limit)).await;
+    let first = "SELECT min(\"offset\") FROM sensor_readings WHERE partition = ";
+    let firsts = [format!("{first}0"), format!("{first}1")];
+    let file = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
+    let firsts = firsts.map(|sql| file.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap());
+    assert!(firsts[0].abs_diff(firsts[1]) <= 250 && firsts[0] > 500, "{firsts:?}");
+}
+
+#[actix::test]
 async fn by_size_dead_letters_leave_and_rows_stay_where_dead_letters_hold_the_most() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
