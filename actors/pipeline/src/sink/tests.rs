@@ -75,7 +75,12 @@ impl Rig {
 
     /// Starts the sink; it waits for `max_rows` rows before it commits.
     fn start(&self, max_rows: usize) -> Runtime {
-        let limits = CommitLimits { max_rows, max_rows_busy: 10_000, max_delay: Duration::from_secs(3_600) };
+        self.start_with(max_rows, 10_000)
+    }
+
+    /// The same; it takes no more than `max_rows_busy` and one output.
+    fn start_with(&self, max_rows: usize, max_rows_busy: usize) -> Runtime {
+        let limits = CommitLimits { max_rows, max_rows_busy, max_delay: Duration::from_secs(3_600) };
         let (inbox, store) = (self.inbox.clone(), self.store.clone());
         let shared = Arc::new(SinkShared { inbox, store, limits, observer: None });
         let sink = ChildSpec::role("sink", "sink", move |scope| run(scope, shared.clone()))
@@ -218,4 +223,19 @@ fn an_output_that_was_taken_back_meanwhile_is_not_stored_by_whoever_had_it() {
         rig.finish(runtime).await
     });
     assert_eq!((left.attempts, left.sink.restarts), (vec![vec![0, 1]], 0));
+}
+
+#[test]
+fn a_transaction_takes_what_is_there_up_to_its_limit() {
+    let stored = |max_rows_busy| {
+        fakes::on_a_system(async {
+            let rig = Rig::new(&[|| Ok(vec![Outcome::Committed; 5])]);
+            rig.send(&[0, 1, 2, 3, 4]);
+            let runtime = rig.start_with(1, max_rows_busy);
+            rig.finish(runtime).await.attempts
+        })
+    };
+    assert_eq!(stored(10_000), [[0, 1, 2, 3, 4]]);
+    assert_eq!(stored(10), [vec![0, 1], vec![2, 3], vec![4]]);
+    assert_eq!(stored(11), [vec![0, 1, 2], vec![3, 4]]);
 }

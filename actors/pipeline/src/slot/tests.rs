@@ -1,7 +1,7 @@
 //! Who may issue for a partition, and what a slot forgets.
 
 use super::*;
-use crate::lane::tests::plan;
+use crate::lane::tests::{plan, six_orders, stage};
 
 /// Where partition `partition` of orders begins.
 pub(crate) fn start(partition: i32) -> SlotStart {
@@ -83,4 +83,101 @@ fn a_batch_for_which_the_sink_has_no_room_leaves_the_slot_as_it_was() {
     let state = slot.take_over(1).snapshot;
     assert_eq!(slot.issue(1, five(0), &state, || false), Issued::Full);
     assert_eq!((slot.processed(), slot.take_over(1).since.len()), (0, 0));
+}
+
+#[test]
+fn what_a_client_that_has_a_successor_says_changes_nothing() {
+    let slots = Slots::default();
+    let older = slots.begin_reading();
+    let before = slots.assign(older, start(0)).unwrap();
+    let newer = slots.begin_reading();
+    assert!(before.is_revoked() && slots.all().is_empty(), "it begins anew");
+    assert!(slots.assign(older, start(0)).is_none() && slots.get(0).is_none());
+    let slot = slots.assign(newer, start(0)).unwrap();
+    slots.revoke(older, 0);
+    slots.stop(older, 1, "a gap".to_owned());
+    let second = LogIdentity { topic_id: "second".to_owned(), ..slot.identity.clone() };
+    slots.reads(older, &second);
+    assert!(!slot.is_revoked() && slots.get(0).is_some());
+    assert_eq!((slots.stopped(), slots.reads_another_log(&slot.identity)), (None, false));
+    assert!(slots.of_reader(older, 0).is_none() && slots.of_reader(newer, 0).is_some());
+    slots.revoke(newer, 0);
+    assert!(slot.is_revoked() && slots.get(0).is_none());
+}
+
+#[test]
+fn a_partition_that_is_assigned_again_ends_the_assignment_before_and_stands_still_no_longer() {
+    let slots = Slots::default();
+    let reader = slots.begin_reading();
+    let before = slots.assign(reader, start(0)).unwrap();
+    slots.stop(reader, 0, "a gap".to_owned());
+    let slot = slots.assign(reader, start(0)).unwrap();
+    assert!(before.is_revoked() && !slot.is_revoked());
+    assert_eq!((slots.stopped(), slots.lost()), (None, None));
+}
+
+#[test]
+fn the_log_that_a_client_reads_is_the_first_one_that_it_names() {
+    let slots = Slots::default();
+    let reader = slots.begin_reading();
+    let first = start(0).identity;
+    let second = LogIdentity { topic_id: "second".to_owned(), ..first.clone() };
+    assert!(!slots.reads_another_log(&first), "none yet");
+    slots.reads(reader, &first);
+    slots.reads(reader, &second);
+    assert_eq!((slots.reads_another_log(&first), slots.reads_another_log(&second)), (false, true));
+    slots.begin_reading();
+    assert!(!slots.reads_another_log(&second), "the next client has named none");
+}
+
+#[test]
+fn the_stored_position_does_not_go_back() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    let upto = |end| Output::empty("orders".into(), 0, end, plan().schema().arrow.clone());
+    for (end, committed) in [(5, 5), (3, 5), (6, 6)] {
+        slot.commit(&upto(end), 0);
+        assert_eq!((slot.committed(), slots.committed_positions()), (committed, vec![(0, committed)]));
+    }
+}
+
+#[test]
+fn a_partition_is_caught_up_once_all_that_its_log_holds_is_processed() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    let state = slot.take_over(1).snapshot;
+    assert!(!slot.is_caught_up(), "nothing says yet that the log is empty");
+    slot.fetched(5, true);
+    assert!(!slot.is_caught_up(), "a lane has it still");
+    slot.issue(1, five(0), &state, || true);
+    assert!(slot.is_caught_up());
+    slot.fetched(10, false);
+    slot.issue(1, five(5), &state, || true);
+    assert!(!slot.is_caught_up(), "there is more");
+    slot.reached_end();
+    assert!(slot.is_caught_up());
+}
+
+#[test]
+fn the_batches_kept_for_a_rebuild_are_bounded_and_a_snapshot_takes_their_place() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    let mut state = slot.take_over(1).snapshot;
+    let input = stage(|_| {});
+    let orders = input.decode(&mut input.decoder(), &six_orders(), 0..6, &[]);
+    input.run(&mut state, &orders, 0).unwrap();
+    let kept = |slot: &PartitionSlot| {
+        let rebuild = slot.take_over(1);
+        (rebuild.since.len(), rebuild.snapshot.covered())
+    };
+    let most = i64::try_from(MAX_SINCE_BATCHES).unwrap();
+    for n in 0..most {
+        assert_eq!(kept(&slot), (usize::try_from(n).unwrap(), None));
+        slot.issue(1, five(5 * n), &state, || true);
+    }
+    assert_eq!(kept(&slot), (0, Some(6)));
+    let mut large = RawBatch::with_capacity("orders".into(), 0, 0);
+    large.push(5 * most, 0, None, Some(&vec![0; MAX_SINCE_BYTES]));
+    slot.issue(1, Since { batch: Arc::new(large), ..five(5 * most) }, &state, || true);
+    assert_eq!(kept(&slot).0, 0);
 }

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use streamward_kit::Inbox;
+use parking_lot::Mutex;
+use streamward_kit::{ChildPolicy, ChildSpec, ExitReason, Inbox, Runtime, SupervisorSpec};
 
 use super::*;
 use crate::{
-    fakes::Offsets,
+    fakes::{Offsets, on_a_system},
     logs::tests::OneTopic,
     ports::Clock,
     source::{BatchLimits, SourceError},
@@ -66,14 +67,17 @@ impl LogClient for OneRecord {
 }
 
 fn shared() -> Arc<SourceShared> {
-    let lanes: Inbox<Work> = Inbox::new("lane", 1);
+    with_lane(&Inbox::new("lane", 1))
+}
+
+fn with_lane(lane: &Inbox<Work>) -> Arc<SourceShared> {
     Arc::new(SourceShared {
         topic: "orders".into(),
         slots: Arc::default(),
         logs: Arc::new(OneTopic::named("first")),
         clock: Arc::new(Fixed),
         limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
-        lanes: vec![lanes.outlet()],
+        lanes: vec![lane.outlet()],
         held_back: AtomicUsize::new(0),
     })
 }
@@ -162,4 +166,86 @@ fn the_end_of_a_log_is_reached_when_a_lane_has_the_last_batch() {
     gather.open.clear();
     gather.mark_end(3);
     assert!(slot.is_caught_up());
+}
+
+/// Runs what needs a scope on a thread under supervision.
+fn supervised(test: impl FnOnce(&Scope) + Send + 'static) {
+    let test = Mutex::new(Some(test));
+    let exit = on_a_system(async {
+        let thread = ChildSpec::thread("source", "source", move |scope| {
+            let test = test.lock().take().expect("it runs once");
+            test(&scope);
+            Ok(())
+        });
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(thread.policy(ChildPolicy::temporary())));
+        let runtime = runtime.expect("the ids are valid");
+        let exit = || runtime.snapshot().find("source").and_then(|source| source.last_exit.clone());
+        runtime.until(|| exit().is_some()).await;
+        let exit = exit();
+        runtime.shutdown(Vec::new()).await;
+        exit
+    });
+    let exit = exit.expect("it has ended");
+    assert_eq!(exit.reason, ExitReason::Normal, "{}", exit.message);
+}
+
+#[test]
+fn a_partition_whose_lane_is_full_rests_until_there_is_room_and_loses_nothing() {
+    supervised(|scope| {
+        let lane: Inbox<Work> = Inbox::new("lane", 1);
+        let shared = with_lane(&lane);
+        let reader = shared.slots.begin_reading();
+        let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        let (mut gather, mut valves) = (Gather::new(shared.clone(), reader), Valves::default());
+        let mut gives = |gather: &mut Gather, offsets: &[i64]| {
+            let mut client = Offsets(offsets.iter().copied().collect());
+            while !client.0.is_empty() {
+                gather.poll(&mut client).unwrap();
+            }
+            gather.mark_end(3);
+            gather.hand_over(scope, &mut valves);
+            (std::mem::take(&mut valves.0), shared.held_back.load(Ordering::Relaxed), slot.next_fetch())
+        };
+        let taken = || {
+            let work = lane.try_recv(scope).unwrap();
+            work.commit();
+            (work.start, work.end, work.batch.iter().map(|record| record.offset()).collect::<Vec<_>>())
+        };
+        assert_eq!(gives(&mut gather, &[0, 1]), (vec![], 0, 2));
+        assert_eq!(gives(&mut gather, &[2, 3]), (vec!["pause [3]".to_owned()], 1, 2));
+        assert_eq!(gives(&mut gather, &[]), (vec![], 1, 2), "it rests already");
+        assert_eq!(taken(), (0, 2, vec![0, 1]));
+        assert_eq!(gives(&mut gather, &[]), (vec!["resume [3]".to_owned()], 0, 4));
+        assert_eq!(taken(), (2, 4, vec![2, 3]));
+    });
+}
+
+#[test]
+fn a_batch_of_a_partition_that_was_revoked_meanwhile_goes_to_no_lane() {
+    supervised(|scope| {
+        let lane: Inbox<Work> = Inbox::new("lane", 1);
+        let shared = with_lane(&lane);
+        let reader = shared.slots.begin_reading();
+        let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        let mut gather = Gather::new(shared, reader);
+        gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+        gather.mark_end(3);
+        slot.revoke();
+        gather.hand_over(scope, &mut Valves::default());
+        assert_eq!((lane.figures().accepted, slot.next_fetch(), gather.open.len()), (0, 0, 0));
+    });
+}
+
+#[test]
+fn a_batch_that_a_panic_has_spoilt_is_dropped_and_its_partition_flows_again() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared, reader);
+    gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+    assert_eq!((gather.resume(), gather.open.len()), (None, 1), "it was not touched then");
+    gather.blocked.insert(3);
+    gather.touched = Some(3);
+    assert_eq!(gather.resume(), Some(3));
+    assert!(gather.open.is_empty() && gather.blocked.is_empty() && gather.resume().is_none());
 }
