@@ -6,7 +6,8 @@
 use std::sync::atomic::Ordering;
 
 use prometheus::{
-    Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    CounterVec, Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
 };
 use streamward_kit::{ExitReason, Runtime};
 use streamward_pipeline::live::LiveHub;
@@ -100,6 +101,10 @@ impl Page {
         self.add(IntGaugeVec::new(Self::opts(name), labels))
     }
 
+    fn seconds_total(&self, name: &str, labels: &[&str]) -> Option<CounterVec> {
+        self.add(CounterVec::new(Self::opts(name), labels))
+    }
+
     fn seconds(&self, name: &str, labels: &[&str]) -> Option<GaugeVec> {
         self.add(GaugeVec::new(Self::opts(name), labels))
     }
@@ -132,12 +137,12 @@ fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
     let state = page.gauges("streamward_actor_state", &["actor", "state"])?;
     let depth = page.gauges("streamward_actor_inbox_depth", &["actor"])?;
     let capacity = page.gauges("streamward_actor_inbox_capacity", &["actor"])?;
-    let blocked = page.seconds("streamward_actor_inbox_blocked_seconds_total", &["actor"])?;
+    let blocked = page.seconds_total("streamward_actor_inbox_blocked_seconds_total", &["actor"])?;
     let oldest = page.seconds("streamward_actor_inbox_oldest_seconds", &["actor"])?;
     let in_hand = page.seconds("streamward_actor_in_hand_seconds", &["actor"])?;
     let waiting = page.seconds("streamward_actor_waiting_seconds", &["actor", "on"])?;
-    let steps = page.seconds("streamward_actor_step_seconds", &["actor", "quantile"])?;
-    let queueing = page.seconds("streamward_actor_queue_seconds", &["actor", "quantile"])?;
+    let steps = page.seconds("streamward_actor_step_seconds", &["actor", "at"])?;
+    let queueing = page.seconds("streamward_actor_queue_seconds", &["actor", "at"])?;
     let zombies = page.gauges("streamward_actor_zombies", &["actor"])?;
     for figures in runtime.metrics().iter().filter(|figures| !figures.path.as_str().starts_with("edge/sessions/")) {
         let actor = figures.path.as_str();
@@ -157,13 +162,13 @@ fn actors(page: &Page, runtime: &Runtime) -> Option<()> {
         in_hand.with_label_values(&[actor]).set(figures.in_hand_ms as f64 / 1000.0);
         for (times, page) in [(figures.step_us, &steps), (figures.queue_us, &queueing)] {
             let Some(times) = times else { continue };
-            page.with_label_values(&[actor, "0.5"]).set(times.p50 as f64 / 1e6);
-            page.with_label_values(&[actor, "0.99"]).set(times.p99 as f64 / 1e6);
+            page.with_label_values(&[actor, "p50"]).set(times.p50 as f64 / 1e6);
+            page.with_label_values(&[actor, "p99"]).set(times.p99 as f64 / 1e6);
         }
         if let Some(inbox) = &figures.inbox {
             depth.with_label_values(&[actor]).set(to_i64(inbox.depth));
             capacity.with_label_values(&[actor]).set(to_i64(inbox.capacity));
-            blocked.with_label_values(&[actor]).set(inbox.blocked_ms as f64 / 1000.0);
+            blocked.with_label_values(&[actor]).inc_by(inbox.blocked_ms as f64 / 1000.0);
             oldest.with_label_values(&[actor]).set(inbox.oldest_ms as f64 / 1000.0);
         }
     }

@@ -90,7 +90,10 @@ pub async fn run(scope: Scope, shared: Arc<SensorsShared>) -> Result<(), Failure
         if let Some(failure) = failed {
             return Err(failure);
         }
-        write(&scope, &shared, &mut due).await;
+        tokio::select! {
+            () = write(&scope, &shared, &mut due) => {}
+            () = scope.stopping() => return Ok(()),
+        }
     }
     Ok(())
 }

@@ -164,6 +164,21 @@ async fn a_full_pipeline_shows_who_waits_for_whom() {
     .await;
     let lane = server.http.actor("pipelines/sensors/lane").await.unwrap();
     assert!(lane["step_us"]["count"].as_u64() > Some(0) && lane["queue_us"]["p99"].is_u64(), "{lane}");
-    let p99 = r#"streamward_actor_step_seconds{actor="pipelines/sensors/lane",quantile="0.99"}"#;
+    let p99 = r#"streamward_actor_step_seconds{actor="pipelines/sensors/lane",at="p99"}"#;
     assert!(server.http.metric(p99).await.unwrap() > 0.0);
+}
+
+/// What `promtool check metrics` asks of a page.
+#[actix_rt::test]
+async fn metrics_keep_prometheus_rules_of_names() {
+    let server = Node::new().start().await;
+    let page = server.http.try_text("/metrics").await.unwrap();
+    let types: Vec<(&str, &str)> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    assert!(types.len() > 20, "{page}");
+    for (name, kind) in types {
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+        assert!(name.starts_with("streamward_") && page.contains(&format!("# HELP {name} ")), "{name}");
+    }
+    assert!(!page.contains("quantile=\""), "this label belongs to summaries");
 }
