@@ -12,6 +12,7 @@ use rdkafka::{
     },
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::{Offset, TopicPartitionList},
 };
 
 use streamward_pipeline::logs::LogIdentity;
@@ -69,6 +70,23 @@ pub async fn delete_topics(settings: &KafkaSettings, topics: &[&str]) -> Result<
         }
     }
     Ok(())
+}
+
+/// Deletes the records of a partition below an offset.
+///
+/// # Errors
+/// If the cluster does not answer or refuses.
+pub async fn delete_records(
+    settings: &KafkaSettings,
+    topic: &str,
+    (partition, below): (i32, i64),
+) -> Result<(), KafkaError> {
+    let admin: AdminClient<QuietContext> = settings.client("streamward-admin").create_with_context(QuietContext)?;
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(below))?;
+    let deleted = admin.delete_records(&list, &options).await?;
+    deleted.elements().iter().try_for_each(|element| element.error())
 }
 
 /// The clean-up policy of each topic that the cluster tells about.
@@ -182,7 +200,7 @@ impl LogInspector {
         range: std::ops::Range<i64>,
         visit: &mut dyn FnMut(i64),
     ) -> Result<(), KafkaError> {
-        use rdkafka::{Message, Offset, TopicPartitionList};
+        use rdkafka::Message;
         if range.is_empty() {
             return Ok(());
         }
