@@ -224,3 +224,24 @@ impl LogInspector {
         self.consumer.unassign()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::kafka::{producer::BulkProducer, served::Served};
+
+    #[actix_rt::test]
+    async fn records_below_an_offset_are_deleted_and_those_from_it_on_stay() {
+        let served = Served::new();
+        let topic = TopicSpec { name: "holed".to_owned(), partitions: 1, configs: Vec::new() };
+        ensure_topics(&served.settings, &[topic]).await.unwrap();
+        let producer = BulkProducer::create(&served.settings, "test").unwrap();
+        (0..10).for_each(|_| producer.send("holed", b"key", b"value").unwrap());
+        producer.flush(TIMEOUT).unwrap();
+        delete_records(&served.settings, "holed", (0, 7)).await.unwrap();
+        let inspector = LogInspector::connect(&served.settings).unwrap();
+        assert_eq!(inspector.bounds("holed", 0, TIMEOUT).unwrap(), (7, 10));
+        let refused = delete_records(&served.settings, "holed", (0, 11)).await;
+        assert!(refused.is_err(), "an offset that the log does not have");
+    }
+}

@@ -232,3 +232,22 @@ pub async fn healed(server: &BenchServer, enough: u64, since: Instant) -> Option
     reached(since, async || stored(server) >= enough && server.app.operations().readiness().standing_still.is_empty())
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn books_are_exact_if_every_acknowledged_record_is_in_them_once() {
+        let books = Books { acknowledged: 10, stored: 6, dead_letters: 3, in_gaps: 1, repeated: 0 };
+        assert!(books.is_exact());
+        for wrong in [
+            Books { stored: 5, ..books.clone() },
+            Books { dead_letters: 4, ..books.clone() },
+            Books { in_gaps: 0, ..books.clone() },
+            Books { repeated: 1, ..books },
+        ] {
+            assert!(!wrong.is_exact(), "{wrong:?}");
+        }
+    }
+}
