@@ -8,10 +8,10 @@ use crate::support::{number, server::Node};
 
 /// Load in records a second: the binary of the test profile shares two cores with other suites.
 const RATE: &str = "1000";
-/// Those that are over in seconds and that nobody has to mend.
+/// The outages that are over in seconds and that nobody has to mend.
 const OUTAGES: &str = "poison_batch,refused_row";
 /// Kinds of actors that must have been struck.
-const ROLES: [&str; 13] = [
+const ROLES: [&str; 14] = [
     "announcer",
     "broker",
     "checkpointer",
@@ -25,6 +25,7 @@ const ROLES: [&str; 13] = [
     "session",
     "sink",
     "source",
+    "watch",
 ];
 
 #[test]

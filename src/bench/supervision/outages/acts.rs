@@ -2,6 +2,7 @@
 
 use std::{io, path::Path, time::Duration};
 
+use serde_json::json;
 use streamward_core::ports::{FaultKind, InjectedFault, OpsCommand};
 use streamward_kit::ActorPath;
 use tokio::time::Instant;
@@ -94,11 +95,9 @@ pub async fn gap(mut site: Site) -> Made {
             };
             reached(Instant::now(), async || is_held()).await.ok_or("the source is not held")?;
             let held_at = log_end(server, &topic).await?;
-            let mut end = held_at;
-            while end < held_at + HOLE {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                end = log_end(server, &topic).await?;
-            }
+            let is_enough = async || log_end(server, &topic).await.is_ok_and(|end| end >= held_at + HOLE);
+            reached(Instant::now(), is_enough).await.ok_or("the load does not reach the log")?;
+            let end = log_end(server, &topic).await?;
             delete_records(&server.kafka, &topic, (HOLED, end)).await.map_err(|error| error.to_string())?;
             // A client of its own: what the one before had fetched already is not asked for again.
             command(server, OpsCommand::Restart).await?;
@@ -119,9 +118,10 @@ pub async fn full_state(mut site: Site) -> Made {
         .under_load(async |server| {
             let reading = |number| {
                 let (name, time) = (format!("{number:0>LONG_NAME$}"), rfc3339(now_ms()));
-                format!(
-                    r#"{{"sensor_id":"{name}","sensor_type":"humidity","value":50.0,"timestamp":"{time}","location":"zone_{number}","anomaly":false,"metadata":{{"battery_level":90,"signal_strength":-40}}}}"#
-                )
+                let metadata = json!({ "battery_level": 90, "signal_strength": -40 });
+                json!({ "sensor_id": name, "sensor_type": "humidity", "value": 50.0, "timestamp": time,
+                        "location": format!("zone_{number}"), "metadata": metadata })
+                .to_string()
             };
             let numbers = LONG_NAMES_FROM..LONG_NAMES_FROM + LONG_NAMES;
             let filling = send(server, &topic, ("long", numbers), reading);

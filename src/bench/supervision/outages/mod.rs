@@ -163,8 +163,7 @@ impl fmt::Display for Outage {
 }
 
 /// Heading of a table of outages.
-pub const HEADING: &str =
-    "outage           cause      named   healed  records   stored   dead  in gaps; ms from the fault, from the mending";
+pub const HEADING: &str = "outage           cause      named   healed  records   stored   dead   gaps  named: ms after the fault; healed: ms after the mending";
 
 /// Times of an outage, in milliseconds; none if it did not come to that.
 #[derive(Debug, Clone, Copy)]
