@@ -52,6 +52,6 @@ fn nothing_is_lost_reordered_or_stored_twice_while_every_role_fails_and_heals() 
     assert_eq!(struck, BTreeSet::from(ROLES));
     let dead: Vec<u64> =
         report["outages"].as_array().unwrap().iter().map(|one| one["dead_letters"].as_u64().unwrap()).collect();
-    assert!(matches!(dead[..], [1_000, 100..]), "{dead:?}");
+    assert!(matches!(dead[..], [1_000, refused] if refused >= 100), "{dead:?}");
     assert!(report["neighbours"]["crash_loop_restarts"].as_u64() > Some(0));
 }
