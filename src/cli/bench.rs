@@ -14,7 +14,7 @@ use crate::bench::{
     dashboards::{self, DashboardBench},
     pipeline::{self, PipelineBench, PipelineReport},
     seed,
-    supervision::{self, SupervisionBench},
+    supervision::{self, Outages, SupervisionBench},
 };
 
 /// Measure.
@@ -119,7 +119,7 @@ struct ApiArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  streamward bench supervision --seconds 300 --faults 1000\n\nEnds with 1 if a record was lost, duplicated or reordered, a dead letter is missing or too many, or a fault has\nnot healed."
+    after_help = "Example:\n  streamward bench supervision --seconds 300 --faults 1000\n\nEnds with 1 if a record was lost, duplicated or reordered, a dead letter is missing or too many, a fault has\nnot healed, or an outage was not named within 10 s."
 )]
 struct SupervisionArgs {
     /// How long faults strike.
@@ -143,6 +143,10 @@ struct SupervisionArgs {
     /// Seconds of load in each of the eight measurements beside a crash loop and alone; 0 leaves them out.
     #[arg(long, default_value_t = 6)]
     neighbours: u64,
+    /// What fails around the actors after that, each on a server of its own: all, none, or some of poison_batch,
+    /// refused_row, gap, full_state, database_locked, database_gone, kafka_gone, topic_gone, with commas between.
+    #[arg(long, default_value = "all", value_name = "NAMES")]
+    outages: Outages,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -359,6 +363,7 @@ fn bench_supervision(args: &SupervisionArgs) -> Result<ExitCode, String> {
         keys: args.keys,
         seed: args.seed,
         neighbours: Duration::from_secs(args.neighbours),
+        outages: args.outages.clone(),
     };
     let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
     let report = actix::System::new().block_on(supervision::run(folder.path(), &bench))?;

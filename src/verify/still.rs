@@ -17,17 +17,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Adds what the server of the data folder says, and what it does not say.
 pub async fn look(subject: &Subject<'_>, audit: &mut Audit, report: &mut Report) -> Result<(), String> {
     let findings = last_findings(subject.data_dir)?;
-    let concerns = |finding: &Finding| {
-        finding.place.pipeline.as_ref().is_some_and(|pipeline| subject.sinks.contains_key(&**pipeline))
-            || matches!(finding.place.cause, Cause::Kafka | Cause::Storage)
-    };
     if !DatabaseLock::is_held(subject.database) {
         // Of a server that has ended: why it stood still, if it did.
-        report.standing_still.extend(findings.into_iter().filter(concerns));
+        report.standing_still.extend(findings.into_iter().filter(|finding| concerns(finding, subject.sinks)));
         return Ok(());
     }
-    findings.into_iter().filter(concerns).for_each(|finding| report.stands_still(finding));
+    findings
+        .into_iter()
+        .filter(|finding| concerns(finding, subject.sinks))
+        .for_each(|finding| report.stands_still(finding));
     unmoved(audit, report).await
+}
+
+/// Whether a finding says that records of one of these sinks may stay where they are: full windows hold up none.
+fn concerns(finding: &Finding, sinks: &BTreeMap<String, SinkPlace>) -> bool {
+    let place = &finding.place;
+    let is_theirs = place.pipeline.as_ref().is_some_and(|pipeline| sinks.contains_key(&**pipeline));
+    place.cause != Cause::Full && (is_theirs || matches!(place.cause, Cause::Kafka | Cause::Storage))
 }
 
 /// Partitions of a running server that have something to do and do not move.
@@ -86,4 +92,20 @@ fn finding(
     let actor = format!("pipelines/{sink}");
     let place = Place { cause, actor, pipeline: Some(sink.into()), topic: Some(topic.into()), partition };
     Finding { place, since_ms: now_ms(), reason, way_out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_up_records_of_a_sink_concerns_it_and_full_windows_do_not() {
+        let place = SinkPlace { topic: "orders-topic".into(), table: "orders".into(), skips_gaps: false };
+        let sinks = BTreeMap::from([("orders".to_owned(), place)]);
+        let of = |cause, sink| finding(cause, (sink, "orders-topic", None), String::new(), String::new());
+        assert!(concerns(&of(Cause::Gap, "orders"), &sinks));
+        assert!(!concerns(&of(Cause::Gap, "other"), &sinks));
+        assert!(concerns(&of(Cause::Kafka, "other"), &sinks));
+        assert!(!concerns(&of(Cause::Full, "orders"), &sinks));
+    }
 }

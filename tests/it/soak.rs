@@ -8,8 +8,10 @@ use crate::support::{number, server::Node};
 
 /// Load in records a second: the binary of the test profile shares two cores with other suites.
 const RATE: &str = "1000";
+/// The outages that are over in seconds and that nobody has to mend.
+const OUTAGES: &str = "poison_batch,refused_row";
 /// Kinds of actors that must have been struck.
-const ROLES: [&str; 13] = [
+const ROLES: [&str; 14] = [
     "announcer",
     "broker",
     "checkpointer",
@@ -23,6 +25,7 @@ const ROLES: [&str; 13] = [
     "session",
     "sink",
     "source",
+    "watch",
 ];
 
 #[test]
@@ -31,6 +34,7 @@ fn nothing_is_lost_reordered_or_stored_twice_while_every_role_fails_and_heals() 
     let (time, faults) = (seconds.to_string(), (seconds * 10 / 3).to_string());
     let arguments =
         ["--seconds", &time, "--faults", &faults, "--rate", RATE, "--neighbours", "1", "--seed", "7", "--json"];
+    let arguments = [&arguments[..], &["--outages", OUTAGES]].concat();
     let node = Node::new();
     let output = node.command(&[&["bench", "supervision"][..], &arguments].concat()).output().unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -46,5 +50,8 @@ fn nothing_is_lost_reordered_or_stored_twice_while_every_role_fails_and_heals() 
     assert!(report["records_acknowledged"].as_u64() > Some(seconds * 500) && report["poison_sent"].as_u64() > Some(0));
     let struck: BTreeSet<&str> = report["faults"]["by_role"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(struck, BTreeSet::from(ROLES));
+    let dead: Vec<u64> =
+        report["outages"].as_array().unwrap().iter().map(|one| one["dead_letters"].as_u64().unwrap()).collect();
+    assert!(matches!(dead[..], [1_000, refused] if refused >= 100), "{dead:?}");
     assert!(report["neighbours"]["crash_loop_restarts"].as_u64() > Some(0));
 }

@@ -12,6 +12,7 @@ use rdkafka::{
     },
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::{Offset, TopicPartitionList},
 };
 
 use streamward_pipeline::logs::LogIdentity;
@@ -69,6 +70,23 @@ pub async fn delete_topics(settings: &KafkaSettings, topics: &[&str]) -> Result<
         }
     }
     Ok(())
+}
+
+/// Deletes the records of a partition below an offset.
+///
+/// # Errors
+/// If the cluster does not answer or refuses.
+pub async fn delete_records(
+    settings: &KafkaSettings,
+    topic: &str,
+    (partition, below): (i32, i64),
+) -> Result<(), KafkaError> {
+    let admin: AdminClient<QuietContext> = settings.client("streamward-admin").create_with_context(QuietContext)?;
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(below))?;
+    let deleted = admin.delete_records(&list, &options).await?;
+    deleted.elements().iter().try_for_each(|element| element.error())
 }
 
 /// The clean-up policy of each topic that the cluster tells about.
@@ -182,7 +200,7 @@ impl LogInspector {
         range: std::ops::Range<i64>,
         visit: &mut dyn FnMut(i64),
     ) -> Result<(), KafkaError> {
-        use rdkafka::{Message, Offset, TopicPartitionList};
+        use rdkafka::Message;
         if range.is_empty() {
             return Ok(());
         }
@@ -204,5 +222,26 @@ impl LogInspector {
             }
         }
         self.consumer.unassign()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::kafka::{producer::BulkProducer, served::Served};
+
+    #[actix_rt::test]
+    async fn records_below_an_offset_are_deleted_and_those_from_it_on_stay() {
+        let served = Served::new();
+        let topic = TopicSpec { name: "holed".to_owned(), partitions: 1, configs: Vec::new() };
+        ensure_topics(&served.settings, &[topic]).await.unwrap();
+        let producer = BulkProducer::create(&served.settings, "test").unwrap();
+        (0..10).for_each(|_| producer.send("holed", b"key", b"value").unwrap());
+        producer.flush(TIMEOUT).unwrap();
+        delete_records(&served.settings, "holed", (0, 7)).await.unwrap();
+        let inspector = LogInspector::connect(&served.settings).unwrap();
+        assert_eq!(inspector.bounds("holed", 0, TIMEOUT).unwrap(), (7, 10));
+        let refused = delete_records(&served.settings, "holed", (0, 11)).await;
+        assert!(refused.is_err(), "an offset that the log does not have");
     }
 }

@@ -254,7 +254,7 @@ impl Audit {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
-fn unavailable(error: sqlx::Error) -> StoreError {
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 

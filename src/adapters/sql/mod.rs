@@ -20,6 +20,7 @@ mod probe;
 pub mod read;
 pub mod retention;
 mod seen;
+pub mod stranger;
 #[cfg(test)]
 mod tests;
 mod wal;

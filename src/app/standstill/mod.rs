@@ -60,6 +60,8 @@ pub enum Cause {
     Processing,
     /// Records were processed and the sink does not store them.
     Storing,
+    /// Records are stored, and the state of a window has no room for their groups.
+    Full,
 }
 
 impl Cause {
@@ -79,6 +81,7 @@ impl Cause {
             Self::Reading => "reading",
             Self::Processing => "processing",
             Self::Storing => "storing",
+            Self::Full => "full",
         }
     }
 }
@@ -167,12 +170,14 @@ impl Findings {
     }
 
     /// The finding that concerns a partition of a pipeline: its own, else one of the pipeline, the topic or the server.
+    /// Windows without room hold up no partition.
     #[must_use]
     pub fn of_partition(&self, pipeline: &str, topic: &str, partition: i32) -> Option<Finding> {
         let all = self.all();
         let rank = |finding: &Finding| {
             let place = &finding.place;
             match (place.pipeline.as_deref(), place.topic.as_deref(), place.partition) {
+                _ if place.cause == Cause::Full => None,
                 (Some(of), _, Some(number)) if of == pipeline && number == partition => Some(0),
                 (Some(of), _, None) if of == pipeline => Some(1),
                 (None, Some(of), None) if of == topic => Some(2),

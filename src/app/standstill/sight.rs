@@ -1,6 +1,10 @@
 //! What can be seen of the running system at one moment.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use streamward_kit::{ActorState, Runtime, TreeNode};
 use streamward_pipeline::slot::PartitionSlot;
@@ -32,6 +36,8 @@ pub struct PipelineSight {
     /// Why partitions are not read or not stored.
     pub stopped: BTreeMap<i32, (Stop, String)>,
     pub partitions: BTreeMap<i32, PartitionSight>,
+    /// Records since the start whose group found no room in the state of a window.
+    pub without_room: u64,
 }
 
 /// Who has stopped a partition.
@@ -98,6 +104,7 @@ impl PipelineSight {
             was_assigned: pipeline.slots.was_assigned(),
             stopped: pipeline.slots.standing_still().into_iter().map(stop).collect(),
             partitions: slots.iter().map(|slot| (slot.key.partition, PartitionSight::of(slot))).collect(),
+            without_room: pipeline.slots.totals().without_room.load(Ordering::Relaxed),
         }
     }
 }

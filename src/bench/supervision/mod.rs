@@ -4,11 +4,13 @@
 //! The policies differ from the built-in ones in these points, so that hundreds of faults are not taken for a broken
 //! machine: no supervisor gives up, back-off starts anew after half a second of health, half a second in hand is stuck.
 //!
-//! [`nemesis`] injects, [`oracle`] judges, [`neighbours`] measures what a crash loop and a flood do to others.
+//! [`nemesis`] injects, [`oracle`] judges, [`neighbours`] measures what a crash loop and a flood do to others, [`outages`]
+//! are what goes wrong around the actors.
 
 mod neighbours;
 mod nemesis;
 mod oracle;
+mod outages;
 mod report;
 mod trickle;
 
@@ -21,11 +23,11 @@ use std::{
     time::Duration,
 };
 
-pub use self::report::SupervisionReport;
 use self::{
     nemesis::{Healing, Nemesis},
     oracle::OrderWatch,
 };
+pub use self::{outages::Outages, report::SupervisionReport};
 use super::{
     Machine,
     load::{LoadSettings, Progress, Sent},
@@ -79,6 +81,8 @@ pub struct SupervisionBench {
     pub seed: u64,
     /// Length of each of the measurements beside a crash loop; none are made if zero.
     pub neighbours: Duration,
+    /// What is made to fail around the actors, after all that.
+    pub outages: Outages,
 }
 
 /// Runs the measurement in `folder`.
@@ -101,6 +105,7 @@ pub async fn run(folder: &Path, bench: &SupervisionBench) -> Result<SupervisionR
     dashboards.stop();
     server.stop().await;
     let verdict = oracle::judge(&database, since_ms, sent.acknowledged + also_sent, trickle).await?;
+    let outages = outages::make(&folder.join("outages"), bench).await?;
     Ok(SupervisionReport {
         seed: bench.seed,
         seconds: bench.duration.as_secs_f64(),
@@ -119,6 +124,7 @@ pub async fn run(folder: &Path, bench: &SupervisionBench) -> Result<SupervisionR
         faults: report::Faults::of(&under_faults.panics, &under_faults.faults),
         memory: report::Memory::of(&under_faults.memory, SETTLING),
         neighbours,
+        outages,
         machine: Machine::here(),
         load_average,
     })

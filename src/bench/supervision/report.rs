@@ -6,7 +6,11 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use streamward_core::ports::FaultKind;
 
-use super::{neighbours::Neighbours, nemesis::Healing};
+use super::{
+    neighbours::Neighbours,
+    nemesis::Healing,
+    outages::{self, Outage},
+};
 use crate::bench::Machine;
 
 /// The name of all roles together.
@@ -38,12 +42,13 @@ pub struct SupervisionReport {
     pub faults: Faults,
     pub memory: Memory,
     pub neighbours: Option<Neighbours>,
+    pub outages: Vec<Outage>,
     pub machine: Machine,
     pub load_average: f64,
 }
 
 impl SupervisionReport {
-    /// Whether nothing was lost, repeated or reordered, and all faults have healed.
+    /// Whether nothing was lost, repeated or reordered, all faults have healed, and all outages were named and are over.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         let wrong = [
@@ -53,7 +58,9 @@ impl SupervisionReport {
             self.poison_missing,
             self.dead_letters_unexpected,
         ];
-        wrong.iter().all(|count| *count == 0) && self.faults.healed == self.faults.injected
+        wrong.iter().all(|count| *count == 0)
+            && self.faults.healed == self.faults.injected
+            && self.outages.iter().all(Outage::is_over)
     }
 }
 
@@ -236,6 +243,12 @@ impl fmt::Display for SupervisionReport {
         )?;
         if let Some(neighbours) = &self.neighbours {
             writeln!(f, "{neighbours}")?;
+        }
+        if !self.outages.is_empty() {
+            writeln!(f, "\n{}", outages::HEADING)?;
+        }
+        for outage in &self.outages {
+            writeln!(f, "{outage}")?;
         }
         for report in &faults.not_healed {
             writeln!(f, "not healed: {report}")?;

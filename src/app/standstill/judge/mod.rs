@@ -18,6 +18,8 @@ use crate::app::lag::TopicLogs;
 pub const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a group may take to deal a partition to this server: a predecessor's session must end first.
 pub const DEAL_WITHIN: Duration = Duration::from_secs(8);
+/// How long windows count as full after the last record that found no room: records of full groups come now and then.
+pub const FULL_FOR: Duration = Duration::from_secs(30);
 
 /// What was seen before.
 #[derive(Default)]
@@ -26,6 +28,8 @@ pub struct Judge {
     numbers: BTreeMap<Watched, (i64, Instant)>,
     /// Since when a condition has held.
     conditions: BTreeMap<Place, Instant>,
+    /// Records without room by pipeline, and when their number last grew.
+    without_room: BTreeMap<Arc<str>, (u64, Option<Instant>)>,
     /// When each finding was first one, in milliseconds since 1970.
     found: BTreeMap<Place, i64>,
 }
@@ -119,6 +123,7 @@ impl Look<'_> {
     }
 
     fn pipeline(&mut self, pipeline: &PipelineSight, sight: &Sight) {
+        self.windows(pipeline);
         let topic = &pipeline.topic;
         for (partition, (stop, why)) in &pipeline.stopped {
             let (cause, way_out) = match stop {
@@ -148,6 +153,19 @@ impl Look<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether records have found no room in a window lately. What was counted before the first look is no news.
+    fn windows(&mut self, pipeline: &PipelineSight) {
+        let count = pipeline.without_room;
+        let (before, grew_at) = self.judge.without_room.get(&pipeline.name).copied().unwrap_or((count, None));
+        let grew_at = if count > before { Some(self.now) } else { grew_at };
+        self.judge.without_room.insert(pipeline.name.clone(), (count, grew_at));
+        if grew_at.is_some_and(|at| self.now.saturating_duration_since(at) < FULL_FOR) {
+            let reason = "records find no room in the state of a window: they are stored, and their windows miss them";
+            let way_out = "sw_late says which; group by a column with fewer values, or make the window shorter";
+            self.find(of_pipeline(Cause::Full, pipeline), reason.to_owned(), way_out.to_owned());
         }
     }
 

@@ -22,6 +22,7 @@ impl World {
             was_assigned: true,
             stopped: BTreeMap::new(),
             partitions: BTreeMap::from([(0, seen)]),
+            without_room: 7,
         };
         let running = |name: &str| ActorSight {
             path: format!("pipelines/orders/{name}"),
@@ -225,4 +226,30 @@ fn a_finding_knows_since_when_it_is_one_and_begins_anew_after_it_was_gone() {
     assert_eq!(world.look(), []);
     world.pipeline().logs = Some(TopicLogs::Missing);
     assert_eq!(world.look()[0].since_ms, 4000);
+}
+
+#[test]
+fn windows_without_room_are_named_at_once_and_until_none_was_refused_for_half_a_minute() {
+    let mut world = World::at_rest();
+    assert_eq!(world.look(), [], "what was refused before the first look is no news");
+    world.pipeline().without_room += 1;
+    let found = world.look();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let Place { cause, actor, partition, .. } = &found[0].place;
+    assert_eq!((*cause, &**actor, *partition), (Cause::Full, "pipelines/orders", None));
+    assert!(found[0].reason.contains("no room") && found[0].way_out.contains("fewer values"), "{}", found[0]);
+    let full_for = u32::try_from(FULL_FOR.as_secs()).unwrap();
+    assert!((1..full_for).all(|_| world.look() == found), "it stays the same finding, since the same moment");
+    assert_eq!(world.look(), []);
+}
+
+#[test]
+fn windows_without_room_hold_up_no_partition() {
+    let mut world = World::at_rest();
+    world.look();
+    world.pipeline().without_room += 1;
+    let findings = super::super::Findings::default();
+    findings.set(world.look(), std::collections::HashMap::new());
+    assert_eq!(findings.all().len(), 1);
+    assert_eq!(findings.of_partition("orders", "orders-topic", 0), None);
 }
