@@ -75,6 +75,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a client may wait for an answer of the cluster at the end.
 const SILENT_CLUSTER: Duration = Duration::from_millis(1_500);
+/// Who waits for answers of the cluster on a thread.
+const CLIENTS: [&str; 4] = ["pipelines/*/source", "ops", "platform/logs", "platform/registry"];
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -266,10 +268,9 @@ impl App {
             Phase::new("lanes", &["pipelines/*/lane"], PhaseAction::Drain, deadline),
             Phase::new("sinks", &["pipelines/*/sink"], PhaseAction::Drain, deadline),
             // All that they read is stored by now: a client that cannot take leave of a silent cluster is left behind.
-            Phase::new("sources", &["pipelines/*/source"], PhaseAction::Stop, SILENT_CLUSTER),
+            Phase::new("clients", &CLIENTS, PhaseAction::Stop, SILENT_CLUSTER),
             Phase::new("relays", &["relays"], PhaseAction::Stop, Duration::from_secs(1)),
             Phase::new("edge", &["edge"], PhaseAction::Stop, Duration::from_secs(1)),
-            Phase::new("watches", &["ops", "platform/logs"], PhaseAction::Stop, SILENT_CLUSTER),
         ];
         let report = self.runtime.shutdown(phases).await;
         for phase in &report.phases {

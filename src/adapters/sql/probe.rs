@@ -40,8 +40,7 @@ impl OpenFile {
         let path = self.path.display();
         if identity(&self.path) != self.identity {
             return Err(format!(
-                "{path} was deleted or replaced while it was in use: what is stored now is lost when the server ends; \
-                 restart it: what the log still holds is stored again"
+                "{path} was deleted or replaced while it was in use: what is stored now is lost when the server ends"
             ));
         }
         let mut first = [0; MAGIC.len()];
@@ -62,7 +61,7 @@ impl SqlStore {
     /// Takes the write lock and gives it back; waits for it at most for `within`, twice. At most one probe is under way.
     ///
     /// # Errors
-    /// If the file is gone, or the lock cannot be had.
+    /// `Unavailable` if the lock cannot be had; `Protocol` if the file is gone or damaged, which only a restart mends.
     pub async fn probe(&self, within: Duration) -> Result<(), StoreError> {
         let unavailable = |why: String| Err(StoreError::Unavailable(why));
         if self.shared.file.is_asked.swap(true, Ordering::AcqRel) {
@@ -70,7 +69,7 @@ impl SqlStore {
         }
         let probed = self.work(move |shared| {
             let probed = match (shared.file.check(), shared.writer.try_lock_for(within)) {
-                (Err(why), _) => Ok(Err(why)),
+                (Err(why), _) => Err(WriteError::Protocol(why)),
                 (Ok(()), Some(mut writer)) => lock(&mut writer.connection, within).map(Ok),
                 (Ok(()), None) => Ok(Err("a write takes longer than it should".to_owned())),
             };

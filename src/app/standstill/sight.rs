@@ -19,10 +19,17 @@ pub struct Sight {
     pub pipelines: Vec<PipelineSight>,
     /// For how long the cluster has not answered, and why.
     pub kafka: Option<(Duration, String)>,
-    /// For how long the database has not answered, and why.
-    pub storage: Option<(Duration, String)>,
+    pub storage: Option<StorageSight>,
     /// The actors, sessions left out.
     pub actors: Vec<ActorSight>,
+}
+
+/// A database that does not take writes.
+pub struct StorageSight {
+    pub lasting: Duration,
+    pub why: String,
+    /// Whether it cannot mend while the server runs.
+    pub needs_restart: bool,
 }
 
 /// One pipeline.
@@ -70,12 +77,7 @@ pub struct ActorSight {
 
 impl Sight {
     /// Looks at everything.
-    pub fn of(
-        runtime: &Runtime,
-        pipelines: &[PipelineView],
-        ends: &LogEnds,
-        storage: Option<(Duration, String)>,
-    ) -> Self {
+    pub fn of(runtime: &Runtime, pipelines: &[PipelineView], ends: &LogEnds, storage: Option<StorageSight>) -> Self {
         let actors = runtime.nodes();
         let actors = actors.iter().filter(|node| node.strategy.is_none());
         let actors = actors.filter(|node| !node.path.as_str().starts_with("edge/sessions/"));

@@ -11,8 +11,13 @@ use std::{
 };
 
 use streamward_kit::{ActorPath, Failure, Runtime, Scope};
+use streamward_pipeline::store::StoreError;
 
-use super::{Finding, Findings, file, judge::Judge, sight::Sight};
+use super::{
+    Finding, Findings, file,
+    judge::Judge,
+    sight::{Sight, StorageSight},
+};
 use crate::{
     adapters::sql::SqlStore,
     app::{
@@ -90,22 +95,25 @@ async fn unread_positions(shared: &WatchShared, sight: &Sight) -> HashMap<(Arc<s
 
 /// Since when the database has not taken writes, and why.
 #[derive(Default)]
-struct StorageWatch(Option<(Instant, String)>);
+struct StorageWatch(Option<(Instant, StoreError)>);
 
 impl StorageWatch {
     async fn look(&mut self, store: &SqlStore) {
         let answer = tokio::time::timeout(PROBE_WITHIN * 2, store.probe(PROBE_WITHIN)).await;
         let failure = match answer {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {} s", PROBE_WITHIN.as_secs() * 2)),
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(StoreError::Unavailable(format!("no answer within {} s", PROBE_WITHIN.as_secs() * 2))),
         };
         let since = self.0.take().map(|(since, _)| since);
         self.0 = failure.map(|why| (since.unwrap_or_else(Instant::now), why));
     }
 
-    fn silence(&self) -> Option<(Duration, String)> {
-        self.0.as_ref().map(|(since, why)| (since.elapsed(), why.clone()))
+    fn silence(&self) -> Option<StorageSight> {
+        let (since, error) = self.0.as_ref()?;
+        let (StoreError::Unavailable(why) | StoreError::Protocol(why)) = error;
+        let needs_restart = matches!(error, StoreError::Protocol(_));
+        Some(StorageSight { lasting: since.elapsed(), why: why.clone(), needs_restart })
     }
 }
 

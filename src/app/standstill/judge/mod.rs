@@ -80,14 +80,17 @@ impl Judge {
 impl Look<'_> {
     /// The cluster and the database.
     fn outside(&mut self, sight: &Sight) {
-        let outside = [(Cause::Kafka, "ops/lag", &sight.kafka), (Cause::Storage, "ops/standstill", &sight.storage)];
-        for (cause, actor, silence) in outside {
-            let Some((_, why)) = silence.as_ref().filter(|(lasting, _)| *lasting >= PATIENCE) else { continue };
-            let (whom, way_out) = match cause {
-                Cause::Kafka => ("Kafka does not answer", "reading goes on by itself once it does"),
-                _ => ("the database does not take writes", "storing goes on by itself once it does"),
+        if let Some((_, why)) = sight.kafka.as_ref().filter(|(lasting, _)| *lasting >= PATIENCE) {
+            let reason = format!("Kafka does not answer: {why}");
+            self.find(server(Cause::Kafka, "ops/lag"), reason, "reading goes on by itself once it does".to_owned());
+        }
+        if let Some(storage) = sight.storage.as_ref().filter(|storage| storage.lasting >= PATIENCE) {
+            let reason = format!("the database does not take writes: {}", storage.why);
+            let way_out = match storage.needs_restart {
+                false => "storing goes on by itself once it does",
+                true => "restart the server: what the log still holds is stored again",
             };
-            self.find(server(cause, actor), format!("{whom}: {why}"), way_out.to_owned());
+            self.find(server(Cause::Storage, "ops/standstill"), reason, way_out.to_owned());
         }
     }
 

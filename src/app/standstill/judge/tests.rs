@@ -1,6 +1,6 @@
 use streamward_core::ports::topics::LogBounds;
 
-use super::*;
+use super::{super::sight::StorageSight, *};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -174,18 +174,21 @@ fn a_partition_that_no_source_reads_is_named_once_the_group_has_had_time() {
 
 #[test]
 fn a_cluster_or_a_database_that_does_not_answer_is_named_with_the_reason() {
-    let silent = || Some((PATIENCE, "connection refused".to_owned()));
     let mut world = World::at_rest();
-    world.sight.kafka = silent();
+    world.sight.kafka = Some((PATIENCE, "connection refused".to_owned()));
     let finding = world.names(1, |world| world.sight.kafka = None);
     assert_eq!(finding.place.cause, Cause::Kafka);
     assert!(finding.reason.contains("connection refused"), "{finding}");
+    for (needs_restart, way_out) in [(false, "by itself"), (true, "restart")] {
+        let mut world = World::at_rest();
+        world.sight.storage = Some(StorageSight { lasting: PATIENCE, why: "it is locked".to_owned(), needs_restart });
+        let finding = world.names(1, |world| world.sight.storage = None);
+        assert_eq!(finding.place.cause, Cause::Storage);
+        assert!(finding.reason.contains("it is locked") && finding.way_out.contains(way_out), "{finding}");
+    }
     let mut world = World::at_rest();
-    world.sight.storage = silent();
-    let finding = world.names(1, |world| world.sight.storage = None);
-    assert_eq!(finding.place.cause, Cause::Storage);
-    let mut world = World::at_rest();
-    (world.sight.kafka, world.sight.storage) = (Some((SECOND, String::new())), Some((SECOND, String::new())));
+    world.sight.kafka = Some((SECOND, String::new()));
+    world.sight.storage = Some(StorageSight { lasting: SECOND, why: String::new(), needs_restart: false });
     assert_eq!(world.look(), [], "a hiccup is none");
 }
 
