@@ -9,6 +9,7 @@ use crate::log::batch::tests::{Producer, batch, seal};
 use crate::log::produced::Produced;
 use crate::log::tests::ANY;
 use crate::log::{BootId, ReadRange};
+use crate::meta::TxnOffset;
 use crate::{Broker, BrokerConfig};
 
 const ID: &str = "id";
@@ -167,6 +168,52 @@ fn a_producer_that_was_replaced_changes_nothing_of_the_open_transaction_of_the_n
     assert_eq!(ends(), before_ends, "it is open");
     inner.end_txn(ID, newer, Marker::Commit).unwrap();
     assert_eq!(committed(&broker).1, [before_ends.1]);
+}
+
+#[test]
+fn a_transaction_that_has_ended_ends_again_only_the_same_way() {
+    for (kind, other) in [(Marker::Commit, Marker::Abort), (Marker::Abort, Marker::Commit)] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = open(dir.path(), "a");
+        let inner = broker.inner();
+        let producer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+        write(&broker, producer, 0);
+        assert_eq!(inner.end_txn(ID, producer, kind), Ok(()));
+        assert_eq!(inner.end_txn(ID, producer, kind), Ok(()), "its answer was lost");
+        assert_eq!(inner.end_txn(ID, producer, other), Err(Code::InvalidTxnState));
+    }
+}
+
+#[test]
+fn offsets_of_an_aborted_transaction_are_not_committed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let inner = broker.inner();
+    let producer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    let nobody = Identity { member_id: String::new(), instance_id: None, generation: -1 };
+    for (partition, kind) in [(0, Marker::Abort), (1, Marker::Commit)] {
+        let committed = CommittedOffset { offset: 5, metadata: String::new(), committed_ms: 1, leader_epoch: -1 };
+        let offset = TxnOffset { group: "g".to_owned(), topic: TOPIC.to_owned(), partition, committed };
+        inner.add_txn_group(ID, producer, "g").unwrap();
+        inner.add_txn_offsets(ID, producer, ("g", &nobody), vec![offset]).unwrap();
+        inner.end_txn(ID, producer, kind).unwrap();
+    }
+    let meta = inner.meta.lock();
+    assert_eq!(meta.state().groups["g"][TOPIC].keys().copied().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn only_a_partition_that_is_in_the_open_transaction_takes_records_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let inner = broker.inner();
+    let producer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    write(&broker, producer, 0);
+    let takes = |at| inner.check_txn_append(ID, producer, at);
+    assert_eq!(takes((TOPIC, 0)), Ok(()));
+    assert_eq!([takes((TOPIC, 1)), takes(("other", 0))], [Err(Code::InvalidTxnState); 2]);
+    inner.end_txn(ID, producer, Marker::Commit).unwrap();
+    assert_eq!(takes((TOPIC, 0)), Err(Code::InvalidTxnState));
 }
 
 #[test]

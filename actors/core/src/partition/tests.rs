@@ -304,6 +304,16 @@ fn only_chunks_that_changed_are_written() {
 }
 
 #[test]
+fn what_a_full_checkpoint_has_written_has_not_changed_since() {
+    let plan = full_plan();
+    let mut state = state(&plan);
+    run(&plan, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
+    assert_eq!(state.checkpoint(&plan, CheckpointScope::Full).len(), 5);
+    let changed = state.checkpoint(&plan, CheckpointScope::Changed);
+    assert_eq!(changed.iter().map(|chunk| &*chunk.name).collect::<Vec<_>>(), ["watermark"]);
+}
+
+#[test]
 fn a_checkpoint_of_another_plan_is_refused_with_both_shapes() {
     let old = plan(vec![StepSpec::Window(window(&[("n", "count(*)")]))]);
     let mut state = state(&old);

@@ -1,14 +1,16 @@
 //! Where a partition begins that the group hands over: by what storage knows and by what the log still holds.
 
 use streamward_core::{
-    partition::{CheckpointScope, Decisions},
+    output::Output,
+    partition::{CheckpointScope, Decisions, StepSpec},
+    rule::RuleSpec,
     watermark::NO_WATERMARK,
 };
 
 use super::*;
 use crate::{
     fakes::Storage,
-    lane::tests::{ORDERED_MS, plan, six_orders, stage},
+    lane::tests::{ORDERED_MS, counts, orders, plan, plan_of, six_orders, stage, stage_of},
     logs::tests::OneTopic,
     slot::PartitionSlot,
     store::Checkpoint,
@@ -137,4 +139,58 @@ fn a_client_that_has_a_successor_does_not_even_ask_storage_which_would_fence_the
     let refused = assigner.assigned(older, 0, (&log, LogBounds { low: 0, high: 9 })).unwrap_err();
     assert_eq!(refused.to_string(), "partition 0 belongs to a newer client");
     assert!(assigner.slots.get(0).is_none());
+}
+
+/// What `plan` makes of order 20 of a partition that was assigned.
+fn processed(plan: Arc<PipelinePlan>, known: Assignment, on_gap: OnGap) -> Output {
+    let store = Arc::new(Storage { assignment: Some(known), ..Storage::default() });
+    let runtime = runtime();
+    let assigner = Assigner { plan: plan.clone(), ..assigner(store, on_gap, &runtime) };
+    let (log, bounds) = (assigner.log().unwrap(), LogBounds { low: 5, high: 20 });
+    assigner.assigned(assigner.slots.begin_reading(), 0, (&log, bounds)).unwrap();
+    let (stage, mut state) = (stage_of(plan), assigner.slots.get(0).unwrap().take_over(1).snapshot);
+    let input = stage.decode(&mut stage.decoder(), &orders(20..21), 20..21, &[]);
+    stage.run(&mut state, &input, 20).unwrap()
+}
+
+#[test]
+fn alerts_of_a_log_that_was_made_anew_are_others_wherever_it_begins() {
+    let rule = RuleSpec {
+        name: "any".to_owned(),
+        when: "id <> ''".to_owned(),
+        severity: "info".to_owned(),
+        hold_for: Duration::ZERO,
+        cooldown: Duration::ZERO,
+        resolve_after: None,
+    };
+    let plan = plan_of(vec![StepSpec::Rule(rule)]);
+    let ids = |log: i64| {
+        let of = |position, checkpoint| {
+            let known = Assignment { log, ..known(position, checkpoint) };
+            processed(plan.clone(), known, OnGap::Earliest).alerts.remove(0).alert_id
+        };
+        [of(None, None), of(Some(8), None), of(Some(8), Some(6)), of(Some(8), Some(4)), of(Some(4), Some(4))]
+    };
+    let (third, fourth) = (ids(3), ids(4));
+    assert!(third.iter().all(|id| *id == third[0]) && fourth.iter().all(|id| *id == fourth[0]), "{third:?} {fourth:?}");
+    assert_ne!(third[0], fourth[0]);
+}
+
+#[test]
+fn windows_of_a_log_that_was_never_read_begin_with_its_first_record_however_new_the_stream_is() {
+    let late = |position| Assignment { newest_event_ms: ORDERED_MS + 600_000, ..known(position, None) };
+    let missed = |position| processed(counts(), late(position), OnGap::Earliest).missed.len();
+    assert_eq!((missed(None), missed(Some(4))), (0, 1), "behind a gap they begin anew");
+}
+
+#[test]
+fn decisions_on_records_that_come_again_come_with_them_and_not_across_a_gap() {
+    let decided = |position| {
+        let decisions = Decisions::new(6..8, Vec::new(), std::iter::once(7..8).collect());
+        let known = Assignment { decisions, ..known(Some(position), Some(6)) };
+        let assigned = assigned(known, OnGap::Earliest, (5, 20));
+        assigned.slot().take_over(1).snapshot.decided().map(Decisions::known)
+    };
+    assert_eq!(decided(8), Some(6..8));
+    assert_eq!(decided(21), None, "the log is not the one that they are about");
 }

@@ -290,7 +290,10 @@ async fn woken() -> Woken {
     let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
     let (gate, sink): (_, Inbox<Arc<Store>>) = (Arc::new(Gate::default()), Inbox::new("outputs", 4));
     let logs = Arc::new(OneTopic::named("first"));
-    let shared = Arc::new(shared(stage(holds_at_3(&gate)), slots, logs, &sink));
+    let mut parts = shared(stage(holds_at_3(&gate)), slots, logs, &sink);
+    // No tick is about the partition: its successor takes it over with the batch, and not before.
+    parts.index = (1, 2);
+    let shared = Arc::new(parts);
     let (inbox, of_lane) = (shared.inbox.clone(), shared.clone());
     let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, of_lane.clone())).inbox(&inbox);
     let policy = ChildPolicy::permanent().stuck_after(Duration::from_secs(3_600));
@@ -358,4 +361,45 @@ fn a_batch_that_does_not_follow_what_was_processed_ends_the_lane_and_stays_in_it
     let why = lane.last_exit.map(|exit| (exit.reason, exit.message));
     assert_eq!(why, Some((ExitReason::Error, "records from -1 do not follow what was processed".to_owned())));
     assert_eq!((figures.committed, figures.depth + figures.in_hand), (0, 1), "nothing of it is lost");
+}
+
+/// A supervised lane that gets these batches of partition 0, which begins at `emit_from`; before each one the topic is
+/// made anew as named. Outputs issued until then and by its end, and the slot.
+fn given(emit_from: i64, batches: &[(std::ops::Range<i64>, &str)]) -> ([usize; 2], Arc<PartitionSlot>) {
+    on_a_system(async {
+        let slots = Arc::new(Slots::default());
+        let start = slot::SlotStart { emit_from, ..slot::tests::start(0) };
+        let slot = slots.assign(slots.begin_reading(), start).unwrap();
+        let (sink, logs): (Inbox<Arc<Store>>, _) = (Inbox::new("outputs", 4), Arc::new(OneTopic::default()));
+        let shared = Arc::new(shared(stage(|_| {}), slots, logs.clone(), &sink));
+        let inbox = shared.inbox.clone();
+        let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone())).inbox(&inbox);
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(lane)).unwrap();
+        for (range, topic) in batches {
+            *logs.0.lock() = OneTopic::named(topic).0.into_inner();
+            let (start, end, read_by) = (range.start, range.end, Instant::now());
+            let work = Work { slot: slot.clone(), batch: orders(range.clone()), start, end, read_by };
+            inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+            inbox.drained().await;
+        }
+        let before = sink.figures().depth;
+        runtime.shutdown(Vec::new()).await;
+        ([before, sink.figures().depth], slot)
+    })
+}
+
+#[test]
+fn what_the_cluster_said_of_a_topic_says_nothing_about_records_that_are_read_later() {
+    let (issued, slot) = given(0, &[(0..3, "first"), (3..6, "second")]);
+    assert_eq!((issued[0], slot.processed(), slot.is_revoked()), (1, 3, true));
+}
+
+#[test]
+fn replay_issues_nothing_before_it_has_passed_the_stored_position() {
+    let (issued, slot) = given(6, &[(0..3, "first")]);
+    assert_eq!((issued, slot.processed()), ([0, 0], 3), "a checkpoint there would skip the records between");
+    let (issued, slot) = given(6, &[(0..3, "first"), (3..6, "first")]);
+    assert_eq!((issued, slot.processed()), ([0, 1], 6), "one checkpoint, when the lane ends");
+    let (issued, _) = given(6, &[(0..7, "first")]);
+    assert_eq!(issued[0], 1);
 }

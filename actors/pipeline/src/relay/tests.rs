@@ -58,3 +58,29 @@ fn facts_are_sent_again_where_the_outbox_did_not_hear_that_the_target_has_them()
     let done = relayed(entries, Vec::new());
     assert_eq!((done.pages, done.removed), (vec![vec![1, 2], vec![1, 2]], vec![vec![1, 2]]));
 }
+
+#[test]
+fn a_target_that_is_down_for_a_while_is_asked_again_at_waits_that_grow_step_by_step() {
+    let down = || vec![unavailable()];
+    let done = relayed(Entries::of([1]), vec![down(), down(), down(), down()]);
+    assert_eq!((done.pages.len(), done.removed.last()), (5, Some(&vec![1])));
+}
+
+#[test]
+fn entries_that_came_without_a_notice_are_found_all_the_same() {
+    let outbox = Arc::new(Entries::of([]));
+    let target = Arc::new(Taker { answers: Default::default(), pages: Default::default() });
+    let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox: outbox.clone(), target: target.clone() });
+    on_a_system(async {
+        let relay = ChildSpec::role("relay", "relay", move |scope| run(scope, shared.clone()));
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(relay)).unwrap();
+        let waits_for = || runtime.snapshot().find("relay").and_then(|relay| relay.waiting_on.clone());
+        while waits_for().is_none_or(|waiting| waiting.on != "outbox") {
+            tokio::task::yield_now().await;
+        }
+        outbox.left.send_replace(Entries::of([1]).left.borrow().clone());
+        outbox.emptied().await;
+        runtime.shutdown(Vec::new()).await;
+    });
+    assert_eq!(*target.pages.lock(), [[1]]);
+}

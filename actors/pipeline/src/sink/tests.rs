@@ -239,3 +239,30 @@ fn a_transaction_takes_what_is_there_up_to_its_limit() {
     assert_eq!(stored(10), [vec![0, 1], vec![2, 3], vec![4]]);
     assert_eq!(stored(11), [vec![0, 1, 2], vec![3, 4]]);
 }
+
+#[test]
+fn a_transaction_of_as_many_rows_as_it_is_worth_waits_for_no_more() {
+    let left = fakes::on_a_system(async {
+        let rig = Rig::new(&[|| Ok(vec![Outcome::Committed; 2])]);
+        rig.send(&[0, 1]);
+        let runtime = rig.start(10);
+        rig.finish(runtime).await
+    });
+    assert_eq!((left.attempts, left.sink.processed), (vec![vec![0, 1]], 10), "the rows are its progress");
+}
+
+#[test]
+fn a_sink_whose_storage_is_unavailable_ends_when_it_must_and_its_outputs_stay() {
+    let (exit, figures) = fakes::on_a_system(async {
+        let rig = Rig::new(&[|| Err(StoreError::Unavailable("busy".to_owned()))]);
+        let runtime = rig.start(1);
+        rig.send(&[0]);
+        while rig.store.attempts.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        runtime.shutdown(Vec::new()).await;
+        (runtime.snapshot().find("sink").unwrap().last_exit.clone().unwrap(), rig.inbox.figures())
+    });
+    assert_eq!(exit.message, "stopped while storage is unavailable: busy");
+    assert_eq!((figures.committed, figures.depth + figures.in_hand), (0, 1));
+}

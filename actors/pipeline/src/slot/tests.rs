@@ -180,4 +180,32 @@ fn the_batches_kept_for_a_rebuild_are_bounded_and_a_snapshot_takes_their_place()
     large.push(5 * most, 0, None, Some(&vec![0; MAX_SINCE_BYTES]));
     slot.issue(1, Since { batch: Arc::new(large), ..five(5 * most) }, &state, || true);
     assert_eq!(kept(&slot).0, 0);
+    slot.issue(1, five(5 * most + 5), &state, || true);
+    assert_eq!(kept(&slot).0, 1, "the next snapshot is due when as much has gathered again");
+}
+
+#[test]
+fn a_partition_is_stored_to_the_end_of_its_log_once_its_last_records_are() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    let state = slot.take_over(1).snapshot;
+    slot.end().told(8, 8, 8);
+    slot.fetched(5, true);
+    slot.issue(1, five(0), &state, || true);
+    assert_eq!((slot.is_caught_up(), slot.read_to(), slot.stored_to()), (true, 8, 0), "they are on their way");
+    slot.commit(&Output::empty("orders".into(), 0, 5, plan().schema().arrow.clone()), 0);
+    assert_eq!(slot.stored_to(), 8, "the last offsets hold no record");
+}
+
+#[test]
+fn the_newest_log_timestamp_is_that_of_the_last_record() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    let state = slot.take_over(1).snapshot;
+    let mut batch = RawBatch::with_capacity("orders".into(), 0, 0);
+    (0..5).for_each(|offset| batch.push(offset, 100 + offset, None, None));
+    slot.issue(1, Since { batch: Arc::new(batch), ..five(0) }, &state, || true);
+    assert_eq!(slot.newest_log_timestamp_ms(), 104);
+    slot.issue(1, five(5), &state, || true);
+    assert_eq!(slot.newest_log_timestamp_ms(), 104, "a batch without records says nothing");
 }

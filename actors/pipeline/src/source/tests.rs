@@ -13,10 +13,9 @@ use crate::{
     slot::{self, PartitionSlot},
 };
 
-/// How a source of partition 3 ended, whose client has nothing to give. `begin` changes its slot or its topic first.
-fn ended(begin: impl Fn(&PartitionSlot, &OneTopic)) -> (Option<Ended>, Option<ExitReport>) {
-    let (lane, logs) = (Inbox::new("lane", 1), Arc::new(OneTopic::named("first")));
-    let shared = Arc::new(SourceShared {
+/// What a source of orders needs that feeds one lane.
+fn shared(lane: &Inbox<Work>, logs: &Arc<OneTopic>) -> Arc<SourceShared> {
+    Arc::new(SourceShared {
         topic: "orders".into(),
         slots: Arc::default(),
         logs: logs.clone(),
@@ -24,7 +23,13 @@ fn ended(begin: impl Fn(&PartitionSlot, &OneTopic)) -> (Option<Ended>, Option<Ex
         limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
         lanes: vec![lane.outlet()],
         held_back: AtomicUsize::new(0),
-    });
+    })
+}
+
+/// How a source of partition 3 ended, whose client has nothing to give. `begin` changes its slot or its topic first.
+fn ended(begin: impl Fn(&PartitionSlot, &OneTopic)) -> (Option<Ended>, Option<ExitReport>) {
+    let (lane, logs) = (Inbox::new("lane", 1), Arc::new(OneTopic::named("first")));
+    let shared = shared(&lane, &logs);
     let reader = shared.slots.begin_reading();
     let slot = shared.slots.assign(reader, slot::tests::start(3)).unwrap();
     shared.slots.reads(reader, &slot.identity);
@@ -58,4 +63,19 @@ fn a_partition_that_another_owner_has_taken_over_ends_the_source_so_that_it_is_a
 fn a_topic_that_was_made_anew_ends_the_source_without_a_failure() {
     let (ended, exit) = ended(|_, logs| *logs.0.lock() = OneTopic::named("second").0.into_inner());
     assert_eq!((ended, exit.unwrap().message.as_str()), (Some(Ended::OtherLog), ""));
+}
+
+#[test]
+fn a_source_that_stands_still_for_a_good_reason_is_not_behind() {
+    let shared = shared(&Inbox::new("lane", 1), &Arc::new(OneTopic::named("first")));
+    let slot = shared.slots.assign(shared.slots.begin_reading(), slot::tests::start(3)).unwrap();
+    let progress = || shared.progress(|_| Some(9)).map(|progress| (progress.done, progress.pending));
+    slot.fetched(4, false);
+    assert_eq!(progress(), Some((4, 5)));
+    shared.held_back.store(1, Ordering::Relaxed);
+    assert_eq!(progress(), None, "a lane is full");
+    shared.held_back.store(0, Ordering::Relaxed);
+    assert_eq!(progress(), Some((4, 5)));
+    slot.refuse("its row exists already".into());
+    assert_eq!(progress(), None, "storage takes nothing");
 }

@@ -220,6 +220,18 @@ async fn alerts_of_a_log_that_was_replaced_are_resolved_when_the_new_one_is_take
 }
 
 #[actix::test]
+async fn alerts_of_the_log_that_is_read_go_on_firing_when_it_is_assigned_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assign(&store, 0).await;
+    let second = assign_of(&store, 0, "second").await;
+    raise(&store, &second, 0, vec![fires("a")]).await;
+    assign_of(&store, 0, "second").await;
+    let [(_, state, _)] = &newest(folder.path())[..] else { panic!("one alert") };
+    assert_eq!(state, "firing", "its log is the topic's, whatever logs were before it");
+}
+
+#[actix::test]
 async fn a_database_of_an_earlier_version_keeps_its_alerts_outbox_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let file = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();

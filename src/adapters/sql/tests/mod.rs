@@ -314,3 +314,31 @@ async fn an_owner_that_was_replaced_writes_nothing_whatever_log_was_read_meanwhi
     let outputs = [pending(&zombie, output(0, 0, 3))];
     assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Stale]);
 }
+
+#[actix::test]
+async fn an_owner_that_was_replaced_sets_no_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let zombie = assign(&store, 0).await;
+    store.commit(&[pending(&zombie, output(0, 0, 3))]).await.unwrap();
+    assign(&store, 0).await;
+    let start = Start { epoch: zombie.epoch, log: zombie.log, position: 9, gap: None };
+    store.start_at(&key(0), start).await.unwrap();
+    assert_eq!(assign(&store, 0).await.position, Some(3));
+}
+
+#[actix::test]
+async fn state_is_kept_behind_a_gap_and_forgotten_where_the_log_ends_before_the_position() {
+    for (position, gap, kept) in [(5, Some(3..5), Some(3)), (1, Some(1..1), None), (1, None, None)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let owner = assign(&store, 0).await;
+        let checkpoint = vec![StateChunk { name: "watermark".into(), bytes: vec![1] }];
+        store.commit(&[pending(&owner, Output { checkpoint, ..output(0, 0, 3) })]).await.unwrap();
+        let start = Start { epoch: owner.epoch, log: owner.log, position, gap: gap.clone() };
+        store.start_at(&key(0), start).await.unwrap();
+        let next = assign(&store, 0).await;
+        let checkpoint = next.checkpoint.map(|checkpoint| checkpoint.next_offset);
+        assert_eq!((next.position, checkpoint), (Some(position), kept), "{gap:?}");
+    }
+}

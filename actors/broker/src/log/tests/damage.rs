@@ -296,6 +296,27 @@ fn a_crash_in_the_middle_of_a_repair_is_finished_by_the_next_start() {
 }
 
 #[test]
+fn an_aborted_transaction_stays_aborted_when_the_segment_of_its_marker_is_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append(&mut log, &transactional(1)).unwrap();
+    append_many(&mut log, 20);
+    log.append_marker((7, 0), Marker::Abort, &rules()).unwrap();
+    append_many(&mut log, 2);
+    let aborted = log.aborted_in(0, log.high_watermark());
+    log.close().unwrap();
+    drop(log);
+    let files = segment_files(dir.path());
+    assert_eq!((files.len(), aborted.len()), (2, 1), "it began in another segment");
+    let mut content = std::fs::read(&files[1]).unwrap();
+    content[65] ^= 1;
+    std::fs::write(&files[1], content).unwrap();
+    let log = open(dir.path(), "a");
+    assert_eq!(lost_offsets(&log).len(), 1, "the first record of the segment");
+    assert_eq!(log.aborted_in(0, log.high_watermark()), aborted);
+}
+
+#[test]
 fn the_damaged_file_is_kept_aside() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = written(dir.path(), &[1; 5]);

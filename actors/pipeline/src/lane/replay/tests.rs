@@ -157,3 +157,11 @@ fn a_lane_that_begins_again_decides_as_the_one_before_it() {
     assert_eq!(dead, [2], "its schema was unknown then");
     assert_eq!(customers(&issued[1].pending.output), texts(&["0", "1", "3", "4", "5"]));
 }
+
+#[test]
+fn records_of_which_storage_knows_no_decision_are_processed() {
+    let decisions = Decisions::new(2..4, std::iter::once(2..3).collect(), Vec::new());
+    let state = PartitionState::new(&counts(), "orders".into(), 0).with_decisions(decisions);
+    let aside = set_aside(&state, &seven_orders(), Arc::from([]));
+    assert_eq!(aside.iter().map(|poison| poison.offset).collect::<Vec<_>>(), [2]);
+}

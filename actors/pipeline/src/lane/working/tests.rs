@@ -157,3 +157,20 @@ fn a_checkpoint_is_due_when_replay_would_have_to_remember_much() {
     };
     assert_eq!([issue(MAX_DECISIONS - 1), issue(1), issue(1)], [false, true, false]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_at_rest_from_its_last_record_on() {
+    let (plan, moment) = (counts(), Duration::from_secs(6));
+    let mut working = working(restored(&plan));
+    let settings = settings(Duration::from_secs(10), Duration::MAX);
+    let is_due = |working: &mut Working| working.due(&plan, &settings, END_MS, false).is_some();
+    assert!(!is_due(&mut working));
+    tokio::time::advance(moment).await;
+    let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
+    working.after_batch(&plan, &settings, &mut output);
+    assert!(!is_due(&mut working));
+    tokio::time::advance(moment).await;
+    assert!(!is_due(&mut working), "a record came meanwhile");
+    tokio::time::advance(moment).await;
+    assert!(is_due(&mut working));
+}

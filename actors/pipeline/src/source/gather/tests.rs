@@ -249,3 +249,44 @@ fn a_batch_that_a_panic_has_spoilt_is_dropped_and_its_partition_flows_again() {
     assert_eq!(gather.resume(), Some(3));
     assert!(gather.open.is_empty() && gather.blocked.is_empty() && gather.resume().is_none());
 }
+
+#[test]
+fn a_partition_that_waits_for_room_in_its_lane_does_not_flow_because_storage_takes_it_again() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let (mut gather, mut valves) = (Gather::new(shared.clone(), reader), Valves::default());
+    gather.blocked.insert(3);
+    slot.refuse("its row exists already".into());
+    gather.rest(&mut valves);
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    gather.rest(&mut valves);
+    assert_eq!(valves.0, ["pause [3]"]);
+}
+
+#[test]
+fn a_record_of_a_new_assignment_is_not_added_to_a_batch_of_the_one_before() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared.clone(), reader);
+    gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+    let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+    let open = &gather.open[&3];
+    assert!(Arc::ptr_eq(&open.slot, &slot), "a batch of a revoked assignment goes to no lane");
+    assert_eq!(open.batch.len(), 1);
+}
+
+#[test]
+fn a_record_behind_the_end_of_a_log_says_that_it_goes_on() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared, reader);
+    gather.poll(&mut Offsets([0].into())).unwrap();
+    gather.mark_end(3);
+    assert!(gather.open[&3].at_end);
+    gather.poll(&mut Offsets([1].into())).unwrap();
+    assert_eq!((gather.open[&3].at_end, gather.open[&3].batch.len()), (false, 2));
+}
