@@ -40,6 +40,8 @@ pub struct PipelineView {
     pub name: Arc<str>,
     pub stream: Arc<str>,
     pub topic: Arc<str>,
+    /// Partitions of the topic where the configuration makes it.
+    pub partitions: u32,
     pub slots: Arc<Slots>,
 }
 
@@ -203,10 +205,7 @@ pub fn readiness(runtime: &Runtime, (pipelines, findings): (&[PipelineView], &Fi
         reasons.push(format!("pipeline {} has no partitions yet", pipeline.name));
     }
     let all = findings.all();
-    let mut degraded: Vec<String> = all.iter().map(ToString::to_string).collect();
-    if let Some(age) = findings.blind_for() {
-        degraded.push(format!("ops/standstill has not looked for {} s: restart it", age.as_secs()));
-    }
+    let degraded = all.iter().map(ToString::to_string).collect();
     let standing_still = all.iter().filter_map(|finding| finding.to_json().ok()).collect();
     Readiness { ready: reasons.is_empty(), reasons, degraded, standing_still }
 }

@@ -35,6 +35,8 @@ pub struct Plan {
     pub pipelines: Vec<PipelineSetup>,
     /// Changes of meaning that are to be carried out.
     pub allowed: Vec<String>,
+    /// What works and is hardly meant, besides what follows from the configuration.
+    pub remarks: Vec<String>,
 }
 
 /// A stream with its parsed schema.
@@ -100,7 +102,8 @@ impl Plan {
     /// What works and is hardly meant, for people.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.streams.iter().filter_map(|stream| self.warning(&stream.name)).collect()
+        let unread = self.streams.iter().filter_map(|stream| self.warning(&stream.name));
+        unread.chain(self.remarks.iter().cloned()).collect()
     }
 
     /// Likewise, of one stream.
@@ -200,15 +203,15 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     let (loaded, mut plan, remembered) = load_remembering(sources)?;
     let changes = remembered.harmful_changes(&plan.definitions());
     let words: Vec<&str> = changes.iter().filter_map(|(change, _)| change.allowed_by()).collect();
-    let mut faults: Vec<Fault> = Vec::new();
     for word in allowed.iter().filter(|word| !words.contains(&word.as_str())) {
         let known =
             if words.is_empty() { "nothing needs it".to_owned() } else { format!("there is {}", words.join(", ")) };
-        faults.push(loaded.fault_at("", format!("--allow {word}: there is no such change: {known}")));
+        plan.remarks.push(format!("--allow {word}: there is no such change: {known}"));
     }
     let is_allowed = |change: &Change| change.allowed_by().is_some_and(|word| allowed.iter().any(|one| one == word));
     let harmful = changes.iter().filter(|(change, _)| !is_allowed(change));
-    faults.extend(harmful.map(|(change, rows)| loaded.fault_at(&change.path, change.message(rows))));
+    let faults: Vec<Fault> =
+        harmful.map(|(change, rows)| loaded.fault_at(&change.path, change.message(rows))).collect();
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
@@ -262,7 +265,11 @@ fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Faults> {
         }
     }
     faults.extend(names::faults(loaded, &streams, &pipelines));
-    if faults.is_empty() { Ok(Plan { streams, pipelines, allowed: Vec::new() }) } else { Err(Faults(faults)) }
+    if faults.is_empty() {
+        Ok(Plan { streams, pipelines, allowed: Vec::new(), remarks: Vec::new() })
+    } else {
+        Err(Faults(faults))
+    }
 }
 
 fn stream(

@@ -16,16 +16,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Adds what the server of the data folder says, and what it does not say.
 pub async fn look(subject: &Subject<'_>, audit: &mut Audit, report: &mut Report) -> Result<(), String> {
-    let findings = last_findings(subject.data_dir)?;
+    let findings = last_findings(subject.data_dir).unwrap_or_else(|error| {
+        tracing::warn!(error, "what the server says of itself is not known");
+        Vec::new()
+    });
     if !DatabaseLock::is_held(subject.database) {
         // Of a server that has ended: why it stood still, if it did.
         report.standing_still.extend(findings.into_iter().filter(|finding| concerns(finding, subject.sinks)));
         return Ok(());
     }
-    findings
-        .into_iter()
-        .filter(|finding| concerns(finding, subject.sinks))
-        .for_each(|finding| report.stands_still(finding));
+    for finding in findings {
+        if concerns(&finding, subject.sinks) {
+            report.stands_still(finding);
+        } else {
+            report.standing_still.push(finding);
+        }
+    }
     unmoved(audit, report).await
 }
 

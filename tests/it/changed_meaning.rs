@@ -122,16 +122,18 @@ async fn an_allowed_change_of_a_window_keeps_the_rows_of_before_and_begins_with_
     let (_, node) = server.terminate().await;
     let changed = WINDOW.replace("60s", "2m").replace("n: count(*)", "n: count(*), top: max(value)");
     let node = written(node, &config("", "orders", &steps(&[&window(&changed)])));
-    let output = node.command(&["check", "--allow", "window/others"]).output().unwrap();
+    let output = node.command(&["check", "--allow", "window/minutes", "--allow", "window/others"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
     assert!(said.contains("there is no such change") && said.contains("window/minutes"), "{said}");
     let server = node.allow("window/minutes").start().await;
     assert_eq!(windows(&server, "minutes_before_1").await, [(0, "s0".to_owned(), 1), (0, "s1".to_owned(), 2)]);
     // The window of 0 to 120 s began before: a row of it would be a part.
     post(&server, &[62, 63, 121, 122, 241], 9).await;
     windows_are(&server, &[(120, "s0", 1), (120, "s1", 1)]).await;
+    // The same command line once more has nothing left to allow.
     let (_, node) = server.terminate().await;
-    let server = node.allow_nothing().start().await;
+    let server = node.start().await;
     post(&server, &[242, 361], 11).await;
     windows_are(&server, &[(120, "s0", 1), (120, "s1", 1), (240, "s0", 1), (240, "s1", 1)]).await;
     server.verify();
@@ -284,4 +286,57 @@ async fn behind_a_gap_no_fuller_row_is_replaced_by_a_poorer_one() {
     let streams = server.http.get("/api/v1/streams").await;
     assert_eq!(streams["streams"][0]["in_gaps"], 2, "{streams:#}");
     server.verify();
+}
+
+#[actix_rt::test]
+async fn what_was_taken_out_means_the_same_when_it_comes_back_or_is_refused() {
+    let with = |text: &str| config("", "orders", &steps(&[&window(text)]));
+    let server = start(&with(WINDOW)).await;
+    post(&server, &[1, 2, 61], 3).await;
+    windows_are(&server, &[(0, "s0", 1), (0, "s1", 1)]).await;
+    let without = config("", "orders", PLAIN);
+    let (_, node) = server.terminate().await;
+    let server = written(node, &without).start().await;
+    post(&server, &[62], 4).await;
+    let server = refused(server, &without, &with(&WINDOW.replace("60s", "5m")), &["window minutes", "300000 ms"]).await;
+    windows_are(&server, &[(0, "s0", 1), (0, "s1", 1)]).await;
+}
+
+#[actix_rt::test]
+async fn a_pipeline_that_is_to_store_another_stream_is_refused_with_the_way_to_read_all_of_it() {
+    let before = config("", "orders", PLAIN);
+    let server = start(&before).await;
+    post(&server, &[1, 2], 2).await;
+    let renamed = |pipeline: &str| {
+        let stream =
+            "schema: order.avsc, key: shop, event_time: at, topic: orders, table: others, out_of_orderness: 0s";
+        format!("streams:\n  others: {{ {stream} }}\npipelines:\n  {pipeline}: {{ from: others }}\n")
+    };
+    let words = ["pipeline orders", "stream others", "a name that no pipeline had"];
+    let server = refused(server, &before, &renamed("orders"), &words).await;
+    let (_, node) = server.terminate().await;
+    let server = written(node, &renamed("others")).start().await;
+    wait::until("all is stored again", async || wait::is(server.database().count("others").await, &2)).await;
+    server.verify();
+}
+
+#[actix_rt::test]
+async fn a_log_that_was_cut_behind_a_kill_replaces_no_whole_row() {
+    let patient = WINDOW.replace("10m", "1h");
+    let text = config("", "orders", &steps(&[&window(&patient)]));
+    let node = written(Node::new().set("storage.checkpoint_every", "10m"), &text);
+    fs::write(node.path("order.avsc"), SCHEMA).unwrap();
+    let server = node.start().await;
+    post(&server, &[1, 2, 3, 61, 62], 5).await;
+    windows_are(&server, &[(0, "s0", 1), (0, "s1", 2)]).await;
+    crate::support::kafka::delete_records(server.kafka(), "orders", (0, 4)).await;
+    let server = server.kill().start().await;
+    post(&server, &[5, 63, 121, 181], 9).await;
+    wait::until("the windows are closed", async || {
+        let windows = windows(&server, "minutes").await;
+        if windows.iter().any(|(start, ..)| *start == 120) { Ok(()) } else { Err(format!("{windows:?}")) }
+    })
+    .await;
+    assert_eq!(windows(&server, "minutes").await[..2], [(0, "s0".to_owned(), 1), (0, "s1".to_owned(), 2)]);
+    assert!(server.database().number("SELECT count(*) FROM sw_late WHERE why = 'begun'").await >= 2);
 }

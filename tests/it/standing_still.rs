@@ -258,6 +258,37 @@ async fn partitions_that_the_source_does_not_read_yet_are_named_and_counted_as_l
     is_over(&server).await;
 }
 
+/// Whoever opens and closes a database file drops all locks that his process holds on it; the next stranger who closes the
+/// database then believes that he is the last, and removes its write-ahead log.
+#[actix_rt::test]
+async fn a_reader_from_outside_never_takes_the_database_away_from_the_server() {
+    let server = Node::new().start().await;
+    let producer = Producer::connect(server.kafka());
+    let mut readings = Readings::new();
+    for round in 1..4 {
+        let looked =
+            async || server.http.actor("ops/standstill").await.map(|watch| watch["processed"].as_i64().unwrap());
+        let before = looked().await.unwrap();
+        wait::until("the database was looked at", async || wait::at_least(looked().await?, &(before + 2))).await;
+        readings.send(&producer, 100);
+        // Each look opens and closes the database in this process.
+        server.database().wait_for_all("sensors", &producer.finish()).await;
+        assert_eq!(server.database().count("sensor_readings").await, round * 100);
+        assert_eq!(server.deleted_files(), [""; 0]);
+    }
+    let node = server.kill();
+    assert_eq!(node.database().count("sensor_readings").await, 300, "what was told as stored is in the file");
+}
+
+#[actix_rt::test]
+async fn a_watch_that_does_not_look_is_named_itself() {
+    let server = Node::new().start().await;
+    hold(&server, "ops/standstill").await;
+    is_named(&server, "blind", &["ops/standstill", "resume"]).await;
+    command(&server, "ops/standstill", "resume").await;
+    is_over(&server).await;
+}
+
 /// Kafka's own end of a transaction takes an offset and is no record; aborted records are given to nobody (KIP-98).
 #[actix_rt::test]
 async fn offsets_that_hold_no_record_for_a_reader_are_no_lag() {

@@ -35,6 +35,8 @@ pub struct Assignment {
     pub log: i64,
     /// Next offset to store; `None` when this log was never read before.
     pub position: Option<i64>,
+    /// Position at which the sink began to read this log; of no meaning without a position.
+    pub first_offset: i64,
     /// Where the stored state stands, and the state.
     pub checkpoint: Option<Checkpoint>,
     /// No stored record that counts has a later event time, in milliseconds since 1970; `NO_WATERMARK` without records.

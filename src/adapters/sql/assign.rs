@@ -117,19 +117,26 @@ fn take_over(
     let place = connection
         .query_row(
             "UPDATE sw_positions SET epoch = ?, updated_at = ? \
-             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? RETURNING next_offset, decided_from",
+             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? RETURNING next_offset, decided_from, first_offset",
             params![epoch, now_ms(), key.sink, key.topic, key.partition, log],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()?;
     let newest_event_ms = newest_event_ms(connection, stream)?;
-    let new =
-        Assignment { epoch, log, position: None, checkpoint: None, newest_event_ms, decisions: Decisions::default() };
-    let Some((position, decided_from)): Option<(i64, i64)> = place else { return Ok(new) };
+    let new = Assignment {
+        epoch,
+        log,
+        position: None,
+        first_offset: 0,
+        checkpoint: None,
+        newest_event_ms,
+        decisions: Decisions::default(),
+    };
+    let Some((position, decided_from, first_offset)): Option<(i64, i64, i64)> = place else { return Ok(new) };
     let checkpoint = checkpoint(connection, key, log)?;
     let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.next_offset);
     let decisions = decisions(connection, (key, log), decided_from.max(covered)..position)?;
-    Ok(Assignment { position: Some(position), checkpoint, decisions, ..new })
+    Ok(Assignment { position: Some(position), first_offset, checkpoint, decisions, ..new })
 }
 
 /// Refuses a log whose number the sink's table has from another topic already: rows would have the same ids.
@@ -194,12 +201,16 @@ fn checkpoint(connection: &Connection, key: &PartitionKey, log: i64) -> Result<O
 
 /// Sets a first position, or one behind a gap. State that was kept is forgotten, unless the gap lies behind it.
 fn set_position(connection: &Connection, key: &PartitionKey, start: &Start) -> Result<(), rusqlite::Error> {
-    connection.execute(
+    let moved = connection.execute(
         "INSERT INTO sw_positions (sink, topic, \"partition\", log, epoch, next_offset, first_offset, retained_from, \
          updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6, ?7) ON CONFLICT DO UPDATE SET \
          next_offset = excluded.next_offset, updated_at = excluded.updated_at WHERE epoch = excluded.epoch",
         params![key.sink, key.topic, key.partition, start.log, start.epoch, start.position, now_ms()],
     )?;
+    if moved == 0 {
+        // Another owner has the partition, and its state.
+        return Ok(());
+    }
     if start.gap.as_ref().is_none_or(std::ops::Range::is_empty) {
         connection.execute(
             "DELETE FROM sw_checkpoints WHERE sink = ? AND topic = ? AND \"partition\" = ?",

@@ -291,6 +291,10 @@ fn checkpoints(
     let key = run.key;
     let with_state = accepted.iter().map(|(_, pending)| &pending.output).filter(|output| !output.checkpoint.is_empty());
     for output in with_state {
+        // A late output of an earlier log must not touch the state of the newer one.
+        if is_superseded(connection, run)? {
+            return Ok(());
+        }
         let mut replace =
             connection.prepare_cached("INSERT OR REPLACE INTO sw_checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
         for chunk in &output.checkpoint {
@@ -308,9 +312,9 @@ fn checkpoints(
         }
         connection
             .prepare_cached(
-                "UPDATE sw_checkpoints SET next_offset = ? WHERE sink = ? AND topic = ? AND \"partition\" = ?",
+                "UPDATE sw_checkpoints SET next_offset = ? WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ?",
             )?
-            .execute(params![output.end, key.sink, key.topic, key.partition])?;
+            .execute(params![output.end, key.sink, key.topic, key.partition, run.log])?;
         connection
             .prepare_cached(
                 "DELETE FROM sw_decisions WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? \

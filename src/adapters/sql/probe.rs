@@ -2,12 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Read as _,
+    fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -17,25 +16,30 @@ use streamward_pipeline::store::StoreError;
 
 use super::{BUSY_TIMEOUT, SqlStore, WriteError, begin};
 
-/// First bytes of a database file (<https://www.sqlite.org/fileformat2.html#the_database_header>).
-const MAGIC: &[u8] = b"SQLite format 3\0";
-
-/// The file that the connections have open.
+/// The files that the connections have open.
+///
+/// They are looked at by their paths alone: whoever opens and closes a database file drops all locks that the process
+/// holds on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
 #[derive(Debug)]
 pub(super) struct OpenFile {
     path: PathBuf,
-    /// Device and inode.
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
+    /// That of the write-ahead log, once it was seen.
+    log: OnceLock<Identity>,
     /// A probe is under way.
     is_asked: AtomicBool,
 }
 
+/// Device and inode.
+type Identity = (u64, u64);
+
 impl OpenFile {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), identity: identity(path), is_asked: AtomicBool::new(false) }
+        let is_asked = AtomicBool::new(false);
+        Self { path: path.to_owned(), identity: identity(path), log: OnceLock::new(), is_asked }
     }
 
-    /// SQLite does not notice that the file it has open lost its name: what it writes then is lost with the process.
+    /// SQLite does not notice that a file it has open lost its name: what it writes then is lost with the process.
     fn check(&self) -> Result<(), String> {
         let path = self.path.display();
         if identity(&self.path) != self.identity {
@@ -43,17 +47,28 @@ impl OpenFile {
                 "{path} was deleted or replaced while it was in use: what is stored now is lost when the server ends"
             ));
         }
-        let mut first = [0; MAGIC.len()];
-        let read = File::open(&self.path).and_then(|mut file| file.read_exact(&mut first));
-        match read {
-            Ok(()) if first == *MAGIC => Ok(()),
-            Ok(()) => Err(format!("{path} is no database any more: it was overwritten while it was in use")),
-            Err(error) => Err(format!("read {path}: {error}: it was cut off or is not readable any more")),
+        if fs::metadata(&self.path).is_ok_and(|found| found.len() == 0) {
+            return Err(format!("{path} was emptied while it was in use"));
         }
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let seen = identity(Path::new(&log));
+        match (self.log.get(), seen) {
+            (None, Some(seen)) => drop(self.log.set(seen)),
+            (Some(known), seen) if seen != Some(*known) => {
+                return Err(format!(
+                    "{}, a part of the database, was deleted or replaced while it was in use: what is stored now may be \
+                     lost when the server ends",
+                    log.display()
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 

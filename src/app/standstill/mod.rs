@@ -24,7 +24,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::clock::rfc3339;
+use crate::clock::{now_ms, rfc3339};
 
 /// File in the data folder with the findings of the server that runs there, or ran last.
 const FILE: &str = "standing_still.json";
@@ -48,6 +48,8 @@ pub enum Cause {
     Degraded,
     /// The database is locked, gone or full.
     Storage,
+    /// Nobody looks.
+    Blind,
     /// The cluster does not answer.
     Kafka,
     /// There is no such topic any more.
@@ -75,6 +77,7 @@ impl Cause {
             Self::Down => "down",
             Self::Degraded => "degraded",
             Self::Storage => "storage",
+            Self::Blind => "blind",
             Self::Kafka => "kafka",
             Self::TopicGone => "topic_gone",
             Self::Unassigned => "unassigned",
@@ -140,33 +143,48 @@ impl fmt::Display for Finding {
 #[derive(Clone, Default)]
 pub struct Findings(Arc<RwLock<Found>>);
 
-#[derive(Default)]
 struct Found {
     all: Arc<[Finding]>,
     /// Stored positions of partitions that no source of this server reads, by pipeline and partition.
     positions: HashMap<(Arc<str>, i32), i64>,
     /// When everything was last looked at.
-    looked_at: Option<Instant>,
+    looked_at: Instant,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { all: Arc::default(), positions: HashMap::new(), looked_at: Instant::now() }
+    }
 }
 
 impl Findings {
-    /// All of them, by place.
+    /// All of them, by place; with those of before where nobody has looked for a while, and that this is so.
     #[must_use]
     pub fn all(&self) -> Arc<[Finding]> {
-        self.0.read().all.clone()
+        let found = self.0.read();
+        let age = found.looked_at.elapsed();
+        if age <= BLIND_AFTER {
+            return found.all.clone();
+        }
+        let actor = "ops/standstill";
+        let place =
+            Place { cause: Cause::Blind, actor: actor.to_owned(), pipeline: None, topic: None, partition: None };
+        let blind = Finding {
+            place,
+            since_ms: now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+            reason: format!("{actor} has not looked for {} s: nobody knows what stands still now", age.as_secs()),
+            way_out: format!(
+                "POST /api/v1/supervision/{actor}/resume if it is paused, POST /api/v1/supervision/{actor}/restart if it \
+                 is not"
+            ),
+        };
+        std::iter::once(blind).chain(found.all.iter().cloned()).collect()
     }
 
     /// The stored position of a partition that no source of this server reads, if it has one.
     #[must_use]
     pub fn position(&self, pipeline: &Arc<str>, partition: i32) -> Option<i64> {
         self.0.read().positions.get(&(pipeline.clone(), partition)).copied()
-    }
-
-    /// For how long nobody has looked: the watch itself stands still.
-    #[must_use]
-    pub fn blind_for(&self) -> Option<Duration> {
-        let age = self.0.read().looked_at.map(|at| at.elapsed());
-        age.filter(|age| *age > BLIND_AFTER)
     }
 
     /// The finding that concerns a partition of a pipeline: its own, else one of the pipeline, the topic or the server.
@@ -181,7 +199,7 @@ impl Findings {
                 (Some(of), _, Some(number)) if of == pipeline && number == partition => Some(0),
                 (Some(of), _, None) if of == pipeline => Some(1),
                 (None, Some(of), None) if of == topic => Some(2),
-                (None, None, None) if matches!(place.cause, Cause::Storage | Cause::Kafka) => Some(3),
+                (None, None, None) if matches!(place.cause, Cause::Blind | Cause::Storage | Cause::Kafka) => Some(3),
                 _ => None,
             }
         };
@@ -190,7 +208,7 @@ impl Findings {
     }
 
     fn set(&self, findings: Vec<Finding>, positions: HashMap<(Arc<str>, i32), i64>) {
-        *self.0.write() = Found { all: findings.into(), positions, looked_at: Some(Instant::now()) };
+        *self.0.write() = Found { all: findings.into(), positions, looked_at: Instant::now() };
     }
 }
 

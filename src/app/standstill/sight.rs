@@ -36,6 +36,8 @@ pub struct StorageSight {
 pub struct PipelineSight {
     pub name: Arc<str>,
     pub topic: Arc<str>,
+    /// Partitions of the topic where the configuration makes it.
+    pub configured_partitions: u32,
     /// None before the cluster has told.
     pub logs: Option<TopicLogs>,
     /// Whether the group has dealt its partitions at least once.
@@ -73,6 +75,8 @@ pub struct ActorSight {
     pub state: ActorState,
     /// What it says of itself, what it waits for, or how it ended last.
     pub words: String,
+    /// For how long it has waited for whom it announces facts to.
+    pub target_wait: Duration,
 }
 
 impl Sight {
@@ -102,6 +106,7 @@ impl PipelineSight {
         Self {
             name: pipeline.name.clone(),
             topic: pipeline.topic.clone(),
+            configured_partitions: pipeline.partitions,
             logs: ends.topic(&pipeline.topic),
             was_assigned: pipeline.slots.was_assigned(),
             stopped: pipeline.slots.standing_still().into_iter().map(stop).collect(),
@@ -121,12 +126,17 @@ impl PartitionSight {
 
 impl ActorSight {
     fn of(node: &TreeNode) -> Self {
-        Self { path: node.path.as_str().to_owned(), state: node.state, words: words(node) }
+        let wait = node.waiting_on.as_ref().filter(|wait| wait.on == "target").map_or(0, |wait| wait.for_ms);
+        Self {
+            path: node.path.as_str().to_owned(),
+            state: node.state,
+            words: words(node),
+            target_wait: Duration::from_millis(wait),
+        }
     }
 }
 
 fn words(node: &TreeNode) -> String {
-    let seconds = |ms: u64| ms / 1000;
     if let Some(note) = &node.note {
         return note.to_string();
     }
@@ -134,13 +144,15 @@ fn words(node: &TreeNode) -> String {
         ActorState::Running | ActorState::Degraded | ActorState::Starting => {}
         state @ (ActorState::Paused | ActorState::Stopping) => return format!("it is {}", state.as_str()),
         state @ (ActorState::BackingOff | ActorState::Stopped | ActorState::Failed) => {
-            let exit = node.last_exit.as_ref().map(|exit| format!(": {}", exit.message)).unwrap_or_default();
+            let exit = node.last_exit.as_ref().filter(|exit| !exit.message.is_empty());
+            let exit = exit.map(|exit| format!(": {}", exit.message)).unwrap_or_default();
             return format!("it is {}{exit}", state.as_str().replace('_', " "));
         }
     }
+    // Without times: whoever shows the words would show new ones every second.
     match (&node.in_hand, &node.waiting_on) {
-        (_, Some(wait)) => format!("it has waited for {} for {} s", wait.on, seconds(wait.for_ms)),
-        (Some(hand), None) => format!("it has had {} in hand for {} s", hand.label, seconds(hand.for_ms)),
+        (_, Some(wait)) => format!("it waits for {}", wait.on),
+        (Some(hand), None) => format!("it has {} in hand", hand.label),
         (None, None) => "it runs".to_owned(),
     }
 }

@@ -14,7 +14,7 @@ use streamward_kit::{ActorPath, Failure, Runtime, Scope};
 use streamward_pipeline::store::StoreError;
 
 use super::{
-    Finding, Findings, file,
+    Finding, Findings, Place, file,
     judge::Judge,
     sight::{Sight, StorageSight},
 };
@@ -121,7 +121,8 @@ impl StorageWatch {
 #[derive(Default)]
 struct Told {
     findings: Vec<Finding>,
-    notes: BTreeMap<ActorPath, String>,
+    /// The place that each note is about: what is said of it may change every second.
+    notes: BTreeMap<ActorPath, Place>,
     /// Whether the file says what was told.
     is_written: bool,
 }
@@ -145,17 +146,17 @@ impl Told {
 
     /// Notes on the pipelines' nodes what of them stands still.
     fn note(&mut self, shared: &WatchShared, findings: &[Finding]) {
-        let mut notes: BTreeMap<ActorPath, String> = BTreeMap::new();
+        let mut notes: BTreeMap<ActorPath, Place> = BTreeMap::new();
         for finding in findings {
             let Some(pipeline) = &finding.place.pipeline else { continue };
             let Ok(path) = ActorPath::parse(&format!("pipelines/{pipeline}")) else { continue };
-            notes.entry(path).or_insert_with(|| finding.reason.clone());
+            let place = notes.entry(path.clone()).or_insert_with(|| finding.place.clone());
+            if *place == finding.place && self.notes.get(&path) != Some(place) {
+                shared.runtime.note(&path, Some(&finding.reason));
+            }
         }
         for path in self.notes.keys().filter(|path| !notes.contains_key(*path)) {
             shared.runtime.note(path, None);
-        }
-        for (path, note) in notes.iter().filter(|(path, note)| self.notes.get(*path) != Some(*note)) {
-            shared.runtime.note(path, Some(note));
         }
         self.notes = notes;
     }

@@ -39,6 +39,7 @@ impl SinkStore for CountingStore {
             epoch: 1,
             log: 1,
             position: None,
+            first_offset: 0,
             checkpoint: None,
             newest_event_ms: NO_WATERMARK,
             decisions: Decisions::default(),

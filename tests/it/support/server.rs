@@ -81,14 +81,6 @@ impl Node {
         self
     }
 
-    /// Takes such leave back.
-    pub fn allow_nothing(mut self) -> Self {
-        if let Some(place) = self.flags.iter().position(|flag| *flag == "--allow") {
-            self.flags.drain(place..place + 2);
-        }
-        self
-    }
-
     /// Comes back from an outside cluster, `kafka.bootstrap`, to the embedded broker, at another port.
     pub fn come_home(mut self) -> Self {
         self.settings.retain(|(key, _)| key != "kafka.bootstrap");
@@ -220,6 +212,14 @@ impl Server {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Files that the process has open and that have no name any more.
+    pub fn deleted_files(&self) -> Vec<String> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let names = targets.map(|target| target.display().to_string());
+        names.filter(|name| name.ends_with(" (deleted)") && name.contains("streamward.db")).collect()
     }
 
     /// Ends the process as a power cut would: nothing in it gets to run again.

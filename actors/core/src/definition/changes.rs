@@ -64,11 +64,15 @@ impl Definitions {
         let mut changes = Vec::new();
         for (name, new) in &now.streams {
             match self.streams.get(name) {
-                Some(old) => stream_changes(name, old, new, &mut changes),
+                Some(old) => {
+                    stream_changes(name, old, new, &mut changes);
+                    changes.extend(self.taken_topic((name, old), new));
+                }
                 None => changes.extend(self.taken_table(name, new)),
             }
         }
         for (pipeline, new) in &now.pipelines {
+            changes.extend(self.other_stream(pipeline, &new.stream));
             for (name, window) in &new.windows {
                 if let Some((_, old_stream, old)) = self.window(name) {
                     changes.extend(window_change((pipeline, name), (old_stream, old), (&new.stream, window)));
@@ -82,6 +86,37 @@ impl Definitions {
     fn window(&self, name: &str) -> Option<(&str, &str, &WindowDefinition)> {
         self.pipelines.iter().find_map(|(pipeline, defined)| {
             Some((pipeline.as_str(), defined.stream.as_str(), defined.windows.get(name)?))
+        })
+    }
+
+    /// A pipeline of that name that stored another stream: its positions are those of the other one's records.
+    fn other_stream(&self, pipeline: &str, stream: &str) -> Option<Change> {
+        let before = &self.pipelines.get(pipeline)?.stream;
+        let stored = self.streams.get(before).filter(|_| before != stream)?;
+        Some(Change {
+            path: format!("pipelines.{pipeline}.from"),
+            subject: format!("pipeline {pipeline}"),
+            table: stored.table.clone(),
+            difference: format!("it has stored stream {before}, and is to store stream {stream}"),
+            ways: vec![Way::Write(format!(
+                "give the pipeline of stream {stream} a name that no pipeline had: it reads its topic from the beginning"
+            ))],
+        })
+    }
+
+    /// A stream that is to read the topic of another one: their logs have the same numbers in row ids.
+    fn taken_topic(&self, (name, old): (&str, &StreamDefinition), new: &StreamDefinition) -> Option<Change> {
+        let has_it = |(other, defined): &(&String, &StreamDefinition)| *other != name && defined.topic == new.topic;
+        let (other, _) = self.streams.iter().find(has_it).filter(|_| old.topic != new.topic)?;
+        Some(Change {
+            path: format!("streams.{name}.topic"),
+            subject: format!("stream {name}"),
+            table: old.table.clone(),
+            difference: format!("it is to read topic {}, which stream {other} has read", new.topic),
+            ways: vec![
+                Way::Write(format!("set streams.{name}.topic: {}", old.topic)),
+                Way::Write(format!("read topic {} with a stream, a table and a pipeline of other names", new.topic)),
+            ],
         })
     }
 
@@ -110,7 +145,13 @@ fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, ch
         difference,
         ways,
     };
-    let another = || Way::Write(format!("give the stream another name and table than {name} and {}", old.table));
+    let another = || {
+        Way::Write(format!(
+            "give the stream, its table, its pipeline, its windows and its rules names that none had, with topic: {}, to \
+             read its records again",
+            old.topic
+        ))
+    };
     if !old.table.eq_ignore_ascii_case(&new.table) {
         let difference = format!("its rows are in table {}, and it is to store in {}", old.table, new.table);
         let keep = Way::Write(format!("set streams.{name}.table: {}", old.table));

@@ -87,6 +87,32 @@ impl Definitions {
         columns.map(|column| (column.field.clone(), column.column.clone())).collect()
     }
 
+    /// These definitions, with what others say of things that these do not have: rows of them may still be there.
+    #[must_use]
+    pub fn and_before(&self, before: &Self) -> Self {
+        let mut all = self.clone();
+        for (name, old) in &before.streams {
+            let stream = all.streams.entry(name.clone()).or_insert_with(|| old.clone());
+            for column in &old.columns {
+                if !stream.columns.iter().any(|known| known.column.eq_ignore_ascii_case(&column.column)) {
+                    stream.columns.push(column.clone());
+                }
+            }
+        }
+        let renamed = before.renamed_pipelines(self);
+        let is_defined =
+            |window: &String| self.pipelines.values().any(|pipeline| pipeline.windows.contains_key(window));
+        for (name, old) in &before.pipelines {
+            let now = renamed.iter().find(|(was, _)| was == name).map_or(name, |(_, now)| now);
+            let none =
+                PipelineDefinition { stream: old.stream.clone(), windows: BTreeMap::new(), rules: old.rules.clone() };
+            let pipeline = all.pipelines.entry(now.clone()).or_insert(none);
+            let gone = old.windows.iter().filter(|(window, _)| !is_defined(window));
+            pipeline.windows.extend(gone.map(|(window, defined)| (window.clone(), defined.clone())));
+        }
+        all
+    }
+
     /// The pipelines of these definitions that are another one's under a new name, as (old, new): each the only one of
     /// its stream before and now.
     #[must_use]

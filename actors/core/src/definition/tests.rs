@@ -100,13 +100,59 @@ fn a_window_of_that_name_over_another_stream_or_in_another_pipeline_is_told_apar
         let pipeline = now.pipelines.remove("orders").unwrap();
         now.pipelines.insert("renamed".to_owned(), pipeline);
     });
-    let (change, message) = refused(|now| {
-        let other = StreamDefinition { table: "others".to_owned(), ..stream(now).clone() };
-        now.streams.insert("others".to_owned(), other);
-        now.pipelines.get_mut("orders").unwrap().stream = "others".to_owned();
-    });
-    assert_eq!(change.subject, "window per_code");
-    assert!(message.contains("stream orders") && message.contains("others"), "{message}");
+    let mut now = before();
+    let other = StreamDefinition { table: "others".to_owned(), ..stream(&mut now).clone() };
+    now.streams.insert("others".to_owned(), other);
+    now.pipelines.get_mut("orders").unwrap().stream = "others".to_owned();
+    let changes: Vec<(String, String)> =
+        before().changes(&now).iter().map(|change| (change.subject.clone(), change.message("17"))).collect();
+    assert_eq!(
+        changes.iter().map(|(subject, _)| &**subject).collect::<Vec<_>>(),
+        ["pipeline orders", "window per_code"]
+    );
+    assert!(changes.iter().all(|(_, message)| message.contains("stream orders") && message.contains("others")));
+}
+
+#[test]
+fn streams_do_not_take_the_topics_of_others_nor_pipelines_their_positions() {
+    let two = || {
+        let mut two = before();
+        let other = StreamDefinition { topic: "t2".to_owned(), table: "others".to_owned(), ..stream(&mut two).clone() };
+        two.streams.insert("others".to_owned(), other);
+        let pipeline = PipelineDefinition { stream: "others".to_owned(), ..two.pipelines["orders"].clone() };
+        two.pipelines.insert("others".to_owned(), PipelineDefinition { windows: BTreeMap::new(), ..pipeline });
+        two
+    };
+    let subjects = |now: &Definitions| two().changes(now).into_iter().map(|change| change.subject).collect::<Vec<_>>();
+    assert_eq!(subjects(&two()), [""; 0]);
+    let mut swapped = two();
+    for (stream, pipeline) in [("orders", "others"), ("others", "orders")] {
+        swapped.pipelines.get_mut(pipeline).unwrap().stream = stream.to_owned();
+    }
+    assert!(subjects(&swapped).starts_with(&["pipeline orders".to_owned()]), "{:?}", subjects(&swapped));
+    let mut swapped = two();
+    for (stream, topic) in [("orders", "t2"), ("others", "orders-topic")] {
+        swapped.streams.get_mut(stream).unwrap().topic = topic.to_owned();
+    }
+    assert_eq!(subjects(&swapped), ["stream orders", "stream others"]);
+}
+
+#[test]
+fn what_was_taken_out_is_remembered_as_long_as_it_is_not_defined_anew() {
+    let mut without = before();
+    stream(&mut without).columns.truncate(1);
+    without.pipelines.get_mut("orders").unwrap().windows.clear();
+    let remembered = without.and_before(&before());
+    assert_eq!(remembered.streams["orders"].columns.len(), 4);
+    assert_eq!(remembered.pipelines["orders"].windows, before().pipelines["orders"].windows);
+    let mut back = before();
+    window(&mut back).size_ms = 300_000;
+    assert_eq!(remembered.changes(&back).len(), 1, "it means something else when it comes back");
+    assert_eq!(Definitions::default().and_before(&before()), before());
+    let mut renamed = before();
+    let pipeline = renamed.pipelines.remove("orders").unwrap();
+    renamed.pipelines.insert("renamed".to_owned(), pipeline);
+    assert_eq!(renamed.and_before(&before()), renamed, "a pipeline has one name");
 }
 
 #[test]

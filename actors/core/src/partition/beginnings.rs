@@ -12,13 +12,15 @@ use crate::{
     output::{Missed, StateChunk, WindowRow},
     schema::Scalar,
     watermark::NO_WATERMARK,
+    window::WindowSpec,
 };
 
 fn with_window() -> PipelinePlan {
-    plan(vec![
-        StepSpec::Rule(rule("value > 50")),
-        StepSpec::Window(window(&[("n", "count(*)"), ("high", "max(value)")])),
-    ])
+    plan_of(window(&[("n", "count(*)"), ("high", "max(value)")]))
+}
+
+fn plan_of(window: WindowSpec) -> PipelinePlan {
+    plan(vec![StepSpec::Rule(rule("value > 50")), StepSpec::Window(window)])
 }
 
 fn without_window() -> PipelinePlan {
@@ -139,4 +141,33 @@ fn a_window_that_saw_no_record_is_no_new_step_after_a_restart() {
     let mut again = restored(&chunks, 1_050);
     let effects = run(&plan, &mut again, &log([at("a", 1_010, 1.0), at("a", 1_400, 1.0)]), &[], 0);
     assert_eq!(effects.windows.len(), 1);
+}
+
+#[test]
+fn a_longer_lateness_brings_no_window_back_that_is_gone() {
+    let (plan, mut spec) = (with_window(), window(&[("n", "count(*)"), ("high", "max(value)")]));
+    spec.allowed_lateness = std::time::Duration::from_secs(3_600);
+    let patient = plan_of(spec);
+    let mut before = state(&plan);
+    // The window of 1,000 goes at a watermark of 1,300, the one of 1,200 is open.
+    run(&plan, &mut before, &log([at("a", 1_010, 1.0), at("a", 1_210, 1.0), at("a", 1_360, 1.0)]), &[], 0);
+    let chunks = before.checkpoint(&plan, CheckpointScope::Full);
+    let mut again = PartitionState::restore(&patient, "sensor-readings".into(), 3, &chunks, NO_WATERMARK).unwrap();
+    let late = log([at("a", 0, 1.0), at("a", 0, 1.0), at("a", 0, 1.0), at("a", 1_020, 1.0), at("a", 1_220, 1.0)]);
+    let effects = run(&patient, &mut again, &late[3..], &[], 0);
+    assert_eq!(
+        effects.missed.iter().map(|missed| (missed.why, missed.offset)).collect::<Vec<_>>(),
+        [(Missed::Begun, 3)]
+    );
+    assert_eq!(effects.windows.iter().map(|row| row.start_ms).collect::<Vec<_>>(), [1_200]);
+}
+
+#[test]
+fn behind_a_gap_the_window_of_the_first_record_may_miss_some_and_is_left_out() {
+    let plan = with_window();
+    let behind = PartitionState::behind_gap(&plan, "sensor-readings".into(), 3, &[], 1_010);
+    let later = log([at("a", 1_550, 1.0), at("a", 1_610, 1.0), at("a", 1_900, 1.0)]);
+    let effects = run(&plan, &mut behind.unwrap(), &later, &[], 0);
+    assert_eq!(effects.windows.iter().map(|row| row.start_ms).collect::<Vec<_>>(), [1_600]);
+    assert_eq!(effects.missed.iter().map(|missed| missed.why).collect::<Vec<_>>(), [Missed::Begun]);
 }

@@ -155,10 +155,13 @@ impl PartitionState {
         let is_kept = |chunk: &&StateChunk| !["window/", "begin/"].iter().any(|kind| chunk.name.starts_with(kind));
         let kept: Vec<StateChunk> = chunks.iter().filter(is_kept).cloned().collect();
         if kept.is_empty() {
-            let windows = plan.windows().map(|window| WindowState::beginning_after(window, newest_event_ms));
+            let windows =
+                plan.windows().map(|window| WindowState::beginning_after(window, newest_event_ms).behind_unseen());
             return Ok(Self { windows: windows.collect(), ..Self::new(plan, topic, partition) });
         }
-        Ok(Self { covered: None, ..Self::restore(plan, topic, partition, &kept, newest_event_ms)? })
+        let mut state = Self { covered: None, ..Self::restore(plan, topic, partition, &kept, newest_event_ms)? };
+        state.windows = state.windows.into_iter().map(WindowState::behind_unseen).collect();
+        Ok(state)
     }
 
     /// Emits windows that have ended by the wall clock although no record has come to close them.

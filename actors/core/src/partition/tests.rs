@@ -297,9 +297,20 @@ fn only_chunks_that_changed_are_written() {
     run(&plan, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
     let names = |chunks: Vec<StateChunk>| chunks.iter().map(|chunk| chunk.name.to_string()).collect::<Vec<_>>();
     let first = names(state.checkpoint(&plan, CheckpointScope::Changed));
-    assert_eq!(first, ["watermark", "window/readings", "window/by_type", "rule/lasting"]);
+    assert_eq!(
+        first,
+        ["watermark", "window/readings", "begin/readings", "window/by_type", "begin/by_type", "rule/lasting"]
+    );
     assert_eq!(names(state.checkpoint(&plan, CheckpointScope::Changed)), ["watermark"]);
-    let all = ["watermark", "rule/hot", "window/readings", "window/by_type", "rule/lasting"];
+    let all = [
+        "watermark",
+        "rule/hot",
+        "window/readings",
+        "begin/readings",
+        "window/by_type",
+        "begin/by_type",
+        "rule/lasting",
+    ];
     assert_eq!(names(state.checkpoint(&plan, CheckpointScope::Full)), all);
 }
 
@@ -308,7 +319,7 @@ fn what_a_full_checkpoint_has_written_has_not_changed_since() {
     let plan = full_plan();
     let mut state = state(&plan);
     run(&plan, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
-    assert_eq!(state.checkpoint(&plan, CheckpointScope::Full).len(), 5);
+    assert_eq!(state.checkpoint(&plan, CheckpointScope::Full).len(), 7);
     let changed = state.checkpoint(&plan, CheckpointScope::Changed);
     assert_eq!(changed.iter().map(|chunk| &*chunk.name).collect::<Vec<_>>(), ["watermark"]);
 }

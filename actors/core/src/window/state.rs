@@ -44,6 +44,8 @@ pub struct WindowState {
     next_event: i64,
     /// Windows that start before are not this state's: it has not seen all of their records.
     begins_at: i64,
+    /// The window of the next record may miss records.
+    is_behind_unseen: bool,
     changed: bool,
 }
 
@@ -86,6 +88,7 @@ impl Default for WindowState {
             key_bytes: 0,
             next_event: i64::MAX,
             begins_at: i64::MIN,
+            is_behind_unseen: false,
             // Also nothing is worth a checkpoint: without one, a step is new.
             changed: true,
         }
@@ -118,6 +121,9 @@ impl WindowState {
             if input.progress.is_ahead(origin) {
                 work.miss(row, start_ms, Missed::Ahead, out);
                 continue;
+            }
+            if std::mem::take(&mut self.is_behind_unseen) {
+                self.begins_at = self.begins_at.max(plan.end_of(start_ms));
             }
             if plan.gone_at(start_ms) <= watermark {
                 work.miss(row, start_ms, Missed::Late, out);
@@ -262,15 +268,25 @@ impl WindowState {
         Self { begins_at: plan.end_of(plan.start_of(newest_event_ms)), ..Self::default() }
     }
 
-    /// Start of the first window that is this state's; none if a record at this watermark can be of no window before.
+    /// Start of the first window that is this state's and still takes records at this watermark; none if all are.
+    ///
+    /// It is kept with the state: a longer lateness later on does not bring windows back that are gone.
     pub(crate) fn begins_at(&self, plan: &WindowPlan, watermark: i64) -> Option<i64> {
-        let last_before = plan.start_of(self.begins_at.checked_sub(1)?);
-        (plan.gone_at(last_before) > watermark).then_some(self.begins_at)
+        let gone = (watermark != NO_WATERMARK).then(|| {
+            let newest_gone = watermark.saturating_sub(plan.size_ms).saturating_sub(plan.lateness_ms);
+            plan.end_of(plan.start_of(newest_gone))
+        });
+        gone.into_iter().chain((self.begins_at > i64::MIN).then_some(self.begins_at)).max()
     }
 
     /// The same, beginning there.
     pub(crate) fn with_begin(self, begins_at: i64) -> Self {
         Self { begins_at, ..self }
+    }
+
+    /// The same behind records that nobody has seen: the window of the first record may have had some of them.
+    pub(crate) fn behind_unseen(self) -> Self {
+        Self { is_behind_unseen: true, ..self }
     }
 
     /// Whether it changed since the last call.

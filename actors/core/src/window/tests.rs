@@ -130,7 +130,7 @@ fn an_idle_lane_emits_what_has_ended_and_a_later_record_revises_it() {
     assert!(state.tick(&plan, 99, 0).is_none());
     let tick = state.tick(&plan, 150, 0).expect("the first window has ended");
     assert_eq!((counts(&tick.windows), tick.start, tick.end), (vec![(0, "a", 1, 0)], 2, 2));
-    assert_eq!(tick.checkpoint.len(), 2);
+    assert_eq!(tick.checkpoint.len(), 3);
     assert_eq!(state.watermark_ms(), 70);
     assert!(state.tick(&plan, 160, 0).is_none());
     let mut more = times(&[0, 0, 20, 160, 30]);

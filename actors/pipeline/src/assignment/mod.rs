@@ -107,6 +107,10 @@ impl Assigner {
                 start.fetch_from = bounds.low.min(emit_from);
             }
         } else {
+            if bounds.low > assignment.first_offset {
+                tracing::warn!(%self.topic, partition, "the log no longer has all records, and there is no checkpoint: windows begin anew");
+                start.state = self.behind_gap(&assignment, partition)?;
+            }
             start.fetch_from = bounds.low.min(emit_from);
         }
         if assignment.position == Some(emit_from) {

@@ -25,7 +25,7 @@ fn known(position: Option<i64>, checkpoint: Option<i64>) -> Assignment {
         Checkpoint { next_offset, chunks: state.checkpoint(&plan(), CheckpointScope::Full) }
     });
     let decisions = Decisions::default();
-    Assignment { epoch: 7, log: 3, position, checkpoint, newest_event_ms: NO_WATERMARK, decisions }
+    Assignment { epoch: 7, log: 3, position, first_offset: 5, checkpoint, newest_event_ms: NO_WATERMARK, decisions }
 }
 
 /// What became of an assignment.

@@ -42,6 +42,7 @@ impl SinkStore for Epochs {
             epoch: *epoch,
             log: 1,
             position: Some(0),
+            first_offset: 0,
             checkpoint: None,
             newest_event_ms: NO_WATERMARK,
             decisions: Default::default(),

@@ -119,9 +119,11 @@ pub(super) fn adopt(connection: &mut Connection, layout: &Layout) -> Result<(), 
     Ok(transaction.commit()?)
 }
 
-/// Writes down what the database is written with from now on.
+/// Writes down what the database is written with from now on, and what it holds of before.
 pub(super) fn remember(connection: &Connection, definitions: &Definitions) -> Result<(), WriteError> {
-    let text = serde_json::to_string(definitions).map_err(|error| WriteError::Protocol(error.to_string()))?;
+    let before = remembered(connection)?.unwrap_or_default();
+    let definitions = definitions.and_before(&before.definitions);
+    let text = serde_json::to_string(&definitions).map_err(|error| WriteError::Protocol(error.to_string()))?;
     connection.execute(
         "INSERT INTO sw_definitions VALUES (1, ?1, ?2) ON CONFLICT DO UPDATE SET definitions = excluded.definitions, \
          updated_at = excluded.updated_at WHERE definitions <> excluded.definitions",

@@ -106,6 +106,9 @@ impl Look<'_> {
                 (Cause::Down, PATIENCE, "it is tried again by itself; GET /api/v1/events has the reasons")
             }
             ActorState::Degraded => (Cause::Degraded, PATIENCE, "it goes on by itself once the cause is mended"),
+            ActorState::Running if actor.target_wait >= PATIENCE => {
+                (Cause::Degraded, Duration::ZERO, "it goes on by itself once its topic takes records")
+            }
             ActorState::Running => return,
         };
         let place = Place { pipeline: pipeline_of(&actor.path), ..server(cause, &actor.path) };
@@ -141,7 +144,10 @@ impl Look<'_> {
             Some(TopicLogs::Missing) => {
                 let place = Place { topic: Some(topic.clone()), ..of_pipeline(Cause::TopicGone, pipeline) };
                 let reason = format!("topic {topic} does not exist: it was deleted, or this user may not see it");
-                let way_out = format!("make it again: streamward topics create {topic}");
+                let way_out = format!(
+                    "make it again: streamward topics create {topic} --partitions {}, or restart the server, which makes it",
+                    pipeline.configured_partitions
+                );
                 self.find(place, reason, way_out);
             }
             Some(TopicLogs::Partitions(partitions)) => {

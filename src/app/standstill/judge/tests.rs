@@ -19,6 +19,7 @@ impl World {
             name: "orders".into(),
             topic: "orders-topic".into(),
             logs: Some(logs(&[0])),
+            configured_partitions: 4,
             was_assigned: true,
             stopped: BTreeMap::new(),
             partitions: BTreeMap::from([(0, seen)]),
@@ -28,6 +29,7 @@ impl World {
             path: format!("pipelines/orders/{name}"),
             state: ActorState::Running,
             words: "it runs".to_owned(),
+            target_wait: Duration::ZERO,
         };
         let actors = ["source", "lane", "sink"].map(running).into();
         let sight = Sight { pipelines: vec![pipeline], kafka: None, storage: None, actors };
@@ -160,7 +162,7 @@ fn a_topic_that_is_gone_is_named_at_once() {
     world.pipeline().logs = Some(TopicLogs::Missing);
     let finding = world.names(1, |world| world.pipeline().logs = Some(logs(&[0])));
     assert_eq!((finding.place.cause, finding.place.topic.as_deref()), (Cause::TopicGone, Some("orders-topic")));
-    assert!(finding.to_string().contains("streamward topics create orders-topic"), "{finding}");
+    assert!(finding.to_string().contains("streamward topics create orders-topic --partitions 4"), "{finding}");
 }
 
 #[test]
@@ -208,6 +210,14 @@ fn actors_that_are_held_or_down_are_named_at_once_and_those_that_may_come_back_a
         assert_eq!((finding.place.cause, &*finding.place.actor), (cause, "pipelines/orders/lane"));
         assert_eq!(finding.place.pipeline.as_deref(), Some("orders"));
     }
+}
+
+#[test]
+fn an_actor_that_waits_for_the_target_of_its_facts_is_named_though_it_runs() {
+    let mut world = World::at_rest();
+    world.actor("sink").target_wait = PATIENCE;
+    let finding = world.names(1, |world| world.actor("sink").target_wait = SECOND);
+    assert_eq!(finding.place.cause, Cause::Degraded);
 }
 
 #[test]
