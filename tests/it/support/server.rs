@@ -214,12 +214,17 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// Files that the process has open and that have no name any more.
-    pub fn deleted_files(&self) -> Vec<String> {
-        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
-        let targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        let names = targets.map(|target| target.display().to_string());
-        names.filter(|name| name.ends_with(" (deleted)") && name.contains("streamward.db")).collect()
+    /// Whether the process holds a lock on a file.
+    pub fn holds_lock_on(&self, file: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let (pid, inode) = (self.child.id().to_string(), fs::metadata(file).unwrap().ino().to_string());
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        // `1: POSIX ADVISORY READ 4711 fe:00:10002721 0 EOF`: the process, then device and inode.
+        let held = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.contains(&&*pid) && fields.iter().any(|field| field.rsplit(':').next() == Some(&*inode))
+        };
+        locks.lines().any(held)
     }
 
     /// Ends the process as a power cut would: nothing in it gets to run again.
