@@ -289,12 +289,13 @@ fn checkpoints(
     now_ms: i64,
 ) -> Result<(), rusqlite::Error> {
     let key = run.key;
-    let with_state = accepted.iter().map(|(_, pending)| &pending.output).filter(|output| !output.checkpoint.is_empty());
+    let outputs = accepted.iter().map(|(_, pending)| &pending.output);
+    let mut with_state = outputs.filter(|output| !output.checkpoint.is_empty()).peekable();
+    // A late output of an earlier log must not touch the state of the newer one.
+    if with_state.peek().is_none() || is_superseded(connection, run)? {
+        return Ok(());
+    }
     for output in with_state {
-        // A late output of an earlier log must not touch the state of the newer one.
-        if is_superseded(connection, run)? {
-            return Ok(());
-        }
         let mut replace =
             connection.prepare_cached("INSERT OR REPLACE INTO sw_checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
         for chunk in &output.checkpoint {

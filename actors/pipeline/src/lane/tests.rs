@@ -11,6 +11,7 @@ use streamward_core::{
 use streamward_kit::{
     ActorPath, Capacity, ChildPolicy, ChildSpec, Command, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode,
 };
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
@@ -134,6 +135,25 @@ pub(crate) fn shared(stage: Stage, slots: Arc<Slots>, logs: Arc<OneTopic>, sink:
     }
 }
 
+/// A sink that commits the first output of `sink` and hands it on.
+pub(crate) fn first_reader(sink: &Inbox<Arc<Store>>) -> (ChildSpec, oneshot::Receiver<Arc<Store>>) {
+    let outputs = sink.clone();
+    let (heard, hear) = oneshot::channel();
+    let heard = std::sync::Mutex::new(Some(heard));
+    let reader = ChildSpec::role("sink", "sink", move |scope| {
+        let (outputs, heard) = (outputs.clone(), heard.lock().unwrap().take());
+        async move {
+            if let (Some(output), Some(heard)) = (outputs.recv(&scope).await, heard) {
+                drop(heard.send(Arc::clone(&output)));
+                output.commit();
+            }
+            scope.stopping().await;
+            Ok(())
+        }
+    });
+    (reader.inbox(sink), hear)
+}
+
 /// Lets a supervised lane process one batch of six orders; its output, and the lane afterwards.
 async fn processed(
     trap: impl Fn(&DecodedInput) + Send + Sync + 'static,
@@ -148,21 +168,8 @@ async fn processed(
         .inbox(&inbox)
         .placement(Placement::pool("lanes"))
         .policy(policy);
-    let outputs = sink.clone();
-    let (heard, hear) = tokio::sync::oneshot::channel();
-    let heard = std::sync::Mutex::new(Some(heard));
-    let reader = ChildSpec::role("sink", "sink", move |scope| {
-        let (outputs, heard) = (outputs.clone(), heard.lock().unwrap().take());
-        async move {
-            if let (Some(output), Some(heard)) = (outputs.recv(&scope).await, heard) {
-                drop(heard.send(Arc::clone(&output)));
-                output.commit();
-            }
-            scope.stopping().await;
-            Ok(())
-        }
-    });
-    let runtime = Runtime::start(SupervisorSpec::new("root").child(reader.inbox(&sink)).child(lane)).unwrap();
+    let (reader, hear) = first_reader(&sink);
+    let runtime = Runtime::start(SupervisorSpec::new("root").child(reader).child(lane)).unwrap();
     let work = Work { slot, batch: six_orders(), start: 0, end: 6, read_by: Instant::now() };
     inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
     let output = hear.await.unwrap();

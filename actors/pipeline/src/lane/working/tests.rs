@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     lane::{
         self,
-        tests::{counts, orders, shared, stage_of},
+        tests::{counts, first_reader, orders, shared, stage_of},
     },
     logs::tests::OneTopic,
     messages::Store,
@@ -57,23 +57,11 @@ async fn first_output(plan: Arc<PipelinePlan>, start: SlotStart, settings: LaneS
     let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
     let mut parts = shared(stage_of(plan), slots, Arc::new(OneTopic::named("first")), &sink);
     (parts.settings, parts.clock) = (settings, Arc::new(Later));
-    let (parts, outputs) = (Arc::new(parts), sink.clone());
-    let (heard, hear) = tokio::sync::oneshot::channel();
-    let heard = std::sync::Mutex::new(Some(heard));
+    let (reader, hear) = first_reader(&sink);
+    let parts = Arc::new(parts);
     let inbox = parts.inbox.clone();
     let lane = ChildSpec::role("lane", "lane", move |scope| lane::run(scope, parts.clone())).inbox(&inbox);
-    let reader = ChildSpec::role("sink", "sink", move |scope| {
-        let (outputs, heard) = (outputs.clone(), heard.lock().unwrap().take());
-        async move {
-            if let (Some(output), Some(heard)) = (outputs.recv(&scope).await, heard) {
-                drop(heard.send(Arc::clone(&output)));
-                output.commit();
-            }
-            scope.stopping().await;
-            Ok(())
-        }
-    });
-    let runtime = Runtime::start(SupervisorSpec::new("root").child(reader.inbox(&sink)).child(lane)).unwrap();
+    let runtime = Runtime::start(SupervisorSpec::new("root").child(reader).child(lane)).unwrap();
     let output = hear.await.unwrap();
     runtime.shutdown(Vec::new()).await;
     output
