@@ -9,6 +9,7 @@ use arrow_select::filter::filter_record_batch;
 use crate::{
     schema::Scalar,
     stats::{MinuteDelta, StatColumns, last_seen, minute_deltas},
+    watermark::NO_WATERMARK,
 };
 
 /// The rows without those whose offsets are among `ahead`; both ascend.
@@ -62,6 +63,8 @@ pub struct Output {
     pub minutes: Vec<MinuteDelta>,
     /// The newest event time of each key among the stored rows, each key once.
     pub seen: Vec<(String, i64)>,
+    /// No record up to here that counts has a later event time, in milliseconds since 1970; `NO_WATERMARK` if nobody knows.
+    pub newest_event_ms: i64,
     /// Records whose condition held for a key that a full rule could not take on; each is an alert that may be missing.
     pub refused_keys: u64,
     /// State to store with the position, when due: chunks that changed since the last checkpoint.
@@ -87,6 +90,7 @@ impl Output {
             ahead: Vec::new(),
             minutes: Vec::new(),
             seen: Vec::new(),
+            newest_event_ms: NO_WATERMARK,
             refused_keys: 0,
             checkpoint: Vec::new(),
         }

@@ -116,27 +116,29 @@ fn take_over(
     )?;
     let place = connection
         .query_row(
-            "UPDATE sw_positions SET epoch = ?, updated_at = ? \
-             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? RETURNING next_offset, decided_from, first_offset",
-            params![epoch, now_ms(), key.sink, key.topic, key.partition, log],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            "UPDATE sw_positions SET epoch = ?1, updated_at = ?2, newest_event = coalesce(newest_event, ?7) \
+             WHERE sink = ?3 AND topic = ?4 AND \"partition\" = ?5 AND log = ?6 \
+             RETURNING next_offset, decided_from, first_offset, newest_event",
+            params![epoch, now_ms(), key.sink, key.topic, key.partition, log, newest_of_keys(connection, stream)?],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )
         .optional()?;
-    let newest_event_ms = newest_event_ms(connection, stream)?;
     let new = Assignment {
         epoch,
         log,
         position: None,
         first_offset: 0,
         checkpoint: None,
-        newest_event_ms,
+        newest_event_ms: NO_WATERMARK,
         decisions: Decisions::default(),
     };
-    let Some((position, decided_from, first_offset)): Option<(i64, i64, i64)> = place else { return Ok(new) };
+    let Some((position, decided_from, first_offset, newest_event_ms)): Option<(i64, i64, i64, i64)> = place else {
+        return Ok(new);
+    };
     let checkpoint = checkpoint(connection, key, log)?;
     let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.next_offset);
     let decisions = decisions(connection, (key, log), decided_from.max(covered)..position)?;
-    Ok(Assignment { position: Some(position), first_offset, checkpoint, decisions, ..new })
+    Ok(Assignment { position: Some(position), first_offset, checkpoint, newest_event_ms, decisions, ..new })
 }
 
 /// Refuses a log whose number the sink's table has from another topic already: rows would have the same ids.
@@ -158,8 +160,8 @@ fn no_other_topic(connection: &Connection, key: &PartitionKey, log: i64) -> Resu
     }
 }
 
-/// An upper bound of the event times that count in a stream: minutes are kept of its keys.
-fn newest_event_ms(connection: &Connection, stream: &str) -> Result<i64, rusqlite::Error> {
+/// An upper bound of the event times of the stream's keys, which are kept to the minute.
+fn newest_of_keys(connection: &Connection, stream: &str) -> Result<i64, rusqlite::Error> {
     let minute: Option<i64> =
         connection.query_row("SELECT max(last_seen) FROM sw_keys WHERE stream = ?", [stream], |row| row.get(0))?;
     Ok(minute.map_or(NO_WATERMARK, |minute| minute.saturating_add(MINUTE_MS - 1)))
@@ -203,9 +205,9 @@ fn checkpoint(connection: &Connection, key: &PartitionKey, log: i64) -> Result<O
 fn set_position(connection: &Connection, key: &PartitionKey, start: &Start) -> Result<(), rusqlite::Error> {
     let moved = connection.execute(
         "INSERT INTO sw_positions (sink, topic, \"partition\", log, epoch, next_offset, first_offset, retained_from, \
-         updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6, ?7) ON CONFLICT DO UPDATE SET \
+         updated_at, newest_event) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?6, ?7, ?8) ON CONFLICT DO UPDATE SET \
          next_offset = excluded.next_offset, updated_at = excluded.updated_at WHERE epoch = excluded.epoch",
-        params![key.sink, key.topic, key.partition, start.log, start.epoch, start.position, now_ms()],
+        params![key.sink, key.topic, key.partition, start.log, start.epoch, start.position, now_ms(), NO_WATERMARK],
     )?;
     if moved == 0 {
         // Another owner has the partition, and its state.

@@ -337,9 +337,10 @@ fn advance(
     let key = run.key;
     let moved = connection
         .prepare_cached(
-            "UPDATE sw_positions SET next_offset = ?, stored = stored + ?, dead = dead + ?, \
-             filtered = filtered + ?, ahead = ahead + ?, late = late + ?, \"full\" = \"full\" + ?, updated_at = ? \
-             WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND epoch = ? AND next_offset = ?",
+            "UPDATE sw_positions SET next_offset = ?1, stored = stored + ?2, dead = dead + ?3, \
+             filtered = filtered + ?4, ahead = ahead + ?5, late = late + ?6, \"full\" = \"full\" + ?7, \
+             newest_event = max(coalesce(newest_event, ?8), ?8), updated_at = ?9 \
+             WHERE sink = ?10 AND topic = ?11 AND \"partition\" = ?12 AND log = ?13 AND epoch = ?14 AND next_offset = ?15",
         )?
         .execute(params![
             last.output.end,
@@ -349,6 +350,7 @@ fn advance(
             totals.ahead,
             totals.late,
             totals.full,
+            accepted.iter().map(|(_, pending)| pending.output.newest_event_ms).max(),
             now_ms,
             key.sink,
             key.topic,

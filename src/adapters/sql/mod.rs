@@ -258,6 +258,7 @@ fn migrations() -> Vec<Migration> {
         migration(8, "facts", include_str!("migrations/sqlite/0008_facts.sql")),
         migration(10, "decisions", include_str!("migrations/sqlite/0010_decisions_and_measured.sql")),
         migration(11, "definitions", include_str!("migrations/sqlite/0011_definitions.sql")),
+        migration(12, "newest_event", include_str!("migrations/sqlite/0012_newest_event.sql")),
     ]
 }
 

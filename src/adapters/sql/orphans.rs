@@ -80,6 +80,16 @@ impl SqlStore {
     }
 }
 
+/// Resolves all alerts of a pipeline whose rules begin anew.
+pub(super) fn resolve_of(connection: &Connection, sink: &str) -> Result<(), rusqlite::Error> {
+    let reason = |firing: &Firing| (firing.sink == sink).then(|| "its rule begins anew with other settings".to_owned());
+    let mut after = Some(i64::MIN);
+    while let Some(from) = after {
+        (after, _) = resolve_chunk(connection, from, &reason)?;
+    }
+    Ok(())
+}
+
 /// Why an alert that fires is judged no more; none while it is.
 fn unconfigured(layout: &Layout, firing: &Firing) -> Option<String> {
     let Firing { sink, topic, rule, .. } = firing;

@@ -9,11 +9,19 @@ pub struct Change {
     pub path: String,
     /// What it is about, such as `window zone_minutes`.
     pub subject: String,
-    /// Table whose rows are concerned.
-    pub table: String,
+    pub concerned: Concerned,
     /// What was and what is to be.
     pub difference: String,
     pub ways: Vec<Way>,
+}
+
+/// What a difference would do harm to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concerned {
+    /// The rows of this table.
+    Rows(String),
+    /// The state of this pipeline, by its name of before: records since its checkpoints are read again.
+    Replay(String),
 }
 
 /// What can be done instead.
@@ -35,12 +43,19 @@ impl Change {
         })
     }
 
-    /// The whole message; `rows` says how many the table has.
+    /// The whole message; `count` says how many rows or records are concerned.
     #[must_use]
-    pub fn message(&self, rows: &str) -> String {
+    pub fn message(&self, count: &str) -> String {
         let ways: Vec<String> = self.ways.iter().map(Way::to_string).collect();
-        let Self { subject, difference, table, .. } = self;
-        format!("{subject}: {difference}; table {table} has {rows} rows of before: {}", ways.join(", or "))
+        let Self { subject, difference, .. } = self;
+        let concerned = match &self.concerned {
+            Concerned::Rows(table) => format!("table {table} has {count} rows of before"),
+            Concerned::Replay(_) => format!(
+                "the server did not stop, it was ended, and would read {count} records again, which it stored with the \
+                 settings of before"
+            ),
+        };
+        format!("{subject}: {difference}; {concerned}: {}", ways.join(", or "))
     }
 }
 
@@ -79,6 +94,7 @@ impl Definitions {
                 }
             }
         }
+        changes.extend(self.replayed_otherwise(now));
         changes
     }
 
@@ -96,7 +112,7 @@ impl Definitions {
         Some(Change {
             path: format!("pipelines.{pipeline}.from"),
             subject: format!("pipeline {pipeline}"),
-            table: stored.table.clone(),
+            concerned: Concerned::Rows(stored.table.clone()),
             difference: format!("it has stored stream {before}, and is to store stream {stream}"),
             ways: vec![Way::Write(format!(
                 "give the pipeline of stream {stream} a name that no pipeline had: it reads its topic from the beginning"
@@ -111,7 +127,7 @@ impl Definitions {
         Some(Change {
             path: format!("streams.{name}.topic"),
             subject: format!("stream {name}"),
-            table: old.table.clone(),
+            concerned: Concerned::Rows(old.table.clone()),
             difference: format!("it is to read topic {}, which stream {other} has read", new.topic),
             ways: vec![
                 Way::Write(format!("set streams.{name}.topic: {}", old.topic)),
@@ -127,7 +143,7 @@ impl Definitions {
         Some(Change {
             path: format!("streams.{name}"),
             subject: format!("stream {name}"),
-            table: new.table.clone(),
+            concerned: Concerned::Rows(new.table.clone()),
             difference: format!("its table {} holds the rows of stream {before}", new.table),
             ways: vec![
                 Way::Write(format!("name the stream {before} as before")),
@@ -141,7 +157,7 @@ fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, ch
     let change = |key: &str, difference: String, ways: Vec<Way>| Change {
         path: format!("streams.{name}.{key}"),
         subject: format!("stream {name}"),
-        table: old.table.clone(),
+        concerned: Concerned::Rows(old.table.clone()),
         difference,
         ways,
     };
@@ -221,7 +237,7 @@ fn window_change(
     Some(Change {
         path: format!("pipelines.{pipeline}.steps"),
         subject: format!("window {name}"),
-        table: name.to_owned(),
+        concerned: Concerned::Rows(name.to_owned()),
         difference,
         ways: vec![
             Way::Write("give the window another name".to_owned()),

@@ -7,6 +7,7 @@
 //! Not here: reading and writing them (storage does), and carrying changes out.
 
 mod changes;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::changes::{Change, Way};
+pub use self::changes::{Change, Concerned, Way};
 
 /// Everything that a configuration defines, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,10 @@ pub struct PipelineDefinition {
     pub windows: BTreeMap<String, WindowDefinition>,
     /// Names of the rules.
     pub rules: Vec<String>,
+    /// What the state of windows and rules comes from, by setting (`filter` and the like). Records since a checkpoint are
+    /// read again after a kill, and must make the same state of it. Empty if there is no state, or nobody wrote it down.
+    #[serde(default)]
+    pub replay: BTreeMap<String, String>,
 }
 
 /// What the rows of a window's table mean.
@@ -104,8 +109,7 @@ impl Definitions {
             |window: &String| self.pipelines.values().any(|pipeline| pipeline.windows.contains_key(window));
         for (name, old) in &before.pipelines {
             let now = renamed.iter().find(|(was, _)| was == name).map_or(name, |(_, now)| now);
-            let none =
-                PipelineDefinition { stream: old.stream.clone(), windows: BTreeMap::new(), rules: old.rules.clone() };
+            let none = PipelineDefinition { windows: BTreeMap::new(), ..old.clone() };
             let pipeline = all.pipelines.entry(now.clone()).or_insert(none);
             let gone = old.windows.iter().filter(|(window, _)| !is_defined(window));
             pipeline.windows.extend(gone.map(|(window, defined)| (window.clone(), defined.clone())));

@@ -27,6 +27,7 @@ fn before() -> Definitions {
         stream: "orders".to_owned(),
         windows: BTreeMap::from([("per_code".to_owned(), window)]),
         rules: vec!["too_hot".to_owned()],
+        replay: BTreeMap::from([("rule too_hot".to_owned(), "when value".to_owned())]),
     };
     Definitions {
         streams: BTreeMap::from([("orders".to_owned(), stream)]),
@@ -195,6 +196,40 @@ fn the_only_pipeline_of_a_stream_keeps_its_positions_under_another_name() {
     let twin = now.pipelines["renamed"].clone();
     now.pipelines.insert("twin".to_owned(), twin);
     assert_eq!(before().renamed_pipelines(&now), [], "nobody knows which of them it is");
+}
+
+#[test]
+fn what_makes_another_state_of_records_that_are_read_again_is_told_with_its_pipeline_of_before() {
+    let orders = |now: &mut Definitions| now.pipelines.remove("orders").unwrap();
+    let with = |settings: &[(&str, &str)], name: &str| {
+        let mut now = before();
+        let mut pipeline = orders(&mut now);
+        pipeline.replay.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        now.pipelines.insert(name.to_owned(), pipeline);
+        now
+    };
+    accepted(|now| now.pipelines.get_mut("orders").unwrap().replay.clear());
+    accepted(|now| *now = with(&[("window new", "with allowed_lateness 0ms")], "orders"));
+    for name in ["orders", "renamed"] {
+        let changes = before().changes(&with(&[("rule too_hot", "when other")], name));
+        assert_eq!(changes.len(), 1, "{changes:#?}");
+        assert_eq!(changes[0].concerned, Concerned::Replay("orders".to_owned()));
+        assert_eq!(changes[0].allowed_by(), Some(&*format!("replay/{name}")));
+        let message = changes[0].message("17");
+        assert!(message.contains("17 records") && message.contains("when value, and is to be when other"), "{message}");
+    }
+    assert_eq!(Definitions::default().changes(&with(&[("rule too_hot", "when other")], "orders")), []);
+}
+
+#[test]
+fn rules_that_a_pipeline_did_not_have_are_new() {
+    let mut now = before();
+    let mut pipeline = now.pipelines.remove("orders").unwrap();
+    pipeline.rules.push("too_cold".to_owned());
+    now.pipelines.insert("renamed".to_owned(), pipeline);
+    assert_eq!(before().new_rules(&now), [("renamed".to_owned(), "too_cold".to_owned())]);
+    assert_eq!(now.new_rules(&now), []);
+    assert_eq!(Definitions::default().new_rules(&now), [], "a pipeline that is new has stored nothing");
 }
 
 #[test]

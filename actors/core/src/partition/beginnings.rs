@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{
-    CheckpointScope, PartitionState, PipelinePlan, StepSpec,
+    CheckpointScope, PartitionState, PipelinePlan, StepSpec, WATERMARK, begin_at,
     harness::{Effects, Logged, at, log, plan, rule, run, run_once, state, window},
+    rule_from,
 };
 use crate::{
     output::{Missed, StateChunk, WindowRow},
@@ -160,6 +161,61 @@ fn a_longer_lateness_brings_no_window_back_that_is_gone() {
         [(Missed::Begun, 3)]
     );
     assert_eq!(effects.windows.iter().map(|row| row.start_ms).collect::<Vec<_>>(), [1_200]);
+}
+
+#[test]
+fn a_rule_that_is_new_behind_a_checkpoint_judges_no_record_below_the_position() {
+    let (rules, log) = (without_window(), log([at("a", 1_010, 99.0), at("b", 1_020, 99.0), at("a", 1_030, 1.0)]));
+    let none = plan(Vec::new());
+    let mut before = state(&none);
+    run(&none, &mut before, &log[..1], &[], 0);
+    let checkpoint = before.checkpoint(&none, CheckpointScope::Full);
+    // Also without a checkpoint: the log is read again from its beginning.
+    for chunks in [checkpoint, Vec::new()] {
+        let from = usize::from(!chunks.is_empty());
+        let chunks = [chunks, vec![rule_from("hot", 1)]].concat();
+        let topic = "sensor-readings".into();
+        let mut state = PartitionState::restore(&rules, topic, 3, &chunks, NO_WATERMARK).unwrap();
+        let effects = run(&rules, &mut state, &log[from..], &[], 1);
+        let told: Vec<_> = effects.alerts.iter().map(|alert| (alert.key.as_deref(), alert.offset)).collect();
+        assert_eq!(told, [(Some("b"), 1)]);
+        // A checkpoint does not forget it.
+        let mut state = PartitionState::restore(&rules, "sensor-readings".into(), 3, &chunks, NO_WATERMARK).unwrap();
+        let again = state.checkpoint(&rules, CheckpointScope::Full);
+        let mut state = PartitionState::restore(&rules, "sensor-readings".into(), 3, &again, NO_WATERMARK).unwrap();
+        assert_eq!(run(&rules, &mut state, &log[from..], &[], 0).alerts.len(), 1);
+    }
+}
+
+#[test]
+fn chunks_of_rules_alone_are_of_a_partition_whose_windows_see_its_log_from_the_beginning() {
+    let plan = with_window();
+    let mut begun = restored(&[rule_from("hot", 2)], 1_390);
+    let effects = run(&plan, &mut begun, &log([at("a", 1_010, 1.0), at("a", 1_020, 1.0), at("a", 1_400, 1.0)]), &[], 0);
+    let windows: Vec<_> = effects.windows.iter().map(|row| (row.start_ms, row.values[0].clone())).collect();
+    assert_eq!(windows, [(1_000, Scalar::Integer(2))]);
+}
+
+#[test]
+fn a_state_that_begins_at_a_position_covers_it_and_has_no_part_of_a_window() {
+    let plan = with_window();
+    let mut before = state(&plan);
+    run(&plan, &mut before, &log([at("a", 1_010, 99.0)]), &[], 0);
+    let chunks = before.checkpoint(&plan, CheckpointScope::Full);
+    let watermark = chunks.iter().find(|chunk| &*chunk.name == WATERMARK);
+    for watermark in [watermark, None] {
+        let start = begin_at(7, watermark).unwrap();
+        let mut anew = restored(&[start], 1_010);
+        assert_eq!((anew.covered(), anew.size()), (Some(7), (0, 0)));
+        assert_eq!(anew.watermark_ms(), watermark.map_or(NO_WATERMARK, |_| before.watermark_ms()));
+        let later: Vec<Logged> = log([at("a", 1_020, 1.0), at("a", 1_110, 1.0), at("a", 1_400, 1.0)])
+            .into_iter()
+            .map(|logged| Logged { offset: logged.offset + 7, ..logged })
+            .collect();
+        let effects = run(&plan, &mut anew, &later, &[], 7);
+        assert_eq!(effects.windows.iter().map(|row| row.start_ms).collect::<Vec<_>>(), [1_100]);
+    }
+    assert!(begin_at(7, Some(&StateChunk { name: WATERMARK.into(), bytes: vec![9] })).is_err());
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! may follow the body.
 //!
 //! The chunk `watermark` is part of every checkpoint: its `covered` counts for all. A chunk that has not changed since
-//! is as good as one written with it, so that only changed ones are written.
+//! is as good as one written with it, so that only changed ones are written. A rule whose chunk covers more judges no
+//! record below that.
 
 use std::sync::Arc;
 
@@ -18,13 +19,17 @@ use super::{
 use crate::{
     output::{Output, StateChunk},
     rule::RuleState,
-    watermark::Watermark,
+    watermark::{NO_WATERMARK, Watermark},
     window::WindowState,
 };
 
 /// Version of the form of chunks.
 const VERSION: u8 = 1;
-const WATERMARK: &str = "watermark";
+/// Name of the chunk that every checkpoint has.
+pub const WATERMARK: &str = "watermark";
+
+/// How the names of rules' chunks begin.
+const RULE: &str = "rule/";
 
 /// Which chunks a checkpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +83,7 @@ impl PartitionState {
                 Step::Rule(place, rule) => {
                     let state = &mut self.rules[*place];
                     if state.take_changed() || scope == CheckpointScope::Full {
-                        chunks.push(chunk(rule_chunk(rule.name()), covered, "", &state.body()));
+                        chunks.push(chunk(rule_chunk(rule.name()), state.covered(covered), "", &state.body()));
                     }
                 }
             }
@@ -87,7 +92,8 @@ impl PartitionState {
     }
 
     /// The state that a checkpoint holds. Steps without a chunk are new: a rule starts empty, a window step with the first
-    /// window that begins after `newest_event_ms` and after all event times up to the watermark.
+    /// window that begins after `newest_event_ms` and after all event times up to the watermark. Chunks of rules alone are
+    /// of a partition that has stored records and no checkpoint yet: it begins as one that has seen nothing.
     ///
     /// # Errors
     /// If a chunk is damaged or not of this plan, or the watermark is missing.
@@ -100,11 +106,14 @@ impl PartitionState {
     ) -> Result<Self, StateError> {
         let mut state = Self::new(plan, topic, partition);
         let find = |name: &str| chunks.iter().find(|chunk| &*chunk.name == name);
-        let watermark: Opened<i64> = open(find(WATERMARK).ok_or(StateError::NoWatermark)?, "")?;
-        state.covered = Some(watermark.covered);
-        state.watermark = Watermark::at(watermark.body);
+        let watermark = find(WATERMARK).map(|chunk| open::<i64>(chunk, "")).transpose()?;
+        let has_seen_nothing = watermark.is_none() && chunks.iter().all(|chunk| chunk.name.starts_with(RULE));
+        if watermark.is_none() && !has_seen_nothing {
+            return Err(StateError::NoWatermark);
+        }
+        state.covered = watermark.as_ref().map(|opened| opened.covered);
+        state.watermark = watermark.map_or_else(Watermark::default, |opened| Watermark::at(opened.body));
         let mut known: Vec<Arc<str>> = vec![WATERMARK.into()];
-        let newest_seen = plan.watermark().newest_event_ms(watermark.body);
         for step in &plan.steps {
             match step {
                 Step::Filter(_) => {}
@@ -113,22 +122,26 @@ impl PartitionState {
                     state.windows[*place] = match find(&name) {
                         Some(chunk) => {
                             let opened = open(chunk, window.shape())?;
-                            let restored = WindowState::restore(window, opened.body, watermark.body);
+                            let restored = WindowState::restore(window, opened.body, state.watermark.value_ms());
                             let restored = restored.ok_or_else(|| damaged(chunk, "its groups do not fit"))?;
                             match find(&begin) {
                                 Some(chunk) => restored.with_begin(open(chunk, window.shape())?.body),
                                 None => restored,
                             }
                         }
-                        None => WindowState::beginning_after(window, newest_event_ms.max(newest_seen)),
+                        None if has_seen_nothing => WindowState::default(),
+                        None => WindowState::beginning_after(window, state.newest_event_ms(plan, newest_event_ms)),
                     };
                     known.extend([name, begin]);
                 }
                 Step::Rule(place, rule) => {
                     let name = rule_chunk(rule.name());
                     if let Some(chunk) = find(&name) {
-                        let restored = RuleState::restore(open(chunk, "")?.body);
-                        state.rules[*place] = restored.ok_or_else(|| damaged(chunk, "its keys are not in order"))?;
+                        let opened = open(chunk, "")?;
+                        let restored = RuleState::restore(opened.body);
+                        state.rules[*place] = restored
+                            .ok_or_else(|| damaged(chunk, "its keys are not in order"))?
+                            .judging_from(opened.covered);
                     }
                     known.push(name);
                 }
@@ -154,14 +167,15 @@ impl PartitionState {
     ) -> Result<Self, StateError> {
         let is_kept = |chunk: &&StateChunk| !["window/", "begin/"].iter().any(|kind| chunk.name.starts_with(kind));
         let kept: Vec<StateChunk> = chunks.iter().filter(is_kept).cloned().collect();
-        if kept.is_empty() {
-            let windows =
-                plan.windows().map(|window| WindowState::beginning_after(window, newest_event_ms).behind_unseen());
-            return Ok(Self { windows: windows.collect(), ..Self::new(plan, topic, partition) });
-        }
-        let mut state = Self { covered: None, ..Self::restore(plan, topic, partition, &kept, newest_event_ms)? };
-        state.windows = state.windows.into_iter().map(WindowState::behind_unseen).collect();
-        Ok(state)
+        let state = Self::restore(plan, topic, partition, &kept, newest_event_ms)?;
+        let newest_event_ms = state.newest_event_ms(plan, newest_event_ms);
+        let anew = |window| WindowState::beginning_after(window, newest_event_ms).behind_unseen();
+        Ok(Self { covered: None, windows: plan.windows().map(anew).collect(), ..state })
+    }
+
+    /// The newest event time of the state's records and those up to `newest_event_ms`.
+    pub(super) fn newest_event_ms(&self, plan: &PipelinePlan, newest_event_ms: i64) -> i64 {
+        newest_event_ms.max(plan.watermark().newest_event_ms(self.watermark.value_ms()))
     }
 
     /// Emits windows that have ended by the wall clock although no record has come to close them.
@@ -197,6 +211,23 @@ impl PartitionState {
     }
 }
 
+/// The checkpoint of a partition whose windows and rules begin at `position`; `watermark` is that of the checkpoint that
+/// it takes the place of, if there is one.
+///
+/// # Errors
+/// If `watermark` cannot be read.
+pub fn begin_at(position: i64, watermark: Option<&StateChunk>) -> Result<StateChunk, StateError> {
+    let value_ms =
+        watermark.map(|chunk| open::<i64>(chunk, "")).transpose()?.map_or(NO_WATERMARK, |opened| opened.body);
+    Ok(chunk(WATERMARK.into(), position, "", &value_ms))
+}
+
+/// The chunk of a rule that judges no record below `position`.
+#[must_use]
+pub fn rule_from(name: &str, position: i64) -> StateChunk {
+    chunk(rule_chunk(name), position, "", &RuleState::default().body())
+}
+
 struct Opened<T> {
     covered: i64,
     body: T,
@@ -214,7 +245,7 @@ fn begin_chunk(name: &str) -> Arc<str> {
 /// Name of the chunk that keeps a rule's state.
 #[must_use]
 pub fn rule_chunk(name: &str) -> Arc<str> {
-    format!("rule/{name}").into()
+    format!("{RULE}{name}").into()
 }
 
 fn chunk<T: Serialize>(name: Arc<str>, covered: i64, shape: &str, body: &T) -> StateChunk {

@@ -1,6 +1,6 @@
 //! A pipeline's steps checked against its stream's schema.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     definition::PipelineDefinition,
@@ -130,7 +130,30 @@ impl PipelinePlan {
             stream: stream.to_owned(),
             windows: self.windows().map(window).collect(),
             rules: self.rules().map(|rule| rule.name().to_string()).collect(),
+            replay: self.replay(),
         }
+    }
+
+    /// What the state of its windows and rules comes from, besides what its windows' rows mean, by setting. Empty if it
+    /// has no such state.
+    fn replay(&self) -> BTreeMap<String, String> {
+        let (mut settings, mut filters) = (BTreeMap::new(), String::new());
+        for step in &self.steps {
+            let (name, text) = match step {
+                Step::Filter(condition) => {
+                    filters.push_str(" behind filter ");
+                    filters.push_str(&condition.definition(&self.schema));
+                    continue;
+                }
+                Step::Window(_, window) => (format!("window {}", window.name()), window.replay()),
+                Step::Rule(_, rule) => (format!("rule {}", rule.name()), rule.definition(&self.schema)),
+            };
+            settings.insert(name, text + &filters);
+        }
+        if !settings.is_empty() {
+            settings.insert("out_of_orderness".to_owned(), format!("{}ms", self.watermark.out_of_orderness_ms));
+        }
+        settings
     }
 
     /// The rule steps in their order.

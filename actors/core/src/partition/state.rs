@@ -14,7 +14,7 @@ use crate::{
     record::{KeyHashes, Keys, StepInput},
     rule::{Alerts, RuleInput, RuleState},
     stats::{last_seen, minute_deltas},
-    watermark::{CLOCK_TOLERANCE_MS, Progress, Watermark},
+    watermark::{CLOCK_TOLERANCE_MS, NO_WATERMARK, Progress, Watermark},
     window::{Emitted, WindowState},
 };
 
@@ -195,7 +195,8 @@ impl PartitionState {
 
     /// An output at `position` without effects.
     pub(super) fn empty_output(&self, plan: &PipelinePlan, position: i64) -> Output {
-        Output::empty(self.topic.clone(), self.partition, position, plan.schema.arrow.clone())
+        let empty = Output::empty(self.topic.clone(), self.partition, position, plan.schema.arrow.clone());
+        Output { newest_event_ms: self.newest_event_ms(plan, NO_WATERMARK), ..empty }
     }
 
     fn output(

@@ -65,6 +65,15 @@ impl RulePlan {
         &self.name
     }
 
+    /// What its alerts come from, however it is written.
+    pub(crate) fn definition(&self, schema: &StreamSchema) -> String {
+        let Self { hold_ms, cooldown_ms, resolve_after_ms, .. } = self;
+        let times = [("for", hold_ms), ("cooldown", cooldown_ms), ("resolve_after", resolve_after_ms)];
+        let set = times.iter().filter(|(_, ms)| **ms > 0);
+        let times: String = set.map(|(setting, ms)| format!(" {setting} {ms}ms")).collect();
+        format!("when {}{times}", self.condition.definition(schema))
+    }
+
     /// The condition, as written.
     #[must_use]
     pub fn when(&self) -> &Arc<str> {

@@ -25,6 +25,8 @@ pub struct RuleState {
     /// No cooldown that ends a key's state ends before this watermark; unknown after a restart.
     next_expiry: i64,
     changed: bool,
+    /// Offset of the first record that it judges: a rule that is new in the middle of a log says nothing of before.
+    from: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,7 +134,7 @@ impl RuleState {
             holds,
         };
         let is_past = moment.time_ms < moment.watermark_ms.saturating_sub(MAX_BEHIND_MS);
-        if is_past || input.step.progress.is_ahead(origin) {
+        if is_past || moment.offset < self.from || input.step.progress.is_ahead(origin) {
             return;
         }
         let hash = input.keys.hash(row);
@@ -197,7 +199,17 @@ impl RuleState {
         for tracked in body.keys {
             keys.insert_unique(hash_text(&tracked.key), tracked, |tracked| hash_text(&tracked.key));
         }
-        Some(Self { keys: Arc::new(keys), next_expiry: i64::MIN, changed: false })
+        Some(Self { keys: Arc::new(keys), next_expiry: i64::MIN, changed: false, from: 0 })
+    }
+
+    /// The same, of a rule that judges no record below `offset`.
+    pub(crate) fn judging_from(self, offset: i64) -> Self {
+        Self { from: offset, ..self }
+    }
+
+    /// Offset up to which the state of a partition that covers its log up to `covered` says all there is to say.
+    pub(crate) fn covered(&self, covered: i64) -> i64 {
+        covered.max(self.from)
     }
 }
 

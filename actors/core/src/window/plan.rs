@@ -132,6 +132,11 @@ impl WindowPlan {
         &self.definition
     }
 
+    /// What its state comes from besides what its rows mean.
+    pub(crate) fn replay(&self) -> String {
+        format!("with allowed_lateness {}ms", self.lateness_ms)
+    }
+
     /// Start of the window that an event time falls into.
     #[must_use]
     pub fn start_of(&self, event_time_ms: i64) -> i64 {

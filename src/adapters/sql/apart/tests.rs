@@ -180,8 +180,9 @@ async fn an_unknown_sink_is_refused_and_others_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let (store, owner, other) = opened(
         folder.path(),
-        "INSERT INTO sw_positions SELECT 'lost', topic, partition, log, \
-        epoch, next_offset, first_offset, retained_from, 0, 0, 0, 0, 0, 0, 0, 0 FROM sw_positions WHERE partition = 0",
+        "INSERT INTO sw_positions (sink, topic, partition, log, epoch, next_offset, first_offset, retained_from, updated_at) \
+        SELECT 'lost', topic, partition, log, epoch, next_offset, first_offset, retained_from, 0 FROM sw_positions \
+        WHERE partition = 0",
     )
     .await;
     let mut lost = Arc::into_inner(issued(&owner, 0, (0, 2))).unwrap();

@@ -4,13 +4,14 @@
 //! [`adopt`] carries out what a start accepts: it runs before the tables of the new configuration are made, and may be
 //! repeated. Which differences do harm is decided by [`streamward_core::definition`].
 
+mod replay;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use streamward_core::definition::{Change, Definitions};
+use streamward_core::definition::{Change, Concerned, Definitions};
 
 use super::{BUSY_TIMEOUT, Layout, WriteError, begin, ddl::quoted};
 use crate::clock::now_ms;
@@ -24,6 +25,8 @@ pub struct Remembered {
     pub definitions: Definitions,
     /// Rows of each table of streams and windows that is there, by its name in lower case.
     rows: BTreeMap<String, u64>,
+    /// Records that each pipeline has stored since its checkpoints.
+    behind: BTreeMap<String, u64>,
 }
 
 impl Remembered {
@@ -48,19 +51,23 @@ impl Remembered {
     #[must_use]
     pub fn harmful_changes(&self, now: &Definitions) -> Vec<(Change, String)> {
         let harmful = |change: Change| {
-            let rows = self.rows_of(&change.table);
-            (rows > 0).then(|| (change, said(rows)))
+            let count = self.count_of(&change.concerned);
+            (count > 0).then(|| (change, said(count)))
         };
         self.definitions.changes(now).into_iter().filter_map(harmful).collect()
     }
 
-    fn rows_of(&self, table: &str) -> u64 {
-        self.rows.get(&table.to_ascii_lowercase()).copied().unwrap_or(0)
+    fn count_of(&self, concerned: &Concerned) -> u64 {
+        let count = match concerned {
+            Concerned::Rows(table) => self.rows.get(&table.to_ascii_lowercase()),
+            Concerned::Replay(pipeline) => self.behind.get(pipeline),
+        };
+        count.copied().unwrap_or(0)
     }
 }
 
-fn said(rows: u64) -> String {
-    if rows >= u64::from(MAX_COUNTED) { format!("{MAX_COUNTED} or more") } else { rows.to_string() }
+fn said(count: u64) -> String {
+    if count >= u64::from(MAX_COUNTED) { format!("{MAX_COUNTED} or more") } else { count.to_string() }
 }
 
 fn remembered(connection: &Connection) -> Result<Option<Remembered>, rusqlite::Error> {
@@ -82,7 +89,8 @@ fn remembered(connection: &Connection) -> Result<Option<Remembered>, rusqlite::E
             rows.insert(table.to_ascii_lowercase(), count);
         }
     }
-    Ok(Some(Remembered { definitions, rows }))
+    let behind = replay::behind(connection, &definitions)?;
+    Ok(Some(Remembered { definitions, rows, behind }))
 }
 
 /// Rows of a table, at most [`MAX_COUNTED`]; none if there is no such table.
@@ -104,16 +112,19 @@ pub(super) fn adopt(connection: &mut Connection, layout: &Layout) -> Result<(), 
     let transaction = begin(connection)?;
     if let Some(remembered) = remembered(&transaction)? {
         for change in remembered.definitions.changes(&layout.definitions) {
-            let rows = remembered.rows_of(&change.table);
-            match change.allowed_by() {
-                _ if rows == 0 => make_room(&transaction, &change.table)?,
-                Some(word) if layout.allowed.iter().any(|allowed| allowed == word) => allow(&transaction, word)?,
-                _ => return Err(WriteError::Protocol(change.message(&said(rows)))),
+            match (remembered.count_of(&change.concerned), &change.concerned, change.allowed_by()) {
+                (0, Concerned::Rows(table), _) => make_room(&transaction, table)?,
+                (0, Concerned::Replay(_), _) => {}
+                (_, concerned, Some(word)) if layout.allowed.iter().any(|allowed| allowed == word) => {
+                    allow(&transaction, &remembered.definitions, (concerned, word))?;
+                }
+                (count, ..) => return Err(WriteError::Protocol(change.message(&said(count)))),
             }
         }
         for (old, new) in remembered.definitions.renamed_pipelines(&layout.definitions) {
             rename_pipeline(&transaction, &old, &new)?;
         }
+        replay::begin_new_rules(&transaction, &remembered.definitions, &layout.definitions)?;
     }
     forget_removed_steps(&transaction, &layout.definitions)?;
     Ok(transaction.commit()?)
@@ -137,11 +148,16 @@ fn make_room(connection: &Connection, table: &str) -> Result<(), rusqlite::Error
     connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", quoted(table)))
 }
 
-/// Carries out a change that somebody allows: `window/NAME` or `measure/STREAM`.
-fn allow(connection: &Connection, word: &str) -> Result<(), WriteError> {
-    match word.split_once('/') {
-        Some(("window", window)) => set_aside(connection, window),
-        Some(("measure", stream)) => {
+/// Carries out a change that somebody allows: `window/NAME`, `measure/STREAM` or `replay/PIPELINE`.
+fn allow(
+    connection: &Connection,
+    before: &Definitions,
+    (concerned, word): (&Concerned, &str),
+) -> Result<(), WriteError> {
+    match (concerned, word.split_once('/')) {
+        (Concerned::Replay(pipeline), _) => replay::begin_anew(connection, before, pipeline),
+        (_, Some(("window", window))) => set_aside(connection, window),
+        (_, Some(("measure", stream))) => {
             connection.execute("DELETE FROM sw_minutes WHERE stream = ?", [stream])?;
             Ok(())
         }

@@ -1,4 +1,7 @@
-use streamward_core::definition::{ColumnDefinition, PipelineDefinition, StreamDefinition, WindowDefinition};
+use streamward_core::{
+    definition::{ColumnDefinition, PipelineDefinition, StreamDefinition, WindowDefinition},
+    partition::begin_at,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -55,6 +58,7 @@ fn definitions(pipeline: &str, size_ms: i64) -> Definitions {
         stream: "orders".to_owned(),
         windows: BTreeMap::from([("minutes".to_owned(), window)]),
         rules: vec!["hot".to_owned()],
+        replay: BTreeMap::new(),
     };
     Definitions {
         streams: BTreeMap::from([("orders".to_owned(), stream)]),
@@ -131,6 +135,76 @@ async fn a_renamed_pipeline_keeps_its_positions_state_and_facts() {
     assert_eq!(database.texts("SELECT sink FROM sw_positions"), ["renamed"]);
     let moved = ["begin/minutes", "rule/hot", "watermark", "window/minutes"].map(|chunk| format!("renamed {chunk}"));
     assert_eq!(database.texts(CHUNKS), [&["others rule/cold".to_owned()][..], &moved].concat());
+}
+
+/// Definitions whose windows and rules come from these settings.
+fn replayed(pipeline: &str, settings: &str) -> Definitions {
+    let mut definitions = definitions(pipeline, 60_000);
+    definitions.pipelines.get_mut(pipeline).unwrap().replay =
+        BTreeMap::from([("filter".to_owned(), settings.to_owned())]);
+    definitions
+}
+
+/// Positions of partitions at 10, whose checkpoint covers `covered`, and of an earlier log that has none.
+fn ended(covered: Option<i64>) -> String {
+    let checkpoint = covered.map_or(String::new(), |covered| {
+        let watermark = begin_at(covered, None).unwrap().bytes;
+        let hex: String = watermark.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            "INSERT INTO sw_checkpoints VALUES ('orders', 'orders', 0, 'watermark', 1, {covered}, x'{hex}', 0), \
+             ('orders', 'orders', 0, 'rule/hot', 1, {covered}, x'', 0);"
+        )
+    });
+    format!(
+        "INSERT INTO sw_positions (sink, topic, \"partition\", log, epoch, next_offset, first_offset, retained_from, \
+         updated_at) VALUES ('orders', 'orders', 0, 0, 1, 99, 0, 0, 0), ('orders', 'orders', 0, 1, 2, 10, 3, 0, 0); {checkpoint}"
+    )
+}
+
+#[actix_rt::test]
+async fn other_settings_for_records_that_are_read_again_are_refused_with_their_number() {
+    for (covered, count) in [(Some(10), None), (Some(4), Some("6")), (None, Some("7"))] {
+        let database = Database::new();
+        database.open(replayed("orders", "a"), &[]).await.unwrap();
+        database.run(&ended(covered));
+        for name in ["orders", "renamed"] {
+            let remembered = Remembered::read(&database.path()).unwrap().unwrap();
+            let changes = remembered.harmful_changes(&replayed(name, "b"));
+            assert_eq!(changes.first().map(|(_, count)| &**count), count, "{covered:?}");
+            assert_eq!(remembered.harmful_changes(&replayed(name, "a")), []);
+        }
+        match (count, database.open(replayed("orders", "b"), &[]).await) {
+            (None, opened) => opened.unwrap(),
+            (Some(count), opened) => {
+                let refusal = opened.unwrap_err();
+                assert!(refusal.contains(&format!("{count} records")), "{refusal}");
+                database.open(replayed("renamed", "b"), &["replay/renamed"]).await.unwrap();
+                assert_eq!(database.texts(CHUNKS), ["renamed watermark"]);
+                let at = "SELECT CAST(next_offset AS TEXT) FROM sw_checkpoints WHERE log = 1";
+                assert_eq!(database.texts(at), ["10"]);
+            }
+        }
+    }
+}
+
+#[actix_rt::test]
+async fn rules_that_are_new_begin_at_the_position_where_records_are_read_again() {
+    for (covered, known) in [
+        (Some(10), &["watermark"][..]),
+        (Some(4), &["rule/cold", "rule/warm", "watermark"]),
+        (None, &["rule/cold", "rule/warm"]),
+    ] {
+        let database = Database::new();
+        database.open(replayed("orders", "a"), &[]).await.unwrap();
+        database.run(&ended(covered));
+        database.run("DELETE FROM sw_checkpoints WHERE chunk = 'rule/hot'");
+        let mut now = replayed("orders", "a");
+        now.pipelines.get_mut("orders").unwrap().rules.extend(["cold".to_owned(), "warm".to_owned()]);
+        database.open(now, &[]).await.unwrap();
+        assert_eq!(database.texts("SELECT chunk FROM sw_checkpoints WHERE log = 1 ORDER BY 1"), known);
+        let covers = format!("SELECT chunk FROM sw_checkpoints WHERE next_offset <> {}", covered.unwrap_or(3));
+        assert_eq!(database.texts(&covers), [""; 0]);
+    }
 }
 
 #[actix_rt::test]

@@ -14,6 +14,7 @@ use streamward_core::{
     batch::RawBatch,
     decode::Decoder,
     output::{AlertState, AlertTransition, DeadLetter, ErrorClass, Output, StateChunk},
+    watermark::NO_WATERMARK,
 };
 use streamward_pipeline::{
     logs::LogIdentity,
@@ -253,6 +254,28 @@ async fn the_newest_time_of_a_key_is_the_latest_of_all_outputs_and_processes() {
         assert_eq!(count(folder.path(), newest).await, expected, "from {start} on");
         store = open(folder.path()).await;
     }
+}
+
+#[actix::test]
+async fn an_owner_learns_the_newest_event_time_of_its_partition_also_when_the_keys_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let first = assign(&store, 0).await;
+    assert_eq!((first.newest_event_ms, assign(&store, 1).await.newest_event_ms), (NO_WATERMARK, NO_WATERMARK));
+    let owner = assign(&store, 0).await;
+    for (offset, newest_event_ms) in [(0, 61_234), (1, 7), (2, NO_WATERMARK)] {
+        let seen = vec![("k".to_owned(), 1)];
+        let output = Output { end: offset + 1, newest_event_ms, seen, ..output(0, offset, offset) };
+        assert_eq!(store.commit(&[pending(&owner, output)]).await.unwrap(), [Outcome::Committed]);
+    }
+    assert_eq!(assign(&store, 0).await.newest_event_ms, 61_234);
+    assert_eq!(assign(&store, 1).await.newest_event_ms, NO_WATERMARK, "another partition has seen nothing");
+    // An earlier version has not kept it: the keys, which it kept to the minute, are as good.
+    let database = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
+    database.execute_batch("UPDATE sw_positions SET newest_event = NULL").unwrap();
+    assert_eq!(assign(&store, 0).await.newest_event_ms, 59_999);
+    database.execute_batch("DELETE FROM sw_keys").unwrap();
+    assert_eq!(assign(&store, 0).await.newest_event_ms, 59_999);
 }
 
 #[actix::test]

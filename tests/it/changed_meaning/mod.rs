@@ -1,6 +1,8 @@
 //! A configuration that changes between two starts: what is stored keeps its meaning, or the start is refused with the
 //! change, the rows concerned and the way.
 
+mod behind_a_kill;
+
 use std::fs;
 
 use serde_json::{Value, json};
