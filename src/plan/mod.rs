@@ -91,7 +91,7 @@ impl Plan {
         };
         let pipeline = |pipeline: &PipelineSetup| {
             let stream = &self.streams[pipeline.stream];
-            let mut definition = pipeline.plan.definition(&stream.name);
+            let mut definition = pipeline.plan.definition();
             if !definition.replay.is_empty() {
                 definition.replay.extend(stream.replay());
             }
@@ -398,6 +398,7 @@ fn pipeline(
     stream: &StreamSetup,
 ) -> Result<PipelinePlan, Vec<Fault>> {
     let spec = PipelineSpec {
+        stream: stream.name.clone(),
         steps: config.steps.iter().map(step).collect(),
         event_time: stream.event_time.clone(),
         key: stream.key.clone(),

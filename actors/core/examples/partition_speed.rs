@@ -138,6 +138,7 @@ fn steps() -> Vec<StepSpec> {
 
 fn spec(steps: Vec<StepSpec>) -> PipelineSpec {
     PipelineSpec {
+        stream: "sensors".into(),
         event_time: "timestamp".to_owned(),
         key: "sensor_id".to_owned(),
         out_of_orderness: Duration::from_secs(5),

@@ -306,19 +306,22 @@ async fn what_was_taken_out_means_the_same_when_it_comes_back_or_is_refused() {
 
 #[actix_rt::test]
 async fn a_pipeline_that_is_to_store_another_stream_is_refused_with_the_way_to_read_all_of_it() {
-    let before = config("", "orders", PLAIN);
+    let rule = "steps: [{ rule: { name: any, when: value > 0 } }]";
+    let before = config("", "orders", &format!("{{ from: orders, {rule} }}"));
     let server = start(&before).await;
     post(&server, &[1, 2], 2).await;
     let renamed = |pipeline: &str| {
-        let stream =
-            "schema: order.avsc, key: shop, event_time: at, topic: orders, table: others, out_of_orderness: 0s";
-        format!("streams:\n  others: {{ {stream} }}\npipelines:\n  {pipeline}: {{ from: others }}\n")
+        let stream = "schema: order.avsc, key: who, event_time: at, topic: orders, table: others, out_of_orderness: 0s";
+        format!("streams:\n  others: {{ {stream} }}\npipelines:\n  {pipeline}: {{ from: others, {rule} }}\n")
     };
     let words = ["pipeline orders", "stream others", "a name that no pipeline had"];
     let server = refused(server, &before, &renamed("orders"), &words).await;
     let (_, node) = server.terminate().await;
     let server = written(node, &renamed("others")).start().await;
     wait::until("all is stored again", async || wait::is(server.database().count("others").await, &2)).await;
+    // The rule of that name says the same of the same record, as an alert of its own.
+    let alerts = server.database().number("SELECT count(DISTINCT alert_id) FROM alerts WHERE state = 'firing'").await;
+    assert_eq!(alerts, 2);
     server.verify();
 }
 

@@ -35,6 +35,7 @@ pub(crate) struct Effects {
 
 pub(crate) fn spec(steps: Vec<StepSpec>) -> PipelineSpec {
     PipelineSpec {
+        stream: "sensors".into(),
         event_time: "timestamp".to_owned(),
         key: "sensor_id".to_owned(),
         out_of_orderness: Duration::from_millis(50),

@@ -19,6 +19,8 @@ pub const MAX_STEPS: usize = 64;
 /// Settings of a pipeline, as far as its partitions' logic needs them.
 #[derive(Debug, Clone)]
 pub struct PipelineSpec {
+    /// Name of its stream: part of what makes an alert unique.
+    pub stream: Arc<str>,
     /// Column with the event time.
     pub event_time: String,
     /// Column with the key.
@@ -48,6 +50,7 @@ pub enum StepSpec {
 /// A pipeline, ready to run; shared by its partitions.
 #[derive(Debug, Clone)]
 pub struct PipelinePlan {
+    pub(super) stream: Arc<str>,
     pub(super) schema: Arc<StreamSchema>,
     pub(super) columns: StatColumns,
     pub(super) key: usize,
@@ -96,7 +99,7 @@ impl PipelinePlan {
         match columns {
             Some((columns, key)) if errors.is_empty() => {
                 let watermark = WatermarkRules { out_of_orderness_ms, max_ahead_ms };
-                Ok(Self { schema, columns, key, watermark, limits: spec.limits, steps })
+                Ok(Self { stream: spec.stream.clone(), schema, columns, key, watermark, limits: spec.limits, steps })
             }
             Some(_) | None => Err(errors),
         }
@@ -122,12 +125,12 @@ impl PipelinePlan {
         })
     }
 
-    /// What its positions, windows and rules mean, over the stream of that name.
+    /// What its positions, windows and rules mean.
     #[must_use]
-    pub fn definition(&self, stream: &str) -> PipelineDefinition {
+    pub fn definition(&self) -> PipelineDefinition {
         let window = |window: &WindowPlan| (window.name().to_string(), window.definition().clone());
         PipelineDefinition {
-            stream: stream.to_owned(),
+            stream: self.stream.to_string(),
             windows: self.windows().map(window).collect(),
             rules: self.rules().map(|rule| rule.name().to_string()).collect(),
             replay: self.replay(),

@@ -178,6 +178,7 @@ impl PartitionState {
                 }
                 Step::Rule(place, rule) => {
                     let input = RuleInput {
+                        stream: &plan.stream,
                         topic: &self.topic,
                         partition: self.partition,
                         log: self.log,

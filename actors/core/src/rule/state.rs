@@ -68,6 +68,7 @@ pub(crate) struct RuleBody {
 
 /// A batch as a rule sees it.
 pub(crate) struct RuleInput<'a> {
+    pub(crate) stream: &'a str,
     pub(crate) topic: &'a str,
     pub(crate) partition: i32,
     /// Number of the log among those of the topic.
@@ -305,21 +306,20 @@ fn transition(
     }
 }
 
-/// FNV-1a over what makes an alert unique: the same in every process and version. The first log of a topic is left out,
-/// as it was before topics were told apart by their logs: alerts that fire keep their ids.
+/// FNV-1a over what makes an alert unique: the same in every process. A pipeline may be renamed while its alerts fire, a
+/// stream may not: its name tells alerts apart where a topic is read again by a stream of another name.
 fn alert_id(plan: &RulePlan, input: &RuleInput<'_>, key: &str, opened_at: i64) -> String {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let partition = input.partition.to_le_bytes();
     let opened_at = opened_at.to_le_bytes();
     let log = input.log.to_le_bytes();
-    let parts: [&[u8]; 6] =
-        [plan.name.as_bytes(), input.topic.as_bytes(), &partition, key.as_bytes(), &opened_at, &log];
-    let parts = if input.log == 0 { &parts[..5] } else { &parts[..] };
+    let (rule, stream, topic) = (plan.name.as_bytes(), input.stream.as_bytes(), input.topic.as_bytes());
+    let parts: [&[u8]; 7] = [rule, stream, topic, &partition, key.as_bytes(), &opened_at, &log];
     let mut hash = OFFSET_BASIS;
     for part in parts {
         let length = (part.len() as u64).to_le_bytes();
-        for byte in length.iter().chain(*part) {
+        for byte in length.iter().chain(part) {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
         }
     }

@@ -64,6 +64,7 @@ pub(crate) fn plan_of(steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
 /// A pipeline of records with `id` and `at`.
 pub(crate) fn plan_over(schema: Arc<StreamSchema>, steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
     let spec = PipelineSpec {
+        stream: "orders".into(),
         event_time: "at".to_owned(),
         key: "id".to_owned(),
         out_of_orderness: Duration::ZERO,

@@ -46,6 +46,7 @@ fn pipeline() -> PipelinePlan {
         resolve_after: None,
     };
     let spec = PipelineSpec {
+        stream: "sensors".into(),
         event_time: "timestamp".to_owned(),
         key: "sensor_id".to_owned(),
         out_of_orderness: Duration::ZERO,
