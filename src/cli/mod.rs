@@ -25,6 +25,8 @@ use crate::{
 pub const EXIT_USAGE: u8 = 2;
 /// The root supervisor gave up.
 pub const EXIT_ESCALATED: u8 = 70;
+/// Somebody interrupted the command (Ctrl-C) before it was done.
+pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// A self-healing streaming server.
 #[derive(Debug, Parser)]

@@ -50,3 +50,41 @@ async fn a_replayed_series_is_stored_whole_its_windows_close_and_its_rule_fires(
         assert!((FAILURE.0..FAILURE.1).contains(&&at[..13]), "{alert}");
     }
 }
+
+/// Readings of a series at these seconds, as a CSV file of the node's.
+fn series(node: &Node, seconds: &[u32]) -> String {
+    let path = node.path("readings.csv");
+    let line =
+        |second: &u32| format!("2025-03-01 {:02}:{:02}:{:02},1.5\n", second / 3_600, second / 60 % 60, second % 60);
+    std::fs::write(&path, format!("timestamp,value\n{}", seconds.iter().map(line).collect::<String>())).unwrap();
+    path.display().to_string()
+}
+
+#[actix_rt::test]
+async fn a_paced_replay_sends_what_is_due_and_an_interrupt_loses_nothing_that_it_reports() {
+    let server = Node::new().start().await;
+    let file = series(server.node(), &[0, 1, 2, 3_600]);
+    let arguments = ["replay", &file, "--speed", "100x", "--json", "--bootstrap", server.kafka()];
+    let mut command = server.node().command(&arguments);
+    let mut replay = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    // The last one is due in 36 s.
+    wait::until("what is due is stored", async || is(server.database().count("series_readings").await, &3)).await;
+    assert_eq!(replay.try_wait().unwrap(), None);
+    let pid = replay.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = replay.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["acknowledged"]), (Some(130), &3.into()), "{report}");
+    assert_eq!(report["interrupted"], true);
+    assert_eq!(server.database().count("series_readings").await, 3);
+}
+
+#[actix_rt::test]
+async fn a_replay_to_a_broker_that_is_away_says_which_and_why() {
+    let node = Node::new();
+    let file = series(&node, &[0]);
+    let output = node.command(&["replay", &file, "--bootstrap", "127.0.0.1:1"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{said}");
+    assert!(["127.0.0.1:1", "refused"].iter().all(|word| said.contains(word)), "{said}");
+}

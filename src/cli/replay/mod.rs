@@ -1,0 +1,122 @@
+//! `streamward replay`: writes the records of a file into a stream, through Kafka.
+
+mod sender;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+
+use self::sender::Sender;
+use super::{ConfigSource, EXIT_INTERRUPTED};
+use crate::{
+    adapters::kafka::producer::KafkaProducer,
+    app::command_settings,
+    config::Exposure,
+    plan::StreamSetup,
+    replay::{self, ColumnMapping, ReplayOptions, ShiftTo, Speed, TargetField},
+};
+
+/// Write the records of a file into a stream.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Reads CSV (with a column mapping), JSON lines or Avro files and writes each record into a stream's \
+                  topic, at the pace of its event times or faster.",
+    after_help = "Example:\n  streamward replay examples/ambient_temperature.csv --speed max\n  \
+                  streamward replay trips.csv --map series=city --map timestamp=at --map value=trips --shift-to now"
+)]
+pub struct ReplayArgs {
+    /// File to read: .csv, .jsonl, .ndjson, .json or .avro.
+    file: PathBuf,
+    /// Stream to write to.
+    #[arg(long, default_value = "series")]
+    stream: String,
+    /// Pace of the event times: 1x, 10x, 0.5x or max.
+    #[arg(long, default_value = "1x")]
+    speed: Speed,
+    /// Move all event times so that the first one is `now` or the given time.
+    #[arg(long, value_name = "now|TIME")]
+    shift_to: Option<ShiftTo>,
+    /// Take a field of the stream from a column of another name; repeatable.
+    #[arg(long = "map", value_name = "FIELD=COLUMN")]
+    maps: Vec<String>,
+    /// Give a field the same value in every record; repeatable.
+    #[arg(long = "const", value_name = "FIELD=VALUE")]
+    constants: Vec<String>,
+    /// Column separator of a CSV file; guessed if not given.
+    #[arg(long)]
+    delimiter: Option<char>,
+    /// Format of the file, where its name does not tell it: csv, jsonl, json or avro.
+    #[arg(long)]
+    format: Option<replay::Format>,
+    /// Leave out records that cannot be read, and say how many, instead of stopping at the first.
+    #[arg(long)]
+    skip_bad: bool,
+    /// Kafka address; without it that of the configuration, as the first of its users where it has some.
+    #[arg(long, env = "STREAMWARD_BOOTSTRAP", value_name = "HOST:PORT")]
+    bootstrap: Option<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    source: ConfigSource,
+}
+
+pub fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
+    let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
+    let stream = plan.stream(&args.stream).ok_or_else(|| {
+        let names: Vec<&str> = plan.streams.iter().map(|stream| &*stream.name).collect();
+        format!("there is no stream {}; the configuration has {}", args.stream, names.join(", "))
+    })?;
+    let settings = command_settings(&loaded.config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?;
+    let producer = KafkaProducer::create(&settings, "streamward-replay").map_err(|error| error.to_string())?;
+    let records = replay::open(&args.file, &options(args, stream)?).map_err(|error| error.to_string())?;
+    let topic = &stream.topic;
+    producer.reach(topic).map_err(|error| format!("the broker {} cannot be reached: {error}", settings.bootstrap))?;
+    let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(records));
+    done.map(|report| report.print(args)).map_err(|error| format!("the broker {}: {error}", settings.bootstrap))
+}
+
+fn options(args: &ReplayArgs, stream: &StreamSetup) -> Result<ReplayOptions, String> {
+    let fields = TargetField::of_avro_schema(&stream.schema.avro).map_err(|error| error.to_string())?;
+    let mut options = ReplayOptions::new(fields, &stream.event_time);
+    if &*stream.name == "series" {
+        options = options.with_series_named_after(&args.file);
+    }
+    options.format = args.format;
+    options.mapping = ColumnMapping::parse(&args.maps, &args.constants).map_err(|error| error.to_string())?;
+    options.delimiter = match args.delimiter {
+        Some(delimiter) => Some(u8::try_from(delimiter).map_err(|_| format!("{delimiter:?} is no ASCII character"))?),
+        None => None,
+    };
+    Ok(options)
+}
+
+/// What became of a file's records.
+#[derive(Debug, Default)]
+struct Report {
+    acknowledged: u64,
+    skipped: u64,
+    /// Whether somebody ended the replay before the end of the file.
+    interrupted: bool,
+}
+
+impl Report {
+    fn print(&self, args: &ReplayArgs) -> ExitCode {
+        let Self { acknowledged, skipped, interrupted } = self;
+        if args.json {
+            super::say_line(format_args!(
+                "{}",
+                serde_json::json!({ "acknowledged": acknowledged, "skipped": skipped, "interrupted": interrupted })
+            ));
+        } else {
+            let skipped = if *skipped > 0 { format!(", {skipped} left out") } else { String::new() };
+            super::say_line(format_args!(
+                "{acknowledged} records of {} are in the topic of stream {}{skipped}{}",
+                args.file.display(),
+                args.stream,
+                if *interrupted { ": interrupted" } else { "" }
+            ));
+        }
+        if *interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS }
+    }
+}

@@ -1,0 +1,216 @@
+//! Sends records when they are due, and lets go of them when they are acknowledged.
+
+use std::{borrow::Cow, future::Future, pin::Pin, time::Duration};
+
+use futures_util::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use streamward_core::{
+    batch::RawBatch,
+    decode::{Decoder, Format},
+    record::key_text,
+};
+use tokio::{signal::ctrl_c, time::Instant};
+
+use super::{ReplayArgs, Report};
+use crate::{
+    adapters::kafka::producer::{KafkaProducer, Outgoing, Placed, ProduceError},
+    clock::now_ms,
+    plan::StreamSetup,
+    replay::{Pacer, Replay, ReplayError, ReplayRecord},
+};
+
+/// Records that may wait for their acknowledgement at once.
+const MAX_IN_FLIGHT: usize = 5_000;
+/// Bad records named one by one; the rest is counted.
+const MAX_NAMED: u64 = 10;
+/// How often the progress bar says something new.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+
+/// Sends the records of one file.
+pub(super) struct Sender<'a> {
+    args: &'a ReplayArgs,
+    stream: &'a StreamSetup,
+    producer: &'a KafkaProducer,
+    keys: Keys,
+    in_flight: FuturesUnordered<LocalBoxFuture<'a, Result<Placed, ProduceError>>>,
+    report: Report,
+    bar: ProgressBar,
+    show_at: Instant,
+}
+
+/// What ends a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    Due,
+    Interrupted,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(args: &'a ReplayArgs, stream: &'a StreamSetup, producer: &'a KafkaProducer) -> Self {
+        Self {
+            args,
+            stream,
+            producer,
+            keys: Keys::of(stream),
+            in_flight: FuturesUnordered::new(),
+            report: Report::default(),
+            bar: ProgressBar::hidden(),
+            show_at: Instant::now(),
+        }
+    }
+
+    /// Sends until the file ends or somebody interrupts, then waits for what was sent. A second interrupt ends that wait.
+    pub(super) async fn run(mut self, records: Replay) -> Result<Report, String> {
+        self.bar = progress(records.total_bytes());
+        let interrupt = std::pin::pin!(ctrl_c());
+        self.report.interrupted = self.send_all(records, interrupt).await? == Woken::Interrupted;
+        if self.report.interrupted {
+            self.bar.println("interrupted: waiting for what was sent (interrupt again to leave at once)");
+        }
+        let interrupt = std::pin::pin!(ctrl_c());
+        self.report.interrupted |= self.settle(interrupt).await? == Woken::Interrupted;
+        self.bar.finish_and_clear();
+        Ok(self.report)
+    }
+
+    async fn send_all(&mut self, mut records: Replay, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+        // Distances between records are kept by the monotonic clock.
+        let (started, start_ms) = (Instant::now(), now_ms());
+        let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, start_ms);
+        while let Some(record) = records.next() {
+            let Some(mut record) = self.good(record)? else { continue };
+            let paced = pacer.pace(record.event_time_ms);
+            if self.args.shift_to.is_some() {
+                record.set_event_time(paced.event_time_ms);
+            }
+            self.show(records.bytes_read(), record.event_time_ms);
+            let since_start_ms = u64::try_from(paced.due_wall_ms - start_ms).unwrap_or(0);
+            let due = started + Duration::from_millis(since_start_ms);
+            if self.wait(due, interrupt.as_mut()).await? == Woken::Interrupted {
+                return Ok(Woken::Interrupted);
+            }
+            self.send(record);
+        }
+        Ok(Woken::Due)
+    }
+
+    /// A record that could be read; none where it is left out.
+    fn good(&mut self, record: Result<ReplayRecord, ReplayError>) -> Result<Option<ReplayRecord>, String> {
+        match record {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if self.args.skip_bad && error.is_bad_record() => {
+                self.report.skipped += 1;
+                if self.report.skipped <= MAX_NAMED {
+                    self.bar.println(error.to_string());
+                }
+                Ok(None)
+            }
+            Err(error) => Err(format!("{error} (--skip-bad leaves such records out)")),
+        }
+    }
+
+    fn send(&mut self, record: ReplayRecord) {
+        let (producer, topic) = (self.producer, &*self.stream.topic);
+        let value = Value::Object(record.json).to_string();
+        let key = self.keys.of_record(&value);
+        let sent = async move {
+            let (key, value) = (key.as_deref().map(str::as_bytes), Some(value.as_bytes()));
+            producer.send(Outgoing { topic, partition: None, key, value, headers: Vec::new() }).await
+        };
+        self.in_flight.push(sent.boxed_local());
+    }
+
+    /// Takes acknowledgements until `due`, and for longer while too many are missing.
+    async fn wait(&mut self, due: Instant, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+        loop {
+            let is_full = self.in_flight.len() >= MAX_IN_FLIGHT;
+            tokio::select! {
+                biased;
+                _ = interrupt.as_mut() => return Ok(Woken::Interrupted),
+                Some(sent) = self.in_flight.next() => self.report.count(sent)?,
+                () = tokio::time::sleep_until(due), if !is_full => return Ok(Woken::Due),
+            }
+        }
+    }
+
+    /// Takes the acknowledgements of all that was sent.
+    async fn settle(&mut self, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+        loop {
+            tokio::select! {
+                biased;
+                _ = interrupt.as_mut() => return Ok(Woken::Interrupted),
+                sent = self.in_flight.next() => match sent {
+                    Some(sent) => self.report.count(sent)?,
+                    None => return Ok(Woken::Due),
+                },
+            }
+        }
+    }
+
+    fn show(&mut self, bytes: u64, event_time_ms: i64) {
+        let now = Instant::now();
+        if now >= self.show_at {
+            self.show_at = now + SHOW_EVERY;
+            self.bar.set_position(bytes);
+            let sent = self.report.acknowledged + self.in_flight.len() as u64;
+            let at = jiff::Timestamp::from_millisecond(event_time_ms)
+                .map_or_else(|_| String::new(), |at| format!(", at {at}"));
+            self.bar.set_message(format!("{sent} records{at}"));
+        }
+    }
+}
+
+impl Report {
+    fn count(&mut self, sent: Result<Placed, ProduceError>) -> Result<(), String> {
+        sent.map_err(|error| format!("after {} records: {error}", self.acknowledged))?;
+        self.acknowledged += 1;
+        Ok(())
+    }
+}
+
+/// The stream's key of records, as whoever reads them sees it.
+struct Keys {
+    decoder: Decoder,
+    column: usize,
+}
+
+impl Keys {
+    fn of(stream: &StreamSetup) -> Self {
+        let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
+        Self { decoder, column: stream.table.key }
+    }
+
+    /// The key of a record; none where it is null, and where the record cannot be read.
+    fn of_record(&mut self, json: &str) -> Option<String> {
+        let mut batch = RawBatch::with_capacity("".into(), 0, json.len());
+        batch.push(0, 0, None, Some(json.as_bytes()));
+        let decoded = self.decoder.decode(&batch, 0..1);
+        let column = decoded.batch.column(self.column);
+        (decoded.batch.num_rows() == 1).then(|| key_text(column.as_ref(), 0).map(Cow::into_owned)).flatten()
+    }
+}
+
+fn progress(total_bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {msg}, {elapsed}");
+    ProgressBar::new(total_bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_record_is_that_which_the_stream_reads() {
+        let plan = crate::plan::load(&crate::config::Sources::default()).unwrap().1;
+        let stream = plan.stream("series").unwrap();
+        let nested = plan.stream("sensors").unwrap();
+        let battery = nested.schema.column_index("battery_level").unwrap();
+        let reading = r#"{"sensor_id": "s", "sensor_type": "humidity", "value": 1, "timestamp": 1740834000000,
+            "location": "hall", "anomaly": false, "metadata": {"battery_level": 9, "signal_strength": -9}}"#;
+        assert_eq!(Keys::of(nested).of_record(reading).as_deref(), Some("s"));
+        let mut keys = Keys { column: battery, ..Keys::of(nested) };
+        assert_eq!(keys.of_record(reading).as_deref(), Some("9"), "a nested number");
+        assert_eq!(Keys::of(stream).of_record(reading), None, "no record of this stream");
+    }
+}
