@@ -66,6 +66,40 @@ impl Audit {
         )
     }
 
+    /// Sees the database as it is at its next read, until [`Self::end`]: retention goes on beside a recount.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn begin(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("BEGIN").execute(&mut self.connection).await.map(drop).map_err(unavailable)
+    }
+
+    /// Sees the present again.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn end(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await.map(drop).map_err(unavailable)
+    }
+
+    /// From where on the rows of a position are complete.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn retained_from(&mut self, position: &StoredPosition) -> Result<i64, StoreError> {
+        let row = sqlx::query(
+            "SELECT max(retained_from) FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ?",
+        )
+        .bind(position.sink.as_str())
+        .bind(position.topic.as_str())
+        .bind(position.partition)
+        .bind(position.log)
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(unavailable)?;
+        Ok(row.try_get::<Option<i64>, _>(0).map_err(unavailable)?.unwrap_or(position.retained_from))
+    }
+
     /// All positions.
     ///
     /// # Errors
@@ -224,7 +258,7 @@ impl Audit {
         rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(unavailable)
     }
 
-    /// Ranges of a kind (`filtered`, `gap`) that overlap a range.
+    /// Ranges of a kind (`filtered`, `removed`, `gap`) that overlap a range.
     ///
     /// # Errors
     /// If the database is busy or gone.
