@@ -9,7 +9,11 @@ use sqlx::{
 use streamward_core::table::{offset_of, row_id};
 use streamward_pipeline::{logs::LogIdentity, store::StoreError};
 
-use super::{SqlStore, ddl::quoted};
+use super::{
+    SqlStore,
+    damage::{WAY_OUT, of_opening},
+    ddl::quoted,
+};
 use crate::clock::now_ms;
 
 /// One partition's position as stored.
@@ -45,8 +49,8 @@ impl Audit {
             .read_only(true)
             .busy_timeout(Duration::from_secs(5))
             .pragma("query_only", "ON");
-        let connection = SqliteConnection::connect_with(&options).await.map_err(unavailable)?;
-        Ok(Self { connection })
+        let connection = SqliteConnection::connect_with(&options).await;
+        Ok(Self { connection: connection.map_err(|error| of_opening(path, &error))? })
     }
 
     /// An error of one of the other calls, with what is damaged in the database if it is.
@@ -59,11 +63,7 @@ impl Audit {
         if faults.iter().all(|fault| fault == "ok") {
             return error;
         }
-        format!(
-            "{error}: the database is damaged ({}): stop the server, move the database away and start: what the log still \
-             holds is stored again",
-            faults.join("; ")
-        )
+        format!("{error}: the database is damaged ({}): {WAY_OUT}", faults.join("; "))
     }
 
     /// Sees the database as it is at its next read, until [`Self::end`]: retention goes on beside a recount.

@@ -24,12 +24,22 @@ pub struct Sight {
     pub actors: Vec<ActorSight>,
 }
 
-/// A database that does not take writes.
+/// A database that does not do what it is for.
 pub struct StorageSight {
     pub lasting: Duration,
     pub why: String,
-    /// Whether it cannot mend while the server runs.
-    pub needs_restart: bool,
+    pub mended: Mended,
+}
+
+/// How a database comes to work again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// By itself, once the cause is over.
+    Itself,
+    /// By a restart of the server.
+    Restart,
+    /// By another file in its place.
+    Replacement,
 }
 
 /// One pipeline.

@@ -363,6 +363,7 @@ impl<'a> Builder<'a> {
             pipelines: views.to_vec(),
             ends: self.ends.clone(),
             store: self.parts.store.clone(),
+            reads: self.parts.reads.clone(),
             findings: self.findings.clone(),
             serving: serving.clone(),
             data_dir: self.parts.folder.path().to_owned(),

@@ -70,8 +70,10 @@ async fn in_state(state: ActorState) -> (Runtime, TreeNode) {
     };
     wait_node(&runtime, "a", "it has begun", |node| node.state == first).await;
     match state {
-        ActorState::Paused => runtime.command(&path("a"), Command::Pause).await.unwrap(),
-        ActorState::Stopping | ActorState::Stopped => runtime.command(&path("a"), Command::Drain).await.unwrap(),
+        ActorState::Paused => runtime.command(&path("a"), Command::Pause).await.expect("it runs"),
+        ActorState::Stopping | ActorState::Stopped => {
+            runtime.command(&path("a"), Command::Drain).await.expect("it runs")
+        }
         ActorState::Degraded => runtime.note(&path("a"), Some("something is wrong")),
         _ => {}
     }

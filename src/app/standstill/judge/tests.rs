@@ -181,16 +181,16 @@ fn a_cluster_or_a_database_that_does_not_answer_is_named_with_the_reason() {
     let finding = world.names(1, |world| world.sight.kafka = None);
     assert_eq!(finding.place.cause, Cause::Kafka);
     assert!(finding.reason.contains("connection refused"), "{finding}");
-    for (needs_restart, way_out) in [(false, "by itself"), (true, "restart")] {
+    for (mended, way_out) in [(Mended::Itself, "by itself"), (Mended::Restart, "restart")] {
         let mut world = World::at_rest();
-        world.sight.storage = Some(StorageSight { lasting: PATIENCE, why: "it is locked".to_owned(), needs_restart });
+        world.sight.storage = Some(StorageSight { lasting: PATIENCE, why: "it is locked".to_owned(), mended });
         let finding = world.names(1, |world| world.sight.storage = None);
         assert_eq!(finding.place.cause, Cause::Storage);
         assert!(finding.reason.contains("it is locked") && finding.way_out.contains(way_out), "{finding}");
     }
     let mut world = World::at_rest();
     world.sight.kafka = Some((SECOND, String::new()));
-    world.sight.storage = Some(StorageSight { lasting: SECOND, why: String::new(), needs_restart: false });
+    world.sight.storage = Some(StorageSight { lasting: SECOND, why: String::new(), mended: Mended::Itself });
     assert_eq!(world.look(), [], "a hiccup is none");
 }
 
