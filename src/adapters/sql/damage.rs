@@ -1,10 +1,15 @@
 //! Damage of the database: which errors say so, and a look at what would tell of it before somebody needs it.
 //!
 //! A look opens a connection of its own, so that no page comes from a cache: it reads the header, the schema, the
-//! positions, and the first and the last row of each table. What lies between is found when it is read; every error of
-//! a reader or of the writer that says damage is kept ([`Damage`]). Nothing reads all pages while the server runs.
+//! positions, the first and the last row of each table, and goes some rows further through each. Every error of a reader
+//! or of the writer that says damage is kept ([`Damage`]).
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, ffi};
@@ -19,6 +24,9 @@ use super::{
 /// What an operator can do about a damaged database.
 pub const WAY_OUT: &str = "stop the server, move the database and its -wal and -shm files aside, and start: what the log \
                            still holds is stored again; or put a backup in its place";
+
+/// Rows of each table that a look walks through.
+const WALK_ROWS: i64 = 2_000;
 
 /// Bits of an extended result code that say its kind.
 const PRIMARY: i32 = 0xff;
@@ -116,8 +124,19 @@ impl Wanted {
     }
 }
 
-/// Looks at a database that nobody deleted: at its schema, and at the ends of its tables.
-pub(super) fn look(path: &Path, wanted: &Wanted, layout: &Layout, within: Duration) -> Result<(), rusqlite::Error> {
+/// How far the rows of each table were walked.
+#[derive(Debug, Default)]
+pub(super) struct Walk(Mutex<HashMap<String, i64>>);
+
+/// Looks at a database that nobody deleted: at its length and schema, at the ends of its tables, and at some rows more
+/// than last time. No checkpoint may be under way: the file then is shorter than it says.
+pub(super) fn look(
+    path: &Path,
+    (wanted, layout): (&Wanted, &Layout),
+    walk: &Walk,
+    within: Duration,
+) -> Result<(), rusqlite::Error> {
+    is_whole(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(within)?;
@@ -132,8 +151,34 @@ pub(super) fn look(path: &Path, wanted: &Wanted, layout: &Layout, within: Durati
         for order in ["ASC", "DESC"] {
             each_row(&connection, &format!("SELECT * FROM {table} ORDER BY {id} {order} LIMIT 1"))?;
         }
+        walk.step(&connection, (&table, id))?;
     }
     Ok(())
+}
+
+/// Whether the file is as long as its header says: what is not in the write-ahead log is read from it alone.
+fn is_whole(path: &Path) -> Result<(), rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let Some(text) = path.to_str() else { return Ok(()) };
+    let text = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    // Without locks and without the log. A descriptor of SQLite's own drops no lock of the process.
+    let connection = Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
+impl Walk {
+    /// Walks on through the rows of a table, and begins again at its end.
+    fn step(&self, connection: &Connection, (table, id): (&str, &str)) -> Result<(), rusqlite::Error> {
+        let mut places = self.0.lock();
+        let place = places.entry(table.to_owned()).or_insert(i64::MIN);
+        let sql =
+            format!("SELECT max({id}), count(*) FROM (SELECT {id} FROM {table} WHERE {id} > ? ORDER BY {id} LIMIT ?)");
+        let mut walk = connection.prepare(&sql)?;
+        let (last, rows): (Option<i64>, i64) =
+            walk.query_row([*place, WALK_ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        *place = last.filter(|_| rows == WALK_ROWS).unwrap_or(i64::MIN);
+        Ok(())
+    }
 }
 
 /// Why a look failed, if that says damage.

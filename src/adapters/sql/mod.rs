@@ -41,7 +41,7 @@ use streamward_core::{definition::Definitions, table::StreamTable};
 use streamward_pipeline::store::StoreError;
 
 use self::{
-    damage::{Damage, Wanted},
+    damage::{Damage, Walk, Wanted},
     ddl::WindowTable,
     files::OpenFiles,
     insert::Inserts,
@@ -102,6 +102,7 @@ struct Shared {
     settings: SqliteSettings,
     damage: Damage,
     wanted: Wanted,
+    walk: Walk,
     writer: Mutex<Writer>,
     checkpointer: Mutex<rusqlite::Connection>,
     layout: Layout,
@@ -184,12 +185,13 @@ impl Shared {
         }
         memory::remember(&connection, &layout.definitions)?;
         let wanted = Wanted::of(&connection, &layout)?;
-        damage::look(path, &wanted, &layout, BUSY_TIMEOUT)?;
+        let walk = Walk::default();
+        damage::look(path, (&wanted, &layout), &walk, BUSY_TIMEOUT)?;
         let inserts = Inserts::new(&layout);
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
         let checkpointer = Mutex::new(connect(path, settings)?);
         let (files, settings, damage) = (OpenFiles::new(path), settings.clone(), Damage::default());
-        Ok(Self { files, settings, damage, wanted, writer, checkpointer, layout, inserts })
+        Ok(Self { files, settings, damage, wanted, walk, writer, checkpointer, layout, inserts })
     }
 }
 

@@ -6,6 +6,9 @@ use streamward_pipeline::store::StoreError;
 
 use super::{BUSY_TIMEOUT, SqlStore, begin, damage, files::Lost};
 
+/// Wait before a second look where the first has found damage.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// Why the database does not do what it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
@@ -60,11 +63,27 @@ impl super::Shared {
             Some(mut writer) => lock(&mut writer.connection, within),
             None => return Err(Trouble::Busy("a write takes longer than it should".to_owned())),
         };
-        let looked = locked.and_then(|()| damage::look(self.files.path(), &self.wanted, &self.layout, within));
+        let looked = locked.and_then(|()| match self.checkpointer.try_lock_for(within) {
+            Some(_no_checkpoint) => self.look(within),
+            // A long checkpoint reads and writes all that there is: it says itself what it comes across.
+            None => Ok(()),
+        });
         let Err(error) = looked else { return Ok(()) };
         Err(match damage::damage_of(&error) {
             Some(why) => Trouble::Damaged(why),
             None => Trouble::Busy(error.to_string()),
+        })
+    }
+
+    /// Damage is what is still there at a second look: while another program writes its log back, the file is shorter
+    /// than it says.
+    fn look(&self, within: Duration) -> Result<(), rusqlite::Error> {
+        let look = || damage::look(self.files.path(), (&self.wanted, &self.layout), &self.walk, within);
+        look().or_else(|error| {
+            damage::damage_of(&error).map_or(Err(error), |_| {
+                std::thread::sleep(LOOK_AGAIN);
+                look()
+            })
         })
     }
 }

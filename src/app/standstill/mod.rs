@@ -51,6 +51,8 @@ pub enum Cause {
     Storage,
     /// What the database holds cannot be read.
     Damaged,
+    /// The embedded broker cannot keep what clients produce.
+    BrokerStorage,
     /// Nobody looks.
     Blind,
     /// The cluster does not answer.
@@ -81,6 +83,7 @@ impl Cause {
             Self::Degraded => "degraded",
             Self::Storage => "storage",
             Self::Damaged => "damaged",
+            Self::BrokerStorage => "broker_storage",
             Self::Blind => "blind",
             Self::Kafka => "kafka",
             Self::TopicGone => "topic_gone",

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use streamward_broker::StorageTrouble;
 use streamward_kit::{ActorState, Runtime, TreeNode};
 use streamward_pipeline::slot::PartitionSlot;
 
@@ -20,6 +21,8 @@ pub struct Sight {
     /// For how long the cluster has not answered, and why.
     pub kafka: Option<(Duration, String)>,
     pub storage: Option<StorageSight>,
+    /// Why the embedded broker does not keep all that clients produce.
+    pub broker: Option<StorageTrouble>,
     /// The actors, sessions left out.
     pub actors: Vec<ActorSight>,
 }
@@ -91,7 +94,12 @@ pub struct ActorSight {
 
 impl Sight {
     /// Looks at everything.
-    pub fn of(runtime: &Runtime, pipelines: &[PipelineView], ends: &LogEnds, storage: Option<StorageSight>) -> Self {
+    pub fn of(
+        runtime: &Runtime,
+        pipelines: &[PipelineView],
+        ends: &LogEnds,
+        (storage, broker): (Option<StorageSight>, Option<StorageTrouble>),
+    ) -> Self {
         let actors = runtime.nodes();
         let actors = actors.iter().filter(|node| node.strategy.is_none());
         let actors = actors.filter(|node| !node.path.as_str().starts_with("edge/sessions/"));
@@ -99,6 +107,7 @@ impl Sight {
             pipelines: pipelines.iter().map(|pipeline| PipelineSight::of(pipeline, ends)).collect(),
             kafka: ends.silence(),
             storage,
+            broker,
             actors: actors.map(ActorSight::of).collect(),
         }
     }

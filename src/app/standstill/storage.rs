@@ -1,9 +1,10 @@
-//! The database as the watch sees it, and opening it anew after its write-ahead log was deleted.
+//! The disks of the database and of the embedded broker as the watch sees them, and opening the database anew after its write-ahead log was deleted.
 
 use std::time::{Duration, Instant};
 
+use streamward_broker::StorageTrouble;
 use streamward_kit::{ActorPath, Command};
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     sight::{Mended, StorageSight},
@@ -63,6 +64,37 @@ impl StorageWatch {
             shared.runtime.note(&path, note);
             self.is_noted = note.is_some();
         }
+    }
+}
+
+/// The embedded broker's disk as the watch sees it.
+#[derive(Default)]
+pub struct BrokerWatch {
+    trouble: Option<StorageTrouble>,
+    /// A look that has not ended: a disk that does not answer is asked once.
+    asked: Option<JoinHandle<Result<(), StorageTrouble>>>,
+}
+
+impl BrokerWatch {
+    /// Asks the broker.
+    pub async fn look(&mut self, shared: &WatchShared) {
+        let Some(embedded) = shared.broker.clone() else { return };
+        #[expect(clippy::disallowed_methods, reason = "it is waited for, at this look or the next")]
+        let ask = move || tokio::task::spawn_blocking(move || embedded.broker().examine_storage());
+        let mut asked = self.asked.take().unwrap_or_else(ask);
+        self.trouble = match timeout(PROBE_WITHIN * 2, &mut asked).await {
+            Ok(Ok(answer)) => answer.err(),
+            Ok(Err(ended)) => Some(StorageTrouble { why: ended.to_string(), needs_restart: false }),
+            Err(_) => {
+                self.asked = Some(asked);
+                Some(StorageTrouble { why: "its disk does not answer".to_owned(), needs_restart: false })
+            }
+        };
+    }
+
+    /// What is wrong with it.
+    pub fn trouble(&self) -> Option<StorageTrouble> {
+        self.trouble.clone()
     }
 }
 

@@ -12,10 +12,16 @@ use std::{
 
 use streamward_kit::{ActorPath, Failure, Runtime, Scope};
 
-use super::{Finding, Findings, Place, file, judge::Judge, sight::Sight, storage::StorageWatch};
+use super::{
+    Finding, Findings, Place, file,
+    judge::Judge,
+    sight::Sight,
+    storage::{BrokerWatch, StorageWatch},
+};
 use crate::{
     adapters::sql::{SqlStore, read::SqliteReads},
     app::{
+        broker::Embedded,
         lag::{LogEnds, TopicLogs},
         operations::PipelineView,
     },
@@ -35,6 +41,7 @@ pub struct WatchShared {
     pub ends: LogEnds,
     pub store: Arc<SqlStore>,
     pub reads: Arc<SqliteReads>,
+    pub broker: Option<Arc<Embedded>>,
     pub findings: Findings,
     /// False once shutdown has begun: what stands still then does so on purpose.
     pub serving: Arc<AtomicBool>,
@@ -48,6 +55,7 @@ pub struct WatchShared {
 pub async fn run(scope: Scope, shared: Arc<WatchShared>) -> Result<(), Failure> {
     let mut judge = Judge::default();
     let mut storage = StorageWatch::default();
+    let mut broker = BrokerWatch::default();
     let mut told = Told::default();
     loop {
         scope.pause_point().await;
@@ -55,11 +63,13 @@ pub async fn run(scope: Scope, shared: Arc<WatchShared>) -> Result<(), Failure> 
         let waiting = scope.waiting_on("sql");
         storage.look(&shared).await;
         drop(waiting);
+        broker.look(&shared).await;
         if !shared.serving.load(Ordering::Acquire) {
             scope.stopping().await;
             return Ok(());
         }
-        let sight = Sight::of(&shared.runtime, &shared.pipelines, &shared.ends, storage.silence());
+        let stores = (storage.silence(), broker.trouble());
+        let sight = Sight::of(&shared.runtime, &shared.pipelines, &shared.ends, stores);
         let findings = judge.look(&sight, Instant::now(), now_ms());
         told.tell(&shared, &findings);
         let positions = unread_positions(&shared, &sight).await;

@@ -364,6 +364,7 @@ impl<'a> Builder<'a> {
             ends: self.ends.clone(),
             store: self.parts.store.clone(),
             reads: self.parts.reads.clone(),
+            broker: self.parts.broker.clone(),
             findings: self.findings.clone(),
             serving: serving.clone(),
             data_dir: self.parts.folder.path().to_owned(),

@@ -51,6 +51,7 @@ impl Judge {
     pub fn look(&mut self, sight: &Sight, now: Instant, now_ms: i64) -> Vec<Finding> {
         let mut look = Look { judge: self, seen: BTreeMap::new(), held: BTreeMap::new(), found: Vec::new(), now };
         look.outside(sight);
+        look.broker(sight);
         for actor in &sight.actors {
             look.actor(actor);
         }
@@ -103,6 +104,18 @@ impl Look<'_> {
                 self.find(server(cause, "ops/standstill"), reason, way_out.to_owned());
             }
         }
+    }
+
+    fn broker(&mut self, sight: &Sight) {
+        let Some(trouble) = &sight.broker else { return };
+        let reason = format!("the embedded broker does not keep all that is produced: {}", trouble.why);
+        let way_out = match trouble.needs_restart {
+            false => "make room, or mend the disk: producers that try again then succeed",
+            true => {
+                "let the pipelines store what they still can read (GET /api/v1/lag), mend the disk, then restart the server"
+            }
+        };
+        self.find(server(Cause::BrokerStorage, "platform/broker"), reason, way_out.to_owned());
     }
 
     fn actor(&mut self, actor: &ActorSight) {
