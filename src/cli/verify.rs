@@ -18,7 +18,8 @@ use crate::{
                   stored rows, dead letters, filtered ranges and the places of dead letters that \
                   retention removed. Works beside a running server, and on the data folder \
                   of a stopped one. Beside a running server it also looks at whether partitions that have records to \
-                  process move. Exit code 1 if anything differs or stands still.",
+                  process move. Exit code 1 if anything differs or stands still, 2 if the \
+                  database or the log cannot be read.",
     after_help = "Example:\n  streamward verify --data-dir ./data --json"
 )]
 pub struct VerifyArgs {

@@ -63,7 +63,7 @@ async fn damage_is_named_while_the_server_runs_and_another_database_is_filled_fr
         );
         let (code, said, complaint) = run(server.node(), &["verify", "--bootstrap", server.kafka()]);
         let told = said + &complaint;
-        assert!(code == Some(1) && told.contains("is damaged") && !told.contains("panicked"), "{how}: {code:?} {told}");
+        assert!(code == Some(2) && told.contains("is damaged") && !told.contains("panicked"), "{how}: {code:?} {told}");
         let node = server.kill();
         harm(&node, how);
         let (code, said, complaint) = run(
@@ -80,7 +80,7 @@ async fn damage_is_named_while_the_server_runs_and_another_database_is_filled_fr
             ],
         );
         assert!(
-            code == Some(1) && complaint.contains("is damaged") && complaint.contains("aside"),
+            code == Some(2) && complaint.contains("is damaged") && complaint.contains("aside"),
             "{how}: {code:?} {said}{complaint}"
         );
         assert!(!complaint.contains("panicked"), "{complaint}");
@@ -100,7 +100,7 @@ async fn damage_that_was_there_before_the_start_is_told_by_verify_and_by_the_sta
     let (_, node) = server.terminate().await;
     harm(&node, "all");
     let (code, said, complaint) = run(&node, &["verify"]);
-    assert!(code == Some(1) && complaint.contains("is damaged") && complaint.contains("aside"), "{said}{complaint}");
+    assert!(code == Some(2) && complaint.contains("is damaged") && complaint.contains("aside"), "{said}{complaint}");
 }
 
 #[actix_rt::test]

@@ -7,6 +7,7 @@
 
 mod at_rest;
 mod bad_records;
+mod broker_disk;
 #[cfg(feature = "crash-tests")]
 mod broker_kills;
 #[cfg(feature = "browser-tests")]
