@@ -124,7 +124,7 @@ fn half_a_minute() -> u64 {
 #[utoipa::path(post, path = "/api/v1/supervision/{path}/drill", tag = "operations",
     params(("path" = String, Path, description = "Path of an actor, with its slashes")),
     responses(
-        (status = 200, description = "`{path, fault, point, detected_after_ms, recovered_after_ms, generation_before, generation, state, exit, records: {passed, lost, duplicated, reordered}}`; times count from when the fault struck, and are null for what did not happen in time"),
+        (status = 200, description = "`{path, fault, point, detected_after_ms, recovered_after_ms, generation_before, generation, state, exit, observed, records: {passed, lost, duplicated, reordered}}`; times count from when the fault struck, and are null for what did not happen in time; `observed` says in words what was seen and what was not, such as a fault that did not strike because the actor had nothing to do"),
         (status = 403, description = "Drills are off"),
         (status = 404, description = "No such node"),
         (status = 409, description = "The node takes no faults, or not in its state"),
