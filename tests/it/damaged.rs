@@ -103,23 +103,30 @@ async fn damage_that_was_there_before_the_start_is_told_by_verify_and_by_the_sta
     assert!(code == Some(2) && complaint.contains("is damaged") && complaint.contains("aside"), "{said}{complaint}");
 }
 
+/// Waits until the watch has told, in the tree's events, that it opened the database anew.
+async fn opened_anew(server: &Server, words: &str) {
+    wait::until("it was opened anew", async || {
+        let events = server.http.try_get("/api/v1/events?limit=500").await?;
+        let is_told = |event: &Value| event["note"].as_str().is_some_and(|note| note.contains(words));
+        if events["events"].as_array().unwrap().iter().any(is_told) { Ok(()) } else { Err(events.to_string()) }
+    })
+    .await;
+}
+
+async fn log_was_seen(server: &Server) {
+    let looks = async || server.http.actor("ops/standstill").await.map(|watch| watch["processed"].as_i64().unwrap());
+    wait::until("the log was seen", async || wait::at_least(looks().await?, &2)).await;
+}
+
 #[actix_rt::test]
 async fn nothing_is_lost_when_the_write_ahead_log_is_deleted_under_load() {
     let (server, mut acked, mut readings) = with_rows().await;
     let producer = Producer::connect(server.kafka());
-    let looks = async || server.http.actor("ops/standstill").await.map(|watch| watch["processed"].as_i64().unwrap());
-    wait::until("the log was seen", async || wait::at_least(looks().await?, &2)).await;
+    log_was_seen(&server).await;
     fs::remove_file(server.node().data().join("streamward.db-wal")).unwrap();
     readings.send(&producer, 2_000);
     acked.extend(producer.finish());
-    wait::until("it was opened anew", async || {
-        let events = server.http.try_get("/api/v1/events?limit=500").await?;
-        let is_told = |event: &Value| {
-            event["note"].as_str().is_some_and(|note| note.contains("opened anew, and nothing is lost"))
-        };
-        if events["events"].as_array().unwrap().iter().any(is_told) { Ok(()) } else { Err(events.to_string()) }
-    })
-    .await;
+    opened_anew(&server, "opened anew, and nothing is lost").await;
     readings.send(&producer, 1_000);
     acked.extend(producer.finish());
     server.database().wait_for_all("sensors", &acked).await;
@@ -127,5 +134,24 @@ async fn nothing_is_lost_when_the_write_ahead_log_is_deleted_under_load() {
     let server = node.start().await;
     server.database().wait_for_all("sensors", &acked).await;
     assert_eq!(stored(&server.database()).await.len() as u64, RECORDS + 3_000);
+    server.verify();
+}
+
+#[actix_rt::test]
+async fn what_a_deleted_log_held_is_read_again_where_another_program_has_begun_its_own() {
+    let (server, mut acked, mut readings) = with_rows().await;
+    let producer = Producer::connect(server.kafka());
+    readings.send(&producer, 1_000);
+    acked.extend(producer.finish());
+    server.database().wait_for_all("sensors", &acked).await;
+    log_was_seen(&server).await;
+    let log = server.node().data().join("streamward.db-wal");
+    fs::write(log.with_extension("new"), b"somebody else's").unwrap();
+    fs::rename(log.with_extension("new"), &log).unwrap();
+    opened_anew(&server, "is read from the log again").await;
+    readings.send(&producer, 1_000);
+    acked.extend(producer.finish());
+    server.database().wait_for_all("sensors", &acked).await;
+    assert_eq!(stored(&server.database()).await.len() as u64, RECORDS + 2_000);
     server.verify();
 }

@@ -221,3 +221,33 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use streamward_kit::{ChildSpec, FaultKind as Injected, SupervisorSpec};
+
+    use super::*;
+
+    #[actix::test]
+    async fn a_stall_is_over_when_its_time_has_passed_also_where_the_actor_is_not_seen_to_be_held() {
+        let idle = ChildSpec::role("a", "a", |scope| async move {
+            scope.stopping().await;
+            Ok(())
+        });
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(idle)).unwrap();
+        let path = ActorPath::parse("a").unwrap();
+        let node = loop {
+            match runtime.node(&path) {
+                Some(node) if node.state == ActorState::Running => break node,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        for (fault, kind) in [(FaultKind::Stall, Injected::Stall(700)), (FaultKind::Slow, Injected::Slow(700))] {
+            let fault = InjectedFault { fault, times: 1, millis: 700, seed: 1 };
+            let struck = StruckFault { kind, point: "look".to_owned(), at: 10_000 };
+            let watch = Watch { before: node.clone(), fault, struck: Some((struck, 0)) };
+            assert!(!watch.has_recovered(&node, 10_699) && watch.has_recovered(&node, 10_700));
+        }
+        runtime.shutdown(Vec::new()).await;
+    }
+}

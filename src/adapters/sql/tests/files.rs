@@ -91,6 +91,7 @@ fn harm(file: &File, how: &str) {
     match how {
         "pages" => noise(length / 2, length),
         "half" => file.set_len(length / 2).unwrap(),
+        "a page less" => file.set_len(length - 4_096).unwrap(),
         "header" => noise(0, 100),
         _ => noise(0, length),
     }
@@ -106,7 +107,7 @@ async fn with_rows_in_the_file(folder: &Path) -> SqlStore {
 
 #[actix::test]
 async fn damage_is_found_while_the_database_is_in_use_and_by_the_next_start() {
-    for how in ["pages", "half", "header", "all"] {
+    for how in ["pages", "half", "a page less", "header", "all"] {
         let folder = tempfile::tempdir().unwrap();
         let store = with_rows_in_the_file(folder.path()).await;
         store.probe(WITHIN).await.unwrap();
