@@ -149,6 +149,7 @@ async fn what_a_deleted_log_held_is_read_again_where_another_program_has_begun_i
     fs::write(log.with_extension("new"), b"somebody else's").unwrap();
     fs::rename(log.with_extension("new"), &log).unwrap();
     opened_anew(&server, "is read from the log again").await;
+    server.database().wait_for_all("sensors", &acked).await;
     readings.send(&producer, 1_000);
     acked.extend(producer.finish());
     server.database().wait_for_all("sensors", &acked).await;

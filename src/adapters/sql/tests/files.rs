@@ -7,10 +7,15 @@ use std::{
     time::Duration,
 };
 
+use streamward_core::ports::{ReadError, ReadStore as _};
 use streamward_pipeline::store::StoreError;
 
 use super::*;
-use crate::adapters::sql::{files::Reopened, probe::Trouble};
+use crate::adapters::sql::{
+    files::Reopened,
+    probe::Trouble,
+    read::{ReadSettings, SqliteReads},
+};
 
 const WITHIN: Duration = Duration::from_secs(1);
 const ROWS: &str = "SELECT count(*) FROM sensor_readings";
@@ -163,4 +168,22 @@ async fn what_another_program_dropped_or_renamed_is_missed_until_it_is_there_aga
         assert_eq!(refused.is_some(), hinders_a_start, "{sql}: {refused:?}");
         assert!(refused.is_none_or(|why| why.contains(words) && why.contains("aside")), "{sql}");
     }
+}
+
+#[actix::test]
+async fn reads_work_again_after_they_were_opened_anew_and_damage_that_one_comes_across_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(with_rows_in_the_file(folder.path()).await);
+    let path = database(folder.path());
+    let settings = ReadSettings { cache_kib: 1, ..ReadSettings::default() };
+    let reads = SqliteReads::open(&path, plan().tables_to_read(), plan().windows_to_read(), settings).await.unwrap();
+    assert_eq!(reads.positions().await.unwrap().len(), 1);
+    reads.close().await;
+    assert!(reads.positions().await.is_err());
+    reads.reopen().await.unwrap();
+    assert_eq!((reads.positions().await.unwrap().len(), reads.damage()), (1, None));
+    harm(&File::options().read(true).write(true).open(&path).unwrap(), "all");
+    let refused = reads.streams(0).await;
+    assert!(matches!(&refused, Err(ReadError::Damaged(_))), "{refused:?}");
+    assert!(reads.damage().is_some());
 }
