@@ -219,6 +219,7 @@ fn render(report: &Value) -> String {
         ("recovered after", after(&report["recovered_after_ms"])),
         ("generation", generation),
         ("records", records(report)),
+        ("observed", text(&report["observed"])),
     ];
     lines.iter().map(|(name, value)| format!("{name:<16} {value}\n")).collect()
 }
@@ -231,14 +232,15 @@ mod tests {
         json!({
             "path": "pipelines/sensors/lane", "fault": {"fault": "panic", "times": 1, "millis": 0}, "point": "work",
             "detected_after_ms": 1, "recovered_after_ms": 4, "generation_before": 1, "generation": 2, "state": "running",
-            "exit": {"reason": "panic"}, "records": {"passed": 70, "lost": 0, "duplicated": 0, "reordered": 0},
+            "exit": {"reason": "panic"}, "observed": "it works", "records": {"passed": 70, "lost": 0, "duplicated": 0, "reordered": 0},
         })
     }
 
     #[test]
-    fn a_report_is_six_lines() {
+    fn a_report_is_seven_lines() {
         let text = render(&report());
-        assert_eq!(text.lines().count(), 6);
+        assert_eq!(text.lines().count(), 7);
+        assert!(text.contains("observed         it works"), "{text}");
         assert!(text.contains("detected after   1 ms, as panic"), "{text}");
         assert!(text.contains("70 passed, 0 lost, 0 duplicated, 0 reordered"), "{text}");
     }

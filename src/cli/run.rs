@@ -42,6 +42,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     telemetry::init(&loaded.config.telemetry.log);
     let options = Options { ready_file: args.ready_file.clone(), observer: None };
     let outcome = actix::System::new().block_on(async {
+        let _taken_for_the_whole_process = file_size_signal();
         let app = App::start(&loaded, plan, options).await.map_err(|error| error.to_string())?;
         let addresses = app.addresses();
         super::say_line(format_args!("Streamward {} is starting", env!("CARGO_PKG_VERSION")));
@@ -65,6 +66,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
         Outcome::Stopped => ExitCode::SUCCESS,
         Outcome::Escalated(_) | Outcome::Crashed => ExitCode::from(EXIT_ESCALATED),
     })
+}
+
+/// Takes the signal of a file that has reached the process's limit, which would end the process: the write fails then, as
+/// on a full disk.
+fn file_size_signal() -> std::io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
 }
 
 /// Resolves on SIGTERM or SIGINT.

@@ -15,9 +15,11 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     long_about = "Reads every partition's log from the retention floor to the stored position and compares it with the \
-                  stored rows, dead letters and filtered ranges. Works beside a running server, and on the data folder \
+                  stored rows, dead letters, filtered ranges and the places of dead letters that \
+                  retention removed. Works beside a running server, and on the data folder \
                   of a stopped one. Beside a running server it also looks at whether partitions that have records to \
-                  process move. Exit code 1 if anything differs or stands still.",
+                  process move. Exit code 1 if anything differs or stands still, 2 if the \
+                  database or the log cannot be read.",
     after_help = "Example:\n  streamward verify --data-dir ./data --json"
 )]
 pub struct VerifyArgs {
@@ -70,7 +72,7 @@ fn with_findings(error: String, data_dir: &Path) -> String {
 fn print(report: &Report) {
     for partition in &report.partitions {
         super::say_line(format_args!(
-            "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}{}{}",
+            "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}{}{}{}",
             partition.sink,
             partition.topic,
             partition.partition,
@@ -80,12 +82,9 @@ fn print(report: &Report) {
             partition.stored,
             partition.dead,
             partition.filtered,
+            removed(partition.removed),
             if partition.in_gaps > 0 { format!(" + {} in declared gaps", partition.in_gaps) } else { String::new() },
-            if partition.compacted > 0 {
-                format!(" − {} compacted away", partition.compacted)
-            } else {
-                String::new()
-            },
+            compacted(partition.compacted),
             if partition.damaged > 0 { format!(", {} lost to damage", partition.damaged) } else { String::new() },
             if partition.pending > 0 { format!(", {} not processed yet", partition.pending) } else { String::new() },
         ));
@@ -103,12 +102,13 @@ fn print(report: &Report) {
         super::say_line(format_args!("    stands still: {finding}"));
     }
     super::say_line(format_args!(
-        "{}: {} records = {} stored + {} dead + {} filtered{}, {} not processed yet",
+        "{}: {} records = {} stored + {} dead + {} filtered{}{}, {} not processed yet",
         verdict(report),
         report.records,
         report.stored,
         report.dead,
         report.filtered,
+        removed(report.removed),
         compacted(report.compacted),
         report.pending
     ));
@@ -120,6 +120,10 @@ fn verdict(report: &Report) -> &'static str {
         (false, false) => "STANDS STILL",
         (false, true) => "exact",
     }
+}
+
+fn removed(count: u64) -> String {
+    if count > 0 { format!(" + {count} dead letters that retention removed") } else { String::new() }
 }
 
 fn compacted(count: u64) -> String {

@@ -57,7 +57,7 @@ pub async fn supervision(state: Data<HttpState>) -> HttpResponse {
     HttpResponse::Ok().json(state.operations.drills())
 }
 
-/// Commands one node of the tree; `inject` takes `{"fault": "panic|error|stall|slow", "times", "millis"}`.
+/// Commands an actor, or all actors below a supervisor that can carry it out; `inject` takes `{"fault": "panic|error|stall|slow", "times", "millis"}`.
 #[utoipa::path(post, path = "/api/v1/supervision/{path}/{command}", tag = "operations",
     params(
         ("path" = String, Path, description = "Path of the node, with its slashes"),
@@ -67,7 +67,7 @@ pub async fn supervision(state: Data<HttpState>) -> HttpResponse {
         (status = 200, description = "The node's new state"),
         (status = 403, description = "Drills are off"),
         (status = 404, description = "No such node"),
-        (status = 409, description = "The node cannot do it now"),
+        (status = 409, description = "The actor cannot do it in its state, and nothing was changed; `detail` names the state and the way out. `pause`, `resume` and `inject` want an actor that runs or is about to, `drain` one that is not down; `restart` works in every state while the supervisor above runs"),
     ))]
 pub async fn command(
     state: Data<HttpState>,
@@ -124,10 +124,10 @@ fn half_a_minute() -> u64 {
 #[utoipa::path(post, path = "/api/v1/supervision/{path}/drill", tag = "operations",
     params(("path" = String, Path, description = "Path of an actor, with its slashes")),
     responses(
-        (status = 200, description = "`{path, fault, point, detected_after_ms, recovered_after_ms, generation_before, generation, state, exit, records: {passed, lost, duplicated, reordered}}`; times count from when the fault struck, and are null for what did not happen in time"),
+        (status = 200, description = "`{path, fault, point, detected_after_ms, recovered_after_ms, generation_before, generation, state, exit, observed, records: {passed, lost, duplicated, reordered}}`; times count from when the fault struck, and are null for what did not happen in time; `observed` says in words what was seen and what was not, such as a fault that did not strike because the actor had nothing to do"),
         (status = 403, description = "Drills are off"),
         (status = 404, description = "No such node"),
-        (status = 409, description = "The node takes no faults"),
+        (status = 409, description = "The node takes no faults, or not in its state"),
         (status = 422, description = "A value is wrong"),
     ))]
 pub async fn drill(state: Data<HttpState>, path: Path<String>, caller: ReqData<Caller>, payload: Payload) -> Answer {

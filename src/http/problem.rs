@@ -113,7 +113,7 @@ impl From<ReadError> for Problem {
             ReadError::BadCursor => Self::unprocessable(&[query_fault("cursor", error.to_string())]),
             ReadError::BadFilter { field, reason } => Self::unprocessable(&[query_fault(field, reason.clone())]),
             ReadError::Timeout => Self::unavailable(error.to_string()),
-            ReadError::Unavailable(reason) => {
+            ReadError::Unavailable(reason) | ReadError::Damaged(reason) => {
                 tracing::error!(reason, "a read failed");
                 Self::unavailable(error.to_string())
             }

@@ -10,6 +10,8 @@ pub struct Fates {
     pub stored: Vec<i64>,
     pub dead: Vec<i64>,
     pub filtered: Vec<Range<i64>>,
+    /// Of dead letters that retention has removed.
+    pub removed: Vec<Range<i64>>,
     pub gaps: Vec<Range<i64>>,
     /// Lost by the broker, and declared.
     pub damaged: Vec<Range<i64>>,
@@ -45,6 +47,10 @@ pub fn compare(log: &[i64], fates: &Fates, range: Range<i64>, report: &mut Parti
             times[place(offset)] = times[place(offset)].saturating_add(1);
             report.filtered += 1;
         }
+    }
+    for offset in fates.removed.iter().flat_map(within) {
+        times[place(offset)] = times[place(offset)].saturating_add(1);
+        report.removed += 1;
     }
     for offset in fates.gaps.iter().flat_map(within) {
         excused[place(offset)] = true;
@@ -89,6 +95,16 @@ mod tests {
     #[test]
     fn a_lost_record_is_missing() {
         check(&[10, 11], &Fates { stored: vec![10], ..Fates::default() }, (1, 0, 0));
+    }
+
+    #[test]
+    fn a_dead_letter_that_retention_removed_is_accounted_for_and_its_neighbours_are_not() {
+        let fates = Fates { stored: vec![10], removed: vec![11..13, 19..25], ..Fates::default() };
+        check(&[10, 11, 12, 13, 19], &fates, (1, 0, 0));
+        let mut report = PartitionReport::default();
+        compare(&[10, 11, 12, 13, 19], &fates, 10..20, &mut report);
+        assert_eq!((report.removed, report.missing.offsets), (3, vec![13]));
+        check(&[10, 11, 12, 19], &Fates { stored: vec![10, 11], ..fates }, (0, 1, 0));
     }
 
     #[test]

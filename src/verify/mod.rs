@@ -191,18 +191,39 @@ async fn partition(
     };
     let mut start = from;
     while start < to {
-        let range = start..(start + CHUNK).min(to);
-        let mut offsets = Vec::new();
-        log.inspector
-            .scan(&position.topic, position.partition, range.clone(), &mut |offset| offsets.push(offset))
-            .map_err(|error| format!("read {name}: {error}"))?;
-        let fates =
-            fates(audit, log, (position, &place.table), range.clone()).await.map_err(|error| error.to_string())?;
-        compare(&offsets, &fates, range.clone(), &mut found);
-        start = range.end;
+        let end = (start + CHUNK).min(to);
+        let (range, offsets, fates) = chunk(audit, log, (position, &place.table), start..end).await?;
+        if start == from {
+            found.from = range.start;
+        }
+        compare(&offsets, &fates, range, &mut found);
+        start = end;
     }
     report.add(found);
     Ok(())
+}
+
+/// What the log and the database say of a range of offsets, without its part that retention of either has taken since.
+async fn chunk(
+    audit: &mut Audit,
+    log: &Log<'_>,
+    (position, table): (&StoredPosition, &str),
+    range: Range<i64>,
+) -> Result<(Range<i64>, Vec<i64>, Fates), String> {
+    let (topic, partition) = (&position.topic, position.partition);
+    let of_log = |error: &dyn std::fmt::Display| format!("read {topic} partition {partition}: {error}");
+    let mut offsets = Vec::new();
+    let scanned = log.inspector.scan(topic, partition, range.clone(), &mut |offset| offsets.push(offset));
+    scanned.map_err(|error| of_log(&error))?;
+    let (low, _) = log.inspector.bounds(topic, partition, TIMEOUT).map_err(|error| of_log(&error))?;
+    let of_database = |error: streamward_pipeline::store::StoreError| error.to_string();
+    audit.begin().await.map_err(of_database)?;
+    let floor = audit.retained_from(position).await.map_err(of_database)?;
+    let range = range.start.max(low).max(floor).min(range.end)..range.end;
+    let fates = fates(audit, log, (position, table), range.clone()).await.map_err(of_database)?;
+    audit.end().await.map_err(of_database)?;
+    offsets.retain(|offset| range.contains(offset));
+    Ok((range, offsets, fates))
 }
 
 async fn fates(
@@ -216,6 +237,7 @@ async fn fates(
         stored: audit.stored(table, position, range.clone()).await?,
         dead: audit.dead(position, range.clone()).await?,
         filtered: audit.ranges(position, "filtered", range.clone()).await?,
+        removed: audit.ranges(position, "removed", range.clone()).await?,
         gaps: audit.ranges(position, "gap", range).await?,
         damaged: here.map(|lost| lost.first_offset..lost.last_offset + 1).collect(),
         is_compacted: log.is_compacted,

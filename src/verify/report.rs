@@ -16,6 +16,8 @@ pub struct Report {
     pub stored: u64,
     pub dead: u64,
     pub filtered: u64,
+    /// Dead letters that retention has removed.
+    pub removed: u64,
     /// Accounted for, and compacted away since.
     pub compacted: u64,
     /// Records behind the stored position: not yet processed.
@@ -52,6 +54,8 @@ pub struct PartitionReport {
     pub stored: u64,
     pub dead: u64,
     pub filtered: u64,
+    /// Dead letters that retention has removed.
+    pub removed: u64,
     pub in_gaps: u64,
     /// Offsets that the broker declared lost to damage of its files; what is stored of them is stored.
     pub damaged: u64,
@@ -113,6 +117,7 @@ impl Report {
         self.stored += partition.stored;
         self.dead += partition.dead;
         self.filtered += partition.filtered;
+        self.removed += partition.removed;
         self.compacted += partition.compacted;
         self.pending += partition.pending;
         self.partitions.push(partition);

@@ -39,7 +39,7 @@ pub async fn look(subject: &Subject<'_>, audit: &mut Audit, report: &mut Report)
 fn concerns(finding: &Finding, sinks: &BTreeMap<String, SinkPlace>) -> bool {
     let place = &finding.place;
     let is_theirs = place.pipeline.as_ref().is_some_and(|pipeline| sinks.contains_key(&**pipeline));
-    place.cause != Cause::Full && (is_theirs || matches!(place.cause, Cause::Kafka | Cause::Storage))
+    place.cause != Cause::Full && (is_theirs || matches!(place.cause, Cause::Kafka | Cause::Storage | Cause::Damaged))
 }
 
 /// Partitions of a running server that have something to do and do not move.

@@ -7,12 +7,14 @@
 
 mod at_rest;
 mod bad_records;
+mod broker_disk;
 #[cfg(feature = "crash-tests")]
 mod broker_kills;
 #[cfg(feature = "browser-tests")]
 mod browser;
 mod changed_meaning;
 mod command_line;
+mod damaged;
 mod exactness;
 mod facts;
 mod groups_and_sums;

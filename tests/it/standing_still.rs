@@ -116,6 +116,12 @@ async fn an_actor_that_is_held_or_down_is_named_until_it_goes_on() {
     }
     command(&server, "pipelines/sensors/lane", "drain").await;
     is_named(&server, "down", &["pipelines/sensors/lane", "restart"]).await;
+    for wish in ["resume", "pause", "drain"] {
+        let (status, answer) =
+            server.http.post(&format!("{COMMANDS}/pipelines/sensors/lane/{wish}"), &Value::Null).await;
+        let words = answer["detail"].as_str().unwrap();
+        assert!(status == 409 && words.contains("is stopped") && words.contains("restart"), "{status} {answer}");
+    }
     readings.send(&producer, 100);
     producer.finish();
     is_named(&server, "processing", &["read and not processed", "pipelines/sensors/lane"]).await;

@@ -119,7 +119,41 @@ async fn a_fault_that_did_not_strike_in_time_is_taken_back() {
     let (code, report, _) = drill(&server, &["pipelines/series/lane", "--within", "300ms", "--json"]);
     let report: Value = serde_json::from_str(&report).unwrap();
     assert!(code == Some(1) && report["point"].is_null(), "{report}");
+    let observed = report["observed"].as_str().unwrap();
+    assert!(observed.contains("nothing was injected") && observed.contains("record"), "{report}");
     assert_eq!(server.http.actor("pipelines/series/lane").await.unwrap()["armed_faults"], 0);
+}
+
+#[actix_rt::test]
+async fn a_stall_of_an_actor_without_records_is_reported_when_it_is_over_and_says_that_nothing_flowed() {
+    let server = Node::new().with_drills().start().await;
+    for fault in ["stall", "slow"] {
+        let (code, report, complaint) =
+            drill(&server, &["pipelines/series/source", "--fault", fault, "--lasting", "700ms", "--json"]);
+        let report: Value =
+            serde_json::from_str(&report).unwrap_or_else(|error| panic!("{error}: {report}{complaint}"));
+        assert_eq!(code, Some(0), "{report}");
+        assert!(report["recovered_after_ms"].as_u64() >= Some(700), "{report}");
+        assert!(report["observed"].as_str().unwrap().contains("it had nothing to do since"), "{report}");
+        assert_eq!(report["records"]["passed"], 0, "{report}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_drill_of_an_actor_that_is_held_or_down_says_so() {
+    let server = Node::new().with_drills().start().await;
+    let path = "pipelines/series/lane";
+    let order = async |name: &str| server.http.post(&format!("/api/v1/supervision/{path}/{name}"), &Value::Null).await;
+    assert_eq!(order("pause").await.0, 200);
+    let (code, report, _) = drill(&server, &[path, "--fault", "stall", "--within", "300ms"]);
+    assert!(code == Some(1) && report.contains("it is paused: resume it first"), "{report}");
+    assert_eq!((order("resume").await.0, order("drain").await.0), (200, 200));
+    wait::until("it is down", async || is(server.http.actor(path).await?["state"].clone(), &json!("stopped"))).await;
+    let (code, _, complaint) = drill(&server, &[path, "--fault", "stall"]);
+    assert!(
+        code == Some(2) && complaint.contains("is stopped") && complaint.contains("restart it first"),
+        "{complaint}"
+    );
 }
 
 #[actix_rt::test]

@@ -10,6 +10,7 @@
 //! - `group/`: consumer groups as a state machine without clock or sockets;
 //! - `txn/`: transactions over partitions and committed offsets;
 //! - `damage.rs`: what logs lost to damage of their files;
+//! - `storage.rs`: whether the disk takes records;
 //! - `meta/`: what must survive a restart beside records;
 //! - `auth/`, `tls.rs`: who a client is (SASL), and that nobody listens;
 //! - `quota/`: byte rates of clients;
@@ -35,6 +36,7 @@ mod log;
 mod meta;
 mod quota;
 mod serve;
+mod storage;
 mod tls;
 mod topic;
 mod txn;
@@ -45,6 +47,7 @@ pub use config::{AuthConfig, BrokerConfig, ClientRates, Fsync, Mechanism, User};
 pub use damage::Damage;
 pub use error::{OpenError, TopicError};
 pub use serve::Internal;
+pub use storage::StorageTrouble;
 pub use tls::TlsConfig;
 
 /// Partitions that one topic may have.

@@ -77,17 +77,30 @@ pub enum CommandError {
     #[error("there is no actor at {0}")]
     UnknownPath(ActorPath),
     /// Only for roles and threads.
-    #[error("{0} is a supervisor")]
+    #[error("{0} is a supervisor; name an actor below it")]
     NotALeaf(ActorPath),
     /// Only for supervisors.
     #[error("{0} is not a supervisor")]
     NotASupervisor(ActorPath),
     /// The root has no policy or parent of its own.
-    #[error("the root cannot be restarted or removed")]
+    #[error("the root cannot be restarted or removed; name a part of the tree, or restart the process")]
     IsRoot,
     /// It takes no children or messages now.
-    #[error("{0} is not running")]
+    #[error("{0} is not running; restart it first")]
     NotRunning(ActorPath),
+    /// Its state does not allow it.
+    #[error("{path} is {} and cannot be {done}; {}", state.as_str().replace('_', " "), way_out(*state))]
+    NotNow {
+        /// Which actor; the first of several.
+        path: ActorPath,
+        /// In which state.
+        state: ActorState,
+        /// What was asked for: `paused`.
+        done: &'static str,
+    },
+    /// The command is for actors, and this supervisor has none.
+    #[error("no actor is below {0}")]
+    NobodyBelow(ActorPath),
     /// No more children.
     #[error("{path} has its most of {most} children")]
     Full {
@@ -114,6 +127,10 @@ pub enum CommandError {
     /// It did not answer in time.
     #[error("{0} did not answer in time")]
     NoAnswer(ActorPath),
+}
+
+fn way_out(state: ActorState) -> &'static str {
+    if state.is_at_rest() { "restart it first" } else { "wait until it has ended or runs again" }
 }
 
 /// Why a tree cannot be started.

@@ -9,7 +9,11 @@ use sqlx::{
 use streamward_core::table::{offset_of, row_id};
 use streamward_pipeline::{logs::LogIdentity, store::StoreError};
 
-use super::{SqlStore, ddl::quoted};
+use super::{
+    SqlStore,
+    damage::{WAY_OUT, of_opening},
+    ddl::quoted,
+};
 use crate::clock::now_ms;
 
 /// One partition's position as stored.
@@ -45,8 +49,8 @@ impl Audit {
             .read_only(true)
             .busy_timeout(Duration::from_secs(5))
             .pragma("query_only", "ON");
-        let connection = SqliteConnection::connect_with(&options).await.map_err(unavailable)?;
-        Ok(Self { connection })
+        let connection = SqliteConnection::connect_with(&options).await;
+        Ok(Self { connection: connection.map_err(|error| of_opening(path, &error))? })
     }
 
     /// An error of one of the other calls, with what is damaged in the database if it is.
@@ -59,11 +63,41 @@ impl Audit {
         if faults.iter().all(|fault| fault == "ok") {
             return error;
         }
-        format!(
-            "{error}: the database is damaged ({}): stop the server, move the database away and start: what the log still \
-             holds is stored again",
-            faults.join("; ")
+        format!("{error}: the database is damaged ({}): {WAY_OUT}", faults.join("; "))
+    }
+
+    /// Sees the database as it is at its next read, until [`Self::end`]: retention goes on beside a recount.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn begin(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("BEGIN").execute(&mut self.connection).await.map(drop).map_err(unavailable)
+    }
+
+    /// Sees the present again.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn end(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await.map(drop).map_err(unavailable)
+    }
+
+    /// From where on the rows of a position are complete.
+    ///
+    /// # Errors
+    /// If the database is busy or gone.
+    pub async fn retained_from(&mut self, position: &StoredPosition) -> Result<i64, StoreError> {
+        let row = sqlx::query(
+            "SELECT max(retained_from) FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ?",
         )
+        .bind(position.sink.as_str())
+        .bind(position.topic.as_str())
+        .bind(position.partition)
+        .bind(position.log)
+        .fetch_one(&mut self.connection)
+        .await
+        .map_err(unavailable)?;
+        Ok(row.try_get::<Option<i64>, _>(0).map_err(unavailable)?.unwrap_or(position.retained_from))
     }
 
     /// All positions.
@@ -224,7 +258,7 @@ impl Audit {
         rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(unavailable)
     }
 
-    /// Ranges of a kind (`filtered`, `gap`) that overlap a range.
+    /// Ranges of a kind (`filtered`, `removed`, `gap`) that overlap a range.
     ///
     /// # Errors
     /// If the database is busy or gone.

@@ -8,15 +8,17 @@ mod apart;
 pub mod assign;
 pub mod audit;
 pub mod commit;
+pub mod damage;
 pub mod ddl;
 mod facts;
+pub mod files;
 pub mod insert;
 mod ledger;
 pub mod memory;
 pub mod names;
 mod orphans;
 pub mod outbox;
-mod probe;
+pub mod probe;
 pub mod read;
 pub mod retention;
 mod seen;
@@ -32,13 +34,19 @@ use parking_lot::Mutex;
 use rusqlite::{Transaction, TransactionBehavior};
 use sqlx::{
     Connection, SqlSafeStr, SqliteConnection,
-    migrate::{Migration, MigrationType, Migrator},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode},
 };
 use streamward_core::{definition::Definitions, table::StreamTable};
 use streamward_pipeline::store::StoreError;
 
-use self::{ddl::WindowTable, insert::Inserts, probe::OpenFile, seen::SeenKeys};
+use self::{
+    damage::{Damage, Walk, Wanted},
+    ddl::WindowTable,
+    files::OpenFiles,
+    insert::Inserts,
+    seen::SeenKeys,
+};
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,7 +98,11 @@ pub struct SqlStore {
 
 /// What a job on the writer works with.
 struct Shared {
-    file: OpenFile,
+    files: OpenFiles,
+    settings: SqliteSettings,
+    damage: Damage,
+    wanted: Wanted,
+    walk: Walk,
     writer: Mutex<Writer>,
     checkpointer: Mutex<rusqlite::Connection>,
     layout: Layout,
@@ -111,6 +123,8 @@ enum WriteError {
     Protocol(String),
     /// A trigger made an insert have no effect.
     LeftOut,
+    /// What is written now would be lost.
+    Gone(Arc<str>),
 }
 
 impl WriteError {
@@ -119,6 +133,7 @@ impl WriteError {
         use rusqlite::ffi::ErrorCode;
         match self {
             Self::Protocol(_) | Self::LeftOut => false,
+            Self::Gone(_) => true,
             Self::Sql(error) => !matches!(
                 error.sqlite_error_code(),
                 None | Some(
@@ -139,6 +154,7 @@ impl std::fmt::Display for WriteError {
         match self {
             Self::Sql(error) => error.fmt(formatter),
             Self::Protocol(why) => formatter.write_str(why),
+            Self::Gone(why) => formatter.write_str(why),
             Self::LeftOut => formatter.write_str("a trigger of the table left the row out"),
         }
     }
@@ -157,15 +173,9 @@ impl From<WriteError> for StoreError {
     }
 }
 
-impl SqlStore {
-    /// Opens or creates the database, migrates it and creates the tables that the layout asks for. Alerts whose rule or
-    /// pipeline the layout does not have are resolved.
-    ///
-    /// # Errors
-    /// If the file cannot be opened, or holds rows that mean something else than the layout says.
-    pub async fn open(path: &Path, settings: &SqliteSettings, layout: Layout) -> Result<Self, StoreError> {
-        migrate(path).await?;
-        let mut connection = connect(path, settings).map_err(WriteError::from)?;
+impl Shared {
+    fn open(path: &Path, settings: &SqliteSettings, layout: Layout) -> Result<Self, WriteError> {
+        let mut connection = connect(path, settings)?;
         memory::adopt(&mut connection, &layout)?;
         for table in &layout.streams {
             ddl::create_stream_table(&connection, table)?;
@@ -174,13 +184,32 @@ impl SqlStore {
             window_tables::create_window_table(&connection, table)?;
         }
         memory::remember(&connection, &layout.definitions)?;
+        let wanted = Wanted::of(&connection, &layout)?;
+        let walk = Walk::default();
+        damage::look(path, (&wanted, &layout), &walk, BUSY_TIMEOUT)?;
         let inserts = Inserts::new(&layout);
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
-        let checkpointer = Mutex::new(connect(path, settings).map_err(WriteError::from)?);
-        let shared = Shared { file: OpenFile::new(path), writer, checkpointer, layout, inserts };
-        let store = Self { shared: Arc::new(shared), changed: Default::default() };
-        store.resolve_unconfigured().await?;
-        Ok(store)
+        let checkpointer = Mutex::new(connect(path, settings)?);
+        let (files, settings, damage) = (OpenFiles::new(path), settings.clone(), Damage::default());
+        Ok(Self { files, settings, damage, wanted, walk, writer, checkpointer, layout, inserts })
+    }
+}
+
+impl SqlStore {
+    /// Opens or creates the database, migrates it and creates the tables that the layout asks for. Alerts whose rule or
+    /// pipeline the layout does not have are resolved.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, is damaged, or holds rows that mean something else than the layout says.
+    pub async fn open(path: &Path, settings: &SqliteSettings, layout: Layout) -> Result<Self, StoreError> {
+        migrate(path).await?;
+        let opened = Shared::open(path, settings, layout).map_err(|error| damage::explain(path, error))?;
+        let store = Self { shared: Arc::new(opened), changed: Default::default() };
+        match (store.resolve_unconfigured().await, store.damage()) {
+            (Ok(()), _) => Ok(store),
+            (Err(_), Some(why)) => Err(StoreError::Unavailable(damage::is_damaged(path, &why))),
+            (Err(error), None) => Err(error),
+        }
     }
 
     /// Wakes the relays: there is something in the outbox.
@@ -203,7 +232,12 @@ impl SqlStore {
         T: Send + 'static,
         F: FnOnce(&Shared, &mut Writer) -> Result<T, WriteError> + Send + 'static,
     {
-        self.work(move |shared| job(shared, &mut shared.writer.lock())).await
+        self.work(move |shared| {
+            let mut writer = shared.writer.lock();
+            shared.files.may_write()?;
+            job(shared, &mut writer)
+        })
+        .await
     }
 
     /// Likewise, for a job that takes the connection it needs.
@@ -216,7 +250,10 @@ impl SqlStore {
         #[expect(clippy::disallowed_methods, reason = "the caller waits for it, and its panic is the caller's")]
         let done = tokio::task::spawn_blocking(move || job(&shared)).await;
         match done.map_err(tokio::task::JoinError::try_into_panic) {
-            Ok(result) => result.map_err(StoreError::from),
+            Ok(result) => result.map_err(|error| {
+                self.shared.damage.note(&error);
+                StoreError::from(error)
+            }),
             Err(Ok(panic)) => resume_unwind(panic),
             Err(Err(_)) => Err(StoreError::Unavailable("the process is ending".to_owned())),
         }
@@ -236,10 +273,13 @@ async fn migrate(path: &Path) -> Result<(), StoreError> {
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .busy_timeout(BUSY_TIMEOUT);
-    let unavailable = |error: sqlx::Error| StoreError::Unavailable(error.to_string());
+    let unavailable = |error: sqlx::Error| damage::of_opening(path, &error);
     let mut connection = SqliteConnection::connect_with(&options).await.map_err(unavailable)?;
     let migrated = Migrator::with_migrations(migrations()).run(&mut connection).await;
-    migrated.map_err(|error| StoreError::Protocol(format!("migrate the database: {error}")))?;
+    migrated.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => damage::of_opening(path, &error),
+        other => StoreError::Protocol(format!("migrate the database: {other}")),
+    })?;
     connection.close().await.map_err(unavailable)
 }
 

@@ -1,97 +1,90 @@
-//! Whether the database takes writes, asked without writing.
+//! Whether the database takes writes and is sound, asked without writing.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use streamward_pipeline::store::StoreError;
 
-use super::{BUSY_TIMEOUT, SqlStore, WriteError, begin};
+use super::{BUSY_TIMEOUT, SqlStore, begin, damage, files::Lost};
 
-/// The files that the connections have open.
-///
-/// They are looked at by their paths alone: whoever opens and closes a database file drops all locks that the process
-/// holds on it (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
-#[derive(Debug)]
-pub(super) struct OpenFile {
-    path: PathBuf,
-    identity: Option<Identity>,
-    /// That of the write-ahead log, once it was seen.
-    log: OnceLock<Identity>,
-    /// A probe is under way.
-    is_asked: AtomicBool,
+/// Wait before a second look where the first has found damage.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Why the database does not do what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It takes no writes now.
+    Busy(String),
+    /// Its write-ahead log was deleted: [`SqlStore::reopen`] mends it.
+    LogGone(String),
+    /// Its file is no longer that which the server has open.
+    Gone(String),
+    /// What it holds cannot be read.
+    Damaged(String),
 }
 
-/// Device and inode.
-type Identity = (u64, u64);
-
-impl OpenFile {
-    pub(super) fn new(path: &Path) -> Self {
-        let is_asked = AtomicBool::new(false);
-        Self { path: path.to_owned(), identity: identity(path), log: OnceLock::new(), is_asked }
+impl From<Lost> for Trouble {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Log(why) => Self::LogGone(why),
+            Lost::File(why) => Self::Gone(why),
+        }
     }
-
-    /// SQLite does not notice that a file it has open lost its name: what it writes then is lost with the process.
-    fn check(&self) -> Result<(), String> {
-        let path = self.path.display();
-        if identity(&self.path) != self.identity {
-            return Err(format!(
-                "{path} was deleted or replaced while it was in use: what is stored now is lost when the server ends"
-            ));
-        }
-        if fs::metadata(&self.path).is_ok_and(|found| found.len() == 0) {
-            return Err(format!("{path} was emptied while it was in use"));
-        }
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        let seen = identity(Path::new(&log));
-        match (self.log.get(), seen) {
-            (None, Some(seen)) => drop(self.log.set(seen)),
-            (Some(known), seen) if seen != Some(*known) => {
-                return Err(format!(
-                    "{}, a part of the database, was deleted or replaced while it was in use: what is stored now may be \
-                     lost when the server ends",
-                    log.display()
-                ));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-fn identity(path: &Path) -> Option<Identity> {
-    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 impl SqlStore {
-    /// Takes the write lock and gives it back; waits for it at most for `within`, twice. At most one probe is under way.
+    /// Looks at the files, takes the write lock and gives it back, and looks at the ends of all tables; waits for a lock
+    /// at most for `within`, twice. At most one probe is under way. Once a file is found to be gone, nothing is written.
     ///
     /// # Errors
-    /// `Unavailable` if the lock cannot be had; `Protocol` if the file is gone or damaged, which only a restart mends.
-    pub async fn probe(&self, within: Duration) -> Result<(), StoreError> {
-        let unavailable = |why: String| Err(StoreError::Unavailable(why));
-        if self.shared.file.is_asked.swap(true, Ordering::AcqRel) {
-            return unavailable("it has not answered for some seconds".to_owned());
+    /// [`Trouble`]
+    pub async fn probe(&self, within: Duration) -> Result<(), Trouble> {
+        if self.shared.files.is_asked.swap(true, Ordering::AcqRel) {
+            return Err(Trouble::Busy("it has not answered for some seconds".to_owned()));
         }
         let probed = self.work(move |shared| {
-            let probed = match (shared.file.check(), shared.writer.try_lock_for(within)) {
-                (Err(why), _) => Err(WriteError::Protocol(why)),
-                (Ok(()), Some(mut writer)) => lock(&mut writer.connection, within).map(Ok),
-                (Ok(()), None) => Ok(Err("a write takes longer than it should".to_owned())),
-            };
-            shared.file.is_asked.store(false, Ordering::Release);
-            probed
+            let probed = shared.probe(within);
+            shared.files.is_asked.store(false, Ordering::Release);
+            Ok(probed)
         });
-        probed.await?.or_else(unavailable)
+        probed.await.unwrap_or_else(|error| Err(Trouble::Busy(error.to_string())))
+    }
+
+    /// Damage that a reader or the writer came across.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        self.shared.damage.found()
+    }
+}
+
+impl super::Shared {
+    fn probe(&self, within: Duration) -> Result<(), Trouble> {
+        self.files.check()?;
+        let locked = match self.writer.try_lock_for(within) {
+            Some(mut writer) => lock(&mut writer.connection, within),
+            None => return Err(Trouble::Busy("a write takes longer than it should".to_owned())),
+        };
+        let looked = locked.and_then(|()| match self.checkpointer.try_lock_for(within) {
+            Some(_no_checkpoint) => self.look(within),
+            // A long checkpoint reads and writes all that there is: it says itself what it comes across.
+            None => Ok(()),
+        });
+        let Err(error) = looked else { return Ok(()) };
+        Err(match damage::damage_of(&error) {
+            Some(why) => Trouble::Damaged(why),
+            None => Trouble::Busy(error.to_string()),
+        })
+    }
+
+    /// Damage is what is still there at a second look: while another program writes its log back, the file is shorter
+    /// than it says.
+    fn look(&self, within: Duration) -> Result<(), rusqlite::Error> {
+        let look = || damage::look(self.files.path(), (&self.wanted, &self.layout), &self.walk, within);
+        look().or_else(|error| {
+            damage::damage_of(&error).map_or(Err(error), |_| {
+                std::thread::sleep(LOOK_AGAIN);
+                look()
+            })
+        })
     }
 }
 
@@ -116,9 +109,9 @@ impl SqlStore {
     }
 }
 
-fn lock(connection: &mut rusqlite::Connection, within: Duration) -> Result<(), WriteError> {
+fn lock(connection: &mut rusqlite::Connection, within: Duration) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(within)?;
     let locked = begin(connection).and_then(rusqlite::Transaction::rollback);
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(locked?)
+    locked
 }

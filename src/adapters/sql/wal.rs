@@ -40,6 +40,7 @@ impl SqlStore {
     pub async fn write_back(&self, hold_commits: bool) -> Result<WrittenBack, StoreError> {
         self.work(move |shared| {
             let connection = shared.checkpointer.lock();
+            shared.files.may_write()?;
             let before = checkpoint(&connection, "NOOP")?;
             if before.logged < PAGES || before.logged == before.written_back {
                 return Ok(WrittenBack { pages: 0, done: true });

@@ -6,6 +6,7 @@
 
 mod books;
 mod outside;
+mod words;
 
 use std::time::Duration;
 
@@ -15,7 +16,10 @@ use streamward_core::ports::{FaultKind, InjectedFault, OpsError, ReadStore};
 use streamward_kit::{ActorPath, ActorState, Command, ExitReport, Runtime, StruckFault, TreeNode};
 use tokio::time::{Instant, sleep};
 
-use self::books::{Books, Records};
+use self::{
+    books::{Books, Records},
+    words::Seen,
+};
 use super::{
     broker::Embedded,
     operations::{PipelineView, fault_of, refusal},
@@ -52,6 +56,8 @@ pub struct DrillReport {
     state: ActorState,
     /// How the incarnation ended that the fault struck.
     exit: Option<ExitReport>,
+    /// What was seen, and what was not, as a sentence.
+    observed: String,
     /// Of the actor's pipeline, or of all where the fault concerns all; none for actors of no pipeline.
     records: Option<Records>,
 }
@@ -105,7 +111,7 @@ impl Drills<'_> {
         let now = loop {
             let now = self.node(&path)?;
             watch.look(&now);
-            if watch.has_recovered(&now) || Instant::now() >= deadline {
+            if watch.has_recovered(&now, now_ms()) || Instant::now() >= deadline {
                 break now;
             }
             sleep(LOOK_EVERY).await;
@@ -151,21 +157,30 @@ impl Watch {
     }
 
     /// Whether the fault has struck as often as it was to, and the actor works again.
-    fn has_recovered(&self, now: &TreeNode) -> bool {
-        let Some((_, processed)) = &self.struck else { return false };
+    fn has_recovered(&self, now: &TreeNode, now_ms: i64) -> bool {
+        let Some((struck, _)) = &self.struck else { return false };
+        // The actor is seen to be held a moment after the fault has struck.
+        let holds_until = struck.at.saturating_add(self.fault.millis);
+        let is_over = match self.fault.fault {
+            FaultKind::Stall | FaultKind::Slow => self.is_new(now) || u64::try_from(now_ms).unwrap_or(0) >= holds_until,
+            FaultKind::Panic | FaultKind::Error | FaultKind::BrokerDrop | FaultKind::CorruptRecord => true,
+        };
         let is_up = matches!(now.state, ActorState::Running | ActorState::Degraded);
         let is_held = now.in_hand.as_ref().is_some_and(|hand| hand.label.starts_with(UNDER_FAULT))
             || now.waiting_on.as_ref().is_some_and(|wait| wait.on == UNDER_FAULT);
         let ends_it = matches!(self.fault.fault, FaultKind::Panic | FaultKind::Error);
         let has_ended = now.generation >= self.before.generation + u64::from(self.fault.times);
-        let works = if self.before.processed == 0 {
-            true
-        } else if self.is_new(now) {
-            now.first_progress.is_some()
-        } else {
-            now.processed > *processed
-        };
-        now.armed_faults == 0 && is_up && !is_held && (has_ended || !ends_it) && works
+        let works = self.before.processed == 0 || self.has_worked(now);
+        now.armed_faults == 0 && is_up && !is_held && is_over && (has_ended || !ends_it) && works
+    }
+
+    /// Whether the actor has finished something since the fault struck.
+    fn has_worked(&self, now: &TreeNode) -> bool {
+        match &self.struck {
+            None => false,
+            Some(_) if self.is_new(now) => now.first_progress.is_some(),
+            Some((_, processed)) => now.processed > *processed,
+        }
     }
 
     fn is_new(&self, now: &TreeNode) -> bool {
@@ -176,6 +191,16 @@ impl Watch {
         let struck = self.struck.as_ref().map(|(fault, _)| fault.clone());
         let struck_at = struck.as_ref().map(|struck| struck.at);
         let exit = now.last_exit.clone().filter(|exit| exit.generation >= self.before.generation && exit.injected);
+        let has_recovered = self.has_recovered(now, seen_ms);
+        let seen = Seen {
+            now,
+            fault: self.fault.fault,
+            struck: struck.as_ref(),
+            has_recovered,
+            has_ended: exit.is_some(),
+            has_worked: self.has_worked(now),
+        };
+        let observed = seen.in_words();
         let since_fault = |at: u64| struck_at.map(|struck| at.saturating_sub(struck));
         let resumed_at = match self.is_new(now) {
             true => now.first_progress.unwrap_or(now.since),
@@ -185,13 +210,44 @@ impl Watch {
             path: now.path.to_string(),
             point: struck.map(|struck| struck.point),
             detected_after_ms: exit.as_ref().and_then(|exit| since_fault(exit.at)),
-            recovered_after_ms: self.has_recovered(now).then(|| since_fault(resumed_at)).flatten(),
+            recovered_after_ms: has_recovered.then(|| since_fault(resumed_at)).flatten(),
             generation_before: self.before.generation,
             generation: now.generation,
             state: now.state,
             exit,
+            observed,
             fault: self.fault,
             records,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use streamward_kit::{ChildSpec, FaultKind as Injected, SupervisorSpec};
+
+    use super::*;
+
+    #[actix::test]
+    async fn a_stall_is_over_when_its_time_has_passed_also_where_the_actor_is_not_seen_to_be_held() {
+        let idle = ChildSpec::role("a", "a", |scope| async move {
+            scope.stopping().await;
+            Ok(())
+        });
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(idle)).unwrap();
+        let path = ActorPath::parse("a").unwrap();
+        let node = loop {
+            match runtime.node(&path) {
+                Some(node) if node.state == ActorState::Running => break node,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        for (fault, kind) in [(FaultKind::Stall, Injected::Stall(700)), (FaultKind::Slow, Injected::Slow(700))] {
+            let fault = InjectedFault { fault, times: 1, millis: 700, seed: 1 };
+            let struck = StruckFault { kind, point: "look".to_owned(), at: 10_000 };
+            let watch = Watch { before: node.clone(), fault, struck: Some((struck, 0)) };
+            assert!(!watch.has_recovered(&node, 10_699) && watch.has_recovered(&node, 10_700));
+        }
+        runtime.shutdown(Vec::new()).await;
     }
 }

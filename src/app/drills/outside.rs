@@ -55,7 +55,16 @@ impl Drills<'_> {
             }
         }
         let records = books.close().await?;
-        self.outside_report((before, fault, "connections"), &times, records)
+        let observed = match (times.recovered, flows) {
+            (None, true) => "no record passed after connections were taken again, or none are taken yet",
+            (None, false) => "connections are not taken again yet",
+            (Some(_), true) => "connections were refused, and records pass again",
+            (Some(_), false) => {
+                "connections were refused and are taken again; no pipeline had anything to do, so whether records pass was \
+                 not seen"
+            }
+        };
+        self.outside_report((before, fault, "connections"), &times, (observed, records))
     }
 
     /// Records that cannot be decoded are written to the pipeline's topic; each must become a dead letter.
@@ -88,7 +97,12 @@ impl Drills<'_> {
             }
         }
         let records = books.close().await?;
-        self.outside_report((before, fault, "decode"), &times, records)
+        let observed = match (times.detected, times.recovered) {
+            (_, Some(_)) => "each record that was written became a dead letter, and what follows it passes",
+            (Some(_), None) => "the records became dead letters, and the positions are not behind them yet",
+            (None, None) => "not all records that were written are dead letters yet: is the pipeline held?",
+        };
+        self.outside_report((before, fault, "decode"), &times, (observed, records))
     }
 
     async fn send_corrupt(&self, topic: &str, fault: &InjectedFault) -> Result<Vec<Placed>, OpsError> {
@@ -113,7 +127,7 @@ impl Drills<'_> {
         &self,
         (before, fault, point): (TreeNode, InjectedFault, &str),
         times: &Times,
-        records: Records,
+        (observed, records): (&str, Records),
     ) -> Result<DrillReport, OpsError> {
         let now = self.node(&before.path)?;
         let after = |at: Option<i64>| at.map(|at| u64::try_from(at - times.struck).unwrap_or(0));
@@ -126,6 +140,7 @@ impl Drills<'_> {
             generation: now.generation,
             state: now.state,
             exit: None,
+            observed: observed.to_owned(),
             fault,
             records: Some(records),
         })

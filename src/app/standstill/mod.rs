@@ -1,7 +1,7 @@
 //! Standing still: whatever does not progress although it should, with the reason and the way out.
 //!
 //! [`sight`] gathers once a second what there is to see: slots, ends of the logs, actors, the database. [`judge`] decides
-//! what of it stands still (pure). [`watch`] is the actor that keeps the findings and tells them: to the tree and its
+//! what of it stands still (pure). `storage` asks the database, and opens it anew where that mends it. [`watch`] is the actor that keeps the findings and tells them: to the tree and its
 //! events as notes, to the log, and to a file in the data folder for `verify`. Readiness, lag and metrics read
 //! [`Findings`].
 //!
@@ -10,6 +10,7 @@
 
 pub mod judge;
 pub mod sight;
+mod storage;
 pub mod watch;
 
 use std::{
@@ -48,6 +49,10 @@ pub enum Cause {
     Degraded,
     /// The database is locked, gone or full.
     Storage,
+    /// What the database holds cannot be read.
+    Damaged,
+    /// The embedded broker cannot keep what clients produce.
+    BrokerStorage,
     /// Nobody looks.
     Blind,
     /// The cluster does not answer.
@@ -77,6 +82,8 @@ impl Cause {
             Self::Down => "down",
             Self::Degraded => "degraded",
             Self::Storage => "storage",
+            Self::Damaged => "damaged",
+            Self::BrokerStorage => "broker_storage",
             Self::Blind => "blind",
             Self::Kafka => "kafka",
             Self::TopicGone => "topic_gone",
@@ -199,7 +206,11 @@ impl Findings {
                 (Some(of), _, Some(number)) if of == pipeline && number == partition => Some(0),
                 (Some(of), _, None) if of == pipeline => Some(1),
                 (None, Some(of), None) if of == topic => Some(2),
-                (None, None, None) if matches!(place.cause, Cause::Blind | Cause::Storage | Cause::Kafka) => Some(3),
+                (None, None, None)
+                    if matches!(place.cause, Cause::Blind | Cause::Storage | Cause::Damaged | Cause::Kafka) =>
+                {
+                    Some(3)
+                }
                 _ => None,
             }
         };

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use streamward_broker::StorageTrouble;
 use streamward_kit::{ActorState, Runtime, TreeNode};
 use streamward_pipeline::slot::PartitionSlot;
 
@@ -20,16 +21,28 @@ pub struct Sight {
     /// For how long the cluster has not answered, and why.
     pub kafka: Option<(Duration, String)>,
     pub storage: Option<StorageSight>,
+    /// Why the embedded broker does not keep all that clients produce.
+    pub broker: Option<StorageTrouble>,
     /// The actors, sessions left out.
     pub actors: Vec<ActorSight>,
 }
 
-/// A database that does not take writes.
+/// A database that does not do what it is for.
 pub struct StorageSight {
     pub lasting: Duration,
     pub why: String,
-    /// Whether it cannot mend while the server runs.
-    pub needs_restart: bool,
+    pub mended: Mended,
+}
+
+/// How a database comes to work again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// By itself, once the cause is over.
+    Itself,
+    /// By a restart of the server.
+    Restart,
+    /// By another file in its place.
+    Replacement,
 }
 
 /// One pipeline.
@@ -81,7 +94,12 @@ pub struct ActorSight {
 
 impl Sight {
     /// Looks at everything.
-    pub fn of(runtime: &Runtime, pipelines: &[PipelineView], ends: &LogEnds, storage: Option<StorageSight>) -> Self {
+    pub fn of(
+        runtime: &Runtime,
+        pipelines: &[PipelineView],
+        ends: &LogEnds,
+        (storage, broker): (Option<StorageSight>, Option<StorageTrouble>),
+    ) -> Self {
         let actors = runtime.nodes();
         let actors = actors.iter().filter(|node| node.strategy.is_none());
         let actors = actors.filter(|node| !node.path.as_str().starts_with("edge/sessions/"));
@@ -89,6 +107,7 @@ impl Sight {
             pipelines: pipelines.iter().map(|pipeline| PipelineSight::of(pipeline, ends)).collect(),
             kafka: ends.silence(),
             storage,
+            broker,
             actors: actors.map(ActorSight::of).collect(),
         }
     }

@@ -11,16 +11,17 @@ use std::{
 };
 
 use streamward_kit::{ActorPath, Failure, Runtime, Scope};
-use streamward_pipeline::store::StoreError;
 
 use super::{
     Finding, Findings, Place, file,
     judge::Judge,
-    sight::{Sight, StorageSight},
+    sight::Sight,
+    storage::{BrokerWatch, StorageWatch},
 };
 use crate::{
-    adapters::sql::SqlStore,
+    adapters::sql::{SqlStore, read::SqliteReads},
     app::{
+        broker::Embedded,
         lag::{LogEnds, TopicLogs},
         operations::PipelineView,
     },
@@ -31,7 +32,7 @@ use crate::{
 /// How often everything is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the database may take to say that it takes writes.
-const PROBE_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the watch looks at, and where it tells.
 pub struct WatchShared {
@@ -39,6 +40,8 @@ pub struct WatchShared {
     pub pipelines: Vec<PipelineView>,
     pub ends: LogEnds,
     pub store: Arc<SqlStore>,
+    pub reads: Arc<SqliteReads>,
+    pub broker: Option<Arc<Embedded>>,
     pub findings: Findings,
     /// False once shutdown has begun: what stands still then does so on purpose.
     pub serving: Arc<AtomicBool>,
@@ -52,18 +55,21 @@ pub struct WatchShared {
 pub async fn run(scope: Scope, shared: Arc<WatchShared>) -> Result<(), Failure> {
     let mut judge = Judge::default();
     let mut storage = StorageWatch::default();
+    let mut broker = BrokerWatch::default();
     let mut told = Told::default();
     loop {
         scope.pause_point().await;
         scope.fault_point("look").await?;
         let waiting = scope.waiting_on("sql");
-        storage.look(&shared.store).await;
+        storage.look(&shared).await;
         drop(waiting);
+        broker.look(&shared).await;
         if !shared.serving.load(Ordering::Acquire) {
             scope.stopping().await;
             return Ok(());
         }
-        let sight = Sight::of(&shared.runtime, &shared.pipelines, &shared.ends, storage.silence());
+        let stores = (storage.silence(), broker.trouble());
+        let sight = Sight::of(&shared.runtime, &shared.pipelines, &shared.ends, stores);
         let findings = judge.look(&sight, Instant::now(), now_ms());
         told.tell(&shared, &findings);
         let positions = unread_positions(&shared, &sight).await;
@@ -91,30 +97,6 @@ async fn unread_positions(shared: &WatchShared, sight: &Sight) -> HashMap<(Arc<s
         }
     }
     positions
-}
-
-/// Since when the database has not taken writes, and why.
-#[derive(Default)]
-struct StorageWatch(Option<(Instant, StoreError)>);
-
-impl StorageWatch {
-    async fn look(&mut self, store: &SqlStore) {
-        let answer = tokio::time::timeout(PROBE_WITHIN * 2, store.probe(PROBE_WITHIN)).await;
-        let failure = match answer {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
-            Err(_) => Some(StoreError::Unavailable(format!("no answer within {} s", PROBE_WITHIN.as_secs() * 2))),
-        };
-        let since = self.0.take().map(|(since, _)| since);
-        self.0 = failure.map(|why| (since.unwrap_or_else(Instant::now), why));
-    }
-
-    fn silence(&self) -> Option<StorageSight> {
-        let (since, error) = self.0.as_ref()?;
-        let (StoreError::Unavailable(why) | StoreError::Protocol(why)) = error;
-        let needs_restart = matches!(error, StoreError::Protocol(_));
-        Some(StorageSight { lasting: since.elapsed(), why: why.clone(), needs_restart })
-    }
 }
 
 /// What was told last.

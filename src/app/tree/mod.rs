@@ -23,7 +23,9 @@ use std::{
 };
 
 use streamward_core::ports::Readiness;
-use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Command, Intensity, Placement, Runtime, SupervisorSpec};
+use streamward_kit::{
+    ActorPath, ChildPolicy, ChildSpec, Command, CommandError, Intensity, Placement, Runtime, SupervisorSpec,
+};
 use streamward_pipeline::{
     live::{LiveChannel, LiveHub},
     logs::Logs,
@@ -128,7 +130,11 @@ impl Running {
     pub async fn hold_sources(&self, runtime: &Runtime) {
         for view in &self.views {
             let held = match ActorPath::parse(&format!("pipelines/{}/source", view.name)) {
-                Ok(path) => runtime.command(&path, Command::Pause).await.map_err(|error| error.to_string()),
+                Ok(path) => match runtime.command(&path, Command::Pause).await {
+                    // One that is down reads nothing.
+                    Err(CommandError::NotNow { .. }) => Ok(()),
+                    held => held.map_err(|error| error.to_string()),
+                },
                 Err(error) => Err(error.to_string()),
             };
             if let Err(error) = held {
@@ -357,6 +363,8 @@ impl<'a> Builder<'a> {
             pipelines: views.to_vec(),
             ends: self.ends.clone(),
             store: self.parts.store.clone(),
+            reads: self.parts.reads.clone(),
+            broker: self.parts.broker.clone(),
             findings: self.findings.clone(),
             serving: serving.clone(),
             data_dir: self.parts.folder.path().to_owned(),

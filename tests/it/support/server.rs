@@ -202,6 +202,11 @@ impl Server {
         self.node().database()
     }
 
+    /// Id of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the server printed.
     pub fn printed(&self) -> String {
         fs::read_to_string(self.node().path("stdout")).unwrap()

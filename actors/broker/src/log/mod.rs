@@ -14,6 +14,7 @@ pub(crate) mod codec;
 mod compact;
 pub(crate) mod damage;
 pub(crate) mod files;
+mod health;
 mod index;
 pub(crate) mod produced;
 pub(crate) mod producers;
@@ -42,6 +43,8 @@ use batch::{BatchHeader, HEADER_BYTES, Marker};
 use compact::Compaction;
 pub(crate) use compact::{Compacted, CompactionRules, compact};
 use damage::LostRanges;
+pub(crate) use health::Ill;
+use health::Refusal;
 use produced::Produced;
 use producers::{Producers, Verdict};
 pub(crate) use reader::TimedOffset;
@@ -117,6 +120,8 @@ pub(crate) struct PartitionLog {
     compaction: Compaction,
     lost: LostRanges,
     max_opened_bytes: usize,
+    /// The last append, if the file system refused it.
+    refused: Option<Refusal>,
 }
 
 impl PartitionLog {
@@ -163,6 +168,7 @@ impl PartitionLog {
             compaction: Compaction::read(dir),
             lost: recovered.lost,
             max_opened_bytes: codec::MAX_OPENED_BYTES,
+            refused: None,
         };
         for base in recovered.unsealed {
             log.enqueue_unsynced(base);
@@ -253,20 +259,16 @@ impl PartitionLog {
             State::ReadOnly => return Err(Code::KafkaStorageError),
             State::Deleted => return Err(Code::UnknownTopicOrPartition),
         }
-        let storage = |error: io::Error| {
-            tracing::error!(%error, "log cannot be extended");
-            Code::KafkaStorageError
-        };
         let base = self.next_offset;
         let after = base + i64::from(header.last_offset_delta) + 1;
         let active = self.active();
         let is_full =
             active.size + header.total_bytes as u64 > rules.segment_bytes || after - active.base > i64::from(i32::MAX);
         if active.size > 0 && is_full {
-            self.roll().map_err(storage)?;
+            self.roll().map_err(|error| self.refuse(&error))?;
         }
         if after > self.reserved {
-            self.reserve_to(after + RESERVE_AHEAD).map_err(storage)?;
+            self.reserve_to(after + RESERVE_AHEAD).map_err(|error| self.refuse(&error))?;
         }
         Ok(base)
     }
@@ -274,11 +276,8 @@ impl PartitionLog {
     /// Writes a batch whose records open to that many bytes.
     fn write(&mut self, (header, opened_bytes): (&BatchHeader, usize), patched: &[u8], records: &[u8]) -> KResult<()> {
         match self.active().append(patched, records) {
-            Ok(()) => {}
-            Err(WriteFailure::Undone(error)) => {
-                tracing::error!(%error, "append failed");
-                return Err(Code::KafkaStorageError);
-            }
+            Ok(()) => self.refused = None,
+            Err(WriteFailure::Undone(error)) => return Err(self.refuse(&error)),
             Err(WriteFailure::Broken(error)) => {
                 tracing::error!(%error, "append failed and could not be undone: log is read-only");
                 self.state = State::ReadOnly;

@@ -216,6 +216,9 @@ pub enum ReadError {
     /// The reason is for the log.
     #[error("the storage does not answer")]
     Unavailable(String),
+    /// What is stored cannot be read; the reason is for the log.
+    #[error("the storage is damaged: see /api/v1/standing-still")]
+    Damaged(String),
 }
 
 /// Reads of stored facts. No method's cost grows with the length of the history.

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
-    core::{Origin, Quiesce},
+    core::{Origin, Quiesce, Shown},
     path::PathPattern,
     policy::{ChildPolicy, SupervisorPolicy},
     runtime::{Command, CommandError},
@@ -94,11 +94,17 @@ impl Driver {
                 }
                 self.feed(parent, Event::Restart(key));
             }
-            Command::Pause => self.set_paused(path, 1),
-            Command::Resume => self.set_paused(path, 0),
-            Command::Drain => self.quiesce(&[PathPattern::new(path.as_str())], Quiesce::Drain),
+            Command::Pause => self.set_paused(path, (1, "paused"))?,
+            Command::Resume => self.set_paused(path, (0, "resumed"))?,
+            Command::Drain => {
+                let ready = |state: Shown, _| !state.is_at_rest();
+                for (parent, child) in self.ready_leaves(path, "drained", ready)? {
+                    self.feed(parent, Event::Quiesce { child, how: Quiesce::Drain });
+                }
+            }
             Command::Inject(_) if slot.is_supervisor => return Err(CommandError::NotALeaf(path.clone())),
             Command::Inject(fault) => {
+                self.ready_leaves(path, "given a fault", goes_on)?;
                 if !slot.faults.arm(fault) {
                     return Err(CommandError::TooManyFaults);
                 }
@@ -126,13 +132,42 @@ impl Driver {
         }
     }
 
-    fn set_paused(&mut self, path: &ActorPath, paused: u8) {
-        for (_, child) in self.leaves(&[PathPattern::new(path.as_str())]) {
+    /// The leaves at and below whose state, and whether an operator holds them, allow a command; at least one.
+    fn ready_leaves(
+        &self,
+        path: &ActorPath,
+        done: &'static str,
+        ready: impl Fn(Shown, bool) -> bool,
+    ) -> Result<Vec<(ChildKey, ChildKey)>, CommandError> {
+        let (mut found, mut refused) = (Vec::new(), None);
+        for (parent, child) in self.leaves(&[PathPattern::new(path.as_str())]) {
+            let Some(node) = self.nodes.get(&child) else { continue };
+            let state = node.slot.status.lock().state;
+            if ready(state, node.slot.paused.get() != 0) {
+                found.push((parent, child));
+            } else {
+                refused.get_or_insert((node.slot.path.clone(), state));
+            }
+        }
+        match (found.is_empty(), refused) {
+            (false, _) => Ok(found),
+            (true, None) => Err(CommandError::NobodyBelow(path.clone())),
+            (true, Some((path, state))) => Err(CommandError::NotNow { path, state: state.into(), done }),
+        }
+    }
+
+    fn set_paused(&mut self, path: &ActorPath, (paused, done): (u8, &'static str)) -> Result<(), CommandError> {
+        // One that is on its way down may be held no more in its next life.
+        let ready = |state: Shown, is_held: bool| {
+            goes_on(state, is_held) || (state == Shown::Stopping && is_held && paused == 0)
+        };
+        for (_, child) in self.ready_leaves(path, done, ready)? {
             if let Some(node) = self.nodes.get(&child) {
                 node.slot.paused.set(paused);
             }
         }
         self.shared.changed.send_modify(|count| *count += 1);
+        Ok(())
     }
 
     fn set_policy(&mut self, path: &ActorPath, policy: ChildPolicy) -> Result<(), CommandError> {
@@ -173,5 +208,13 @@ impl Driver {
                 Err(error.into())
             }
         }
+    }
+}
+
+/// Whether an actor runs, or will by itself.
+fn goes_on(state: Shown, _is_held: bool) -> bool {
+    match state {
+        Shown::Starting | Shown::Running | Shown::BackingOff => true,
+        Shown::Stopping | Shown::Stopped | Shown::Failed => false,
     }
 }

@@ -1,5 +1,6 @@
 //! Trees that run: what the kit promises, seen from outside.
 
+mod command_table;
 mod commands;
 mod failures;
 mod regressions;

@@ -238,7 +238,7 @@ fn is_of_the_row(error: &WriteError) -> bool {
     use rusqlite::ffi::ErrorCode;
     match error {
         WriteError::LeftOut => true,
-        WriteError::Protocol(_) => false,
+        WriteError::Protocol(_) | WriteError::Gone(_) => false,
         WriteError::Sql(error) => matches!(
             error.sqlite_error_code(),
             Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown)

@@ -13,7 +13,11 @@ use std::{collections::BTreeMap, path::Path};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use streamward_core::definition::{Change, Concerned, Definitions};
 
-use super::{BUSY_TIMEOUT, Layout, WriteError, begin, ddl::quoted};
+use super::{
+    BUSY_TIMEOUT, Layout, WriteError, begin,
+    damage::{damage_of, is_damaged},
+    ddl::quoted,
+};
 use crate::clock::now_ms;
 
 /// Rows are counted up to so many, for messages.
@@ -44,7 +48,10 @@ impl Remembered {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             remembered(&connection)
         };
-        open().map_err(|error| format!("read what the database {} was written with: {error}", path.display()))
+        open().map_err(|error| match damage_of(&error) {
+            Some(why) => is_damaged(path, &why),
+            None => format!("read what the database {} was written with: {error}", path.display()),
+        })
     }
 
     /// The differences to `now` that would harm rows that are there, with how many rows that is.

@@ -18,11 +18,12 @@ mod tests;
 mod windows;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::RwLock;
 use sqlx::{
     Sqlite, SqlitePool,
     pool::PoolConnection,
@@ -33,6 +34,8 @@ use streamward_core::ports::{
     StatsQuery, StreamStats, StreamSummary, WindowQuery,
 };
 use streamward_core::table::{Column, StreamTable};
+
+use super::damage::{Damage, is_damage_of};
 
 /// How many SQLite instructions run between two looks at the clock.
 const PROGRESS_STEPS: i32 = 2_000;
@@ -77,10 +80,13 @@ pub struct WindowReads {
 /// The read side of a SQLite file.
 #[derive(Debug)]
 pub struct SqliteReads {
-    pool: SqlitePool,
+    /// Another one after the database was opened anew.
+    pool: RwLock<SqlitePool>,
+    file: PathBuf,
     streams: Vec<StreamTable>,
     windows: Vec<WindowReads>,
-    statement_timeout: Duration,
+    settings: ReadSettings,
+    damage: Damage,
 }
 
 impl SqliteReads {
@@ -94,30 +100,47 @@ impl SqliteReads {
         windows: Vec<WindowReads>,
         settings: ReadSettings,
     ) -> Result<Self, ReadError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .read_only(true)
-            .busy_timeout(settings.statement_timeout)
-            .pragma("query_only", "ON")
-            .pragma("cache_size", format!("-{}", settings.cache_kib));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(settings.connections)
-            .acquire_timeout(settings.acquire_timeout)
-            .connect_with(options)
-            .await
-            .map_err(read_error)?;
-        Ok(Self { pool, streams, windows, statement_timeout: settings.statement_timeout })
+        let pool = RwLock::new(pool(file, &settings).await?);
+        Ok(Self { pool, file: file.to_owned(), streams, windows, settings, damage: Damage::default() })
     }
 
-    /// Closes all connections, waiting for statements in hand.
+    /// Closes all connections, waiting for statements in hand. Reads fail until [`Self::reopen`].
     pub async fn close(&self) {
-        self.pool.close().await;
+        let pool = self.pool.read().clone();
+        pool.close().await;
+    }
+
+    /// Opens connections anew after [`Self::close`].
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] if the file cannot be opened.
+    pub async fn reopen(&self) -> Result<(), ReadError> {
+        let pool = pool(&self.file, &self.settings).await?;
+        *self.pool.write() = pool;
+        self.damage.forget();
+        Ok(())
+    }
+
+    /// Damage that a read came across.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        self.damage.found()
+    }
+
+    /// An answer, of which damage is kept.
+    async fn noted<T>(&self, read: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
+        let answer = read.await;
+        if let Err(ReadError::Damaged(why)) = &answer {
+            self.damage.note_read(why);
+        }
+        answer
     }
 
     /// A connection whose statements are interrupted at the deadline that starts now.
     async fn connection(&self) -> Result<PoolConnection<Sqlite>, ReadError> {
-        let mut connection = self.pool.acquire().await.map_err(read_error)?;
-        let deadline = Instant::now() + self.statement_timeout;
+        let pool = self.pool.read().clone();
+        let mut connection = pool.acquire().await.map_err(read_error)?;
+        let deadline = Instant::now() + self.settings.statement_timeout;
         connection
             .lock_handle()
             .await
@@ -136,40 +159,54 @@ impl SqliteReads {
 
 impl ReadStore for SqliteReads {
     fn streams(&self, now_ms: i64) -> Answer<'_, Vec<StreamSummary>, ReadError> {
-        Box::pin(self.read_streams(now_ms))
+        Box::pin(self.noted(self.read_streams(now_ms)))
     }
 
     fn latest(&self, query: RowQuery) -> Answer<'_, Page<Row>, ReadError> {
-        Box::pin(self.read_latest(query))
+        Box::pin(self.noted(self.read_latest(query)))
     }
 
     fn anomalies(&self, query: RowQuery) -> Answer<'_, Page<Row>, ReadError> {
-        Box::pin(self.read_anomalies(query))
+        Box::pin(self.noted(self.read_anomalies(query)))
     }
 
     fn stats(&self, query: StatsQuery) -> Answer<'_, StreamStats, ReadError> {
-        Box::pin(self.read_stats(query))
+        Box::pin(self.noted(self.read_stats(query)))
     }
 
     fn windows(&self, query: WindowQuery) -> Answer<'_, Page<Row>, ReadError> {
-        Box::pin(self.read_windows(query))
+        Box::pin(self.noted(self.read_windows(query)))
     }
 
     fn alerts(&self, query: AlertQuery) -> Answer<'_, Page<Row>, ReadError> {
-        Box::pin(self.read_alerts(query))
+        Box::pin(self.noted(self.read_alerts(query)))
     }
 
     fn dead_letters(&self, query: DeadLetterQuery) -> Answer<'_, Page<DeadLetterRow>, ReadError> {
-        Box::pin(self.read_dead_letters(query))
+        Box::pin(self.noted(self.read_dead_letters(query)))
     }
 
     fn dead_letter(&self, id: i64) -> Answer<'_, Option<DeadLetterRow>, ReadError> {
-        Box::pin(self.read_dead_letter(id))
+        Box::pin(self.noted(self.read_dead_letter(id)))
     }
 
     fn positions(&self) -> Answer<'_, Vec<PositionRow>, ReadError> {
-        Box::pin(self.read_positions())
+        Box::pin(self.noted(self.read_positions()))
     }
+}
+
+async fn pool(file: &Path, settings: &ReadSettings) -> Result<SqlitePool, ReadError> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .busy_timeout(settings.statement_timeout)
+        .pragma("query_only", "ON")
+        .pragma("cache_size", format!("-{}", settings.cache_kib));
+    let pool = SqlitePoolOptions::new()
+        .max_connections(settings.connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .connect_with(options);
+    pool.await.map_err(read_error)
 }
 
 /// SQLite's result code of an interrupted statement.
@@ -179,6 +216,7 @@ fn read_error(error: sqlx::Error) -> ReadError {
     match error {
         sqlx::Error::Database(fault) if fault.code().as_deref() == Some(SQLITE_INTERRUPT) => ReadError::Timeout,
         sqlx::Error::PoolTimedOut => ReadError::Timeout,
+        damaged if is_damage_of(&damaged) => ReadError::Damaged(damaged.to_string()),
         other => ReadError::Unavailable(other.to_string()),
     }
 }

@@ -5,7 +5,10 @@
 
 use rusqlite::{Connection, params};
 
-use super::{CHUNK_BYTES, CHUNK_ROWS};
+use super::{
+    CHUNK_BYTES, CHUNK_ROWS,
+    removed::{LogPlace, Removed},
+};
 use crate::adapters::sql::{
     ddl::{WindowTable, quoted},
     ledger::{self, Kind},
@@ -24,25 +27,31 @@ pub(in crate::adapters::sql) const OLD_LATE_NOTES: &str = "DELETE FROM sw_late W
      \"partition\", \"offset\") IN (SELECT sink, window, topic, log, \"partition\", \"offset\" FROM sw_late \
      WHERE created_at < ? ORDER BY created_at LIMIT ?)";
 
-/// Removes a chunk of dead letters from before a time that wait for nobody.
+/// Removes a chunk of dead letters from before a time that wait for nobody, and notes whose they were.
 pub(super) fn remove_dead_letters(connection: &Connection, before_ms: i64) -> Result<u64, rusqlite::Error> {
     let mut select = connection.prepare_cached(OLDEST_LETTERS)?;
-    let mut delete = connection
-        .prepare_cached(&format!("DELETE FROM dead_letters WHERE id = ? RETURNING {}", Kind::DeadLetter.bytes_sql()))?;
-    let (mut removed, mut bytes) = (0, 0);
+    let mut delete = connection.prepare_cached(&format!(
+        "DELETE FROM dead_letters WHERE id = ? RETURNING {}, sink, topic, \"partition\", log, \"offset\"",
+        Kind::DeadLetter.bytes_sql()
+    ))?;
+    let (mut removed, mut bytes) = (Removed::default(), 0);
     let mut letters = select.query([WALK_ROWS])?;
-    while removed < CHUNK_ROWS
+    while removed.count() < CHUNK_ROWS
         && bytes < CHUNK_BYTES
         && let Some(letter) = letters.next()?
         && letter.get::<_, i64>(1)? < before_ms
     {
         if !letter.get::<_, bool>(2)? {
-            bytes += delete.query_row([letter.get::<_, i64>(0)?], |row| row.get::<_, i64>(0))?;
-            removed += 1;
+            bytes += delete.query_row([letter.get::<_, i64>(0)?], |row| {
+                let log = LogPlace { sink: row.get(1)?, topic: row.get(2)?, partition: row.get(3)?, log: row.get(4)? };
+                removed.add(log, row.get(5)?);
+                row.get::<_, i64>(0)
+            })?;
         }
     }
     ledger::removed(connection, Kind::DeadLetter, bytes)?;
-    Ok(removed.unsigned_abs())
+    removed.note(connection)?;
+    Ok(removed.count().unsigned_abs())
 }
 
 /// Removes a chunk of alerts that were resolved before a time, each with all its transitions.

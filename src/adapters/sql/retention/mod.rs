@@ -6,6 +6,7 @@
 //! nothing, so that rows do not leave for what others hold. Start at [`SqlStore::retain_chunk`].
 
 pub(super) mod facts;
+mod removed;
 mod rows;
 mod sizes;
 #[cfg(test)]

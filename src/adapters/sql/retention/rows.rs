@@ -124,7 +124,7 @@ fn passed_over(connection: &Connection, shelf: &Shelf, before: i64, before_ms: i
     Ok(end)
 }
 
-/// Notes from where on rows are complete, and removes the ranges below; returns how many.
+/// Notes from where on rows are complete, and removes the ranges below; returns how many. A gap stays: it is reported.
 fn raise_floor(connection: &Connection, shelf: &Shelf, floor: i64) -> Result<usize, rusqlite::Error> {
     let place = params![floor, shelf.sink, shelf.topic, shelf.partition, shelf.log];
     connection
@@ -136,7 +136,7 @@ fn raise_floor(connection: &Connection, shelf: &Shelf, floor: i64) -> Result<usi
     connection
         .prepare_cached(
             "DELETE FROM sw_ranges WHERE next_offset <= ?1 AND sink = ?2 AND topic = ?3 AND \"partition\" = ?4 \
-             AND log = ?5 AND kind = 'filtered' AND first_offset < ?1",
+             AND log = ?5 AND kind IN ('filtered', 'removed') AND first_offset < ?1",
         )?
         .execute(place)
 }

@@ -383,3 +383,35 @@ async fn free_pages_are_handed_back_to_the_file_system() {
     while store.retain_chunk(&by_age()).await.unwrap() != Retained::default() {}
     assert!(pages().await < before / 2, "{before} pages became {}", pages().await);
 }
+
+fn removed_ranges(folder: &Path) -> Vec<(i64, i64)> {
+    let file = rusqlite::Connection::open(folder.join("test.db")).unwrap();
+    let sql = "SELECT first_offset, next_offset FROM sw_ranges WHERE kind = 'removed' ORDER BY first_offset";
+    let mut select = file.prepare(sql).unwrap();
+    select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+}
+
+#[actix::test]
+async fn places_of_dead_letters_that_have_left_stay_until_the_rows_around_them_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    commit(
+        &store,
+        &[pending(&owner, output(0, 0, 3)), letters(&owner, 3, 303, 1), pending(&owner, output(0, 303, 305))],
+    )
+    .await;
+    commit(&store, &[letters(&owner, 305, 310, 1)]).await;
+    let file = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
+    file.execute("DELETE FROM sw_outbox WHERE fact <> 5", []).unwrap();
+    file.execute("UPDATE sensor_readings SET stored_at = stored_at + 3600000", []).unwrap();
+    retain(&store, &by_age()).await;
+    assert_eq!(removed_ranges(folder.path()), [(3, 7), (8, 303), (305, 310)], "the one between waits in the outbox");
+    announce(&store, FactKind::DeadLetter).await;
+    retain(&store, &by_age()).await;
+    assert_eq!(removed_ranges(folder.path()), [(3, 303), (305, 310)]);
+    file.execute("UPDATE sensor_readings SET stored_at = 0", []).unwrap();
+    retain(&store, &by_age()).await;
+    assert_eq!(number(folder.path(), "SELECT retained_from FROM sw_positions").await, 305);
+    assert_eq!(removed_ranges(folder.path()), [(305, 310)]);
+}

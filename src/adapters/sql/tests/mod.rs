@@ -2,6 +2,7 @@
 
 mod decisions;
 mod facts;
+mod files;
 mod numbers;
 mod schema;
 

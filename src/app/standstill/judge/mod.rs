@@ -10,9 +10,9 @@ use streamward_kit::ActorState;
 
 use super::{
     Cause, Finding, Place,
-    sight::{ActorSight, PartitionSight, PipelineSight, Sight, Stop},
+    sight::{ActorSight, Mended, PartitionSight, PipelineSight, Sight, Stop},
 };
-use crate::app::lag::TopicLogs;
+use crate::{adapters::sql::damage::WAY_OUT as DAMAGE_WAY_OUT, app::lag::TopicLogs};
 
 /// How long a position, a cluster or a database may stand still before it is a finding.
 pub const PATIENCE: Duration = Duration::from_secs(4);
@@ -51,6 +51,7 @@ impl Judge {
     pub fn look(&mut self, sight: &Sight, now: Instant, now_ms: i64) -> Vec<Finding> {
         let mut look = Look { judge: self, seen: BTreeMap::new(), held: BTreeMap::new(), found: Vec::new(), now };
         look.outside(sight);
+        look.broker(sight);
         for actor in &sight.actors {
             look.actor(actor);
         }
@@ -84,14 +85,37 @@ impl Look<'_> {
             let reason = format!("Kafka does not answer: {why}");
             self.find(server(Cause::Kafka, "ops/lag"), reason, "reading goes on by itself once it does".to_owned());
         }
-        if let Some(storage) = sight.storage.as_ref().filter(|storage| storage.lasting >= PATIENCE) {
-            let reason = format!("the database does not take writes: {}", storage.why);
-            let way_out = match storage.needs_restart {
-                false => "storing goes on by itself once it does",
-                true => "restart the server: what the log still holds is stored again",
+        if let Some(storage) = &sight.storage {
+            let why = &storage.why;
+            let (cause, patience, reason, way_out) = match storage.mended {
+                Mended::Itself => {
+                    let way_out = "storing goes on by itself once it does";
+                    (Cause::Storage, PATIENCE, format!("the database does not take writes: {why}"), way_out)
+                }
+                Mended::Restart => {
+                    let way_out = "restart the server: what the log still holds is stored again";
+                    (Cause::Storage, Duration::ZERO, format!("the database does not take writes: {why}"), way_out)
+                }
+                Mended::Replacement => {
+                    (Cause::Damaged, Duration::ZERO, format!("the database is damaged: {why}"), DAMAGE_WAY_OUT)
+                }
             };
-            self.find(server(Cause::Storage, "ops/standstill"), reason, way_out.to_owned());
+            if storage.lasting >= patience {
+                self.find(server(cause, "ops/standstill"), reason, way_out.to_owned());
+            }
         }
+    }
+
+    fn broker(&mut self, sight: &Sight) {
+        let Some(trouble) = &sight.broker else { return };
+        let reason = format!("the embedded broker does not keep all that is produced: {}", trouble.why);
+        let way_out = match trouble.needs_restart {
+            false => "make room, or mend the disk: producers that try again then succeed",
+            true => {
+                "let the pipelines store what they still can read (GET /api/v1/lag), mend the disk, then restart the server"
+            }
+        };
+        self.find(server(Cause::BrokerStorage, "platform/broker"), reason, way_out.to_owned());
     }
 
     fn actor(&mut self, actor: &ActorSight) {

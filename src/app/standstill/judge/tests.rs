@@ -1,5 +1,7 @@
 use streamward_core::ports::topics::LogBounds;
 
+use streamward_broker::StorageTrouble;
+
 use super::{super::sight::StorageSight, *};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,7 +34,7 @@ impl World {
             target_wait: Duration::ZERO,
         };
         let actors = ["source", "lane", "sink"].map(running).into();
-        let sight = Sight { pipelines: vec![pipeline], kafka: None, storage: None, actors };
+        let sight = Sight { pipelines: vec![pipeline], kafka: None, storage: None, broker: None, actors };
         Self { judge: Judge::default(), start: Instant::now(), seconds: 0, sight }
     }
 
@@ -181,16 +183,27 @@ fn a_cluster_or_a_database_that_does_not_answer_is_named_with_the_reason() {
     let finding = world.names(1, |world| world.sight.kafka = None);
     assert_eq!(finding.place.cause, Cause::Kafka);
     assert!(finding.reason.contains("connection refused"), "{finding}");
-    for (needs_restart, way_out) in [(false, "by itself"), (true, "restart")] {
+    for (mended, way_out) in [(Mended::Itself, "by itself"), (Mended::Restart, "restart")] {
         let mut world = World::at_rest();
-        world.sight.storage = Some(StorageSight { lasting: PATIENCE, why: "it is locked".to_owned(), needs_restart });
+        world.sight.storage = Some(StorageSight { lasting: PATIENCE, why: "it is locked".to_owned(), mended });
         let finding = world.names(1, |world| world.sight.storage = None);
         assert_eq!(finding.place.cause, Cause::Storage);
         assert!(finding.reason.contains("it is locked") && finding.way_out.contains(way_out), "{finding}");
     }
     let mut world = World::at_rest();
+    let damaged = StorageSight { lasting: Duration::ZERO, why: "malformed".to_owned(), mended: Mended::Replacement };
+    world.sight.storage = Some(damaged);
+    let finding = world.names(1, |world| world.sight.storage = None);
+    assert!(finding.place.cause == Cause::Damaged && finding.way_out.contains("aside"), "{finding}");
+    for (needs_restart, way_out) in [(false, "make room"), (true, "restart the server")] {
+        let mut world = World::at_rest();
+        world.sight.broker = Some(StorageTrouble { why: "it is full".to_owned(), needs_restart });
+        let finding = world.names(1, |world| world.sight.broker = None);
+        assert!(finding.place.cause == Cause::BrokerStorage && finding.way_out.contains(way_out), "{finding}");
+    }
+    let mut world = World::at_rest();
     world.sight.kafka = Some((SECOND, String::new()));
-    world.sight.storage = Some(StorageSight { lasting: SECOND, why: String::new(), needs_restart: false });
+    world.sight.storage = Some(StorageSight { lasting: SECOND, why: String::new(), mended: Mended::Itself });
     assert_eq!(world.look(), [], "a hiccup is none");
 }
 

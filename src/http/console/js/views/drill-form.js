@@ -102,6 +102,7 @@ function reportOf(report, wanted) {
   const struck = report.point ? `${stateText(fault.fault)} × ${whole(fault.times)}, at “${report.point}”` : `${stateText(fault.fault)}: it has not struck`;
   const figures = [
     ["Detected after", typeof report.detected_after_ms === "number" ? `${millis(report.detected_after_ms)}${exit ? `, as ${stateText(exit.reason)}` : ""}` : "nothing failed"],
+    ["Observed", report.observed ?? ""],
     ["Recovered after", recovered ? millis(report.recovered_after_ms) : `not within ${millis(wanted.within_ms)}`, !recovered],
     ["Generation", report.generation_before === report.generation ? whole(report.generation) : `${whole(report.generation_before)} → ${whole(report.generation)}`],
     ...(records ? recordFigures(records) : []),
