@@ -1,13 +1,16 @@
 //! From configuration to compiled streams and pipelines; every fault at once, at its place in the file.
 
 mod names;
+mod places;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use streamward_core::{
     decode::{DecodeLimits, Format},
     definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
-    partition::{PipelinePlan, PipelineSpec, StepSpec},
+    partition::{PipelinePlan, PipelineSpec, PlanError, StepSpec},
     rule::RuleSpec,
     schema::{Field, Kind, StreamSchema},
     table::{Column, StreamTable},
@@ -176,13 +179,18 @@ impl Plan {
 }
 
 fn window_table(window: &WindowPlan, stream: Arc<str>) -> WindowTable {
-    let column =
-        |column: &WindowColumn| Column { name: column.name.clone(), kind: column.kind.clone(), nullable: false };
+    let column = |column: &WindowColumn, path: &str| Column {
+        name: column.name.clone(),
+        path: path.to_owned(),
+        kind: column.kind.clone(),
+        nullable: false,
+    };
+    let group = window.group_columns().iter().zip(&window.definition().group);
     WindowTable {
         window: window.name().clone(),
         stream,
-        group: window.group_columns().iter().map(column).collect(),
-        values: window.columns().iter().map(column).collect(),
+        group: group.map(|(grouped, defined)| column(grouped, &defined.field)).collect(),
+        values: window.columns().iter().map(|value| column(value, &value.name)).collect(),
     }
 }
 
@@ -210,8 +218,9 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     }
     let is_allowed = |change: &Change| change.allowed_by().is_some_and(|word| allowed.iter().any(|one| one == word));
     let harmful = changes.iter().filter(|(change, _)| !is_allowed(change));
+    let place = |change: &Change| places::of_definition(&plan.pipelines, &change.path);
     let faults: Vec<Fault> =
-        harmful.map(|(change, rows)| loaded.fault_at(&change.path, change.message(rows))).collect();
+        harmful.map(|(change, rows)| loaded.fault_at(&place(change), change.message(rows))).collect();
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
@@ -284,12 +293,10 @@ fn stream(
     let schema = StreamSchema::parse_with(&text, columns).map_err(|error| vec![fault("schema", error.to_string())])?;
     let mut faults = Vec::new();
     let mut column = |key: &str, column: &str| {
-        let found = schema.column_index(column);
-        if found.is_none() {
-            let columns: Vec<&str> = schema.fields.iter().map(|field| field.column.as_str()).collect();
-            faults.push(fault(key, format!("the schema has no field {column}; it has {}", columns.join(", "))));
-        }
-        found.unwrap_or(0)
+        schema.field_named(column).unwrap_or_else(|unknown| {
+            faults.push(fault(key, unknown));
+            0
+        })
     };
     let (key, event_time) = (column("key", &config.key), column("event_time", &config.event_time));
     let mut indexes = vec![key];
@@ -378,16 +385,9 @@ fn pipeline(
         limits: Limits::default(),
     };
     PipelinePlan::compile(&spec, stream.schema.clone()).map_err(|faults| {
-        let fault = |fault: &streamward_core::partition::PlanError| {
-            loaded.fault_at(&format!("pipelines.{name}.{}", dotted(&fault.path)), fault.message.clone())
-        };
-        faults.iter().map(fault).collect()
+        let place = |fault: &PlanError| places::of_fault((name, &stream.name), fault);
+        faults.iter().map(|fault| loaded.fault_at(&place(fault), fault.message.clone())).collect()
     })
-}
-
-/// `steps[1].window` → `steps.1.window`, as configuration paths are written.
-fn dotted(path: &str) -> String {
-    path.replace('[', ".").replace(']', "")
 }
 
 fn step(step: &Step) -> StepSpec {
@@ -416,17 +416,5 @@ fn severity(severity: Severity) -> &'static str {
         Severity::Info => "info",
         Severity::Warning => "warning",
         Severity::Critical => "critical",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::table_name;
-
-    #[test]
-    fn tables_are_named_after_the_record() {
-        assert_eq!(table_name("com.streaming.sensor.SensorReading"), "sensor_readings");
-        assert_eq!(table_name("SeriesReading"), "series_readings");
-        assert_eq!(table_name("News"), "news");
     }
 }

@@ -97,17 +97,17 @@ async fn a_window_of_that_name_that_means_something_else_is_refused() {
     post(&server, &[1, 2, 3, 61], 4).await;
     windows_are(&server, &[(0, "s0", 1), (0, "s1", 2)]).await;
     let changes = [
-        (WINDOW.replace("60s", "5m"), "300000 ms"),
-        (WINDOW.replace("[shop]", "[]"), "groups by"),
-        (WINDOW.replace("[shop]", "[shop, who]"), "groups by"),
-        (WINDOW.replace("n: count(*)", "n: count(*), top: max(value)"), "max(value)"),
-        (WINDOW.replace("avg(value)", "avg(weight)"), "avg(double(weight))"),
+        (WINDOW.replace("60s", "5m"), "lasts 1m, and is to last 5m", "tumbling"),
+        (WINDOW.replace("[shop]", "[]"), "groups by `shop` (string), and is to take nothing", "group_by"),
+        (WINDOW.replace("[shop]", "[shop, who]"), "take `shop` (string), `who` (string)", "group_by"),
+        (WINDOW.replace("n: count(*)", "n: count(*), top: max(value)"), "max(value)", "select"),
+        (WINDOW.replace("avg(value)", "avg(weight)"), "avg(weight) (double)", "select"),
     ];
-    for (changed, word) in &changes {
+    for (changed, word, key) in &changes {
         let now = config("", "orders", &steps(&[&window(changed)]));
         let words = ["window minutes", "2 rows", "another name", "--allow window/minutes"];
-        let word = if word.contains("double") { "weight" } else { word };
-        server = refused(server, &before, &now, &[&words[..], &[word]].concat()).await;
+        let place = format!("pipelines.orders.steps.0.window.{key}: ");
+        server = refused(server, &before, &now, &[&words[..], &[word, &place]].concat()).await;
     }
     // The open window is still whole.
     post(&server, &[62, 121], 6).await;
@@ -298,7 +298,8 @@ async fn what_was_taken_out_means_the_same_when_it_comes_back_or_is_refused() {
     let (_, node) = server.terminate().await;
     let server = written(node, &without).start().await;
     post(&server, &[62], 4).await;
-    let server = refused(server, &without, &with(&WINDOW.replace("60s", "5m")), &["window minutes", "300000 ms"]).await;
+    let server =
+        refused(server, &without, &with(&WINDOW.replace("60s", "5m")), &["window minutes", "is to last 5m"]).await;
     windows_are(&server, &[(0, "s0", 1), (0, "s1", 1)]).await;
 }
 

@@ -67,7 +67,7 @@ pub fn ready<'a, T: Send + 'a, E: Send + 'a>(answer: Result<T, E>) -> Answer<'a,
 
 impl ReadStore for Fake {
     fn streams(&self, _: i64) -> Answer<'_, Vec<StreamSummary>, ReadError> {
-        let column = |name: &str, kind| Column { name: name.to_owned(), kind, nullable: false };
+        let column = |name: &str, kind| Column { name: name.to_owned(), path: name.to_owned(), kind, nullable: false };
         let table = StreamTable {
             stream: "sensors".into(),
             topic: "sensor-readings".into(),

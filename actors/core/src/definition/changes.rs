@@ -1,11 +1,11 @@
 //! Which differences between two definitions would harm what is stored.
 
-use super::{ColumnDefinition, Definitions, StreamDefinition, WindowDefinition};
+use super::{ColumnDefinition, Definitions, StreamDefinition, WindowDefinition, words};
 
 /// A difference that is not applied unless somebody says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Place in the configuration, such as `pipelines.orders.steps`.
+    /// Place among the definitions, such as `streams.orders.key` or `pipelines.orders.windows.minutes.group`.
     pub path: String,
     /// What it is about, such as `window zone_minutes`.
     pub subject: String,
@@ -169,7 +169,7 @@ fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, ch
         } else if !holds(&known.kind, &column.kind) {
             let ColumnDefinition { column: name, kind: to, .. } = column;
             let difference =
-                format!("column {name} holds values of type {}, and its field is of type {to}", known.kind);
+                format!("column `{name}` holds values of type {}, and its field is of type {to}", known.kind);
             changes.push(change("schema", difference, vec![another()]));
         }
     }
@@ -209,17 +209,17 @@ fn window_change(
     if old_stream == stream && old == new {
         return None;
     }
-    let difference = if old_stream == stream {
+    let (key, difference) = if old_stream == stream {
         difference(old, new)
     } else {
-        format!("it aggregates stream {old_stream}, and is to aggregate {stream}")
+        ("", format!("it aggregates stream {old_stream}, and is to aggregate {stream}"))
     };
     let effect = format!(
         "table {name} is kept under the name {name}_before_… with its rows, and the window begins anew with the next one \
          that starts"
     );
     Some(Change {
-        path: format!("pipelines.{pipeline}.steps"),
+        path: format!("pipelines.{pipeline}.windows.{name}{key}"),
         subject: format!("window {name}"),
         table: name.to_owned(),
         difference,
@@ -230,20 +230,21 @@ fn window_change(
     })
 }
 
-/// What differs between two definitions of a window, in words.
-fn difference(old: &WindowDefinition, new: &WindowDefinition) -> String {
+/// The first part that differs between two definitions of a window, and all that does in words.
+fn difference(old: &WindowDefinition, new: &WindowDefinition) -> (&'static str, String) {
     let mut parts = Vec::new();
     if old.size_ms != new.size_ms {
-        parts.push(format!("a window lasts {} ms, and is to last {} ms", old.size_ms, new.size_ms));
+        let (was, is) = (words::duration(old.size_ms), words::duration(new.size_ms));
+        parts.push((".size_ms", format!("a window lasts {was}, and is to last {is}")));
     }
-    for (what, old, new) in [("groups by", &old.group, &new.group), ("selects", &old.select, &new.select)] {
-        let list = |columns: &[ColumnDefinition]| {
-            let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
-            if columns.is_empty() { "nothing".to_owned() } else { columns.join(", ") }
-        };
+    let lists = [(".group", "groups by", &old.group, &new.group), (".select", "selects", &old.select, &new.select)];
+    for (key, what, old, new) in lists {
         if old != new {
-            parts.push(format!("it {what} {}, and is to take {}", list(old), list(new)));
+            let (was, is) = (words::columns(old), words::columns(new));
+            parts.push((key, format!("it {what} {was}, and is to take {is}")));
         }
     }
-    parts.join("; ")
+    let key = parts.first().map_or("", |(key, _)| key);
+    let texts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
+    (key, texts.join("; "))
 }

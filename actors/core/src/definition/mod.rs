@@ -9,6 +9,7 @@
 mod changes;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{collections::BTreeMap, fmt};
 

@@ -81,9 +81,9 @@ fn what_stays_the_same_or_only_grows_is_accepted() {
 fn a_window_that_means_something_else_is_refused_with_a_new_name_or_leave_as_the_way() {
     type Differ = fn(&mut WindowDefinition);
     let differences: [(Differ, &str); 5] = [
-        (|window| window.size_ms = 300_000, "300000 ms"),
+        (|window| window.size_ms = 300_000, "lasts 1m, and is to last 5m"),
         (|window| window.group.clear(), "nothing"),
-        (|window| window.group.push(column("id_text", "id_text", "string")), "id_text"),
+        (|window| window.group.push(column("id_text", "id_text", "string")), "`id_text` (string)"),
         (|window| window.select.push(column("mean", "avg(value)", "double")), "avg(value)"),
         (|window| window.select[0].field = "count(value)".to_owned(), "count(value)"),
     ];

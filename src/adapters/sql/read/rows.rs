@@ -7,7 +7,7 @@ use streamward_core::{
         Counting, Page, PageRequest, PositionRow, ReadError, Row, RowQuery, StatsQuery, StreamStats, StreamSummary,
     },
     schema::{Kind, instant},
-    table::StreamTable,
+    table::{Column, StreamTable},
 };
 
 use super::{
@@ -204,23 +204,19 @@ fn walk(table: &StreamTable) -> Scan {
 pub(super) fn conditions(table: &StreamTable, query: &RowQuery) -> Result<Option<Vec<Condition>>, ReadError> {
     let key = query.key.iter().map(|text| (table.columns[table.key].name.as_str(), text));
     let named = query.filters.iter().map(|(column, text)| (column.as_str(), text));
+    let known = |name: &str| {
+        Column::named(&table.columns, name).map_err(|reason| ReadError::BadFilter { field: name.to_owned(), reason })
+    };
     let mut conditions = Vec::new();
     for (column, text) in key.chain(named) {
-        let Some(found) = table.columns.iter().find(|found| found.name == column) else {
-            let reason = "the stream has no such column".to_owned();
-            return Err(ReadError::BadFilter { field: column.to_owned(), reason });
-        };
+        let found = known(column)?;
         match parse(&found.kind, text) {
-            Some(value) => conditions.push(Condition::equals(column, value)),
+            Some(value) => conditions.push(Condition::equals(&found.name, value)),
             None => return Ok(None),
         }
     }
     for column in &query.nulls {
-        if !table.columns.iter().any(|found| found.name == *column) {
-            let reason = "the stream has no such column".to_owned();
-            return Err(ReadError::BadFilter { field: column.clone(), reason });
-        }
-        conditions.push(Condition::Null(column.clone()));
+        conditions.push(Condition::Null(known(column)?.name.clone()));
     }
     Ok(Some(conditions))
 }

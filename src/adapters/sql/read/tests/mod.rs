@@ -67,6 +67,12 @@ async fn filters_narrow_and_values_that_never_occur_give_an_empty_list() {
     let by_both = fixture.reads.latest(query(&both, 3)).await.unwrap();
     assert_eq!(values(&by_both, "value"), [json!(83.0), json!(63.0), json!(43.0)]);
     assert_eq!(values(&by_both, "sensor_type")[0], "temperature");
+    let level = values(&by_both, "battery_level")[0].as_i64().unwrap().to_string();
+    for name in ["battery_level", "metadata.battery_level", "Battery_Level"] {
+        let with_level = |text| query(&[&both[..], &[(name, text)]].concat(), 3);
+        assert_eq!(fixture.reads.latest(with_level(&level)).await.unwrap().items, by_both.items, "{name}");
+        assert!(fixture.reads.latest(with_level("-7")).await.unwrap().items.is_empty(), "{name}");
+    }
     for (column, text) in [("sensor_type", "x"), ("battery_level", "high"), ("sensor_id", "'")] {
         let none = fixture.reads.latest(query(&[(column, text)], 5)).await.unwrap();
         assert!(none.items.is_empty(), "{column} {text}");
