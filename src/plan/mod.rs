@@ -209,7 +209,7 @@ pub fn load(sources: &Sources) -> Result<(Loaded, Plan), Faults> {
 /// As [`load`], and every change that would harm stored rows.
 pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, Plan), Faults> {
     let (loaded, mut plan, remembered) = load_remembering(sources)?;
-    let changes = remembered.harmful_changes(&plan.definitions());
+    let changes = remembered.harmful_changes(&plan.layout());
     let words: Vec<&str> = changes.iter().filter_map(|(change, _)| change.allowed_by()).collect();
     for word in allowed.iter().filter(|word| !words.contains(&word.as_str())) {
         let known =

@@ -127,16 +127,40 @@ async fn an_allowed_change_of_a_window_keeps_the_rows_of_before_and_begins_with_
     assert!(output.status.success(), "{said}");
     assert!(said.contains("there is no such change") && said.contains("window/minutes"), "{said}");
     let server = node.allow("window/minutes").start().await;
-    assert_eq!(windows(&server, "minutes_before_1").await, [(0, "s0".to_owned(), 1), (0, "s1".to_owned(), 2)]);
+    assert_eq!(windows(&server, "sw_kept_minutes_1").await, [(0, "s0".to_owned(), 1), (0, "s1".to_owned(), 2)]);
     // The window of 0 to 120 s began before: a row of it would be a part.
     post(&server, &[62, 63, 121, 122, 241], 9).await;
     windows_are(&server, &[(120, "s0", 1), (120, "s1", 1)]).await;
-    // The same command line once more has nothing left to allow.
+    // No window takes the table that is kept, and the same command line once more has nothing left to allow.
     let (_, node) = server.terminate().await;
-    let server = node.start().await;
+    let now = config("", "orders", &steps(&[&window(&changed)]));
+    let node = written(node, &now.replace("name: minutes", "name: sw_kept_minutes_1"));
+    let output = node.command(&["check"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("pipelines.orders.steps.0.window.name: the product has a table"), "{said}");
+    let server = written(node, &now).start().await;
     post(&server, &[242, 361], 11).await;
     windows_are(&server, &[(120, "s0", 1), (120, "s1", 1), (240, "s0", 1), (240, "s1", 1)]).await;
     server.verify();
+}
+
+#[actix_rt::test]
+async fn a_table_that_holds_rows_of_something_else_is_not_taken_over() {
+    let before = config("", "orders", &steps(&[&window(WINDOW)]));
+    let server = start(&before).await;
+    post(&server, &[1, 2, 3, 61], 4).await;
+    windows_are(&server, &[(0, "s0", 1), (0, "s1", 2)]).await;
+    let other = "\n  others: { schema: order.avsc, key: who, event_time: at, table: minutes }\npipelines:";
+    let now = config("", "orders", PLAIN).replace("\npipelines:", other);
+    let words = ["streams.others.table: stream others", "rows of window minutes", "2 rows", "another name"];
+    let server = refused(server, &before, &now, &words).await;
+    let named = config("", "orders", &steps(&[&window(&WINDOW.replace("name: minutes", "name: orders"))]));
+    let now = named
+        .replace("schema: order.avsc", "table: elsewhere, schema: order.avsc")
+        .replace("streams:\n  orders", "streams:\n  others")
+        .replace("from: orders", "from: others");
+    let words = ["pipelines.orders.steps.0.window.name: window orders", "rows of stream orders", "4 rows"];
+    refused(server, &before, &now, &words).await;
 }
 
 #[actix_rt::test]

@@ -53,6 +53,12 @@ impl std::fmt::Display for Way {
     }
 }
 
+/// Name of a table that is kept when its window begins anew: none that a configuration can give.
+#[must_use]
+pub fn kept_table(window: &str, number: impl std::fmt::Display) -> String {
+    format!("sw_kept_{window}_{number}")
+}
+
 /// Types whose values a column of another type holds as they are.
 const WIDENED: [(&str, &str); 4] = [("int", "long"), ("float", "double"), ("enum", "string"), ("string", "enum")];
 
@@ -70,12 +76,16 @@ impl Definitions {
                 }
                 None => changes.extend(self.taken_table(name, new)),
             }
+            changes.extend(self.table_of_window(name, new));
         }
         for (pipeline, new) in &now.pipelines {
             changes.extend(self.other_stream(pipeline, &new.stream));
             for (name, window) in &new.windows {
-                if let Some((_, old_stream, old)) = self.window(name) {
-                    changes.extend(window_change((pipeline, name), (old_stream, old), (&new.stream, window)));
+                match self.window(name) {
+                    Some((_, old_stream, old)) => {
+                        changes.extend(window_change((pipeline, name), (old_stream, old), (&new.stream, window)));
+                    }
+                    None => changes.extend(self.table_of_stream(pipeline, name)),
                 }
             }
         }
@@ -133,6 +143,31 @@ impl Definitions {
                 Way::Write(format!("name the stream {before} as before")),
                 Way::Write(format!("set streams.{name}.table to another name")),
             ],
+        })
+    }
+
+    /// A stream that is to store in the table of a window.
+    fn table_of_window(&self, name: &str, new: &StreamDefinition) -> Option<Change> {
+        let mut windows = self.pipelines.values().flat_map(|pipeline| pipeline.windows.keys());
+        let window = windows.find(|window| window.eq_ignore_ascii_case(&new.table))?;
+        Some(Change {
+            path: format!("streams.{name}.table"),
+            subject: format!("stream {name}"),
+            table: window.clone(),
+            difference: format!("its table {} holds the rows of window {window}", new.table),
+            ways: vec![Way::Write(format!("set streams.{name}.table to another name"))],
+        })
+    }
+
+    /// A new window with the name of a stream's table.
+    fn table_of_stream(&self, pipeline: &str, window: &str) -> Option<Change> {
+        let (stream, old) = self.streams.iter().find(|(_, old)| old.table.eq_ignore_ascii_case(window))?;
+        Some(Change {
+            path: format!("pipelines.{pipeline}.windows.{window}"),
+            subject: format!("window {window}"),
+            table: old.table.clone(),
+            difference: format!("its table {window} holds the rows of stream {stream}"),
+            ways: vec![Way::Write("give the window another name".to_owned())],
         })
     }
 }
@@ -215,8 +250,8 @@ fn window_change(
         ("", format!("it aggregates stream {old_stream}, and is to aggregate {stream}"))
     };
     let effect = format!(
-        "table {name} is kept under the name {name}_before_… with its rows, and the window begins anew with the next one \
-         that starts"
+        "table {name} is kept under the name {} with its rows, and the window begins anew with the next one that starts",
+        kept_table(name, "…")
     );
     Some(Change {
         path: format!("pipelines.{pipeline}.windows.{name}{key}"),

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::changes::{Change, Way};
+pub use self::changes::{Change, Way, kept_table};
 
 /// Everything that a configuration defines, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -138,6 +138,25 @@ fn streams_do_not_take_the_topics_of_others_nor_pipelines_their_positions() {
 }
 
 #[test]
+fn a_stream_and_a_window_do_not_take_the_tables_of_each_other() {
+    let (change, message) = refused(|now| {
+        now.pipelines.get_mut("orders").unwrap().windows.clear();
+        let other = StreamDefinition { topic: "t2".to_owned(), table: "per_code".to_owned(), ..stream(now).clone() };
+        now.streams.insert("others".to_owned(), other);
+    });
+    assert_eq!((&*change.path, &*change.table), ("streams.others.table", "per_code"));
+    assert!(message.contains("rows of window per_code"), "{message}");
+    let (change, message) = refused(|now| {
+        now.streams.clear();
+        let pipeline = now.pipelines.get_mut("orders").unwrap();
+        let window = pipeline.windows.remove("per_code").unwrap();
+        pipeline.windows.insert("orders".to_owned(), window);
+    });
+    assert_eq!((&*change.path, &*change.table), ("pipelines.orders.windows.orders", "orders"));
+    assert!(message.contains("rows of stream orders"), "{message}");
+}
+
+#[test]
 fn what_was_taken_out_is_remembered_as_long_as_it_is_not_defined_anew() {
     let mut without = before();
     stream(&mut without).columns.truncate(1);

@@ -4,13 +4,17 @@
 //! [`adopt`] carries out what a start accepts: it runs before the tables of the new configuration are made, and may be
 //! repeated. Which differences do harm is decided by [`streamward_core::definition`].
 
+mod taken;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use streamward_core::definition::{Change, Definitions};
+use streamward_core::definition::{Change, Definitions, kept_table};
 
 use super::{BUSY_TIMEOUT, Layout, WriteError, begin, ddl::quoted};
 use crate::clock::now_ms;
@@ -22,7 +26,7 @@ const MAX_COUNTED: u32 = 1_000_000;
 #[derive(Debug, Clone, Default)]
 pub struct Remembered {
     pub definitions: Definitions,
-    /// Rows of each table of streams and windows that is there, by its name in lower case.
+    /// Rows of each table that is there and not the product's own, by its name in lower case.
     rows: BTreeMap<String, u64>,
 }
 
@@ -44,14 +48,28 @@ impl Remembered {
         open().map_err(|error| format!("read what the database {} was written with: {error}", path.display()))
     }
 
-    /// The differences to `now` that would harm rows that are there, with how many rows that is.
+    /// The differences to what the layout means that would harm rows that are there, with how many rows that is.
     #[must_use]
-    pub fn harmful_changes(&self, now: &Definitions) -> Vec<(Change, String)> {
-        let harmful = |change: Change| {
+    pub fn harmful_changes(&self, layout: &Layout) -> Vec<(Change, String)> {
+        let changes = self.changes(layout).into_iter().filter(|(_, rows)| *rows > 0);
+        changes.map(|(change, rows)| (change, said(rows))).collect()
+    }
+
+    /// Every difference to what the layout means, with the rows that it concerns.
+    fn changes(&self, layout: &Layout) -> Vec<(Change, u64)> {
+        let changes = self.definitions.changes(&layout.definitions).into_iter();
+        let with_rows = changes.map(|change| {
             let rows = self.rows_of(&change.table);
-            (rows > 0).then(|| (change, said(rows)))
-        };
-        self.definitions.changes(now).into_iter().filter_map(harmful).collect()
+            (change, rows)
+        });
+        with_rows.chain(taken::changes(self, layout)).collect()
+    }
+
+    /// Tables of the streams and windows that are remembered, in lower case.
+    fn tables(&self) -> BTreeSet<String> {
+        let streams = self.definitions.streams.values().map(|stream| &stream.table);
+        let windows = self.definitions.pipelines.values().flat_map(|pipeline| pipeline.windows.keys());
+        streams.chain(windows).map(|table| table.to_ascii_lowercase()).collect()
     }
 
     fn rows_of(&self, table: &str) -> u64 {
@@ -64,9 +82,7 @@ fn said(rows: u64) -> String {
 }
 
 fn remembered(connection: &Connection) -> Result<Option<Remembered>, rusqlite::Error> {
-    let is_there =
-        connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'sw_definitions'", [], |_| Ok(())).optional()?;
-    if is_there.is_none() {
+    if !is_there(connection, "sw_definitions")? {
         return Ok(None);
     }
     let text: Option<String> =
@@ -74,26 +90,14 @@ fn remembered(connection: &Connection) -> Result<Option<Remembered>, rusqlite::E
     let Some(text) = text else { return Ok(None) };
     let wrong = |error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
     let definitions: Definitions = serde_json::from_str(&text).map_err(wrong)?;
-    let streams = definitions.streams.values().map(|stream| stream.table.clone());
-    let windows = definitions.pipelines.values().flat_map(|pipeline| pipeline.windows.keys().cloned());
-    let mut rows = BTreeMap::new();
-    for table in streams.chain(windows) {
-        if let Some(count) = count(connection, &table)? {
-            rows.insert(table.to_ascii_lowercase(), count);
-        }
-    }
-    Ok(Some(Remembered { definitions, rows }))
+    Ok(Some(Remembered { definitions, rows: taken::tables(connection)? }))
 }
 
-/// Rows of a table, at most [`MAX_COUNTED`]; none if there is no such table.
-fn count(connection: &Connection, table: &str) -> Result<Option<u64>, rusqlite::Error> {
-    let known = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
-    if connection.query_row(known, [table], |_| Ok(())).optional()?.is_none() {
-        return Ok(None);
-    }
+/// Rows of a table, at most [`MAX_COUNTED`].
+fn count(connection: &Connection, table: &str) -> Result<u64, rusqlite::Error> {
     let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {MAX_COUNTED})", quoted(table));
     let count: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
-    Ok(Some(u64::try_from(count).unwrap_or(0)))
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Makes the database fit the layout's definitions, as far as they are accepted.
@@ -103,8 +107,7 @@ fn count(connection: &Connection, table: &str) -> Result<Option<u64>, rusqlite::
 pub(super) fn adopt(connection: &mut Connection, layout: &Layout) -> Result<(), WriteError> {
     let transaction = begin(connection)?;
     if let Some(remembered) = remembered(&transaction)? {
-        for change in remembered.definitions.changes(&layout.definitions) {
-            let rows = remembered.rows_of(&change.table);
+        for (change, rows) in remembered.changes(layout) {
             match change.allowed_by() {
                 _ if rows == 0 => make_room(&transaction, &change.table)?,
                 Some(word) if layout.allowed.iter().any(|allowed| allowed == word) => allow(&transaction, word)?,
@@ -114,6 +117,7 @@ pub(super) fn adopt(connection: &mut Connection, layout: &Layout) -> Result<(), 
         for (old, new) in remembered.definitions.renamed_pipelines(&layout.definitions) {
             rename_pipeline(&transaction, &old, &new)?;
         }
+        taken::free_index_names(&transaction, &remembered, layout)?;
     }
     forget_removed_steps(&transaction, &layout.definitions)?;
     Ok(transaction.commit()?)
@@ -159,10 +163,10 @@ fn set_aside(connection: &Connection, window: &str) -> Result<(), WriteError> {
         connection.execute_batch(&format!("DROP INDEX {}", quoted(&index)))?;
     }
     let mut number = 1;
-    while count(connection, &before(window, number))?.is_some() {
+    while is_there(connection, &kept_table(window, number))? {
         number += 1;
     }
-    let kept = before(window, number);
+    let kept = kept_table(window, number);
     connection.execute_batch(&format!("ALTER TABLE {} RENAME TO {}", quoted(window), quoted(&kept)))?;
     for kind in ["window", "begin"] {
         connection.execute("DELETE FROM sw_checkpoints WHERE chunk = ?", [format!("{kind}/{window}")])?;
@@ -175,8 +179,9 @@ fn set_aside(connection: &Connection, window: &str) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn before(window: &str, number: u32) -> String {
-    format!("{window}_before_{number}")
+fn is_there(connection: &Connection, table: &str) -> Result<bool, rusqlite::Error> {
+    let known = "SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE";
+    Ok(connection.query_row(known, [table], |_| Ok(())).optional()?.is_some())
 }
 
 /// A pipeline goes on under another name: everything that is kept by its name moves along.
