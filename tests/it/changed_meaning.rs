@@ -216,7 +216,11 @@ async fn another_topic_is_another_log_of_the_same_table() {
     post(&server, &[1, 2, 3, 61], 4).await;
     let (_, node) = server.terminate().await;
     let server = written(node, &config(", topic: elsewhere", "orders", &body)).start().await;
+    let stored = async || server.http.get("/api/v1/streams").await["streams"][0]["stored"].clone();
+    assert_eq!(stored().await, 4, "rows of the topic of before are in the table");
     post(&server, &[1, 2, 61], 7).await;
+    assert_eq!(stored().await, 7);
+    assert_eq!(server.http.get("/api/v1/streams/orders/latest").await["total"], 7);
     server.verify();
     // And back, to the log of before.
     let (_, node) = server.terminate().await;

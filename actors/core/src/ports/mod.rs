@@ -161,7 +161,8 @@ pub struct StreamSummary {
     pub table: StreamTable,
     /// Names of its windows.
     pub windows: Vec<String>,
-    /// Rows stored since the start, removed ones included.
+    /// Rows stored in its table, removed ones included: of all logs of its topic, and of topics that it had before. The
+    /// other counts are of the same logs.
     pub stored: u64,
     pub dead: u64,
     pub filtered: u64,

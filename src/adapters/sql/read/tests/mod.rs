@@ -266,6 +266,29 @@ async fn streams_are_summed_up_from_positions() {
 }
 
 #[tokio::test]
+async fn what_is_stored_of_a_stream_counts_the_topics_that_it_had_before() {
+    let mut fixture = Fixture::new().await;
+    let definitions = json!({"pipelines": {"sensors": {"stream": "sensors"}, "old": {"stream": "sensors"},
+        "series": {"stream": "series"}}, "streams": {}});
+    fixture.write(&format!("UPDATE sw_definitions SET definitions = '{definitions}'")).await;
+    for (sink, topic) in [("sensors", "renamed"), ("old", "older"), ("series", "series-before")] {
+        fixture
+            .write(&format!(
+                "INSERT INTO sw_positions (sink, topic, partition, log, epoch, next_offset, first_offset, retained_from, \
+                 stored, dead, filtered, updated_at) VALUES ('{sink}', '{topic}', 0, 1, 1, 700, 0, 100, 700, 2, 3, 0); \
+                 INSERT INTO sw_ranges VALUES ('{sink}', '{topic}', 0, 1, 'gap', 5, 9, 0)"
+            ))
+            .await;
+    }
+    let streams = fixture.reads.streams(NOW_MS).await.unwrap();
+    let counted: Vec<_> =
+        streams.iter().map(|stream| (stream.stored, stream.dead, stream.filtered, stream.in_gaps)).collect();
+    assert_eq!(counted, [(21_400, 10, 6, 8), (700, 2, 3, 4)]);
+    let page = fixture.reads.latest(query(&[], 1)).await.unwrap();
+    assert_eq!((page.total, page.total_is_estimate), (21_200, true));
+}
+
+#[tokio::test]
 async fn what_is_ahead_of_the_present_is_neither_the_newest_nor_in_the_figures() {
     let mut fixture = Fixture::new().await;
     let present = RowQuery { now_ms: Some(NOW_MS), ..query(&[], 300) };
