@@ -224,6 +224,11 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
+    let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
+    match remembered.dropped_windows(&database, &plan.layout()) {
+        Ok(said) => plan.remarks.extend(said),
+        Err(error) => return Err(Faults(vec![loaded.fault_at("storage.sqlite.path", error)])),
+    }
     plan.allowed = allowed.to_vec();
     Ok((loaded, plan))
 }

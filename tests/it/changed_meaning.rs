@@ -126,6 +126,8 @@ async fn an_allowed_change_of_a_window_keeps_the_rows_of_before_and_begins_with_
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
     assert!(said.contains("there is no such change") && said.contains("window/minutes"), "{said}");
+    let open = "window minutes: 1 open window from 2026-01-01T00:01:00.000Z to 2026-01-01T00:02:00.000Z";
+    assert!(said.contains(open) && said.contains("it means something else from now on"), "{said}");
     let server = node.allow("window/minutes").start().await;
     assert_eq!(windows(&server, "sw_kept_minutes_1").await, [(0, "s0".to_owned(), 1), (0, "s1".to_owned(), 2)]);
     // The window of 0 to 120 s began before: a row of it would be a part.
@@ -182,7 +184,13 @@ async fn a_step_that_is_new_or_comes_back_begins_with_the_next_window() {
     post(&server, &[1, 2, 61, 62], 4).await;
     windows_are(&server, &[(0, "s0", 1), (0, "s1", 1)]).await;
     let (_, node) = server.terminate().await;
-    let server = written(node, &without).start().await;
+    let node = written(node, &without);
+    let said = String::from_utf8(node.command(&["check"]).output().unwrap().stderr).unwrap();
+    let open = "window minutes: 1 open window from 2026-01-01T00:01:00.000Z to 2026-01-01T00:02:00.000Z";
+    assert!(said.contains(open) && said.contains("pipeline orders does not have it any more"), "{said}");
+    let server = node.start().await;
+    let log = fs::read_to_string(server.node().path("log")).unwrap();
+    assert!(log.contains(open) && log.contains("WARN"), "{log}");
     post(&server, &[63, 121], 6).await;
     let (_, node) = server.terminate().await;
     let server = written(node, &with).start().await;

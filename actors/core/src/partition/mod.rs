@@ -28,7 +28,7 @@ pub(crate) mod harness;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{CheckpointScope, StateError, rule_chunk};
+pub use checkpoint::{CheckpointScope, StateError, rule_chunk, unwritten_windows, window_chunk};
 pub use decisions::Decisions;
 pub use plan::{PipelinePlan, PipelineSpec, PlanError, StepSpec};
 pub use state::{DecodedInput, PartitionState, ProcessError};

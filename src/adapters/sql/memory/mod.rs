@@ -4,6 +4,7 @@
 //! [`adopt`] carries out what a start accepts: it runs before the tables of the new configuration are made, and may be
 //! repeated. Which differences do harm is decided by [`streamward_core::definition`].
 
+mod dropped;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -39,13 +40,8 @@ impl Remembered {
         if !path.is_file() {
             return Ok(None);
         }
-        let open = || -> Result<Option<Self>, rusqlite::Error> {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(path, flags)?;
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            remembered(&connection)
-        };
-        open().map_err(|error| format!("read what the database {} was written with: {error}", path.display()))
+        let read = open(path).and_then(|connection| remembered(&connection));
+        read.map_err(|error| format!("read what the database {} was written with: {error}", path.display()))
     }
 
     /// The differences to what the layout means that would harm rows that are there, with how many rows that is.
@@ -75,6 +71,14 @@ impl Remembered {
     fn rows_of(&self, table: &str) -> u64 {
         self.rows.get(&table.to_ascii_lowercase()).copied().unwrap_or(0)
     }
+}
+
+/// The database at `path`, to look at.
+fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
 }
 
 fn said(rows: u64) -> String {
