@@ -5,7 +5,7 @@ mod places;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::Duration};
 
 use streamward_core::{
     decode::{DecodeLimits, Format},
@@ -40,6 +40,8 @@ pub struct Plan {
     pub allowed: Vec<String>,
     /// What works and is hardly meant, besides what follows from the configuration.
     pub remarks: Vec<String>,
+    /// Topics that had other partitions than configured when they were last read; a start looks at the topics themselves.
+    pub as_last_read: Vec<String>,
 }
 
 /// A stream with its parsed schema.
@@ -64,6 +66,29 @@ pub struct PipelineSetup {
     pub stream: usize,
     pub plan: Arc<PipelinePlan>,
     pub config: PipelineConfig,
+}
+
+impl StreamSetup {
+    /// What to say where the topic has another number of partitions than the configuration: they are set when it is made.
+    ///
+    /// It is not grown: its keys would move, away from the state of their windows and rules.
+    #[must_use]
+    pub fn partitions_differ(&self, found: usize) -> Option<String> {
+        let wanted = self.config.partitions as usize;
+        let Self { name, topic, .. } = self;
+        let way = match found.cmp(&wanted) {
+            Ordering::Equal => return None,
+            Ordering::Less => format!(
+                "or add some with 'streamward topics alter {topic} --partitions {wanted}': keys move to other partitions then, \
+                 where windows and rules know nothing of what came before"
+            ),
+            Ordering::Greater => "or give the stream another topic: partitions are never taken away".to_owned(),
+        };
+        Some(format!(
+            "streams.{name}.partitions: {wanted} by the configuration, and topic {topic} has {found}: a topic keeps those that \
+             it was made with; set partitions: {found}, {way}"
+        ))
+    }
 }
 
 impl Plan {
@@ -229,8 +254,16 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
         Ok(said) => plan.remarks.extend(said),
         Err(error) => return Err(Faults(vec![loaded.fault_at("storage.sqlite.path", error)])),
     }
+    plan.as_last_read =
+        plan.pipelines.iter().filter_map(|pipeline| as_last_read(&plan, pipeline, &remembered)).collect();
     plan.allowed = allowed.to_vec();
     Ok((loaded, plan))
+}
+
+fn as_last_read(plan: &Plan, pipeline: &PipelineSetup, remembered: &Remembered) -> Option<String> {
+    let stream = &plan.streams[pipeline.stream];
+    let difference = stream.partitions_differ(remembered.partitions(&pipeline.name, &stream.topic)?)?;
+    Some(format!("{difference} (as the topic was when it was last read)"))
 }
 
 fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Faults> {
@@ -280,7 +313,7 @@ fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Faults> {
     }
     faults.extend(names::faults(loaded, &streams, &pipelines));
     if faults.is_empty() {
-        Ok(Plan { streams, pipelines, allowed: Vec::new(), remarks: Vec::new() })
+        Ok(Plan { streams, pipelines, allowed: Vec::new(), remarks: Vec::new(), as_last_read: Vec::new() })
     } else {
         Err(Faults(faults))
     }

@@ -166,6 +166,39 @@ async fn a_table_that_holds_rows_of_something_else_is_not_taken_over() {
 }
 
 #[actix_rt::test]
+async fn settings_of_a_topic_that_are_not_those_of_the_configuration_are_said_and_not_applied() {
+    let before = config("", "orders", PLAIN);
+    let mut node = written(Node::new(), &before);
+    fs::write(node.path("order.avsc"), SCHEMA).unwrap();
+    let warning = async |server: &Server| server.http.get("/api/v1/streams").await["streams"][0]["warning"].clone();
+    let server = node.start().await;
+    post(&server, &[1], 1).await;
+    assert_eq!(warning(&server).await, Value::Null);
+    (_, node) = server.terminate().await;
+    let now = before.replace("partitions: 1", "partitions: 3, retention: { age: 1d }");
+    let node = written(node, &now);
+    let words =
+        ["streams.orders.partitions: 3 by the configuration, and topic orders has 1", "set partitions: 1", "keys move"];
+    let check = node.command(&["check"]).output().unwrap();
+    let said = String::from_utf8(check.stderr).unwrap();
+    assert!(check.status.success() && words.iter().all(|word| said.contains(word)), "{said}");
+    let server = node.start().await;
+    let log = fs::read_to_string(server.node().path("log")).unwrap();
+    let retention = "retention.ms is 604800000 (7d), and would be 86400000 (1d)";
+    assert!(words.iter().all(|word| log.contains(word)) && log.contains(retention), "{log}");
+    wait::until("the API says so", async || {
+        let said = warning(&server).await;
+        if words.iter().all(|word| said.to_string().contains(word)) { Ok(()) } else { Err(said.to_string()) }
+    })
+    .await;
+    let url = format!("http://{}", server.http.address());
+    let alter =
+        server.node().command(&["topics", "alter", "orders", "--partitions", "3", "--url", &url]).output().unwrap();
+    assert!(alter.status.success(), "{}", String::from_utf8_lossy(&alter.stderr));
+    wait::until("nothing differs", async || wait::is(warning(&server).await, &Value::Null)).await;
+}
+
+#[actix_rt::test]
 async fn another_way_to_write_the_same_window_keeps_its_state() {
     let server = start(&config("", "orders", &steps(&[&window(WINDOW)]))).await;
     post(&server, &[1, 2, 3], 3).await;

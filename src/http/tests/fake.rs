@@ -170,6 +170,10 @@ impl Ingest for Fake {
         (stream == "sensors").then_some("no pipeline reads it")
     }
 
+    fn difference(&self, stream: &str) -> Option<String> {
+        (stream == "sensors").then(|| "its topic has 3 partitions".to_owned())
+    }
+
     fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError> {
         self.note(format!("append {stream} {}", records.len()));
         let bad = records.iter().position(|record| record.value == b"{}");

@@ -285,6 +285,9 @@ pub trait Ingest: Send + Sync {
 
     /// What a client should know before it relies on a stream, such as that no pipeline reads it.
     fn warning(&self, stream: &str) -> Option<&str>;
+
+    /// What of a stream's topic is not as the configuration says.
+    fn difference(&self, stream: &str) -> Option<String>;
 }
 
 /// A value as JSON, or none where its bytes cannot be read.

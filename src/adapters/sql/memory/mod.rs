@@ -29,6 +29,8 @@ pub struct Remembered {
     pub definitions: Definitions,
     /// Rows of each table that is there and not the product's own, by its name in lower case.
     rows: BTreeMap<String, u64>,
+    /// Partitions that each pipeline has read of each topic, of its newest log.
+    partitions: BTreeMap<(String, String), u32>,
 }
 
 impl Remembered {
@@ -42,6 +44,12 @@ impl Remembered {
         }
         let read = open(path).and_then(|connection| remembered(&connection));
         read.map_err(|error| format!("read what the database {} was written with: {error}", path.display()))
+    }
+
+    /// Partitions of a topic when a pipeline of that name last read it, as far as this server did.
+    #[must_use]
+    pub fn partitions(&self, sink: &str, topic: &str) -> Option<usize> {
+        self.partitions.get(&(sink.to_owned(), topic.to_owned())).map(|count| *count as usize)
     }
 
     /// The differences to what the layout means that would harm rows that are there, with how many rows that is.
@@ -94,7 +102,17 @@ fn remembered(connection: &Connection) -> Result<Option<Remembered>, rusqlite::E
     let Some(text) = text else { return Ok(None) };
     let wrong = |error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
     let definitions: Definitions = serde_json::from_str(&text).map_err(wrong)?;
-    Ok(Some(Remembered { definitions, rows: taken::tables(connection)? }))
+    let (rows, partitions) = (taken::tables(connection)?, partitions(connection)?);
+    Ok(Some(Remembered { definitions, rows, partitions }))
+}
+
+fn partitions(connection: &Connection) -> Result<BTreeMap<(String, String), u32>, rusqlite::Error> {
+    let mut select = connection.prepare(
+        "SELECT sink, topic, count(*) FROM sw_positions AS position WHERE log = (SELECT max(log) FROM sw_positions AS other \
+         WHERE other.sink = position.sink AND other.topic = position.topic) GROUP BY sink, topic",
+    )?;
+    let rows = select.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    rows.collect()
 }
 
 /// Rows of a table, at most [`MAX_COUNTED`].
