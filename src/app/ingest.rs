@@ -26,6 +26,7 @@ pub struct KafkaIngest {
     producer: KafkaProducer,
     ends: LogEnds,
     streams: HashMap<String, Target>,
+    plan: Plan,
 }
 
 struct Target {
@@ -46,7 +47,7 @@ impl KafkaIngest {
             let target = Target { topic, key, decoder: Mutex::new(decoder), warning };
             (stream.name.to_string(), target)
         };
-        Self { producer, ends, streams: plan.streams.iter().map(target).collect() }
+        Self { producer, ends, streams: plan.streams.iter().map(target).collect(), plan: plan.clone() }
     }
 
     /// Why a topic takes no records, if that is known: nobody needs to wait to learn it.
@@ -131,6 +132,14 @@ impl Ingest for KafkaIngest {
 
     fn warning(&self, stream: &str) -> Option<&str> {
         self.streams.get(stream)?.warning.as_deref()
+    }
+
+    fn difference(&self, stream: &str) -> Option<String> {
+        let setup = self.plan.stream(stream)?;
+        match self.ends.topic(&setup.topic)? {
+            TopicLogs::Partitions(partitions) => setup.partitions_differ(partitions.len()),
+            TopicLogs::Missing => None,
+        }
     }
 }
 

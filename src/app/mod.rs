@@ -357,5 +357,16 @@ async fn make_topics(kafka: &KafkaSettings, config: &Config, plan: &Plan) -> Res
     topics.push(plain(&config.alerts.topic, Vec::new()));
     let dlq = vec![("max.message.bytes".to_owned(), dlq_bytes.to_string())];
     topics.push(plain(&config.dlq.topic, dlq));
-    ensure_topics(kafka, &topics).await.map_err(|error| AppError::open("the topics", error))
+    let found = ensure_topics(kafka, &topics).await.map_err(|error| AppError::open("the topics", error))?;
+    for (stream, found) in plan.streams.iter().filter_map(|stream| Some((stream, found.get(&*stream.topic)?))) {
+        if let Some(difference) = stream.partitions_differ(found.partitions) {
+            tracing::warn!("{difference}");
+        }
+    }
+    for (topic, found) in topics.iter().filter_map(|topic| Some((topic, found.get(&topic.name)?))) {
+        for difference in topics::settings_differ(topic, found) {
+            tracing::warn!("{difference}");
+        }
+    }
+    Ok(())
 }

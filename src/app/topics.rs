@@ -6,10 +6,36 @@ use streamward_core::ports::topics::TopicUse;
 
 use super::broker::Embedded;
 use crate::{
-    adapters::kafka::topics::{Knowledge, Sizes},
-    config::Config,
+    adapters::kafka::{
+        admin::{TopicFound, TopicSpec},
+        topics::{Knowledge, Sizes},
+    },
+    config::{Config, HumanDuration},
     plan::Plan,
 };
+
+/// What to say of each setting that a topic was to be made with and does not have.
+pub fn settings_differ(wanted: &TopicSpec, found: &TopicFound) -> Vec<String> {
+    let name = &wanted.name;
+    let differs = |(setting, wanted): &(String, String)| {
+        let value = found.configs.get(setting).filter(|value| *value != wanted)?;
+        Some(format!(
+            "topic {name}: {setting} is {}, and would be {} by the configuration: a topic keeps the settings that it was \
+             made with; 'streamward topics alter {name} --config {setting}={wanted}' changes it",
+            with_length(setting, value),
+            with_length(setting, wanted)
+        ))
+    };
+    wanted.configs.iter().filter_map(differs).collect()
+}
+
+/// `604800000 (7d)` for settings in milliseconds, as the configuration has them.
+fn with_length(setting: &str, value: &str) -> String {
+    match value.parse().map(HumanDuration::from_millis) {
+        Ok(length) if setting.ends_with(".ms") => format!("{value} ({length})"),
+        _ => value.to_owned(),
+    }
+}
 
 /// The topics of streams, alerts, dead letters and the registry.
 pub fn knowledge(config: &Config, plan: &Plan, broker: Option<Arc<Embedded>>) -> Knowledge {
@@ -24,4 +50,28 @@ pub fn knowledge(config: &Config, plan: &Plan, broker: Option<Arc<Embedded>>) ->
     }
     let bytes = broker.map(|broker| -> Sizes { Arc::new(move |topic| broker.broker().topic_bytes(topic)) });
     Knowledge { uses, bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_a_topic_does_not_have_is_said_with_both_values_and_the_way() {
+        let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let configs = vec![
+            ("retention.ms".to_owned(), "86400000".to_owned()),
+            ("max.message.bytes".to_owned(), "2000".to_owned()),
+            ("message.timestamp.type".to_owned(), "LogAppendTime".to_owned()),
+        ];
+        let wanted = TopicSpec { name: "orders".to_owned(), partitions: 1, configs };
+        let configs = pairs(&[("retention.ms", "604800000"), ("max.message.bytes", "2000")]);
+        let said = settings_differ(&wanted, &TopicFound { partitions: 1, configs });
+        assert_eq!(said.len(), 1, "{said:?}");
+        for words in
+            ["topic orders", "604800000 (7d)", "86400000 (1d)", "topics alter orders --config retention.ms=86400000"]
+        {
+            assert!(said[0].contains(words), "{said:?}");
+        }
+    }
 }

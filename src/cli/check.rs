@@ -48,7 +48,7 @@ pub struct ConfigArgs {
 
 pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
     let faults = match plan::load_for_start(&args.source.sources(exposure(args.insecure)), &args.allow) {
-        Ok((_, plan)) => return Ok(report_ok(args.json, &plan.warnings())),
+        Ok((_, plan)) => return Ok(report_ok(args.json, &[plan.warnings(), plan.as_last_read].concat())),
         Err(faults) => faults,
     };
     if args.json {

@@ -26,7 +26,7 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// All streams: their columns, windows and what is stored of them.
-#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it; of its records, `ahead` were too far ahead of their log time to count, and windows missed some that came `late` or found their state `full`; `in_gaps` counts offsets that the log no longer held and that were passed over")))]
+#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it, or that its topic has another number of partitions than the configuration; `stored` counts the rows of its table since the beginning, also those of topics that it had before and those that retention has removed, and the other counts are of the same records; of these, `ahead` were too far ahead of their log time to count, and windows missed some that came `late` or found their state `full`; `in_gaps` counts offsets that the log no longer held and that were passed over")))]
 pub async fn streams(state: Data<HttpState>) -> Answer {
     let streams = state.reads.streams(now_ms()).await?;
     Ok(list("streams", whole(streams.iter().map(|stream| shown(&state, stream)).collect()), |stream| stream))
@@ -46,8 +46,15 @@ fn shown(state: &HttpState, summary: &StreamSummary) -> Value {
         "anomaly": table.anomaly.map(name), "columns": columns, "windows": summary.windows,
         "stored": summary.stored, "dead": summary.dead, "filtered": summary.filtered,
         "ahead": summary.ahead, "late": summary.late, "full": summary.full, "in_gaps": summary.in_gaps,
-        "newest": summary.newest_event_ms.map(time_text), "warning": state.ingest.warning(&table.stream),
+        "newest": summary.newest_event_ms.map(time_text), "warning": warning(state, &table.stream),
     })
+}
+
+/// What somebody who relies on a stream should know.
+fn warning(state: &HttpState, stream: &str) -> Option<String> {
+    let unread = state.ingest.warning(stream).map(str::to_owned);
+    let said: Vec<String> = unread.into_iter().chain(state.ingest.difference(stream)).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// Newest records by event time.

@@ -1,13 +1,16 @@
 //! From configuration to compiled streams and pipelines; every fault at once, at its place in the file.
 
 mod names;
+mod places;
+#[cfg(test)]
+mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::Duration};
 
 use streamward_core::{
     decode::{DecodeLimits, Format},
     definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
-    partition::{PipelinePlan, PipelineSpec, StepSpec},
+    partition::{PipelinePlan, PipelineSpec, PlanError, StepSpec},
     rule::RuleSpec,
     schema::{Field, Kind, StreamSchema},
     table::{Column, StreamTable},
@@ -37,6 +40,8 @@ pub struct Plan {
     pub allowed: Vec<String>,
     /// What works and is hardly meant, besides what follows from the configuration.
     pub remarks: Vec<String>,
+    /// Topics that had other partitions than configured when they were last read; a start looks at the topics themselves.
+    pub as_last_read: Vec<String>,
 }
 
 /// A stream with its parsed schema.
@@ -61,6 +66,29 @@ pub struct PipelineSetup {
     pub stream: usize,
     pub plan: Arc<PipelinePlan>,
     pub config: PipelineConfig,
+}
+
+impl StreamSetup {
+    /// What to say where the topic has another number of partitions than the configuration: they are set when it is made.
+    ///
+    /// It is not grown: its keys would move, away from the state of their windows and rules.
+    #[must_use]
+    pub fn partitions_differ(&self, found: usize) -> Option<String> {
+        let wanted = self.config.partitions as usize;
+        let Self { name, topic, .. } = self;
+        let way = match found.cmp(&wanted) {
+            Ordering::Equal => return None,
+            Ordering::Less => format!(
+                "or add some with 'streamward topics alter {topic} --partitions {wanted}': keys move to other partitions then, \
+                 where windows and rules know nothing of what came before"
+            ),
+            Ordering::Greater => "or give the stream another topic: partitions are never taken away".to_owned(),
+        };
+        Some(format!(
+            "streams.{name}.partitions: {wanted} by the configuration, and topic {topic} has {found}: a topic keeps those that \
+             it was made with; set partitions: {found}, {way}"
+        ))
+    }
 }
 
 impl Plan {
@@ -206,13 +234,18 @@ fn type_of(field: &Field) -> String {
 }
 
 fn window_table(window: &WindowPlan, stream: Arc<str>) -> WindowTable {
-    let column =
-        |column: &WindowColumn| Column { name: column.name.clone(), kind: column.kind.clone(), nullable: false };
+    let column = |column: &WindowColumn, path: &str| Column {
+        name: column.name.clone(),
+        path: path.to_owned(),
+        kind: column.kind.clone(),
+        nullable: false,
+    };
+    let group = window.group_columns().iter().zip(&window.definition().group);
     WindowTable {
         window: window.name().clone(),
         stream,
-        group: window.group_columns().iter().map(column).collect(),
-        values: window.columns().iter().map(column).collect(),
+        group: group.map(|(grouped, defined)| column(grouped, &defined.field)).collect(),
+        values: window.columns().iter().map(|value| column(value, &value.name)).collect(),
     }
 }
 
@@ -231,7 +264,7 @@ pub fn load(sources: &Sources) -> Result<(Loaded, Plan), Faults> {
 /// As [`load`], and every change that would harm stored rows.
 pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, Plan), Faults> {
     let (loaded, mut plan, remembered) = load_remembering(sources)?;
-    let changes = remembered.harmful_changes(&plan.definitions());
+    let changes = remembered.harmful_changes(&plan.layout());
     let words: Vec<&str> = changes.iter().filter_map(|(change, _)| change.allowed_by()).collect();
     for word in allowed.iter().filter(|word| !words.contains(&word.as_str())) {
         let known =
@@ -240,13 +273,27 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     }
     let is_allowed = |change: &Change| change.allowed_by().is_some_and(|word| allowed.iter().any(|one| one == word));
     let harmful = changes.iter().filter(|(change, _)| !is_allowed(change));
+    let place = |change: &Change| places::of_definition(&plan.pipelines, &change.path);
     let faults: Vec<Fault> =
-        harmful.map(|(change, rows)| loaded.fault_at(&change.path, change.message(rows))).collect();
+        harmful.map(|(change, rows)| loaded.fault_at(&place(change), change.message(rows))).collect();
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
+    let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
+    match remembered.dropped_windows(&database, &plan.layout()) {
+        Ok(said) => plan.remarks.extend(said),
+        Err(error) => return Err(Faults(vec![loaded.fault_at("storage.sqlite.path", error)])),
+    }
+    plan.as_last_read =
+        plan.pipelines.iter().filter_map(|pipeline| as_last_read(&plan, pipeline, &remembered)).collect();
     plan.allowed = allowed.to_vec();
     Ok((loaded, plan))
+}
+
+fn as_last_read(plan: &Plan, pipeline: &PipelineSetup, remembered: &Remembered) -> Option<String> {
+    let stream = &plan.streams[pipeline.stream];
+    let difference = stream.partitions_differ(remembered.partitions(&pipeline.name, &stream.topic)?)?;
+    Some(format!("{difference} (as the topic was when it was last read)"))
 }
 
 fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Faults> {
@@ -296,7 +343,7 @@ fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Faults> {
     }
     faults.extend(names::faults(loaded, &streams, &pipelines));
     if faults.is_empty() {
-        Ok(Plan { streams, pipelines, allowed: Vec::new(), remarks: Vec::new() })
+        Ok(Plan { streams, pipelines, allowed: Vec::new(), remarks: Vec::new(), as_last_read: Vec::new() })
     } else {
         Err(Faults(faults))
     }
@@ -314,12 +361,10 @@ fn stream(
     let schema = StreamSchema::parse_with(&text, columns).map_err(|error| vec![fault("schema", error.to_string())])?;
     let mut faults = Vec::new();
     let mut column = |key: &str, column: &str| {
-        let found = schema.column_index(column);
-        if found.is_none() {
-            let columns: Vec<&str> = schema.fields.iter().map(|field| field.column.as_str()).collect();
-            faults.push(fault(key, format!("the schema has no field {column}; it has {}", columns.join(", "))));
-        }
-        found.unwrap_or(0)
+        schema.field_named(column).unwrap_or_else(|unknown| {
+            faults.push(fault(key, unknown));
+            0
+        })
     };
     let (key, event_time) = (column("key", &config.key), column("event_time", &config.event_time));
     let mut indexes = vec![key];
@@ -409,16 +454,9 @@ fn pipeline(
         limits: Limits::default(),
     };
     PipelinePlan::compile(&spec, stream.schema.clone()).map_err(|faults| {
-        let fault = |fault: &streamward_core::partition::PlanError| {
-            loaded.fault_at(&format!("pipelines.{name}.{}", dotted(&fault.path)), fault.message.clone())
-        };
-        faults.iter().map(fault).collect()
+        let place = |fault: &PlanError| places::of_fault((name, &stream.name), fault);
+        faults.iter().map(|fault| loaded.fault_at(&place(fault), fault.message.clone())).collect()
     })
-}
-
-/// `steps[1].window` → `steps.1.window`, as configuration paths are written.
-fn dotted(path: &str) -> String {
-    path.replace('[', ".").replace(']', "")
 }
 
 fn step(step: &Step) -> StepSpec {
@@ -447,17 +485,5 @@ fn severity(severity: Severity) -> &'static str {
         Severity::Info => "info",
         Severity::Warning => "warning",
         Severity::Critical => "critical",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::table_name;
-
-    #[test]
-    fn tables_are_named_after_the_record() {
-        assert_eq!(table_name("com.streaming.sensor.SensorReading"), "sensor_readings");
-        assert_eq!(table_name("SeriesReading"), "series_readings");
-        assert_eq!(table_name("News"), "news");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::schema::{Kind, StreamSchema};
+use crate::schema::{Kind, StreamSchema, names};
 
 /// Bits of a row id that hold the offset: 2^42 records per partition, 14 years at 10,000 per second.
 pub const OFFSET_BITS: u32 = 42;
@@ -41,12 +41,26 @@ pub struct StreamTable {
     pub indexes: Vec<usize>,
 }
 
-/// One column of a stream's table.
+/// One column of a stream's or a window's table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     pub name: String,
+    /// Path of its field in the record; the name of a column that is computed.
+    pub path: String,
     pub kind: Kind,
     pub nullable: bool,
+}
+
+impl Column {
+    /// The column among `columns` that a request names, as a configuration names fields.
+    ///
+    /// # Errors
+    /// What to say where there is none: the nearest, or which there are.
+    pub fn named<'a>(columns: &'a [Self], name: &str) -> Result<&'a Self, String> {
+        let names = columns.iter().map(|column| (column.name.as_str(), column.path.as_str()));
+        let place = names::place_of(name, names.clone());
+        place.map(|place| &columns[place]).ok_or_else(|| names::unknown(name, names))
+    }
 }
 
 impl StreamTable {
@@ -55,6 +69,7 @@ impl StreamTable {
     pub fn columns_of(schema: &StreamSchema) -> Vec<Column> {
         let column = |field: &crate::schema::Field| Column {
             name: field.column.clone(),
+            path: field.dotted(),
             kind: field.kind.clone(),
             nullable: field.nullable,
         };

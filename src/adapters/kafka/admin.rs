@@ -1,7 +1,7 @@
 //! Topics and log bounds.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -30,11 +30,22 @@ pub struct TopicSpec {
     pub configs: Vec<(String, String)>,
 }
 
-/// Creates the topics that do not exist.
+/// What is to be known of a topic that was there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicFound {
+    pub partitions: usize,
+    /// Its configuration; empty where the cluster does not tell.
+    pub configs: HashMap<String, String>,
+}
+
+/// Creates the topics that do not exist. Answers those that did, as they are: they keep their settings.
 ///
 /// # Errors
 /// If the cluster does not answer or refuses.
-pub async fn ensure_topics(settings: &KafkaSettings, topics: &[TopicSpec]) -> Result<(), KafkaError> {
+pub async fn ensure_topics(
+    settings: &KafkaSettings,
+    topics: &[TopicSpec],
+) -> Result<BTreeMap<String, TopicFound>, KafkaError> {
     let admin: AdminClient<QuietContext> = settings.client("streamward-admin").create_with_context(QuietContext)?;
     let new: Vec<NewTopic<'_>> = topics
         .iter()
@@ -44,16 +55,37 @@ pub async fn ensure_topics(settings: &KafkaSettings, topics: &[TopicSpec]) -> Re
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
+    let mut found = Vec::new();
     for result in admin.create_topics(&new, &options).await? {
         match result {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Ok(_) => {}
+            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => found.push(topic),
             Err((topic, code)) => {
                 tracing::error!(topic, %code, "create topic");
                 return Err(KafkaError::AdminOp(code));
             }
         }
     }
-    Ok(())
+    as_they_are(&admin, &found).await
+}
+
+async fn as_they_are(
+    admin: &AdminClient<QuietContext>,
+    topics: &[String],
+) -> Result<BTreeMap<String, TopicFound>, KafkaError> {
+    if topics.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let mut configs = configs(admin, &names, TIMEOUT).await?;
+    // Of all topics: to ask for one by name may make it.
+    let metadata = admin.inner().fetch_metadata(None, TIMEOUT)?;
+    let known = metadata.topics().iter().filter(|topic| topics.iter().any(|name| name == topic.name()));
+    let found = known.map(|topic| {
+        let configs = configs.remove(topic.name()).unwrap_or_default();
+        (topic.name().to_owned(), TopicFound { partitions: topic.partitions().len(), configs })
+    });
+    Ok(found.collect())
 }
 
 /// Deletes the topics that exist.
@@ -101,17 +133,29 @@ pub(super) async fn cleanup_policies(
     if topics.is_empty() {
         return Ok(HashMap::new());
     }
+    let configs = configs(admin, topics, timeout).await?;
+    let policy =
+        |(name, mut configs): (String, HashMap<String, String>)| Some((name, configs.remove("cleanup.policy")?));
+    Ok(configs.into_iter().filter_map(policy).collect())
+}
+
+/// The configuration of each topic that the cluster tells about.
+async fn configs(
+    admin: &AdminClient<QuietContext>,
+    topics: &[&str],
+    timeout: Duration,
+) -> Result<HashMap<String, HashMap<String, String>>, KafkaError> {
     let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(timeout));
-    let policy = |resource: ConfigResource| {
-        let value = resource.get("cleanup.policy")?.value.clone()?;
-        match resource.specifier {
-            OwnedResourceSpecifier::Topic(name) => Some((name, value)),
-            OwnedResourceSpecifier::Group(_) | OwnedResourceSpecifier::Broker(_) => None,
+    let of_topic = |resource: ConfigResource| match resource.specifier {
+        OwnedResourceSpecifier::Topic(name) => {
+            let entries = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+            Some((name, entries.collect()))
         }
+        OwnedResourceSpecifier::Group(_) | OwnedResourceSpecifier::Broker(_) => None,
     };
     let described = admin.describe_configs(&resources, &options).await?;
-    Ok(described.into_iter().filter_map(Result::ok).filter_map(policy).collect())
+    Ok(described.into_iter().filter_map(Result::ok).filter_map(of_topic).collect())
 }
 
 /// Whether a `cleanup.policy`, a list, names this way of cleaning up.

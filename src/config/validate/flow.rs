@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::limits::{more_than_nothing, partitions, topic};
+use super::limits::{collision_key, more_than_nothing, partitions, topic};
 use super::supervision::intensity;
 use super::{Check, MAX_NAME_LENGTH};
 use crate::config::{Config, PipelineConfig, RuleStep, Step, StreamConfig, WindowStep};
 
+/// Topics of brokers begin so.
+const BROKER_PREFIX: &str = "__";
 const MAX_INDEXES: usize = 16;
 const MAX_STEPS: usize = 256;
 const MAX_BATCH_RECORDS: u32 = 65_536;
@@ -18,18 +20,47 @@ const OWN_PREFIX: &str = "sw_";
 const OWN_TABLES: [&str; 2] = ["alerts", "dead_letters"];
 
 pub fn streams(config: &Config, check: &mut Check<'_>) {
-    let mut topics = BTreeMap::new();
+    let mut topics = Topics::default();
+    // Also beside a registry outside: it keeps its schemas in a topic of this name as well.
+    topics.take(&config.registry.embedded.topic, "registry.embedded.topic", check);
     for (path, name) in [("alerts.topic", &config.alerts.topic), ("dlq.topic", &config.dlq.topic)] {
         topic(path, name, check);
-        once(&mut topics, name, path, check);
+        topics.take(name, path, check);
     }
     for (name, stream) in &config.streams {
         let path = format!("streams.{name}");
         check.name(&path, name);
         let topic_path = format!("{path}.topic");
         topic(&topic_path, stream.topic(name), check);
-        once(&mut topics, stream.topic(name), &topic_path, check);
+        topics.take(stream.topic(name), &topic_path, check);
         one_stream(&path, stream, check);
+    }
+}
+
+/// Topics that the configuration names, by what Kafka tells them apart by: [`collision_key`].
+#[derive(Default)]
+struct Topics(BTreeMap<String, (String, String)>);
+
+impl Topics {
+    /// Notes a fault at the second path that names a topic, or one that Kafka does not make beside it.
+    fn take(&mut self, topic: &str, path: &str, check: &mut Check<'_>) {
+        let key = collision_key(topic);
+        match self.0.get(&key) {
+            Some((first, place)) if first == topic => {
+                check.fault(path, format!("'{topic}' is taken by {place} already"));
+            }
+            Some((first, place)) => check.fault(
+                path,
+                format!(
+                    "'{topic}' and '{first}' ({place}) differ in '.' and '_' alone, and Kafka makes one of them: choose \
+                     another name"
+                ),
+            ),
+            None if key.starts_with(BROKER_PREFIX) => {
+                check.fault(path, format!("'{topic}' is a topic of brokers: choose another name"));
+            }
+            None => drop(self.0.insert(key, (topic.to_owned(), path.to_owned()))),
+        }
     }
 }
 

@@ -73,6 +73,11 @@ pub fn topic(path: &str, topic: &str, check: &mut Check<'_>) {
     check.require(fine, path, "a topic is 1 to 249 letters, digits, '.', '_' and '-'");
 }
 
+/// The same for topics that Kafka does not make beside each other: its metrics write `_` for `.` (`Topic.hasCollision`).
+pub fn collision_key(topic: &str) -> String {
+    topic.replace('.', "_")
+}
+
 pub fn partitions(path: &str, partitions: u32, check: &mut Check<'_>) {
     check.range(path, partitions, 1..=MAX_PARTITIONS);
 }

@@ -67,7 +67,7 @@ pub fn ready<'a, T: Send + 'a, E: Send + 'a>(answer: Result<T, E>) -> Answer<'a,
 
 impl ReadStore for Fake {
     fn streams(&self, _: i64) -> Answer<'_, Vec<StreamSummary>, ReadError> {
-        let column = |name: &str, kind| Column { name: name.to_owned(), kind, nullable: false };
+        let column = |name: &str, kind| Column { name: name.to_owned(), path: name.to_owned(), kind, nullable: false };
         let table = StreamTable {
             stream: "sensors".into(),
             topic: "sensor-readings".into(),
@@ -168,6 +168,10 @@ impl ValueDecoder for Fake {
 impl Ingest for Fake {
     fn warning(&self, stream: &str) -> Option<&str> {
         (stream == "sensors").then_some("no pipeline reads it")
+    }
+
+    fn difference(&self, stream: &str) -> Option<String> {
+        (stream == "sensors").then(|| "its topic has 3 partitions".to_owned())
     }
 
     fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError> {

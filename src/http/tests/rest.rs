@@ -152,7 +152,7 @@ fn lists_have_totals_counts_and_cursors() {
     assert_eq!((&stream["name"], &stream["key"]), (&json!("sensors"), &json!("sensor_id")));
     assert_eq!(stream["newest"], "2025-01-01T00:00:00.000Z");
     assert_eq!([&stream["ahead"], &stream["late"], &stream["full"]], [2, 3, 0]);
-    assert_eq!(stream["warning"], "no pipeline reads it");
+    assert_eq!(stream["warning"], "no pipeline reads it; its topic has 3 partitions");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Names that would meet in the database, in an answer or on the broker: two tables, a field and a column of ours, a
-//! stream and a route. SQLite, which has one space of names for tables and indexes, does not tell `ID` from `id`.
+//! Names that would meet in the database or in an answer: two tables, a field and a column of ours, a stream and a
+//! route. SQLite, which has one space of names for tables and indexes, does not tell `ID` from `id`. Topics are compared
+//! in `config/validate`.
 //!
 //! The lists of our own names are kept where the tables are built; a test opens a database for everything accepted here.
 
@@ -18,8 +19,6 @@ use crate::{
 
 /// Streams of these names would share their WebSocket with something else.
 const OWN_STREAMS: [&str; 2] = ["alerts", "supervision"];
-/// Topics of brokers begin so.
-const BROKER_PREFIX: &str = "__";
 
 /// Every name that is taken.
 pub(super) fn faults(loaded: &Loaded, streams: &[StreamSetup], pipelines: &[PipelineSetup]) -> Vec<Fault> {
@@ -52,12 +51,6 @@ impl Names<'_> {
         let path = format!("streams.{}", stream.name);
         if OWN_STREAMS.contains(&&*stream.name) {
             self.fault(&path, format!("/ws/{} is another socket: give the stream another name", stream.name));
-        }
-        let topic = &*stream.topic;
-        let registry = self.loaded.config.registry.embedded.topic == topic;
-        if registry || topic.starts_with(BROKER_PREFIX) {
-            let owner = if registry { "the schema registry" } else { "brokers" };
-            self.fault(&format!("{path}.topic"), format!("'{topic}' is a topic of {owner}: choose another one"));
         }
         for field in &stream.schema.fields {
             if OWN_COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(&field.column)) {

@@ -194,7 +194,7 @@ fn streams_tables_topics_and_indexes_that_meet_are_refused_where_the_second_is()
         (two(&stream("a", ", topic: t, table: x"), &stream("b", ", topic: t")), "streams.b.topic: 't' is taken"),
         (two(&stream("a", ""), &stream("alerts", ", table: x")), "streams.alerts: /ws/alerts is another socket"),
         (two(&stream("supervision", ""), ""), "streams.supervision: /ws/supervision is another socket"),
-        (two(&stream("a", ", topic: _schemas"), ""), "streams.a.topic: '_schemas' is a topic of the schema registry"),
+        (two(&stream("a", ", topic: _schemas"), ""), "streams.a.topic: '_schemas' is taken by registry.embedded.topic"),
         (two(&stream("a", ", topic: __consumer_offsets"), ""), "is a topic of brokers"),
         (two(&stream("a", ", topic: dlq-messages"), ""), "streams.a.topic: 'dlq-messages' is taken by dlq.topic"),
         (two(&stream("a", ", topic: system-alerts"), ""), "streams.a.topic: 'system-alerts' is taken by alerts.topic"),

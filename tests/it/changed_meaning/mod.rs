@@ -99,17 +99,17 @@ async fn a_window_of_that_name_that_means_something_else_is_refused() {
     post(&server, &[1, 2, 3, 61], 4).await;
     windows_are(&server, &[(0, "s0", 1), (0, "s1", 2)]).await;
     let changes = [
-        (WINDOW.replace("60s", "5m"), "300000 ms"),
-        (WINDOW.replace("[shop]", "[]"), "groups by"),
-        (WINDOW.replace("[shop]", "[shop, who]"), "groups by"),
-        (WINDOW.replace("n: count(*)", "n: count(*), top: max(value)"), "max(value)"),
-        (WINDOW.replace("avg(value)", "avg(weight)"), "avg(double(weight))"),
+        (WINDOW.replace("60s", "5m"), "lasts 1m, and is to last 5m", "tumbling"),
+        (WINDOW.replace("[shop]", "[]"), "groups by `shop` (string), and is to take nothing", "group_by"),
+        (WINDOW.replace("[shop]", "[shop, who]"), "take `shop` (string), `who` (string)", "group_by"),
+        (WINDOW.replace("n: count(*)", "n: count(*), top: max(value)"), "max(value)", "select"),
+        (WINDOW.replace("avg(value)", "avg(weight)"), "avg(weight) (double)", "select"),
     ];
-    for (changed, word) in &changes {
+    for (changed, word, key) in &changes {
         let now = config("", "orders", &steps(&[&window(changed)]));
         let words = ["window minutes", "2 rows", "another name", "--allow window/minutes"];
-        let word = if word.contains("double") { "weight" } else { word };
-        server = refused(server, &before, &now, &[&words[..], &[word]].concat()).await;
+        let place = format!("pipelines.orders.steps.0.window.{key}: ");
+        server = refused(server, &before, &now, &[&words[..], &[word, &place]].concat()).await;
     }
     // The open window is still whole.
     post(&server, &[62, 121], 6).await;
@@ -128,17 +128,76 @@ async fn an_allowed_change_of_a_window_keeps_the_rows_of_before_and_begins_with_
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
     assert!(said.contains("there is no such change") && said.contains("window/minutes"), "{said}");
+    let open = "window minutes: 1 open window from 2026-01-01T00:01:00.000Z to 2026-01-01T00:02:00.000Z";
+    assert!(said.contains(open) && said.contains("it means something else from now on"), "{said}");
     let server = node.allow("window/minutes").start().await;
-    assert_eq!(windows(&server, "minutes_before_1").await, [(0, "s0".to_owned(), 1), (0, "s1".to_owned(), 2)]);
+    assert_eq!(windows(&server, "sw_kept_minutes_1").await, [(0, "s0".to_owned(), 1), (0, "s1".to_owned(), 2)]);
     // The window of 0 to 120 s began before: a row of it would be a part.
     post(&server, &[62, 63, 121, 122, 241], 9).await;
     windows_are(&server, &[(120, "s0", 1), (120, "s1", 1)]).await;
-    // The same command line once more has nothing left to allow.
+    // No window takes the table that is kept, and the same command line once more has nothing left to allow.
     let (_, node) = server.terminate().await;
-    let server = node.start().await;
+    let now = config("", "orders", &steps(&[&window(&changed)]));
+    let node = written(node, &now.replace("name: minutes", "name: sw_kept_minutes_1"));
+    let output = node.command(&["check"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("pipelines.orders.steps.0.window.name: the product has a table"), "{said}");
+    let server = written(node, &now).start().await;
     post(&server, &[242, 361], 11).await;
     windows_are(&server, &[(120, "s0", 1), (120, "s1", 1), (240, "s0", 1), (240, "s1", 1)]).await;
     server.verify();
+}
+
+#[actix_rt::test]
+async fn a_table_that_holds_rows_of_something_else_is_not_taken_over() {
+    let before = config("", "orders", &steps(&[&window(WINDOW)]));
+    let server = start(&before).await;
+    post(&server, &[1, 2, 3, 61], 4).await;
+    windows_are(&server, &[(0, "s0", 1), (0, "s1", 2)]).await;
+    let other = "\n  others: { schema: order.avsc, key: who, event_time: at, table: minutes }\npipelines:";
+    let now = config("", "orders", PLAIN).replace("\npipelines:", other);
+    let words = ["streams.others.table: stream others", "rows of window minutes", "2 rows", "another name"];
+    let server = refused(server, &before, &now, &words).await;
+    let named = config("", "orders", &steps(&[&window(&WINDOW.replace("name: minutes", "name: orders"))]));
+    let now = named
+        .replace("schema: order.avsc", "table: elsewhere, schema: order.avsc")
+        .replace("streams:\n  orders", "streams:\n  others")
+        .replace("from: orders", "from: others");
+    let words = ["pipelines.orders.steps.0.window.name: window orders", "rows of stream orders", "4 rows"];
+    refused(server, &before, &now, &words).await;
+}
+
+#[actix_rt::test]
+async fn settings_of_a_topic_that_are_not_those_of_the_configuration_are_said_and_not_applied() {
+    let before = config("", "orders", PLAIN);
+    let mut node = written(Node::new(), &before);
+    fs::write(node.path("order.avsc"), SCHEMA).unwrap();
+    let warning = async |server: &Server| server.http.get("/api/v1/streams").await["streams"][0]["warning"].clone();
+    let server = node.start().await;
+    post(&server, &[1], 1).await;
+    assert_eq!(warning(&server).await, Value::Null);
+    (_, node) = server.terminate().await;
+    let now = before.replace("partitions: 1", "partitions: 3, retention: { age: 1d }");
+    let node = written(node, &now);
+    let words =
+        ["streams.orders.partitions: 3 by the configuration, and topic orders has 1", "set partitions: 1", "keys move"];
+    let check = node.command(&["check"]).output().unwrap();
+    let said = String::from_utf8(check.stderr).unwrap();
+    assert!(check.status.success() && words.iter().all(|word| said.contains(word)), "{said}");
+    let server = node.start().await;
+    let log = fs::read_to_string(server.node().path("log")).unwrap();
+    let retention = "retention.ms is 604800000 (7d), and would be 86400000 (1d)";
+    assert!(words.iter().all(|word| log.contains(word)) && log.contains(retention), "{log}");
+    wait::until("the API says so", async || {
+        let said = warning(&server).await;
+        if words.iter().all(|word| said.to_string().contains(word)) { Ok(()) } else { Err(said.to_string()) }
+    })
+    .await;
+    let url = format!("http://{}", server.http.address());
+    let alter =
+        server.node().command(&["topics", "alter", "orders", "--partitions", "3", "--url", &url]).output().unwrap();
+    assert!(alter.status.success(), "{}", String::from_utf8_lossy(&alter.stderr));
+    wait::until("nothing differs", async || wait::is(warning(&server).await, &Value::Null)).await;
 }
 
 #[actix_rt::test]
@@ -160,7 +219,13 @@ async fn a_step_that_is_new_or_comes_back_begins_with_the_next_window() {
     post(&server, &[1, 2, 61, 62], 4).await;
     windows_are(&server, &[(0, "s0", 1), (0, "s1", 1)]).await;
     let (_, node) = server.terminate().await;
-    let server = written(node, &without).start().await;
+    let node = written(node, &without);
+    let said = String::from_utf8(node.command(&["check"]).output().unwrap().stderr).unwrap();
+    let open = "window minutes: 1 open window from 2026-01-01T00:01:00.000Z to 2026-01-01T00:02:00.000Z";
+    assert!(said.contains(open) && said.contains("pipeline orders does not have it any more"), "{said}");
+    let server = node.start().await;
+    let log = fs::read_to_string(server.node().path("log")).unwrap();
+    assert!(log.contains(open) && log.contains("WARN"), "{log}");
     post(&server, &[63, 121], 6).await;
     let (_, node) = server.terminate().await;
     let server = written(node, &with).start().await;
@@ -194,7 +259,11 @@ async fn another_topic_is_another_log_of_the_same_table() {
     post(&server, &[1, 2, 3, 61], 4).await;
     let (_, node) = server.terminate().await;
     let server = written(node, &config(", topic: elsewhere", "orders", &body)).start().await;
+    let stored = async || server.http.get("/api/v1/streams").await["streams"][0]["stored"].clone();
+    assert_eq!(stored().await, 4, "rows of the topic of before are in the table");
     post(&server, &[1, 2, 61], 7).await;
+    assert_eq!(stored().await, 7);
+    assert_eq!(server.http.get("/api/v1/streams/orders/latest").await["total"], 7);
     server.verify();
     // And back, to the log of before.
     let (_, node) = server.terminate().await;
@@ -300,7 +369,8 @@ async fn what_was_taken_out_means_the_same_when_it_comes_back_or_is_refused() {
     let (_, node) = server.terminate().await;
     let server = written(node, &without).start().await;
     post(&server, &[62], 4).await;
-    let server = refused(server, &without, &with(&WINDOW.replace("60s", "5m")), &["window minutes", "300000 ms"]).await;
+    let server =
+        refused(server, &without, &with(&WINDOW.replace("60s", "5m")), &["window minutes", "is to last 5m"]).await;
     windows_are(&server, &[(0, "s0", 1), (0, "s1", 1)]).await;
 }
 

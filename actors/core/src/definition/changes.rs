@@ -1,11 +1,11 @@
 //! Which differences between two definitions would harm what is stored.
 
-use super::{ColumnDefinition, Definitions, StreamDefinition, WindowDefinition};
+use super::{ColumnDefinition, Definitions, StreamDefinition, WindowDefinition, words};
 
 /// A difference that is not applied unless somebody says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Place in the configuration, such as `pipelines.orders.steps`.
+    /// Place among the definitions, such as `streams.orders.key` or `pipelines.orders.windows.minutes.group`.
     pub path: String,
     /// What it is about, such as `window zone_minutes`.
     pub subject: String,
@@ -68,6 +68,12 @@ impl std::fmt::Display for Way {
     }
 }
 
+/// Name of a table that is kept when its window begins anew: none that a configuration can give.
+#[must_use]
+pub fn kept_table(window: &str, number: impl std::fmt::Display) -> String {
+    format!("sw_kept_{window}_{number}")
+}
+
 /// Types whose values a column of another type holds as they are.
 const WIDENED: [(&str, &str); 4] = [("int", "long"), ("float", "double"), ("enum", "string"), ("string", "enum")];
 
@@ -85,12 +91,16 @@ impl Definitions {
                 }
                 None => changes.extend(self.taken_table(name, new)),
             }
+            changes.extend(self.table_of_window(name, new));
         }
         for (pipeline, new) in &now.pipelines {
             changes.extend(self.other_stream(pipeline, &new.stream));
             for (name, window) in &new.windows {
-                if let Some((_, old_stream, old)) = self.window(name) {
-                    changes.extend(window_change((pipeline, name), (old_stream, old), (&new.stream, window)));
+                match self.window(name) {
+                    Some((_, old_stream, old)) => {
+                        changes.extend(window_change((pipeline, name), (old_stream, old), (&new.stream, window)));
+                    }
+                    None => changes.extend(self.table_of_stream(pipeline, name)),
                 }
             }
         }
@@ -151,6 +161,31 @@ impl Definitions {
             ],
         })
     }
+
+    /// A stream that is to store in the table of a window.
+    fn table_of_window(&self, name: &str, new: &StreamDefinition) -> Option<Change> {
+        let mut windows = self.pipelines.values().flat_map(|pipeline| pipeline.windows.keys());
+        let window = windows.find(|window| window.eq_ignore_ascii_case(&new.table))?;
+        Some(Change {
+            path: format!("streams.{name}.table"),
+            subject: format!("stream {name}"),
+            concerned: Concerned::Rows(window.clone()),
+            difference: format!("its table {} holds the rows of window {window}", new.table),
+            ways: vec![Way::Write(format!("set streams.{name}.table to another name"))],
+        })
+    }
+
+    /// A new window with the name of a stream's table.
+    fn table_of_stream(&self, pipeline: &str, window: &str) -> Option<Change> {
+        let (stream, old) = self.streams.iter().find(|(_, old)| old.table.eq_ignore_ascii_case(window))?;
+        Some(Change {
+            path: format!("pipelines.{pipeline}.windows.{window}"),
+            subject: format!("window {window}"),
+            concerned: Concerned::Rows(old.table.clone()),
+            difference: format!("its table {window} holds the rows of stream {stream}"),
+            ways: vec![Way::Write("give the window another name".to_owned())],
+        })
+    }
 }
 
 fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, changes: &mut Vec<Change>) {
@@ -185,7 +220,7 @@ fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, ch
         } else if !holds(&known.kind, &column.kind) {
             let ColumnDefinition { column: name, kind: to, .. } = column;
             let difference =
-                format!("column {name} holds values of type {}, and its field is of type {to}", known.kind);
+                format!("column `{name}` holds values of type {}, and its field is of type {to}", known.kind);
             changes.push(change("schema", difference, vec![another()]));
         }
     }
@@ -225,17 +260,17 @@ fn window_change(
     if old_stream == stream && old == new {
         return None;
     }
-    let difference = if old_stream == stream {
+    let (key, difference) = if old_stream == stream {
         difference(old, new)
     } else {
-        format!("it aggregates stream {old_stream}, and is to aggregate {stream}")
+        ("", format!("it aggregates stream {old_stream}, and is to aggregate {stream}"))
     };
     let effect = format!(
-        "table {name} is kept under the name {name}_before_… with its rows, and the window begins anew with the next one \
-         that starts"
+        "table {name} is kept under the name {} with its rows, and the window begins anew with the next one that starts",
+        kept_table(name, "…")
     );
     Some(Change {
-        path: format!("pipelines.{pipeline}.steps"),
+        path: format!("pipelines.{pipeline}.windows.{name}{key}"),
         subject: format!("window {name}"),
         concerned: Concerned::Rows(name.to_owned()),
         difference,
@@ -246,20 +281,21 @@ fn window_change(
     })
 }
 
-/// What differs between two definitions of a window, in words.
-fn difference(old: &WindowDefinition, new: &WindowDefinition) -> String {
+/// The first part that differs between two definitions of a window, and all that does in words.
+fn difference(old: &WindowDefinition, new: &WindowDefinition) -> (&'static str, String) {
     let mut parts = Vec::new();
     if old.size_ms != new.size_ms {
-        parts.push(format!("a window lasts {} ms, and is to last {} ms", old.size_ms, new.size_ms));
+        let (was, is) = (words::duration(old.size_ms), words::duration(new.size_ms));
+        parts.push((".size_ms", format!("a window lasts {was}, and is to last {is}")));
     }
-    for (what, old, new) in [("groups by", &old.group, &new.group), ("selects", &old.select, &new.select)] {
-        let list = |columns: &[ColumnDefinition]| {
-            let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
-            if columns.is_empty() { "nothing".to_owned() } else { columns.join(", ") }
-        };
+    let lists = [(".group", "groups by", &old.group, &new.group), (".select", "selects", &old.select, &new.select)];
+    for (key, what, old, new) in lists {
         if old != new {
-            parts.push(format!("it {what} {}, and is to take {}", list(old), list(new)));
+            let (was, is) = (words::columns(old), words::columns(new));
+            parts.push((key, format!("it {what} {was}, and is to take {is}")));
         }
     }
-    parts.join("; ")
+    let key = parts.first().map_or("", |(key, _)| key);
+    let texts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
+    (key, texts.join("; "))
 }

@@ -10,12 +10,13 @@ mod changes;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::changes::{Change, Concerned, Way};
+pub use self::changes::{Change, Concerned, Way, kept_table};
 
 /// Everything that a configuration defines, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -82,9 +82,9 @@ fn what_stays_the_same_or_only_grows_is_accepted() {
 fn a_window_that_means_something_else_is_refused_with_a_new_name_or_leave_as_the_way() {
     type Differ = fn(&mut WindowDefinition);
     let differences: [(Differ, &str); 5] = [
-        (|window| window.size_ms = 300_000, "300000 ms"),
+        (|window| window.size_ms = 300_000, "lasts 1m, and is to last 5m"),
         (|window| window.group.clear(), "nothing"),
-        (|window| window.group.push(column("id_text", "id_text", "string")), "id_text"),
+        (|window| window.group.push(column("id_text", "id_text", "string")), "`id_text` (string)"),
         (|window| window.select.push(column("mean", "avg(value)", "double")), "avg(value)"),
         (|window| window.select[0].field = "count(value)".to_owned(), "count(value)"),
     ];
@@ -136,6 +136,28 @@ fn streams_do_not_take_the_topics_of_others_nor_pipelines_their_positions() {
         swapped.streams.get_mut(stream).unwrap().topic = topic.to_owned();
     }
     assert_eq!(subjects(&swapped), ["stream orders", "stream others"]);
+}
+
+#[test]
+fn a_stream_and_a_window_do_not_take_the_tables_of_each_other() {
+    let (change, message) = refused(|now| {
+        now.pipelines.get_mut("orders").unwrap().windows.clear();
+        let other = StreamDefinition { topic: "t2".to_owned(), table: "per_code".to_owned(), ..stream(now).clone() };
+        now.streams.insert("others".to_owned(), other);
+    });
+    assert_eq!((&*change.path, &change.concerned), ("streams.others.table", &Concerned::Rows("per_code".to_owned())));
+    assert!(message.contains("rows of window per_code"), "{message}");
+    let (change, message) = refused(|now| {
+        now.streams.clear();
+        let pipeline = now.pipelines.get_mut("orders").unwrap();
+        let window = pipeline.windows.remove("per_code").unwrap();
+        pipeline.windows.insert("orders".to_owned(), window);
+    });
+    assert_eq!(
+        (&*change.path, &change.concerned),
+        ("pipelines.orders.windows.orders", &Concerned::Rows("orders".to_owned()))
+    );
+    assert!(message.contains("rows of stream orders"), "{message}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::{
     CheckpointScope, PartitionState, PipelinePlan, StepSpec, WATERMARK, begin_at,
-    harness::{Effects, Logged, at, log, plan, rule, run, run_once, state, window},
-    rule_from,
+    harness::{Effects, Logged, at, input, log, plan, rule, run, run_once, state, window},
+    rule_from, unwritten_windows, window_chunk,
 };
 use crate::{
     output::{Missed, StateChunk, WindowRow},
@@ -226,4 +226,17 @@ fn behind_a_gap_the_window_of_the_first_record_may_miss_some_and_is_left_out() {
     let effects = run(&plan, &mut behind.unwrap(), &later, &[], 0);
     assert_eq!(effects.windows.iter().map(|row| row.start_ms).collect::<Vec<_>>(), [1_600]);
     assert_eq!(effects.missed.iter().map(|missed| missed.why).collect::<Vec<_>>(), [Missed::Begun]);
+}
+
+#[test]
+fn a_chunk_says_without_its_plan_which_windows_have_records_that_are_in_no_row() {
+    let plan = with_window();
+    let mut state = state(&plan);
+    let records = log([at("a", 1_010, 1.0), at("b", 1_120, 1.0), at("a", 1_130, 1.0), at("a", 1_210, 1.0)]);
+    state.process(&plan, &input(&records, 0, 4), 0).unwrap();
+    let chunks = state.checkpoint(&plan, CheckpointScope::Full);
+    let chunk = chunks.iter().find(|chunk| *chunk.name == *window_chunk("readings")).unwrap();
+    assert_eq!(unwritten_windows(chunk), Ok(vec![1_100, 1_200]), "the watermark has passed 1,100 alone");
+    let cut = StateChunk { bytes: chunk.bytes[..chunk.bytes.len() - 1].to_vec(), ..chunk.clone() };
+    assert!(unwritten_windows(&cut).is_err());
 }

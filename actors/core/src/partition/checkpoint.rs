@@ -20,7 +20,7 @@ use crate::{
     output::{Output, StateChunk},
     rule::RuleState,
     watermark::{NO_WATERMARK, Watermark},
-    window::WindowState,
+    window::{WindowBody, WindowState},
 };
 
 /// Version of the form of chunks.
@@ -233,13 +233,24 @@ struct Opened<T> {
     body: T,
 }
 
-fn window_chunk(name: &str) -> Arc<str> {
+/// Name of the chunk that keeps the state of a window step.
+#[must_use]
+pub fn window_chunk(name: &str) -> Arc<str> {
     format!("window/{name}").into()
 }
 
 /// Where a window step begins that was new in the middle of its log.
 fn begin_chunk(name: &str) -> Arc<str> {
     format!("begin/{name}").into()
+}
+
+/// Starts of the windows in the chunk of a window step, of whatever plan, whose records are not all in a row.
+///
+/// # Errors
+/// If the chunk is damaged.
+pub fn unwritten_windows(chunk: &StateChunk) -> Result<Vec<i64>, StateError> {
+    let parts = parts(chunk)?;
+    Ok(body::<WindowBody>(chunk, parts.body)?.unwritten().collect())
 }
 
 /// Name of the chunk that keeps a rule's state.
@@ -260,7 +271,23 @@ fn chunk<T: Serialize>(name: Arc<str>, covered: i64, shape: &str, body: &T) -> S
     StateChunk { name, bytes }
 }
 
+/// A chunk apart.
+struct Parts<'a> {
+    covered: i64,
+    shape: &'a [u8],
+    body: &'a [u8],
+}
+
 fn open<T: DeserializeOwned>(chunk: &StateChunk, wanted: &str) -> Result<Opened<T>, StateError> {
+    let Parts { covered, shape, body: bytes } = parts(chunk)?;
+    if shape != wanted.as_bytes() {
+        let (found, wanted) = (String::from_utf8_lossy(shape).into_owned(), wanted.to_owned());
+        return Err(StateError::OtherPlan { chunk: chunk.name.to_string(), found, wanted });
+    }
+    Ok(Opened { covered, body: body(chunk, bytes)? })
+}
+
+fn parts(chunk: &StateChunk) -> Result<Parts<'_>, StateError> {
     let cut_off = || damaged(chunk, "it is cut off");
     let mut rest = chunk.bytes.as_slice();
     let version = take(&mut rest, 1).ok_or_else(cut_off)?[0];
@@ -274,12 +301,12 @@ fn open<T: DeserializeOwned>(chunk: &StateChunk, wanted: &str) -> Result<Opened<
     if !rest.is_empty() {
         return Err(damaged(chunk, "bytes follow its end"));
     }
-    if shape != wanted.as_bytes() {
-        let (found, wanted) = (String::from_utf8_lossy(shape).into_owned(), wanted.to_owned());
-        return Err(StateError::OtherPlan { chunk: chunk.name.to_string(), found, wanted });
-    }
-    match postcard::take_from_bytes(body) {
-        Ok((body, [])) => Ok(Opened { covered, body }),
+    Ok(Parts { covered, shape, body })
+}
+
+fn body<T: DeserializeOwned>(chunk: &StateChunk, bytes: &[u8]) -> Result<T, StateError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((body, [])) => Ok(body),
         Ok(_) | Err(_) => Err(damaged(chunk, "its body cannot be read")),
     }
 }

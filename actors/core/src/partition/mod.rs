@@ -28,7 +28,9 @@ pub(crate) mod harness;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{CheckpointScope, StateError, WATERMARK, begin_at, rule_chunk, rule_from};
+pub use checkpoint::{
+    CheckpointScope, StateError, WATERMARK, begin_at, rule_chunk, rule_from, unwritten_windows, window_chunk,
+};
 pub use decisions::Decisions;
 pub use plan::{PipelinePlan, PipelineSpec, PlanError, StepSpec};
 pub use state::{DecodedInput, PartitionState, ProcessError};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     definition::PipelineDefinition,
-    expr::{ExprError, PlanFault, ScalarExpr, suggestion},
+    expr::{ExprError, PlanFault, ScalarExpr},
     record::can_be_key,
     rule::{RulePlan, RuleSpec},
     schema::{Kind, StreamSchema},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Most steps of a pipeline.
-pub const MAX_STEPS: usize = 64;
+pub const MAX_STEPS: usize = 256;
 
 /// Settings of a pipeline, as far as its partitions' logic needs them.
 #[derive(Debug, Clone)]
@@ -224,11 +224,8 @@ fn both<P>(place: Result<usize, PlanFault>, plan: Result<P, Vec<PlanFault>>) -> 
 
 fn columns(spec: &PipelineSpec, schema: &StreamSchema, faults: &mut Vec<PlanFault>) -> Option<(StatColumns, usize)> {
     let mut find = |key: &str, name: &str, fits: &dyn Fn(&Kind) -> bool, wanted: &str| {
-        let Some(index) = schema.fields.iter().position(|field| field.column == name) else {
-            let hint = suggestion(name, schema.fields.iter().map(|field| field.column.as_str()));
-            faults.push(PlanFault::new(key, format!("unknown field '{name}'{hint}")));
-            return None;
-        };
+        let found = schema.field_named(name).map_err(|unknown| faults.push(PlanFault::new(key, unknown)));
+        let index = found.ok()?;
         if fits(&schema.fields[index].kind) {
             return Some(index);
         }

@@ -161,7 +161,8 @@ pub struct StreamSummary {
     pub table: StreamTable,
     /// Names of its windows.
     pub windows: Vec<String>,
-    /// Rows stored since the start, removed ones included.
+    /// Rows stored in its table, removed ones included: of all logs of its topic, and of topics that it had before. The
+    /// other counts are of the same logs.
     pub stored: u64,
     pub dead: u64,
     pub filtered: u64,
@@ -287,6 +288,9 @@ pub trait Ingest: Send + Sync {
 
     /// What a client should know before it relies on a stream, such as that no pipeline reads it.
     fn warning(&self, stream: &str) -> Option<&str>;
+
+    /// What of a stream's topic is not as the configuration says.
+    fn difference(&self, stream: &str) -> Option<String>;
 }
 
 /// A value as JSON, or none where its bytes cannot be read.

@@ -21,6 +21,7 @@
 //! agree. [`instant`] is the text form of its times.
 
 pub mod instant;
+pub mod names;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -48,7 +49,8 @@ pub struct StreamSchema {
 }
 
 impl StreamSchema {
-    /// Column of a leaf by its column name (`battery_level`) or its dotted path (`metadata.battery_level`).
+    /// Column of a leaf by its exact column name (`battery_level`) or dotted path (`metadata.battery_level`). What people
+    /// wrote is looked up with [`StreamSchema::field_named`].
     #[must_use]
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.fields

@@ -34,7 +34,7 @@ pub use plan::{WindowColumn, WindowPlan};
 pub use state::{Limits, WindowState};
 
 pub(crate) use plan::milliseconds;
-pub(crate) use state::Emitted;
+pub(crate) use state::{Emitted, WindowBody};
 
 /// Settings of one window step.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,6 +32,13 @@ pub(super) struct PaneBody {
     accumulators: Vec<Accumulators>,
 }
 
+impl PaneBody {
+    /// Whether a group has records that are in no row yet.
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed.contains(&true)
+    }
+}
+
 impl Pane {
     pub(super) fn new(plan: &WindowPlan) -> Self {
         let accumulators = plan.outputs.iter().map(Accumulators::new).collect();
@@ -118,7 +125,7 @@ impl Pane {
 
     /// Whether a group changed since its last row.
     pub(super) fn has_changed(&self) -> bool {
-        self.body.changed.contains(&true)
+        self.body.has_changed()
     }
 
     /// Numbers the rows of all groups that changed since their last row, in the order of the groups.

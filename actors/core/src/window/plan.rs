@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::WindowSpec;
 use crate::{
     definition::{ColumnDefinition, WindowDefinition},
-    expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr, suggestion},
+    expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr},
     schema::{Kind, StreamSchema},
 };
 
@@ -161,17 +161,20 @@ fn groups(spec: &WindowSpec, schema: &StreamSchema, faults: &mut Vec<PlanFault>)
         faults.push(PlanFault::new("group_by", format!("a window groups by at most {MAX_GROUP_BY} columns")));
     }
     let mut groups: Vec<(usize, Kind)> = Vec::new();
-    for name in &spec.group_by {
-        let Some(index) = schema.fields.iter().position(|field| field.column == *name) else {
-            let hint = suggestion(name, schema.fields.iter().map(|field| field.column.as_str()));
-            faults.push(PlanFault::new("group_by", format!("unknown field '{name}'{hint}")));
-            continue;
+    for (place, name) in spec.group_by.iter().enumerate() {
+        let key = format!("group_by.{place}");
+        let index = match schema.field_named(name) {
+            Ok(index) => index,
+            Err(unknown) => {
+                faults.push(PlanFault::new(key, unknown));
+                continue;
+            }
         };
         let kind = &schema.fields[index].kind;
         if matches!(kind, Kind::Float | Kind::Double) {
-            faults.push(PlanFault::new("group_by", format!("'{name}' is a float: groups need exact values")));
+            faults.push(PlanFault::new(key, format!("'{name}' is a float: groups need exact values")));
         } else if groups.iter().any(|(known, _)| *known == index) {
-            faults.push(PlanFault::new("group_by", format!("'{name}' is there twice")));
+            faults.push(PlanFault::new(key, format!("'{name}' is there twice")));
         } else {
             groups.push((index, kind.clone()));
         }

@@ -63,6 +63,13 @@ pub(crate) struct WindowBody {
     windows: Vec<(i64, PaneBody)>,
 }
 
+impl WindowBody {
+    /// Starts of the windows with records that are in no row yet.
+    pub(crate) fn unwritten(&self) -> impl Iterator<Item = i64> {
+        self.windows.iter().filter(|(_, pane)| pane.has_changed()).map(|(start_ms, _)| *start_ms)
+    }
+}
+
 /// What window steps emitted for a batch, each with the offset of the record that triggered it.
 #[derive(Debug, Default)]
 pub(crate) struct Emitted {

@@ -206,8 +206,8 @@ fn all_faults_of_a_window_are_told_at_once_with_their_settings() {
     for (key, part) in [
         ("name", "'Readings' is no name"),
         ("size", "at least one millisecond"),
-        ("group_by", "unknown field 'sensor'"),
-        ("group_by", "'value' is a float"),
+        ("group_by.0", "unknown field 'sensor'"),
+        ("group_by.1", "'value' is a float"),
         ("select.mean", "did you mean 'value'? (line 1, column 5)"),
         ("select.n", "already"),
         ("select.level", "already"),

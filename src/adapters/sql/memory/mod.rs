@@ -4,14 +4,19 @@
 //! [`adopt`] carries out what a start accepts: it runs before the tables of the new configuration are made, and may be
 //! repeated. Which differences do harm is decided by [`streamward_core::definition`].
 
+mod dropped;
 mod replay;
+mod taken;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use streamward_core::definition::{Change, Concerned, Definitions};
+use streamward_core::definition::{Change, Concerned, Definitions, kept_table};
 
 use super::{
     BUSY_TIMEOUT, Layout, WriteError, begin,
@@ -27,10 +32,12 @@ const MAX_COUNTED: u32 = 1_000_000;
 #[derive(Debug, Clone, Default)]
 pub struct Remembered {
     pub definitions: Definitions,
-    /// Rows of each table of streams and windows that is there, by its name in lower case.
+    /// Rows of each table that is there and not the product's own, by its name in lower case.
     rows: BTreeMap<String, u64>,
     /// Records that each pipeline has stored since its checkpoints.
     behind: BTreeMap<String, u64>,
+    /// Partitions that each pipeline has read of each topic, of its newest log.
+    partitions: BTreeMap<(String, String), u32>,
 }
 
 impl Remembered {
@@ -42,26 +49,41 @@ impl Remembered {
         if !path.is_file() {
             return Ok(None);
         }
-        let open = || -> Result<Option<Self>, rusqlite::Error> {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(path, flags)?;
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            remembered(&connection)
-        };
-        open().map_err(|error| match damage_of(&error) {
+        let read = open(path).and_then(|connection| remembered(&connection));
+        read.map_err(|error| match damage_of(&error) {
             Some(why) => is_damaged(path, &why),
             None => format!("read what the database {} was written with: {error}", path.display()),
         })
     }
 
-    /// The differences to `now` that would harm rows that are there, with how many rows that is.
+    /// Partitions of a topic when a pipeline of that name last read it, as far as this server did.
     #[must_use]
-    pub fn harmful_changes(&self, now: &Definitions) -> Vec<(Change, String)> {
-        let harmful = |change: Change| {
+    pub fn partitions(&self, sink: &str, topic: &str) -> Option<usize> {
+        self.partitions.get(&(sink.to_owned(), topic.to_owned())).map(|count| *count as usize)
+    }
+
+    /// The differences to what the layout means that would do harm, with how many rows or records that concerns.
+    #[must_use]
+    pub fn harmful_changes(&self, layout: &Layout) -> Vec<(Change, String)> {
+        let changes = self.changes(layout).into_iter().filter(|(_, count)| *count > 0);
+        changes.map(|(change, count)| (change, said(count))).collect()
+    }
+
+    /// Every difference to what the layout means, with how many rows or records it concerns.
+    fn changes(&self, layout: &Layout) -> Vec<(Change, u64)> {
+        let changes = self.definitions.changes(&layout.definitions).into_iter();
+        let counted = changes.map(|change| {
             let count = self.count_of(&change.concerned);
-            (count > 0).then(|| (change, said(count)))
-        };
-        self.definitions.changes(now).into_iter().filter_map(harmful).collect()
+            (change, count)
+        });
+        counted.chain(taken::changes(self, layout)).collect()
+    }
+
+    /// Tables of the streams and windows that are remembered, in lower case.
+    fn tables(&self) -> BTreeSet<String> {
+        let streams = self.definitions.streams.values().map(|stream| &stream.table);
+        let windows = self.definitions.pipelines.values().flat_map(|pipeline| pipeline.windows.keys());
+        streams.chain(windows).map(|table| table.to_ascii_lowercase()).collect()
     }
 
     fn count_of(&self, concerned: &Concerned) -> u64 {
@@ -73,14 +95,20 @@ impl Remembered {
     }
 }
 
+/// The database at `path`, to look at.
+fn open(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
 fn said(count: u64) -> String {
     if count >= u64::from(MAX_COUNTED) { format!("{MAX_COUNTED} or more") } else { count.to_string() }
 }
 
 fn remembered(connection: &Connection) -> Result<Option<Remembered>, rusqlite::Error> {
-    let is_there =
-        connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'sw_definitions'", [], |_| Ok(())).optional()?;
-    if is_there.is_none() {
+    if !is_there(connection, "sw_definitions")? {
         return Ok(None);
     }
     let text: Option<String> =
@@ -88,27 +116,25 @@ fn remembered(connection: &Connection) -> Result<Option<Remembered>, rusqlite::E
     let Some(text) = text else { return Ok(None) };
     let wrong = |error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error));
     let definitions: Definitions = serde_json::from_str(&text).map_err(wrong)?;
-    let streams = definitions.streams.values().map(|stream| stream.table.clone());
-    let windows = definitions.pipelines.values().flat_map(|pipeline| pipeline.windows.keys().cloned());
-    let mut rows = BTreeMap::new();
-    for table in streams.chain(windows) {
-        if let Some(count) = count(connection, &table)? {
-            rows.insert(table.to_ascii_lowercase(), count);
-        }
-    }
     let behind = replay::behind(connection, &definitions)?;
-    Ok(Some(Remembered { definitions, rows, behind }))
+    let (rows, partitions) = (taken::tables(connection)?, partitions(connection)?);
+    Ok(Some(Remembered { definitions, rows, behind, partitions }))
 }
 
-/// Rows of a table, at most [`MAX_COUNTED`]; none if there is no such table.
-fn count(connection: &Connection, table: &str) -> Result<Option<u64>, rusqlite::Error> {
-    let known = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ? COLLATE NOCASE";
-    if connection.query_row(known, [table], |_| Ok(())).optional()?.is_none() {
-        return Ok(None);
-    }
+fn partitions(connection: &Connection) -> Result<BTreeMap<(String, String), u32>, rusqlite::Error> {
+    let mut select = connection.prepare(
+        "SELECT sink, topic, count(*) FROM sw_positions AS position WHERE log = (SELECT max(log) FROM sw_positions AS other \
+         WHERE other.sink = position.sink AND other.topic = position.topic) GROUP BY sink, topic",
+    )?;
+    let rows = select.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    rows.collect()
+}
+
+/// Rows of a table, at most [`MAX_COUNTED`].
+fn count(connection: &Connection, table: &str) -> Result<u64, rusqlite::Error> {
     let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {MAX_COUNTED})", quoted(table));
     let count: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
-    Ok(Some(u64::try_from(count).unwrap_or(0)))
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Makes the database fit the layout's definitions, as far as they are accepted.
@@ -118,8 +144,8 @@ fn count(connection: &Connection, table: &str) -> Result<Option<u64>, rusqlite::
 pub(super) fn adopt(connection: &mut Connection, layout: &Layout) -> Result<(), WriteError> {
     let transaction = begin(connection)?;
     if let Some(remembered) = remembered(&transaction)? {
-        for change in remembered.definitions.changes(&layout.definitions) {
-            match (remembered.count_of(&change.concerned), &change.concerned, change.allowed_by()) {
+        for (change, count) in remembered.changes(layout) {
+            match (count, &change.concerned, change.allowed_by()) {
                 (0, Concerned::Rows(table), _) => make_room(&transaction, table)?,
                 (0, Concerned::Replay(_), _) => {}
                 (_, concerned, Some(word)) if layout.allowed.iter().any(|allowed| allowed == word) => {
@@ -132,6 +158,7 @@ pub(super) fn adopt(connection: &mut Connection, layout: &Layout) -> Result<(), 
             rename_pipeline(&transaction, &old, &new)?;
         }
         replay::begin_new_rules(&transaction, &remembered.definitions, &layout.definitions)?;
+        taken::free_index_names(&transaction, &remembered, layout)?;
     }
     forget_removed_steps(&transaction, &layout.definitions)?;
     Ok(transaction.commit()?)
@@ -182,10 +209,10 @@ fn set_aside(connection: &Connection, window: &str) -> Result<(), WriteError> {
         connection.execute_batch(&format!("DROP INDEX {}", quoted(&index)))?;
     }
     let mut number = 1;
-    while count(connection, &before(window, number))?.is_some() {
+    while is_there(connection, &kept_table(window, number))? {
         number += 1;
     }
-    let kept = before(window, number);
+    let kept = kept_table(window, number);
     connection.execute_batch(&format!("ALTER TABLE {} RENAME TO {}", quoted(window), quoted(&kept)))?;
     for kind in ["window", "begin"] {
         connection.execute("DELETE FROM sw_checkpoints WHERE chunk = ?", [format!("{kind}/{window}")])?;
@@ -198,8 +225,9 @@ fn set_aside(connection: &Connection, window: &str) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn before(window: &str, number: u32) -> String {
-    format!("{window}_before_{number}")
+fn is_there(connection: &Connection, table: &str) -> Result<bool, rusqlite::Error> {
+    let known = "SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE";
+    Ok(connection.query_row(known, [table], |_| Ok(())).optional()?.is_some())
 }
 
 /// A pipeline goes on under another name: everything that is kept by its name moves along.

@@ -1,6 +1,8 @@
 use streamward_core::{
     definition::{ColumnDefinition, PipelineDefinition, StreamDefinition, WindowDefinition},
     partition::begin_at,
+    schema::Kind,
+    table::{Column, StreamTable},
 };
 use tempfile::TempDir;
 
@@ -22,8 +24,10 @@ impl Database {
     }
 
     async fn open(&self, definitions: Definitions, allowed: &[&str]) -> Result<(), String> {
-        let allowed = allowed.iter().map(|word| (*word).to_owned()).collect();
-        let layout = Layout { definitions, allowed, ..Layout::default() };
+        self.open_with(layout(definitions, allowed)).await
+    }
+
+    async fn open_with(&self, layout: Layout) -> Result<(), String> {
         let opened = SqlStore::open(&self.path(), &SqliteSettings::default(), layout).await;
         opened.map(drop).map_err(|error| error.to_string())
     }
@@ -37,6 +41,11 @@ impl Database {
         let mut select = connection.prepare(sql).unwrap();
         select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
     }
+}
+
+fn layout(definitions: Definitions, allowed: &[&str]) -> Layout {
+    let allowed = allowed.iter().map(|word| (*word).to_owned()).collect();
+    Layout { definitions, allowed, ..Layout::default() }
 }
 
 fn column(name: &str) -> ColumnDefinition {
@@ -95,7 +104,7 @@ async fn a_harmful_change_is_refused_with_the_rows_concerned_and_nothing_is_touc
     assert_eq!(database.texts(CHUNKS), before);
     let remembered = Remembered::read(&database.path()).unwrap().unwrap();
     assert_eq!(remembered.definitions, definitions("orders", 60_000));
-    let changes = remembered.harmful_changes(&definitions("orders", 300_000));
+    let changes = remembered.harmful_changes(&layout(definitions("orders", 300_000), &[]));
     assert_eq!((changes.len(), &*changes[0].1), (1, "2"));
 }
 
@@ -104,9 +113,9 @@ async fn an_allowed_change_of_a_window_keeps_its_rows_in_another_table_and_forge
     let database = Database::new();
     database.open(definitions("orders", 60_000), &[]).await.unwrap();
     database
-        .run(&format!("CREATE TABLE minutes_before_1 (n); {WINDOW_TABLE}; {STATE}; INSERT INTO minutes VALUES (1)"));
+        .run(&format!("CREATE TABLE sw_kept_minutes_1 (n); {WINDOW_TABLE}; {STATE}; INSERT INTO minutes VALUES (1)"));
     database.open(definitions("orders", 300_000), &["window/minutes"]).await.unwrap();
-    assert_eq!(database.texts("SELECT CAST(n AS TEXT) FROM minutes_before_2"), ["1"]);
+    assert_eq!(database.texts("SELECT CAST(n AS TEXT) FROM sw_kept_minutes_2"), ["1"]);
     assert_eq!(
         database.texts("SELECT name FROM sqlite_schema WHERE name IN ('minutes', 'minutes_created_at')"),
         [""; 0]
@@ -169,9 +178,9 @@ async fn other_settings_for_records_that_are_read_again_are_refused_with_their_n
         database.run(&ended(covered));
         for name in ["orders", "renamed"] {
             let remembered = Remembered::read(&database.path()).unwrap().unwrap();
-            let changes = remembered.harmful_changes(&replayed(name, "b"));
+            let changes = remembered.harmful_changes(&layout(replayed(name, "b"), &[]));
             assert_eq!(changes.first().map(|(_, count)| &**count), count, "{covered:?}");
-            assert_eq!(remembered.harmful_changes(&replayed(name, "a")), []);
+            assert_eq!(remembered.harmful_changes(&layout(replayed(name, "a"), &[])), []);
         }
         match (count, database.open(replayed("orders", "b"), &[]).await) {
             (None, opened) => opened.unwrap(),
@@ -217,4 +226,99 @@ async fn a_step_that_is_taken_out_is_forgotten_so_that_it_is_new_when_it_comes_b
     (pipeline.windows, pipeline.rules) = (BTreeMap::new(), Vec::new());
     database.open(without, &[]).await.unwrap();
     assert_eq!(database.texts(CHUNKS), ["orders watermark", "others rule/cold"]);
+}
+
+#[actix_rt::test]
+async fn a_table_that_nobody_remembers_is_left_alone_and_its_name_is_refused() {
+    let database = Database::new();
+    database.open(definitions("orders", 60_000), &[]).await.unwrap();
+    database.run("CREATE TABLE w_before_1 (n); INSERT INTO w_before_1 VALUES (1), (2); CREATE TABLE empty (n)");
+    let with = |window: &str| {
+        let mut now = definitions("orders", 60_000);
+        let windows = &mut now.pipelines.get_mut("orders").unwrap().windows;
+        let same = windows["minutes"].clone();
+        windows.insert(window.to_owned(), same);
+        now
+    };
+    let refusal = database.open(with("w_before_1"), &[]).await.unwrap_err();
+    let words = ["window w_before_1", "2 rows", "that no stream and no window stores in", "another name"];
+    assert!(words.iter().all(|word| refusal.contains(word)), "{refusal}");
+    let mut stream = definitions("orders", 60_000);
+    let other = StreamDefinition { table: "W_before_1".to_owned(), ..stream.streams["orders"].clone() };
+    stream.streams.insert("others".to_owned(), other);
+    let refusal = database.open(stream, &[]).await.unwrap_err();
+    assert!(refusal.contains("set streams.others.table to another name"), "{refusal}");
+    assert_eq!(database.texts("SELECT CAST(count(*) AS TEXT) FROM w_before_1"), ["2"]);
+    database.open(with("empty"), &[]).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn an_index_that_stayed_gives_its_name_to_a_table_and_to_an_index_of_another() {
+    let orders = |indexes: Vec<usize>| StreamTable { table: "orders".to_owned(), indexes, ..stream_table("orders") };
+    let defined = |more: &[(&str, &str)]| {
+        let mut defined = definitions("orders", 60_000);
+        for (stream, table) in more {
+            let other = StreamDefinition {
+                topic: (*stream).to_owned(),
+                table: (*table).to_owned(),
+                ..defined.streams["orders"].clone()
+            };
+            defined.streams.insert((*stream).to_owned(), other);
+        }
+        defined
+    };
+    let indexed =
+        "SELECT tbl_name || ' ' || name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'orders_%' ORDER BY 1";
+    let database = Database::new();
+    let with = Layout { streams: vec![orders(vec![0, 2])], definitions: defined(&[]), ..Layout::default() };
+    database.open_with(with).await.unwrap();
+    assert_eq!(database.texts(indexed), ["orders orders_at", "orders orders_name", "orders orders_z_name"]);
+    let other = StreamTable { table: "orders_z".to_owned(), ..stream_table("others") };
+    let named = StreamTable { table: "orders_name".to_owned(), ..stream_table("named") };
+    let definitions = defined(&[("others", "orders_z"), ("named", "orders_name")]);
+    let streams = vec![StreamTable { indexes: Vec::new(), ..orders(Vec::new()) }, other, named];
+    database.open_with(Layout { streams, definitions, ..Layout::default() }).await.unwrap();
+    let there = [
+        "orders orders_at",
+        "orders_name orders_name_at",
+        "orders_name orders_name_name",
+        "orders_z orders_z_at",
+        "orders_z orders_z_name",
+    ];
+    assert_eq!(database.texts(indexed), there);
+}
+
+#[actix_rt::test]
+async fn an_index_with_the_name_of_a_table_that_stayed_is_refused() {
+    let database = Database::new();
+    let mut before = definitions("orders", 60_000);
+    let windows = &mut before.pipelines.get_mut("orders").unwrap().windows;
+    let window = windows.remove("minutes").unwrap();
+    windows.insert("orders_name".to_owned(), window);
+    database.open(before.clone(), &[]).await.unwrap();
+    database.run("CREATE TABLE orders_name (n); INSERT INTO orders_name VALUES (1)");
+    before.pipelines.get_mut("orders").unwrap().windows.clear();
+    let now = Layout { streams: vec![stream_table("orders")], definitions: before, ..Layout::default() };
+    let refusal = database.open_with(now.clone()).await.unwrap_err();
+    let words = ["stream orders", "index orders_name", "the name of a table", "1 rows", "set streams.orders.table"];
+    assert!(words.iter().all(|word| refusal.contains(word)), "{refusal}");
+    database.run("DELETE FROM orders_name");
+    database.open_with(now).await.unwrap();
+}
+
+/// The table of a stream of that name, with the columns `name`, `at` and `z_name`.
+fn stream_table(stream: &str) -> StreamTable {
+    let column = |name: &str, kind| Column { name: name.to_owned(), path: name.to_owned(), kind, nullable: true };
+    StreamTable {
+        stream: stream.into(),
+        topic: stream.into(),
+        table: stream.to_owned(),
+        columns: vec![column("name", Kind::String), column("at", Kind::Timestamp), column("z_name", Kind::String)],
+        key: 0,
+        event_time: 1,
+        max_ahead_ms: 0,
+        measure: None,
+        anomaly: None,
+        indexes: vec![0],
+    }
 }

@@ -1,5 +1,7 @@
 //! Rows of stream tables and the totals kept beside them.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use streamward_core::{
@@ -7,7 +9,7 @@ use streamward_core::{
         Counting, Page, PageRequest, PositionRow, ReadError, Row, RowQuery, StatsQuery, StreamStats, StreamSummary,
     },
     schema::{Kind, instant},
-    table::StreamTable,
+    table::{Column, StreamTable},
 };
 
 use super::{
@@ -35,7 +37,7 @@ impl SqliteReads {
         let walked = latest_scan(table, filters).from(present).page(&mut connection, &page).await?;
         let mut page = walked.into_page(|row| stream_row(table, row))?;
         if unfiltered && wanted == Counting::Bounded {
-            page.total = retained(&mut connection, &table.topic).await?;
+            page.total = retained(&mut connection, table).await?;
             page.total_is_estimate = true;
         }
         Ok(page)
@@ -89,14 +91,13 @@ impl SqliteReads {
     }
 
     pub(super) async fn read_positions(&self) -> Result<Vec<PositionRow>, ReadError> {
-        let mut connection = self.connection().await?;
-        let rows = sqlx::query(POSITIONS_SQL).fetch_all(&mut *connection).await.map_err(read_error)?;
-        rows.iter().map(position).collect::<Result<_, _>>().map_err(read_error)
+        positions(&mut *self.connection().await?).await
     }
 
     pub(super) async fn read_streams(&self, now_ms: i64) -> Result<Vec<StreamSummary>, ReadError> {
-        let positions = self.read_positions().await?;
         let mut connection = self.connection().await?;
+        let positions = positions(&mut connection).await?;
+        let sinks = sinks(&mut connection).await?;
         let mut streams = Vec::with_capacity(self.streams.len());
         for table in &self.streams {
             let (newest_event_ms,) = sqlx::query_as(sqlx::AssertSqlSafe(newest_sql(table)))
@@ -104,10 +105,15 @@ impl SqliteReads {
                 .fetch_one(&mut *connection)
                 .await
                 .map_err(read_error)?;
-            let (in_gaps,): (i64,) =
-                sqlx::query_as(GAPS_SQL).bind(&*table.topic).fetch_one(&mut *connection).await.map_err(read_error)?;
-            let own = || positions.iter().filter(|position| *position.topic == *table.topic);
-            let sum = |figure: fn(&PositionRow) -> i64| own().map(|position| unsigned(figure(position))).sum();
+            let own: Vec<&PositionRow> = positions.iter().filter(|position| is_of(table, position, &sinks)).collect();
+            let sum = |figure: fn(&PositionRow) -> i64| own.iter().map(|position| unsigned(figure(position))).sum();
+            let topics: BTreeSet<&str> = own.iter().map(|position| position.topic.as_str()).collect();
+            let mut in_gaps = 0;
+            for topic in topics {
+                let (offsets,): (i64,) =
+                    sqlx::query_as(GAPS_SQL).bind(topic).fetch_one(&mut *connection).await.map_err(read_error)?;
+                in_gaps += unsigned(offsets);
+            }
             streams.push(StreamSummary {
                 table: table.clone(),
                 windows: self.windows_of(&table.stream),
@@ -117,7 +123,7 @@ impl SqliteReads {
                 ahead: sum(|position| position.ahead),
                 late: sum(|position| position.late),
                 full: sum(|position| position.full),
-                in_gaps: unsigned(in_gaps),
+                in_gaps,
                 newest_event_ms,
             });
         }
@@ -142,10 +148,28 @@ pub(super) fn newest_sql(table: &StreamTable) -> String {
     format!("SELECT MAX({event_time}) FROM {} WHERE {event_time} <= ?", quoted(&table.table))
 }
 
-/// About how many rows of a topic are stored: all that were, less what retention may have removed.
-async fn retained(connection: &mut SqliteConnection, topic: &str) -> Result<u64, ReadError> {
-    let (rows,): (i64,) = sqlx::query_as(RETAINED_SQL).bind(topic).fetch_one(connection).await.map_err(read_error)?;
-    Ok(unsigned(rows))
+/// About how many rows a stream's table has: all that were stored, less what retention may have removed.
+async fn retained(connection: &mut SqliteConnection, table: &StreamTable) -> Result<u64, ReadError> {
+    let positions = positions(connection).await?;
+    let sinks = sinks(connection).await?;
+    let own = positions.iter().filter(|position| is_of(table, position, &sinks));
+    Ok(own.map(|position| unsigned(position.stored.min(position.next_offset - position.retained_from))).sum())
+}
+
+async fn positions(connection: &mut SqliteConnection) -> Result<Vec<PositionRow>, ReadError> {
+    let rows = sqlx::query(POSITIONS_SQL).fetch_all(connection).await.map_err(read_error)?;
+    rows.iter().map(position).collect::<Result<_, _>>().map_err(read_error)
+}
+
+/// The pipelines that store a stream, now or before, each with its stream.
+async fn sinks(connection: &mut SqliteConnection) -> Result<Vec<(String, String)>, ReadError> {
+    sqlx::query_as(SINKS_SQL).fetch_all(connection).await.map_err(read_error)
+}
+
+/// Whether a position counts rows of the stream's table: those of its present topic, and of earlier ones of its pipelines.
+fn is_of(table: &StreamTable, position: &PositionRow, sinks: &[(String, String)]) -> bool {
+    let stores_it = |(sink, stream): &(String, String)| *sink == position.sink && **stream == *table.stream;
+    *position.topic == *table.topic || sinks.iter().any(stores_it)
 }
 
 pub(super) const GAPS_SQL: &str =
@@ -157,8 +181,8 @@ pub(super) const STATS_SQL: &str = "SELECT COALESCE(SUM(count), 0), COALESCE(SUM
 pub(super) const ACTIVE_KEYS_SQL: &str =
     "SELECT COUNT(*) FROM sw_keys WHERE stream = ? AND last_seen >= ? AND last_seen <= ?";
 
-const RETAINED_SQL: &str = "SELECT COALESCE(SUM(MIN(stored, next_offset - retained_from)), 0) \
-     FROM sw_positions WHERE topic = ?";
+const SINKS_SQL: &str = "SELECT pipeline.key, pipeline.value ->> 'stream' \
+     FROM sw_definitions, json_each(definitions, '$.pipelines') AS pipeline";
 
 const POSITIONS_SQL: &str = "SELECT sink, topic, partition, log, epoch, next_offset, first_offset, \
      retained_from, stored, dead, filtered, ahead, late, \"full\", updated_at FROM sw_positions \
@@ -204,23 +228,19 @@ fn walk(table: &StreamTable) -> Scan {
 pub(super) fn conditions(table: &StreamTable, query: &RowQuery) -> Result<Option<Vec<Condition>>, ReadError> {
     let key = query.key.iter().map(|text| (table.columns[table.key].name.as_str(), text));
     let named = query.filters.iter().map(|(column, text)| (column.as_str(), text));
+    let known = |name: &str| {
+        Column::named(&table.columns, name).map_err(|reason| ReadError::BadFilter { field: name.to_owned(), reason })
+    };
     let mut conditions = Vec::new();
     for (column, text) in key.chain(named) {
-        let Some(found) = table.columns.iter().find(|found| found.name == column) else {
-            let reason = "the stream has no such column".to_owned();
-            return Err(ReadError::BadFilter { field: column.to_owned(), reason });
-        };
+        let found = known(column)?;
         match parse(&found.kind, text) {
-            Some(value) => conditions.push(Condition::equals(column, value)),
+            Some(value) => conditions.push(Condition::equals(&found.name, value)),
             None => return Ok(None),
         }
     }
     for column in &query.nulls {
-        if !table.columns.iter().any(|found| found.name == *column) {
-            let reason = "the stream has no such column".to_owned();
-            return Err(ReadError::BadFilter { field: column.clone(), reason });
-        }
-        conditions.push(Condition::Null(column.clone()));
+        conditions.push(Condition::Null(known(column)?.name.clone()));
     }
     Ok(Some(conditions))
 }

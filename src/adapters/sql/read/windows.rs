@@ -5,6 +5,7 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 use streamward_core::{
     ports::{Page, ReadError, Row, WindowQuery},
     schema::Kind,
+    table::Column,
 };
 
 use super::{
@@ -49,14 +50,14 @@ impl SqliteReads {
 /// The walk over the windows by start, then by the row's own number; `None` where a group cannot occur.
 pub(super) fn scan(table: &WindowReads, query: &WindowQuery) -> Result<Option<Scan>, ReadError> {
     let mut keep = Vec::new();
-    let known = |column: &String| {
+    let known = |name: &String| {
         let reason = "the window is not grouped by it".to_owned();
-        let found = table.group.iter().find(|found| found.name == *column);
-        found.ok_or_else(|| ReadError::BadFilter { field: column.clone(), reason })
+        Column::named(&table.group, name).map_err(|_| ReadError::BadFilter { field: name.clone(), reason })
     };
-    for (column, text) in &query.group {
-        match parse(&known(column)?.kind, text) {
-            Some(value) => keep.push(Condition::equals(column, value)),
+    for (name, text) in &query.group {
+        let column = known(name)?;
+        match parse(&column.kind, text) {
+            Some(value) => keep.push(Condition::equals(&column.name, value)),
             None => return Ok(None),
         }
     }

@@ -63,6 +63,7 @@ fn layout(pipeline: &PipelinePlan) -> Layout {
     let window = pipeline.windows().next().unwrap();
     let column = |column: &streamward_core::window::WindowColumn| Column {
         name: column.name.clone(),
+        path: column.name.clone(),
         kind: column.kind.clone(),
         nullable: false,
     };

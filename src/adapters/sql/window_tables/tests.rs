@@ -29,7 +29,7 @@ const KINDS: [(&str, Kind); 6] = [
 ];
 
 fn column(name: &str, kind: &Kind) -> Column {
-    Column { name: name.to_owned(), kind: kind.clone(), nullable: false }
+    Column { name: name.to_owned(), path: name.to_owned(), kind: kind.clone(), nullable: false }
 }
 
 fn window(group: &[(&str, Kind)]) -> WindowTable {

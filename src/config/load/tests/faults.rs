@@ -337,3 +337,51 @@ fn later_checks_point_at_the_place_of_a_path() {
     assert_eq!(absent.path, "streams.series.event_time");
     assert!(absent.to_string().contains("  series:"), "{absent}");
 }
+
+#[test]
+fn topics_that_kafka_does_not_make_beside_each_other_are_refused_with_both_names_and_places() {
+    let stream = |name: &str, topic: &str| format!("  {name}: {{ topic: {topic}, schema: s, key: k }}\n");
+    let two =
+        |one: &str, other: &str| format!("streams:\n{}{}pipelines: {{}}\n", stream("one", one), stream("two", other));
+    let cases = [
+        (two("a.b", "a_b"), "streams.two.topic", "'a_b' and 'a.b' (streams.one.topic) differ in '.' and '_' alone"),
+        (two("a_b.c", "a.b_c"), "streams.two.topic", "'a.b_c' and 'a_b.c' (streams.one.topic)"),
+        (two("t", "dlq_messages") + "dlq: { topic: dlq.messages }\n", "streams.two.topic", "(dlq.topic)"),
+        (two("t", "x.alerts") + "alerts: { topic: x_alerts }\n", "streams.two.topic", "(alerts.topic)"),
+        (two("t", ".schemas"), "streams.two.topic", "'.schemas' and '_schemas' (registry.embedded.topic)"),
+        (two("t", "u") + "alerts: { topic: a.b }\ndlq: { topic: a_b }\n", "dlq.topic", "(alerts.topic)"),
+        (two("t", "u") + "alerts: { topic: _schemas }\n", "alerts.topic", "is taken by registry.embedded.topic"),
+        (two("t", "_.offsets"), "streams.two.topic", "is a topic of brokers"),
+        (
+            "streams:\n  a_b: { schema: s, key: k }\n".to_owned() + &stream("two", "a.b"),
+            "streams.two.topic",
+            "(streams.a_b.topic)",
+        ),
+    ];
+    for (yaml, path, words) in cases {
+        let faults = given(&yaml).faults();
+        assert!(faults.iter().any(|fault| fault.path == path && fault.message.contains(words)), "{yaml}\n{faults:#?}");
+    }
+    assert_eq!(given(&two("a.b", "a-b")).lines(), [""; 0]);
+}
+
+#[test]
+fn a_topic_that_kafka_has_no_name_for_is_refused_wherever_it_is_named() {
+    let long = "t".repeat(250);
+    for topic in [long.as_str(), "'.'", "'..'", "a/b", "'a b'", "ä", "''"] {
+        for (path, yaml) in [
+            ("streams.one.topic", format!("streams:\n  one: {{ topic: {topic}, schema: s, key: k }}\n")),
+            ("alerts.topic", format!("alerts: {{ topic: {topic} }}\n")),
+            ("dlq.topic", format!("dlq: {{ topic: {topic} }}\n")),
+            ("registry.embedded.topic", format!("registry: {{ embedded: {{ topic: {topic} }} }}\n")),
+        ] {
+            let faults = given(&yaml).faults();
+            let words = "a topic is 1 to 249 letters";
+            assert!(
+                faults.iter().any(|fault| fault.path == path && fault.message.contains(words)),
+                "{yaml}\n{faults:#?}"
+            );
+        }
+    }
+    assert_eq!(given(&format!("streams:\n  one: {{ topic: {}, schema: s, key: k }}\n", &long[1..])).lines(), [""; 0]);
+}

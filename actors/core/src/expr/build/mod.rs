@@ -87,30 +87,21 @@ impl<'a> Builder<'a> {
     }
 
     fn column(&self, expr: &Expr, names: &[Ident]) -> Result<Typed<'a>, ExprError> {
-        let index = self.find(names).ok_or_else(|| self.unknown_field(expr, names))?;
+        let index = self.find(names).map_err(|unknown| self.error(expr, unknown))?;
         let field = &self.schema.fields[index];
         let symbols = matches!(field.kind, Kind::Enum(_)).then_some(field);
         Ok(Typed { node: Node::Column(index), ty: Type::of(&field.kind), symbols })
     }
 
-    fn find(&self, names: &[Ident]) -> Option<usize> {
-        let joined = joined(names);
-        let fields = || self.schema.fields.iter();
-        let exact = fields().position(|field| field.column == joined || field.path.join(".") == joined);
-        if exact.is_some() || names.iter().any(|name| name.quote_style.is_some()) {
-            return exact;
-        }
-        let same = |field: &Field| {
-            field.column.eq_ignore_ascii_case(&joined) || field.path.join(".").eq_ignore_ascii_case(&joined)
-        };
-        let first = fields().position(same)?;
-        (fields().filter(|field| same(field)).count() == 1).then_some(first)
-    }
-
-    fn unknown_field(&self, expr: &Expr, names: &[Ident]) -> ExprError {
+    /// A quoted name means the field of exactly that name.
+    fn find(&self, names: &[Ident]) -> Result<usize, String> {
         let name = joined(names);
-        let hint = suggestion(&name, self.schema.fields.iter().map(|field| field.column.as_str()));
-        self.error(expr, format!("unknown field '{name}'{hint}"))
+        let found = self.schema.field_named(&name)?;
+        let is_quoted = names.iter().any(|name| name.quote_style.is_some());
+        if is_quoted && self.schema.column_index(&name).is_none() {
+            return Err(format!("unknown field '{name}', did you mean '{}'?", self.schema.fields[found].column));
+        }
+        Ok(found)
     }
 
     /// Plans several expressions, each once.

@@ -28,7 +28,7 @@ pub struct Fixture {
 }
 
 fn column(name: &str, kind: Kind) -> Column {
-    Column { name: name.to_owned(), kind, nullable: false }
+    Column { name: name.to_owned(), path: name.to_owned(), kind, nullable: false }
 }
 
 pub fn sensors() -> StreamTable {
@@ -43,7 +43,7 @@ pub fn sensors() -> StreamTable {
             column("timestamp", Kind::Timestamp),
             column("location", Kind::String),
             column("anomaly", Kind::Boolean),
-            column("battery_level", Kind::Int),
+            Column { path: "metadata.battery_level".to_owned(), ..column("battery_level", Kind::Int) },
             column("signal_strength", Kind::Int),
         ],
         key: 0,

@@ -67,6 +67,12 @@ async fn filters_narrow_and_values_that_never_occur_give_an_empty_list() {
     let by_both = fixture.reads.latest(query(&both, 3)).await.unwrap();
     assert_eq!(values(&by_both, "value"), [json!(83.0), json!(63.0), json!(43.0)]);
     assert_eq!(values(&by_both, "sensor_type")[0], "temperature");
+    let level = values(&by_both, "battery_level")[0].as_i64().unwrap().to_string();
+    for name in ["battery_level", "metadata.battery_level", "Battery_Level"] {
+        let with_level = |text| query(&[&both[..], &[(name, text)]].concat(), 3);
+        assert_eq!(fixture.reads.latest(with_level(&level)).await.unwrap().items, by_both.items, "{name}");
+        assert!(fixture.reads.latest(with_level("-7")).await.unwrap().items.is_empty(), "{name}");
+    }
     for (column, text) in [("sensor_type", "x"), ("battery_level", "high"), ("sensor_id", "'")] {
         let none = fixture.reads.latest(query(&[(column, text)], 5)).await.unwrap();
         assert!(none.items.is_empty(), "{column} {text}");
@@ -257,6 +263,29 @@ async fn streams_are_summed_up_from_positions() {
     assert_eq!(streams[0].windows, ["aggregated_metrics"]);
     assert_eq!((streams[1].stored, streams[1].newest_event_ms), (0, None));
     assert_eq!(fixture.reads.positions().await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_stored_of_a_stream_counts_the_topics_that_it_had_before() {
+    let mut fixture = Fixture::new().await;
+    let definitions = json!({"pipelines": {"sensors": {"stream": "sensors"}, "old": {"stream": "sensors"},
+        "series": {"stream": "series"}}, "streams": {}});
+    fixture.write(&format!("UPDATE sw_definitions SET definitions = '{definitions}'")).await;
+    for (sink, topic) in [("sensors", "renamed"), ("old", "older"), ("series", "series-before")] {
+        fixture
+            .write(&format!(
+                "INSERT INTO sw_positions (sink, topic, partition, log, epoch, next_offset, first_offset, retained_from, \
+                 stored, dead, filtered, updated_at) VALUES ('{sink}', '{topic}', 0, 1, 1, 700, 0, 100, 700, 2, 3, 0); \
+                 INSERT INTO sw_ranges VALUES ('{sink}', '{topic}', 0, 1, 'gap', 5, 9, 0)"
+            ))
+            .await;
+    }
+    let streams = fixture.reads.streams(NOW_MS).await.unwrap();
+    let counted: Vec<_> =
+        streams.iter().map(|stream| (stream.stored, stream.dead, stream.filtered, stream.in_gaps)).collect();
+    assert_eq!(counted, [(21_400, 10, 6, 8), (700, 2, 3, 4)]);
+    let page = fixture.reads.latest(query(&[], 1)).await.unwrap();
+    assert_eq!((page.total, page.total_is_estimate), (21_200, true));
 }
 
 #[tokio::test]
