@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     logs::LogIdentity,
@@ -19,6 +22,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) fn on_a_system<T>(test: impl Future<Output = T>) -> T {
     let test = async { tokio::time::timeout(LIMIT, test).await.expect("the state that the test waits for comes") };
     actix_rt::System::new().block_on(test)
+}
+
+/// Runs a test on an actix system whose clock stands still while something runs, and goes on to the next timer when nothing
+/// does.
+pub(crate) fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    actix_rt::System::with_tokio_rt(runtime).block_on(test)
 }
 
 /// Holds threads until the test lets them go.
@@ -140,15 +150,19 @@ impl Outbox for Entries {
 }
 
 /// A target with prepared answers to the first pages; it takes all that follow.
+#[derive(Default)]
 pub(crate) struct Taker {
     pub(crate) answers: Mutex<VecDeque<Vec<Result<(), TargetError>>>>,
     /// Ids of each page.
     pub(crate) pages: Mutex<Vec<Vec<i64>>>,
+    /// When each page came.
+    pub(crate) moments: Mutex<Vec<Instant>>,
 }
 
 impl Target for Taker {
     fn send<'a>(&'a self, facts: &'a [Fact]) -> BoxFuture<'a, Vec<Result<(), TargetError>>> {
         self.pages.lock().push(facts.iter().map(|fact| fact.entry.fact).collect());
+        self.moments.lock().push(Instant::now());
         let prepared = self.answers.lock().pop_front();
         Box::pin(async move { prepared.unwrap_or_else(|| facts.iter().map(|_| Ok(())).collect()) })
     }

@@ -12,7 +12,7 @@ use crate::{
     fakes::Storage,
     lane::tests::{ORDERED_MS, counts, orders, plan, plan_of, six_orders, stage, stage_of},
     logs::tests::OneTopic,
-    slot::PartitionSlot,
+    slot::{self, Issued, PartitionSlot, Since},
     store::Checkpoint,
 };
 
@@ -193,4 +193,32 @@ fn decisions_on_records_that_come_again_come_with_them_and_not_across_a_gap() {
     };
     assert_eq!(decided(8), Some(6..8));
     assert_eq!(decided(21), None, "the log is not the one that they are about");
+}
+
+#[test]
+fn a_topic_that_was_made_anew_since_its_partition_was_assigned_is_another_log() {
+    let assigned = assigned(known(Some(8), None), OnGap::Fail, (5, 20));
+    let of = |topic| assigned.slots.reads_another_log(&OneTopic::named(topic).0.into_inner().unwrap());
+    assert_eq!([of("first"), of("second")], [false, true]);
+}
+
+#[test]
+fn a_partition_is_revoked_after_a_wait_for_what_was_issued() {
+    let runtime = runtime();
+    let assigner = assigner(Arc::default(), OnGap::Fail, &runtime);
+    let revoked = |has_issued: bool| {
+        let reader = assigner.slots.begin_reading();
+        let slot = assigner.slots.assign(reader, slot::tests::start(0)).unwrap();
+        if has_issued {
+            let state = slot.take_over(1).snapshot;
+            let done = Since { batch: six_orders(), start: 0, end: 6, dead: Arc::from([]) };
+            assert_eq!(slot.issue(1, done, &state, || true), Issued::Yes);
+        }
+        let since = std::time::Instant::now();
+        assigner.revoked(reader, 0);
+        assert!(slot.is_revoked() && assigner.slots.get(0).is_none());
+        since.elapsed()
+    };
+    assert!(revoked(true) >= REVOKE_WAIT, "nobody stores it");
+    revoked(false);
 }

@@ -1,9 +1,9 @@
 //! A relay whose target takes some facts and others not.
 
-use streamward_kit::{ChildSpec, Runtime, SupervisorSpec};
+use streamward_kit::{ChildSpec, Runtime, SupervisorSpec, TreeNode};
 
 use super::*;
-use crate::fakes::{Entries, Taker, on_a_system};
+use crate::fakes::{Entries, Taker, in_virtual_time, on_a_system};
 
 /// What a relay has done by the time that its outbox is empty.
 struct Done {
@@ -17,7 +17,7 @@ struct Done {
 /// Lets a supervised relay empty an outbox; the target answers like this to the first pages.
 fn relayed(entries: Entries, answers: Vec<Vec<Result<(), TargetError>>>) -> Done {
     let (outbox, target) =
-        (Arc::new(entries), Taker { answers: parking_lot::Mutex::new(answers.into()), pages: Default::default() });
+        (Arc::new(entries), Taker { answers: parking_lot::Mutex::new(answers.into()), ..Taker::default() });
     let target = Arc::new(target);
     let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox: outbox.clone(), target: target.clone() });
     on_a_system(async {
@@ -69,7 +69,7 @@ fn a_target_that_is_down_for_a_while_is_asked_again_at_waits_that_grow_step_by_s
 #[test]
 fn entries_that_came_without_a_notice_are_found_all_the_same() {
     let outbox = Arc::new(Entries::of([]));
-    let target = Arc::new(Taker { answers: Default::default(), pages: Default::default() });
+    let target = Arc::new(Taker::default());
     let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox: outbox.clone(), target: target.clone() });
     on_a_system(async {
         let relay = ChildSpec::role("relay", "relay", move |scope| run(scope, shared.clone()));
@@ -83,4 +83,45 @@ fn entries_that_came_without_a_notice_are_found_all_the_same() {
         runtime.shutdown(Vec::new()).await;
     });
     assert_eq!(*target.pages.lock(), [[1]]);
+}
+
+/// Lets a relay empty an outbox of one fact twice; the target answers like this to the first pages. The relay while it
+/// waits for more, and what the target got.
+async fn emptied_twice(answers: Vec<Vec<Result<(), TargetError>>>) -> ([TreeNode; 2], Arc<Taker>) {
+    let outbox = Arc::new(Entries::of([]));
+    let target = Arc::new(Taker { answers: parking_lot::Mutex::new(answers.into()), ..Taker::default() });
+    let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox: outbox.clone(), target: target.clone() });
+    let relay = ChildSpec::role("relay", "relay", move |scope| run(scope, shared.clone()));
+    let runtime = Runtime::start(SupervisorSpec::new("root").child(relay)).unwrap();
+    let look = || runtime.snapshot().find("relay").cloned();
+    let is_at_rest = |relay: &TreeNode| relay.waiting_on.as_ref().is_some_and(|waiting| waiting.on == "outbox");
+    let mut at_rest = Vec::new();
+    for id in [1, 2] {
+        outbox.left.send_replace(Entries::of([id]).left.borrow().clone());
+        outbox.emptied().await;
+        while at_rest.len() < id as usize {
+            tokio::task::yield_now().await;
+            at_rest.extend(look().filter(is_at_rest));
+        }
+    }
+    runtime.shutdown(Vec::new()).await;
+    (at_rest.try_into().unwrap(), target)
+}
+
+#[test]
+fn a_target_that_was_down_before_is_asked_again_as_soon_as_the_first_time() {
+    let down = || vec![unavailable()];
+    let answers = vec![down(), down(), down(), vec![Ok(())], down()];
+    let (_, target) = in_virtual_time(emptied_twice(answers));
+    let moments = target.moments.lock();
+    let waits: Vec<Duration> = moments.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(*target.pages.lock(), [[1], [1], [1], [1], [2], [2]]);
+    assert!(waits[2] >= 4 * RETRY_FIRST && waits[4] < 2 * RETRY_FIRST, "{waits:?}");
+}
+
+#[test]
+fn a_relay_whose_target_is_back_does_not_say_any_more_that_it_is_gone() {
+    let (at_rest, target) = in_virtual_time(emptied_twice(vec![vec![unavailable()]]));
+    assert_eq!(*target.pages.lock(), [[1], [1], [2]]);
+    assert_eq!(at_rest.map(|relay| relay.note), [None, None]);
 }

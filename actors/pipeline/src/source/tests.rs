@@ -1,14 +1,15 @@
 //! When a source ends by itself.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::atomic::AtomicBool};
 
 use parking_lot::Mutex;
+use streamward_core::output::Output;
 use streamward_kit::{ChildPolicy, ChildSpec, ExitReport, Inbox, Runtime, SupervisorSpec};
 
 use super::*;
 use crate::{
     fakes::{Offsets, on_a_system},
-    lane::tests::Fixed,
+    lane::tests::{Fixed, plan},
     logs::tests::OneTopic,
     slot::{self, PartitionSlot},
 };
@@ -78,4 +79,48 @@ fn a_source_that_stands_still_for_a_good_reason_is_not_behind() {
     assert_eq!(progress(), Some((4, 5)));
     slot.refuse("its row exists already".into());
     assert_eq!(progress(), None, "storage takes nothing");
+}
+
+/// A client with nothing to give that notes whether it was polled, and what the group was told last.
+#[derive(Clone, Default)]
+struct Listener {
+    is_polled: Arc<AtomicBool>,
+    told: Arc<Mutex<Vec<(i32, i64)>>>,
+}
+
+impl LogClient for Listener {
+    fn poll(&mut self, _: Duration, visit: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
+        self.is_polled.store(true, Ordering::Release);
+        visit(Polled::Nothing);
+        Ok(())
+    }
+
+    fn pause(&mut self, _: &[i32]) {}
+
+    fn resume(&mut self, _: &[i32]) {}
+
+    fn commit(&mut self, positions: &[(i32, i64)]) {
+        *self.told.lock() = positions.to_vec();
+    }
+}
+
+#[test]
+fn a_source_that_stops_tells_the_group_how_far_its_partitions_are_stored() {
+    let shared = shared(&Inbox::new("lane", 1), &Arc::new(OneTopic::named("first")));
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, slot::tests::start(3)).unwrap();
+    slot.commit(&Output::empty("orders".into(), 3, 5, plan().schema().arrow.clone()), 0);
+    let client = Listener::default();
+    let of_source = client.clone();
+    on_a_system(async {
+        let source = ChildSpec::thread("source", "source", move |scope| {
+            run(&scope, &mut Gather::new(shared.clone(), reader), &mut of_source.clone()).map(drop)
+        });
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(source)).unwrap();
+        while !client.is_polled.load(Ordering::Acquire) {
+            tokio::task::yield_now().await;
+        }
+        runtime.shutdown(Vec::new()).await;
+    });
+    assert_eq!(*client.told.lock(), [(3, 5)]);
 }

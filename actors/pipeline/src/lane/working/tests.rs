@@ -51,12 +51,23 @@ fn settings(idle_after: Duration, checkpoint_every: Duration) -> LaneSettings {
 
 /// The first output of a lane that gets no record of a partition which is at the end of its log.
 async fn first_output(plan: Arc<PipelinePlan>, start: SlotStart, settings: LaneSettings) -> Arc<Store> {
+    first_output_of(plan, vec![start], (settings, (0, 1))).await
+}
+
+/// The same of several partitions; `index` says which of the lanes it is.
+async fn first_output_of(
+    plan: Arc<PipelinePlan>,
+    starts: Vec<SlotStart>,
+    (settings, index): (LaneSettings, (usize, usize)),
+) -> Arc<Store> {
     let slots = Arc::new(Slots::default());
-    let slot = slots.assign(slots.begin_reading(), start).unwrap();
-    slot.reached_end();
+    let reader = slots.begin_reading();
+    for start in starts {
+        slots.assign(reader, start).unwrap().reached_end();
+    }
     let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
     let mut parts = shared(stage_of(plan), slots, Arc::new(OneTopic::named("first")), &sink);
-    (parts.settings, parts.clock) = (settings, Arc::new(Later));
+    (parts.settings, parts.index, parts.clock) = (settings, index, Arc::new(Later));
     let (reader, hear) = first_reader(&sink);
     let parts = Arc::new(parts);
     let inbox = parts.inbox.clone();
@@ -161,4 +172,17 @@ async fn a_partition_is_at_rest_from_its_last_record_on() {
     assert!(!is_due(&mut working), "a record came meanwhile");
     tokio::time::advance(moment).await;
     assert!(is_due(&mut working));
+}
+
+#[test]
+fn a_lane_emits_windows_of_its_own_partitions_alone() {
+    let plan = counts();
+    let starts = [0, 1].map(|partition| {
+        let mut start = restored(&plan);
+        start.key.partition = partition;
+        start
+    });
+    let output = first_output_of(plan, starts.into(), (settings(Duration::ZERO, Duration::MAX), (1, 2)));
+    let store = actix_rt::System::new().block_on(output);
+    assert_eq!((store.pending.key.partition, store.pending.output.windows.len()), (1, 6));
 }
