@@ -203,6 +203,35 @@ fn offsets_of_an_aborted_transaction_are_not_committed_by_the_next() {
 }
 
 #[test]
+fn offsets_of_a_group_are_taken_only_by_the_transaction_that_has_the_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let inner = broker.inner();
+    let producer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    let nobody = Identity { member_id: String::new(), instance_id: None, generation: -1 };
+    let takes = || inner.add_txn_offsets(ID, producer, ("g", &nobody), Vec::new());
+    inner.add_txn_group(ID, producer, "g").unwrap();
+    assert_eq!(takes(), Ok(()));
+    inner.end_txn(ID, producer, Marker::Commit).unwrap();
+    assert_eq!(takes(), Err(Code::InvalidTxnState), "none is open");
+    write(&broker, producer, 0);
+    assert_eq!(takes(), Err(Code::InvalidTxnState), "the group was of the one before");
+}
+
+#[test]
+fn a_partition_to_which_a_transaction_wrote_nothing_gets_no_marker() {
+    for kind in [Marker::Commit, Marker::Abort] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = open(dir.path(), "a");
+        let inner = broker.inner();
+        let producer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+        inner.add_txn_partitions(ID, producer, vec![(TOPIC.to_owned(), 0)]).unwrap();
+        inner.end_txn(ID, producer, kind).unwrap();
+        assert_eq!(committed(&broker), (vec![], vec![]));
+    }
+}
+
+#[test]
 fn only_a_partition_that_is_in_the_open_transaction_takes_records_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let broker = open(dir.path(), "a");

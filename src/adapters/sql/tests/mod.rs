@@ -342,3 +342,26 @@ async fn state_is_kept_behind_a_gap_and_forgotten_where_the_log_ends_before_the_
         assert_eq!((next.position, checkpoint), (Some(position), kept), "{gap:?}");
     }
 }
+
+#[actix::test]
+async fn a_log_gets_a_number_that_the_table_has_of_no_other_topic() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assign(&store, 0).await;
+    assert_eq!(assign_of(&store, 0, "second").await.log, 1);
+    // Another pipeline has read a topic that this one reads from now on, when it was made anew.
+    let of = |sink: &str| PartitionKey { sink: sink.into(), topic: "elsewhere".into(), partition: 0 };
+    assert_eq!(store.assign(&of("series"), &log("a")).await.unwrap().log, 0);
+    assert_eq!(store.assign(&of("sensors"), &log("b")).await.unwrap().log, 2);
+}
+
+#[actix::test]
+async fn the_newest_event_time_of_an_assignment_is_not_before_any_that_was_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    assert_eq!(owner.newest_event_ms, streamward_core::watermark::NO_WATERMARK);
+    let seen = vec![("k".to_owned(), 119_999), ("l".to_owned(), 61_000)];
+    store.commit(&[pending(&owner, Output { seen, ..output(0, 0, 2) })]).await.unwrap();
+    assert_eq!(assign(&store, 1).await.newest_event_ms, 119_999, "also of another partition");
+}

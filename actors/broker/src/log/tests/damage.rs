@@ -406,6 +406,20 @@ fn damage_that_neither_size_nor_time_shows_is_found_while_the_log_is_used() {
 }
 
 #[test]
+fn a_segment_that_is_shorter_than_it_was_is_read_again_whatever_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, batches) = written(dir.path(), &[1; 60]);
+    log.close().unwrap();
+    drop(log);
+    let path = &segment_files(dir.path())[1];
+    let known = path.metadata().unwrap();
+    let file = files::open_rw(path).unwrap();
+    file.set_len(known.len() - 100).unwrap();
+    file.set_modified(known.modified().unwrap()).unwrap();
+    assert!(!check(&open(dir.path(), "a"), &batches).is_empty());
+}
+
+#[test]
 fn damage_met_while_the_log_is_used_is_repaired_once_it_is_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     let (log, batches) = written(dir.path(), &[1; 60]);
