@@ -156,13 +156,13 @@ pub(crate) struct Taker {
     /// Ids of each page.
     pub(crate) pages: Mutex<Vec<Vec<i64>>>,
     /// When each page came.
-    pub(crate) moments: Mutex<Vec<Instant>>,
+    pub(crate) moments: watch::Sender<Vec<Instant>>,
 }
 
 impl Target for Taker {
     fn send<'a>(&'a self, facts: &'a [Fact]) -> BoxFuture<'a, Vec<Result<(), TargetError>>> {
         self.pages.lock().push(facts.iter().map(|fact| fact.entry.fact).collect());
-        self.moments.lock().push(Instant::now());
+        self.moments.send_modify(|moments| moments.push(Instant::now()));
         let prepared = self.answers.lock().pop_front();
         Box::pin(async move { prepared.unwrap_or_else(|| facts.iter().map(|_| Ok(())).collect()) })
     }

@@ -1,7 +1,7 @@
 //! Where a partition begins that the group hands over: by what storage knows and by what the log still holds.
 
 use streamward_core::{
-    output::Output,
+    output::{Output, StateChunk},
     partition::{CheckpointScope, Decisions, StepSpec},
     rule::RuleSpec,
     watermark::NO_WATERMARK,
@@ -153,17 +153,21 @@ fn processed(plan: Arc<PipelinePlan>, known: Assignment, on_gap: OnGap) -> Outpu
     stage.run(&mut state, &input, 20).unwrap()
 }
 
-#[test]
-fn alerts_of_a_log_that_was_made_anew_are_others_wherever_it_begins() {
-    let rule = RuleSpec {
+/// A pipeline with a rule that fires at any order.
+fn fires() -> Arc<PipelinePlan> {
+    plan_of(vec![StepSpec::Rule(RuleSpec {
         name: "any".to_owned(),
         when: "id <> ''".to_owned(),
         severity: "info".to_owned(),
         hold_for: Duration::ZERO,
         cooldown: Duration::ZERO,
         resolve_after: None,
-    };
-    let plan = plan_of(vec![StepSpec::Rule(rule)]);
+    })])
+}
+
+#[test]
+fn alerts_of_a_log_that_was_made_anew_are_others_wherever_it_begins() {
+    let plan = fires();
     let ids = |log: i64| {
         let of = |position, checkpoint| {
             let known = Assignment { log, ..known(position, checkpoint) };
@@ -221,4 +225,34 @@ fn a_partition_is_revoked_after_a_wait_for_what_was_issued() {
     };
     assert!(revoked(true) >= REVOKE_WAIT, "nobody stores it");
     revoked(false);
+}
+
+/// Groups and keys that a partition with this position begins with, of six in a checkpoint in which a step that is gone
+/// also has its part.
+fn kept(plan: Arc<PipelinePlan>, position: i64) -> (usize, usize) {
+    let (stage, mut state) = (stage_of(plan.clone()), PartitionState::new(&plan, "orders".into(), 0));
+    let input = stage.decode(&mut stage.decoder(), &six_orders(), 0..6, &[]);
+    stage.run(&mut state, &input, 0).unwrap();
+    let mut chunks = state.checkpoint(&plan, CheckpointScope::Full);
+    chunks.insert(0, StateChunk { name: "rule/gone".into(), bytes: chunks[0].bytes.clone() });
+    let checkpoint = Some(Checkpoint { next_offset: 6, chunks });
+    let known = Assignment { checkpoint, ..known(Some(position), None) };
+    let store = Arc::new(Storage { assignment: Some(known), ..Storage::default() });
+    let runtime = runtime();
+    let assigner = Assigner { plan, ..assigner(store, OnGap::Earliest, &runtime) };
+    let (log, bounds) = (assigner.log().unwrap(), LogBounds { low: 5, high: 20 });
+    assigner.assigned(assigner.slots.begin_reading(), 0, (&log, bounds)).unwrap();
+    assigner.slots.get(0).unwrap().take_over(1).snapshot.size()
+}
+
+#[test]
+fn state_of_a_step_that_is_gone_takes_no_other_along() {
+    assert_eq!(kept(counts(), 8), (6, 0));
+}
+
+#[test]
+fn behind_a_gap_rules_go_on_with_what_they_knew() {
+    assert_eq!(kept(fires(), 8), (0, 6));
+    assert_eq!(kept(fires(), 4), (0, 6));
+    assert_eq!(kept(counts(), 4), (0, 0), "nobody knows what windows miss");
 }

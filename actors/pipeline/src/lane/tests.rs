@@ -433,3 +433,24 @@ fn a_partition_that_is_assigned_again_is_worked_on_from_the_state_of_its_new_slo
     });
     assert_eq!((lane.restarts, lane.last_exit.map(|exit| exit.message), issued), (0, None, 2));
 }
+
+#[test]
+fn a_checkpoint_that_went_with_a_batch_is_not_written_once_more_when_the_lane_ends() {
+    let issued = on_a_system(async {
+        let slots = Arc::new(Slots::default());
+        let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
+        let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
+        let mut parts = shared(stage(|_| {}), slots, Arc::new(OneTopic::named("first")), &sink);
+        parts.settings.checkpoint_every = Duration::ZERO;
+        let (inbox, shared) = (parts.inbox.clone(), Arc::new(parts));
+        let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone())).inbox(&inbox);
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(lane)).unwrap();
+        let work = Work { slot: slot.clone(), batch: six_orders(), start: 0, end: 6, read_by: Instant::now() };
+        inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+        inbox.drained().await;
+        assert_eq!(slot.checkpointed(), 6);
+        runtime.shutdown(Vec::new()).await;
+        sink.figures().depth
+    });
+    assert_eq!(issued, 1);
+}

@@ -113,7 +113,7 @@ fn a_target_that_was_down_before_is_asked_again_as_soon_as_the_first_time() {
     let down = || vec![unavailable()];
     let answers = vec![down(), down(), down(), vec![Ok(())], down()];
     let (_, target) = in_virtual_time(emptied_twice(answers));
-    let moments = target.moments.lock();
+    let moments = target.moments.borrow();
     let waits: Vec<Duration> = moments.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(*target.pages.lock(), [[1], [1], [1], [1], [2], [2]]);
     assert!(waits[2] >= 4 * RETRY_FIRST && waits[4] < 2 * RETRY_FIRST, "{waits:?}");
@@ -124,4 +124,22 @@ fn a_relay_whose_target_is_back_does_not_say_any_more_that_it_is_gone() {
     let (at_rest, target) = in_virtual_time(emptied_twice(vec![vec![unavailable()]]));
     assert_eq!(*target.pages.lock(), [[1], [1], [2]]);
     assert_eq!(at_rest.map(|relay| relay.note), [None, None]);
+}
+
+#[test]
+fn a_relay_whose_target_is_down_says_why_and_ends_at_once_when_it_is_to() {
+    let down = || vec![unavailable()];
+    let (outbox, target) = (Arc::new(Entries::of([1])), Arc::new(Taker::default()));
+    target.answers.lock().extend([down(), down(), down(), down()]);
+    let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox, target: target.clone() });
+    in_virtual_time(async {
+        let relay = ChildSpec::role("relay", "relay", move |scope| run(scope, shared.clone()));
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(relay)).unwrap();
+        target.moments.subscribe().wait_for(|moments| moments.len() == 4).await.unwrap();
+        assert_eq!(runtime.snapshot().find("relay").unwrap().note.as_deref(), Some("no leader"));
+        let since = tokio::time::Instant::now();
+        runtime.shutdown(Vec::new()).await;
+        assert!(since.elapsed() < 8 * RETRY_FIRST, "it would be asked again in {:?}", 8 * RETRY_FIRST);
+    });
+    assert_eq!(target.pages.lock().len(), 4);
 }

@@ -167,6 +167,7 @@ fn storage_that_is_unavailable_is_asked_again_and_stops_nothing() {
         ],
     );
     assert_eq!((left.committed(), left.refused(), left.attempts.len()), (vec![5], vec![], 3));
+    assert_eq!(left.sink.note, None, "nothing is wrong any more");
 }
 
 #[test]
@@ -289,4 +290,20 @@ fn a_small_transaction_waits_for_more_from_when_its_first_output_was_sent() {
         })
     };
     assert_eq!([waited(Duration::ZERO), waited(MAX_DELAY / 2), waited(MAX_DELAY)], [3_600, 1_800, 0]);
+}
+
+#[test]
+fn storage_that_stays_unavailable_is_asked_at_waits_that_grow() {
+    let busy = || Err(StoreError::Unavailable("busy".to_owned()));
+    let waited = fakes::in_virtual_time(async {
+        let rig = Rig::new(&[busy, busy, busy, || Ok(vec![Outcome::Committed])]);
+        rig.send(&[0]);
+        let since = tokio::time::Instant::now();
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(rig.sink(1, 10_000))).unwrap();
+        rig.inbox.drained().await;
+        let waited = since.elapsed();
+        runtime.shutdown(Vec::new()).await;
+        waited
+    });
+    assert!(waited >= (1 + 2 + 4) * RETRY_FIRST, "{waited:?}");
 }

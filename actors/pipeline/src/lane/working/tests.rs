@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use streamward_core::{partition::CheckpointScope, watermark::NO_WATERMARK};
+use streamward_core::{
+    output::{DeadLetter, ErrorClass},
+    partition::CheckpointScope,
+    watermark::NO_WATERMARK,
+};
 use streamward_kit::{ChildSpec, Inbox, Runtime, SupervisorSpec};
 
 use super::*;
@@ -143,18 +147,33 @@ fn windows_are_looked_at_again_when_the_next_one_ends_or_a_record_comes() {
     assert_eq!(working.emits_at_ms, None);
 }
 
+fn letter(offset: i64) -> DeadLetter {
+    DeadLetter {
+        offset,
+        log_timestamp_ms: 0,
+        class: ErrorClass::Decode,
+        reason: String::new(),
+        stage: String::new(),
+        key: None,
+        value: None,
+        headers: Vec::new(),
+    }
+}
+
 #[test]
 fn a_checkpoint_is_due_when_replay_would_have_to_remember_much() {
     let (plan, settings) = (counts(), settings(Duration::MAX, Duration::MAX));
     let mut working = working(SlotStart { emit_from: 0, fetch_from: 0, ..slot::tests::start(0) });
     working.state = counted(&plan);
-    let mut issue = |ahead: usize| {
+    let mut issue = |ahead: usize, dead: usize| {
         let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
         output.ahead = vec![5; ahead];
+        output.dead = vec![letter(5); dead];
         working.after_batch(&plan, &settings, &mut output);
         !output.checkpoint.is_empty()
     };
-    assert_eq!([issue(MAX_DECISIONS - 1), issue(1), issue(1)], [false, true, false]);
+    assert_eq!([issue(MAX_DECISIONS - 1, 0), issue(1, 0), issue(1, 0)], [false, true, false]);
+    assert_eq!([issue(MAX_DECISIONS - 2, 0), issue(0, 1), issue(0, 0)], [false, true, false]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,4 +204,13 @@ fn a_lane_emits_windows_of_its_own_partitions_alone() {
     let output = first_output_of(plan, starts.into(), (settings(Duration::ZERO, Duration::MAX), (1, 2)));
     let store = actix_rt::System::new().block_on(output);
     assert_eq!((store.pending.key.partition, store.pending.output.windows.len()), (1, 6));
+}
+
+#[test]
+fn windows_that_the_clock_closes_are_emitted_also_when_a_checkpoint_is_due() {
+    let plan = counts();
+    let mut working = working(SlotStart { emit_from: 6, fetch_from: 6, ..slot::tests::start(0) });
+    working.state = counted(&plan);
+    let output = working.due(&plan, &settings(Duration::ZERO, Duration::ZERO), END_MS, false).unwrap();
+    assert_eq!((output.windows.len(), output.checkpoint.is_empty()), (6, false));
 }

@@ -71,12 +71,17 @@ fn shared() -> Arc<SourceShared> {
 }
 
 fn with_lanes(lanes: &[&Inbox<Work>]) -> Arc<SourceShared> {
+    with_delay(lanes, Duration::from_millis(1))
+}
+
+/// A source whose batches of less than ten records wait that long.
+fn with_delay(lanes: &[&Inbox<Work>], max_delay: Duration) -> Arc<SourceShared> {
     Arc::new(SourceShared {
         topic: "orders".into(),
         slots: Arc::default(),
         logs: Arc::new(OneTopic::named("first")),
         clock: Arc::new(Fixed),
-        limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
+        limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay },
         lanes: lanes.iter().map(|lane| lane.outlet()).collect(),
         held_back: AtomicUsize::new(0),
     })
@@ -346,4 +351,68 @@ fn the_number_of_a_partition_says_which_lane_gets_its_records() {
         gather.hand_over(scope, &mut Valves::default());
         assert_eq!(lanes.map(|lane| lane.figures().accepted), [0, 1]);
     });
+}
+
+/// A record of a broker's time.
+fn record(offset: i64) -> RecordView<'static> {
+    RecordView { offset, log_timestamp_ms: 0, is_broker_time: true, key: None, value: None, headers: &|_| {} }
+}
+
+#[test]
+fn after_the_first_batch_a_small_one_waits_and_a_full_one_does_not() {
+    supervised(|scope| {
+        let lane: Inbox<Work> = Inbox::new("lane", 4);
+        let shared = with_delay(&[&lane], Duration::from_secs(3_600));
+        let reader = shared.slots.begin_reading();
+        shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        let mut gather = Gather::new(shared, reader);
+        let hands_over = |gather: &mut Gather| {
+            gather.hand_over(scope, &mut Valves::default());
+            lane.figures().accepted
+        };
+        gather.push(3, &record(0));
+        gather.mark_end(3);
+        assert_eq!(hands_over(&mut gather), 1);
+        gather.push(3, &record(1));
+        assert!(gather.time_left() > FIRST_DELAY, "{:?}", gather.time_left());
+        assert_eq!(hands_over(&mut gather), 1, "nine more have room");
+        for offset in 2..11 {
+            assert_eq!(gather.push(3, &record(offset)), offset == 10);
+        }
+        assert_eq!(hands_over(&mut gather), 2);
+    });
+}
+
+#[test]
+fn a_partition_whose_lane_has_room_again_does_not_flow_while_storage_refuses_it() {
+    supervised(|scope| {
+        let lane: Inbox<Work> = Inbox::new("lane", 1);
+        let shared = with_lanes(&[&lane]);
+        let reader = shared.slots.begin_reading();
+        let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        let (mut gather, mut valves) = (Gather::new(shared, reader), Valves::default());
+        for offset in 0..2 {
+            gather.push(3, &record(offset));
+            gather.mark_end(3);
+            gather.hand_over(scope, &mut valves);
+        }
+        assert_eq!(std::mem::take(&mut valves.0), ["pause [3]"]);
+        slot.refuse("its row exists already".into());
+        gather.rest(&mut valves);
+        gather.hand_over(scope, &mut valves);
+        assert_eq!((valves.0, gather.blocked.len(), gather.open.len()), (vec!["pause [3]".to_owned()], 0, 0));
+    });
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_record_has_spoilt_the_batch() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared, reader);
+    gather.push(3, &record(0));
+    let panics = RecordView { headers: &|_| panic!("a header that nobody can read"), ..record(1) };
+    let pushed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gather.push(3, &panics)));
+    assert!(pushed.is_err());
+    assert_eq!((gather.resume(), gather.open.len()), (Some(3), 0));
 }
