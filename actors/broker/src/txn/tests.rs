@@ -1,6 +1,8 @@
 //! Transactions after a loss of power, which may take the logs and the metadata back to different moments.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::task::{Context, Waker};
 
 use super::*;
 use crate::group::Identity;
@@ -10,6 +12,7 @@ use crate::log::produced::Produced;
 use crate::log::tests::ANY;
 use crate::log::{BootId, ReadRange};
 use crate::meta::TxnOffset;
+use crate::topic::Waiter;
 use crate::{Broker, BrokerConfig};
 
 const ID: &str = "id";
@@ -184,6 +187,82 @@ fn a_transaction_that_has_ended_ends_again_only_the_same_way() {
     }
 }
 
+/// Offset 5 of a partition for a group.
+fn offset_of(group: &str, partition: i32) -> TxnOffset {
+    let committed = CommittedOffset { offset: 5, metadata: String::new(), committed_ms: 1, leader_epoch: -1 };
+    TxnOffset { group: group.to_owned(), topic: TOPIC.to_owned(), partition, committed }
+}
+
+#[test]
+fn offsets_are_unstable_for_the_group_alone_that_the_open_transaction_has_them_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let inner = broker.inner();
+    let producer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    let nobody = Identity { member_id: String::new(), instance_id: None, generation: -1 };
+    for (group, partition) in [("g", 0), ("h", 1)] {
+        inner.add_txn_group(ID, producer, group).unwrap();
+        inner.add_txn_offsets(ID, producer, (group, &nobody), vec![offset_of(group, partition)]).unwrap();
+    }
+    let unstable = || ["g", "h", "i"].map(|group| inner.unstable_offsets(group));
+    assert_eq!(
+        unstable(),
+        [BTreeSet::from([(TOPIC.to_owned(), 0)]), BTreeSet::from([(TOPIC.to_owned(), 1)]), BTreeSet::new()]
+    );
+    inner.end_txn(ID, producer, Marker::Commit).unwrap();
+    assert!(unstable().iter().all(BTreeSet::is_empty));
+}
+
+#[test]
+fn a_transaction_is_as_old_as_its_first_partition_or_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let inner = broker.inner();
+    let producer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    let later = || {
+        let begun_ms = inner.txn(ID).unwrap().begun_ms;
+        while crate::now_ms() <= begun_ms {
+            std::hint::spin_loop();
+        }
+        begun_ms
+    };
+    write(&broker, producer, 0);
+    let begun_ms = later();
+    inner.add_txn_group(ID, producer, "g").unwrap();
+    inner.expire_txns(begun_ms + 60_000);
+    assert_eq!((later(), inner.txn(ID).unwrap().status), (begun_ms, TxnStatus::Ongoing));
+    inner.expire_txns(begun_ms + 60_001);
+    assert_eq!(inner.txn(ID).unwrap().status, TxnStatus::Aborted, "its time is over");
+}
+
+#[test]
+fn a_reader_that_waits_is_woken_when_a_transaction_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let producer = broker.inner().init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    write(&broker, producer, 0);
+    let mut reader = Waiter::default();
+    reader.register(&broker.inner().topics.partition(TOPIC, 0).unwrap());
+    let is_woken = || pin!(reader.woken()).poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    assert!(!is_woken());
+    broker.inner().end_txn(ID, producer, Marker::Commit).unwrap();
+    assert!(is_woken());
+}
+
+#[test]
+fn a_producer_that_says_who_it_is_gets_its_answer_again_until_it_has_used_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let init = |claimed| broker.inner().init_txn_producer(ID, 60_000, claimed);
+    let first = init((-1, -1)).unwrap();
+    let next = init(first).unwrap();
+    assert_eq!(next, (first.0, first.1 + 1));
+    assert_eq!(init(first), Ok(next), "the answer was lost");
+    write(&broker, next, 0);
+    assert_eq!(init(first), Err(Code::ProducerFenced), "somebody has it");
+    assert_eq!(broker.inner().txn(ID).unwrap().status, TxnStatus::Ongoing);
+}
+
 #[test]
 fn offsets_of_an_aborted_transaction_are_not_committed_by_the_next() {
     let dir = tempfile::tempdir().unwrap();
@@ -192,10 +271,8 @@ fn offsets_of_an_aborted_transaction_are_not_committed_by_the_next() {
     let producer = inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
     let nobody = Identity { member_id: String::new(), instance_id: None, generation: -1 };
     for (partition, kind) in [(0, Marker::Abort), (1, Marker::Commit)] {
-        let committed = CommittedOffset { offset: 5, metadata: String::new(), committed_ms: 1, leader_epoch: -1 };
-        let offset = TxnOffset { group: "g".to_owned(), topic: TOPIC.to_owned(), partition, committed };
         inner.add_txn_group(ID, producer, "g").unwrap();
-        inner.add_txn_offsets(ID, producer, ("g", &nobody), vec![offset]).unwrap();
+        inner.add_txn_offsets(ID, producer, ("g", &nobody), vec![offset_of("g", partition)]).unwrap();
         inner.end_txn(ID, producer, kind).unwrap();
     }
     let meta = inner.meta.lock();

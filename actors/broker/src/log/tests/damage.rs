@@ -60,7 +60,7 @@ fn offsets_of(base: i64, batch: &[u8]) -> std::ops::Range<i64> {
 }
 
 /// Checks that what is read is what was written, and that everything else is declared; the batches that are lost.
-fn check(log: &PartitionLog, written: &BTreeMap<i64, Vec<u8>>) -> Vec<i64> {
+pub(super) fn check(log: &PartitionLog, written: &BTreeMap<i64, Vec<u8>>) -> Vec<i64> {
     let (found, lost) = (read(log), lost_offsets(log));
     for (base, batch) in &found {
         let body = |bytes: &[u8]| bytes[16..].to_vec();
@@ -77,7 +77,7 @@ fn check(log: &PartitionLog, written: &BTreeMap<i64, Vec<u8>>) -> Vec<i64> {
     gone
 }
 
-fn segment_files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn segment_files(dir: &Path) -> Vec<PathBuf> {
     bases(dir, "log").unwrap().into_iter().map(|base| segment_path(dir, base, "log")).collect()
 }
 
