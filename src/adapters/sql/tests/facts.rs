@@ -232,6 +232,24 @@ async fn alerts_of_the_log_that_is_read_go_on_firing_when_it_is_assigned_again()
 }
 
 #[actix::test]
+async fn alerts_of_another_pipeline_that_still_reads_the_earlier_log_go_on_firing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assign(&store, 0).await;
+    let key = PartitionKey { sink: "series".into(), ..key(0) };
+    let other = store.assign(&key, &log("first")).await.unwrap();
+    let start = Start { epoch: other.epoch, log: other.log, position: 0, gap: None };
+    store.start_at(&key, start).await.unwrap();
+    let output = Output { end: 1, alerts: vec![fires("a")], ..output(0, 0, 0) };
+    let raised = Pending { key: key.clone(), epoch: other.epoch, log: other.log, output, raw: None };
+    commit(&store, &[Arc::new(raised)]).await;
+    assign_of(&store, 0, "second").await;
+    assert_eq!(newest(folder.path())[0].1, "firing");
+    store.assign(&key, &log("second")).await.unwrap();
+    assert_eq!(newest(folder.path())[0].1, "resolved");
+}
+
+#[actix::test]
 async fn a_database_of_an_earlier_version_keeps_its_alerts_outbox_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let file = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
