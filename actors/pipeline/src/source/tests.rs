@@ -7,6 +7,7 @@ use streamward_core::output::Output;
 use streamward_kit::{
     ActorPath, ActorState, ChildPolicy, ChildSpec, Command, ExitReport, Inbox, Runtime, SupervisorSpec,
 };
+use tokio::sync::watch;
 
 use super::*;
 use crate::{
@@ -87,7 +88,7 @@ fn a_source_that_stands_still_for_a_good_reason_is_not_behind() {
 #[derive(Clone, Default)]
 struct Listener {
     polls: Arc<AtomicUsize>,
-    told: Arc<Mutex<Vec<(i32, i64)>>>,
+    told: watch::Sender<Vec<(i32, i64)>>,
 }
 
 impl LogClient for Listener {
@@ -102,7 +103,7 @@ impl LogClient for Listener {
     fn resume(&mut self, _: &[i32]) {}
 
     fn commit(&mut self, positions: &[(i32, i64)]) {
-        *self.told.lock() = positions.to_vec();
+        self.told.send_replace(positions.to_vec());
     }
 }
 
@@ -129,7 +130,7 @@ fn a_source_that_stops_tells_the_group_how_far_its_partitions_are_stored() {
         }
         runtime.shutdown(Vec::new()).await;
     });
-    assert_eq!(*client.told.lock(), [(3, 5)]);
+    assert_eq!(*client.told.borrow(), [(3, 5)]);
 }
 
 #[test]
@@ -148,4 +149,19 @@ fn a_source_that_is_held_reads_nothing_more_before_it_ends() {
         before
     });
     assert_eq!(polls(), before);
+}
+
+#[test]
+fn a_source_that_runs_tells_the_group_how_far_its_partitions_are_stored() {
+    let shared = shared(&Inbox::new("lane", 1), &Arc::new(OneTopic::named("first")));
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, slot::tests::start(3)).unwrap();
+    slot.commit(&Output::empty("orders".into(), 3, 5, plan().schema().arrow.clone()), 0);
+    let client = Listener::default();
+    on_a_system(async {
+        let runtime = listens(&client, shared, reader);
+        let told = client.told.subscribe().wait_for(|told| !told.is_empty()).await.unwrap().clone();
+        assert_eq!(told, [(3, 5)]);
+        runtime.shutdown(Vec::new()).await;
+    });
 }

@@ -410,9 +410,12 @@ fn a_panic_in_the_middle_of_a_record_has_spoilt_the_batch() {
     let reader = shared.slots.begin_reading();
     shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
     let mut gather = Gather::new(shared, reader);
+    gather.delay = Duration::from_secs(3_600);
     gather.push(3, &record(0));
     let panics = RecordView { headers: &|_| panic!("a header that nobody can read"), ..record(1) };
     let pushed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gather.push(3, &panics)));
     assert!(pushed.is_err());
     assert_eq!((gather.resume(), gather.open.len()), (Some(3), 0));
+    gather.push(3, &record(0));
+    assert!(gather.time_left() <= FIRST_DELAY, "it has waited long enough");
 }
