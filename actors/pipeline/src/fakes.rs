@@ -104,8 +104,10 @@ pub(crate) struct Entries {
     /// Ids of each removal.
     pub(crate) removed: Mutex<Vec<Vec<i64>>>,
     pub(crate) undeliverable: Mutex<Vec<(i64, String)>>,
-    /// How many removals it refuses first.
+    /// How many removals and notes it refuses first.
     pub(crate) refusals: Mutex<usize>,
+    /// Tells of new entries.
+    pub(crate) grown: Notify,
 }
 
 impl Entries {
@@ -114,7 +116,15 @@ impl Entries {
         let entry = |fact| EntryId { sink: "orders".to_owned(), fact };
         let fact = |id| Fact { entry: entry(id), in_order: None, key: None, value: None, headers: Vec::new() };
         let left = watch::Sender::new(ids.into_iter().map(fact).collect());
-        Self { left, removed: Mutex::default(), undeliverable: Mutex::default(), refusals: Mutex::default() }
+        let (removed, undeliverable) = Default::default();
+        Self { left, removed, undeliverable, refusals: Mutex::default(), grown: Notify::new() }
+    }
+
+    fn refuses(&self) -> bool {
+        let mut refusals = self.refusals.lock();
+        let refuses = *refusals > 0;
+        *refusals = refusals.saturating_sub(1);
+        refuses
     }
 
     /// Returns once it is empty.
@@ -125,7 +135,7 @@ impl Entries {
 
 impl Outbox for Entries {
     fn changed(&self, _: FactKind) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
+        Box::pin(self.grown.notified())
     }
 
     fn facts(&self, _: FactKind) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>> {
@@ -133,9 +143,7 @@ impl Outbox for Entries {
     }
 
     fn sent<'a>(&'a self, _: FactKind, entries: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        let mut refusals = self.refusals.lock();
-        if *refusals > 0 {
-            *refusals -= 1;
+        if self.refuses() {
             return Box::pin(async { Err(StoreError::Unavailable("busy".to_owned())) });
         }
         self.removed.lock().push(entries.iter().map(|entry| entry.fact).collect());
@@ -144,6 +152,9 @@ impl Outbox for Entries {
     }
 
     fn undeliverable<'a>(&'a self, _: FactKind, id: i64, why: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        if self.refuses() {
+            return Box::pin(async { Err(StoreError::Unavailable("busy".to_owned())) });
+        }
         self.undeliverable.lock().push((id, why.to_owned()));
         Box::pin(async { Ok(()) })
     }

@@ -5,6 +5,7 @@ use streamward_core::{
     partition::{CheckpointScope, Decisions, StepSpec},
     rule::RuleSpec,
     watermark::NO_WATERMARK,
+    window::WindowSpec,
 };
 
 use super::*;
@@ -155,14 +156,18 @@ fn processed(plan: Arc<PipelinePlan>, known: Assignment, on_gap: OnGap) -> Outpu
 
 /// A pipeline with a rule that fires at any order.
 fn fires() -> Arc<PipelinePlan> {
-    plan_of(vec![StepSpec::Rule(RuleSpec {
+    plan_of(vec![any()])
+}
+
+fn any() -> StepSpec {
+    StepSpec::Rule(RuleSpec {
         name: "any".to_owned(),
         when: "id <> ''".to_owned(),
         severity: "info".to_owned(),
         hold_for: Duration::ZERO,
         cooldown: Duration::ZERO,
         resolve_after: None,
-    })])
+    })
 }
 
 #[test]
@@ -230,10 +235,15 @@ fn a_partition_is_revoked_after_a_wait_for_what_was_issued() {
 /// Groups and keys that a partition with this position begins with, of six in a checkpoint in which a step that is gone
 /// also has its part.
 fn kept(plan: Arc<PipelinePlan>, position: i64) -> (usize, usize) {
-    let (stage, mut state) = (stage_of(plan.clone()), PartitionState::new(&plan, "orders".into(), 0));
+    kept_of(&plan.clone(), plan, position)
+}
+
+/// The same of a checkpoint of the plan `before`.
+fn kept_of(before: &Arc<PipelinePlan>, plan: Arc<PipelinePlan>, position: i64) -> (usize, usize) {
+    let (stage, mut state) = (stage_of(before.clone()), PartitionState::new(before, "orders".into(), 0));
     let input = stage.decode(&mut stage.decoder(), &six_orders(), 0..6, &[]);
     stage.run(&mut state, &input, 0).unwrap();
-    let mut chunks = state.checkpoint(&plan, CheckpointScope::Full);
+    let mut chunks = state.checkpoint(before, CheckpointScope::Full);
     chunks.insert(0, StateChunk { name: "rule/gone".into(), bytes: chunks[0].bytes.clone() });
     let checkpoint = Some(Checkpoint { next_offset: 6, chunks });
     let known = Assignment { checkpoint, ..known(Some(position), None) };
@@ -248,6 +258,22 @@ fn kept(plan: Arc<PipelinePlan>, position: i64) -> (usize, usize) {
 #[test]
 fn state_of_a_step_that_is_gone_takes_no_other_along() {
     assert_eq!(kept(counts(), 8), (6, 0));
+}
+
+#[test]
+fn a_window_with_other_settings_is_new_and_takes_no_other_step_along() {
+    let plan = |seconds| {
+        let window = WindowSpec {
+            name: "counts".to_owned(),
+            size: Duration::from_secs(seconds),
+            allowed_lateness: Duration::ZERO,
+            group_by: vec!["id".to_owned()],
+            select: vec![("n".to_owned(), "count(*)".to_owned())],
+        };
+        plan_of(vec![StepSpec::Window(window), any()])
+    };
+    assert_eq!(kept(plan(60), 8), (6, 6));
+    assert_eq!(kept_of(&plan(60), plan(300), 8), (0, 6));
 }
 
 #[test]

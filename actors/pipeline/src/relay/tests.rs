@@ -143,3 +143,34 @@ fn a_relay_whose_target_is_down_says_why_and_ends_at_once_when_it_is_to() {
     });
     assert_eq!(target.pages.lock().len(), 4);
 }
+
+#[test]
+fn a_fact_that_the_target_refuses_stays_until_that_is_noted() {
+    let refused = || vec![Err(TargetError::Refused("too large".to_owned()))];
+    let entries = Entries::of([1]);
+    *entries.refusals.lock() = 1;
+    let done = relayed(entries, vec![refused(), refused()]);
+    assert_eq!((done.pages, done.removed), (vec![vec![1], vec![1]], vec![vec![1]]));
+    assert_eq!(done.undeliverable, [(1, "too large".to_owned())]);
+}
+
+#[test]
+fn an_outbox_that_is_busy_is_left_alone_for_a_while_and_a_notice_is_followed_at_once() {
+    let (outbox, target) = (Arc::new(Entries::of([1])), Arc::new(Taker::default()));
+    *outbox.refusals.lock() = 1;
+    let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox: outbox.clone(), target: target.clone() });
+    in_virtual_time(async {
+        let relay = ChildSpec::role("relay", "relay", move |scope| run(scope, shared.clone()));
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(relay)).unwrap();
+        outbox.emptied().await;
+        let moments = target.moments.borrow().clone();
+        assert!(moments[1] - moments[0] >= RETRY_FIRST);
+        tokio::time::advance(LOOK_EVERY / 2).await;
+        let since = tokio::time::Instant::now();
+        outbox.left.send_replace(Entries::of([2]).left.borrow().clone());
+        outbox.grown.notify_one();
+        outbox.emptied().await;
+        assert!(since.elapsed() < LOOK_EVERY / 4, "{:?}", since.elapsed());
+        runtime.shutdown(Vec::new()).await;
+    });
+}
