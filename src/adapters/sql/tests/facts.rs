@@ -149,9 +149,16 @@ async fn reopened(folder: &Path, change: impl FnOnce(&mut Layout)) -> SqlStore {
 #[actix::test]
 async fn an_alert_whose_rule_pipeline_or_topic_left_the_configuration_is_resolved_at_start() {
     type Change = fn(&mut Layout);
-    let cases: [(Change, &str); 3] = [
+    let cases: [(Change, &str); 4] = [
         (
             |layout| layout.rules.retain(|(_, rule)| &**rule != "temperature_max"),
+            "rule temperature_max is not configured",
+        ),
+        (
+            |layout| {
+                let of_other = |(_, rule): &(Arc<str>, Arc<str>)| (Arc::from("series"), rule.clone());
+                layout.rules = layout.rules.iter().map(of_other).collect();
+            },
             "rule temperature_max is not configured",
         ),
         (|layout| layout.sinks.retain(|(sink, _)| &**sink != "sensors"), "pipeline sensors is not configured"),

@@ -14,6 +14,7 @@ use streamward_core::{
     batch::RawBatch,
     decode::Decoder,
     output::{AlertState, AlertTransition, DeadLetter, ErrorClass, Output, StateChunk},
+    stats::MinuteDelta,
 };
 use streamward_pipeline::{
     logs::LogIdentity,
@@ -280,15 +281,15 @@ async fn a_topic_made_anew_has_positions_and_rows_of_its_own() {
     let second = assign_of(&store, 0, "second").await;
     assert_eq!((second.position, second.log, second.epoch), (None, first.log + 1, first.epoch + 1));
     // What was on its way for the first log is still stored under it.
-    let outputs = [pending(&first, with_letter(3, 5)), pending(&second, with_letter(0, 2))];
+    let outputs = [pending(&first, with_letter(3, 5)), pending(&second, with_letter(0, 3))];
     assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
-    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 7);
-    assert_eq!(assign_of(&store, 0, "second").await.position, Some(2));
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 8);
+    assert_eq!(assign_of(&store, 0, "second").await.position, Some(3));
     assert_eq!(assign(&store, 0).await.position, Some(5), "the first log is known again where it is read again");
     let facts = store.facts(FactKind::DeadLetter).await.unwrap();
     let ids = facts.iter().flat_map(|fact| &fact.headers).filter(|(name, _)| name == b"x-dlq-id");
     let ids: std::collections::BTreeSet<_> = ids.map(|(_, id)| id.clone()).collect();
-    assert_eq!(ids.len(), 3);
+    assert_eq!(ids.len(), 3, "two of them are of the same offset of two logs");
 }
 
 #[actix::test]
@@ -364,4 +365,22 @@ async fn the_newest_event_time_of_an_assignment_is_not_before_any_that_was_store
     let seen = vec![("k".to_owned(), 119_999), ("l".to_owned(), 61_000)];
     store.commit(&[pending(&owner, Output { seen, ..output(0, 0, 2) })]).await.unwrap();
     assert_eq!(assign(&store, 1).await.newest_event_ms, 119_999, "also of another partition");
+}
+
+#[actix::test]
+async fn figures_of_a_minute_add_up_over_outputs_and_transactions() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let of_minute = |offset: i64| {
+        let minute = MinuteDelta { count: 4, sum: 2.5, anomalies: 1, measured: 3, ..MinuteDelta::new(60_000) };
+        pending(&owner, Output { end: offset + 1, minutes: vec![minute], ..output(0, offset, offset) })
+    };
+    store.commit(&[of_minute(0), of_minute(1)]).await.unwrap();
+    store.commit(&[of_minute(2)]).await.unwrap();
+    for (column, total) in [("count", 12), ("measured", 9), ("anomalies", 3), ("sum * 2", 15)] {
+        let file = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
+        let sql = format!("SELECT CAST({column} AS INTEGER) FROM sw_minutes WHERE minute = 60000");
+        assert_eq!(file.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap(), total, "{column}");
+    }
 }
