@@ -294,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn compaction_keeps_the_newest_batch_and_the_newest_marker_of_each_producer() {
+        let mut p = Producers::default();
+        written(&mut p, header(3, 0, 1), 4);
+        written(&mut p, header(3, 1, 1), 5);
+        let marker = BatchHeader { base_offset: 6, ..header(3, 0, 1) };
+        p.note_marker(&marker, Marker::Commit, 0);
+        assert_eq!(p.newest_batches(), HashSet::from([5, 6]));
+    }
+
+    #[test]
     fn only_the_last_five_batches_are_remembered() {
         let mut p = Producers::default();
         for i in 0..6 {

@@ -309,6 +309,19 @@ fn a_partition_to_which_a_transaction_wrote_nothing_gets_no_marker() {
 }
 
 #[test]
+fn of_the_markers_in_a_partition_the_newest_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let producer = broker.inner().init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    for sequence in 0..3 {
+        write(&broker, producer, sequence);
+        broker.inner().end_txn(ID, producer, Marker::Commit).unwrap();
+    }
+    let known: Vec<i64> = broker.inner().txn(ID).unwrap().markers.iter().map(|marker| marker.offset).collect();
+    assert_eq!(known, [5]);
+}
+
+#[test]
 fn only_a_partition_that_is_in_the_open_transaction_takes_records_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let broker = open(dir.path(), "a");

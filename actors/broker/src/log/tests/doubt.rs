@@ -46,6 +46,30 @@ fn batches_inside_a_value_are_not_taken_for_those_of_the_log_though_its_offset_i
 }
 
 #[test]
+fn a_batch_inside_the_last_value_is_not_taken_for_the_end_of_a_log_that_ended_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    let (plain, inner) = (batch(1, 5, NO_PRODUCER), at(1));
+    let (last, value) = inner.split_last().unwrap();
+    assert_eq!(*last, 0, "the end of the record around it is that of its own");
+    let outer = wrapping(value);
+    let batches = [plain.clone(), outer.clone(), plain.clone()];
+    let written: BTreeMap<i64, Vec<u8>> =
+        batches.into_iter().map(|bytes| (append(&mut log, &bytes).unwrap(), bytes)).collect();
+    log.close().unwrap();
+    drop(log);
+    let file = &segment_files(dir.path())[0];
+    let mut content = std::fs::read(file).unwrap();
+    content.truncate(plain.len() + outer.len());
+    content[plain.len() + 18] ^= 1;
+    std::fs::write(file, content).unwrap();
+    for base in bases(dir.path(), "index").unwrap() {
+        std::fs::remove_file(segment_path(dir.path(), base, "index")).unwrap();
+    }
+    assert_eq!(check(&open(dir.path(), "a"), &written), [1, 2]);
+}
+
+#[test]
 fn a_damaged_end_of_which_no_mark_tells_is_declared_and_its_offsets_are_not_given_again() {
     let dir = tempfile::tempdir().unwrap();
     append_many(&mut open(dir.path(), "a"), 5);
