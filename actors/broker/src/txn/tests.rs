@@ -123,6 +123,24 @@ fn records_of_a_transaction_that_the_metadata_lost_are_aborted() {
 }
 
 #[test]
+fn records_in_a_partition_that_the_metadata_lost_are_aborted_though_the_transaction_is_open_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    broker.ensure_topic("u", 1, &[]).unwrap();
+    let producer = broker.inner().init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    broker.inner().add_txn_partitions(ID, producer, vec![("u".to_owned(), 0)]).unwrap();
+    let metadata = dir.path().join("metadata.log");
+    let before = std::fs::metadata(&metadata).unwrap().len();
+    write(&broker, producer, 0);
+    drop(broker);
+    cut(&metadata, before);
+    let broker = open(dir.path(), "b");
+    let (markers, records) = committed(&broker);
+    assert_eq!((markers.len(), records), (1, vec![]));
+    assert_eq!(broker.inner().txn(ID).unwrap().status, TxnStatus::Ongoing);
+}
+
+#[test]
 fn an_open_transaction_goes_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let broker = open(dir.path(), "a");
