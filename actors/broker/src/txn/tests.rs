@@ -365,3 +365,16 @@ fn topics_that_lost_metadata_does_not_name_are_put_aside_not_removed() {
     drop(Broker::open_in_boot(BrokerConfig::new(dir.path()), BootId::named("a")).unwrap());
     assert!(dir.path().join("strays").join(&name).is_dir());
 }
+
+#[test]
+fn a_producer_whose_epochs_are_used_up_but_one_gets_another_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let inner = broker.inner();
+    let init = || inner.init_txn_producer(ID, 60_000, (-1, -1)).unwrap();
+    let (id, _) = init();
+    inner.store_txn(ID, &TxnMeta { epoch: i16::MAX - 3, ..inner.txn(ID).unwrap() }).unwrap();
+    assert_eq!(init(), (id, i16::MAX - 2));
+    let (next, epoch) = init();
+    assert!(next != id && epoch == 0, "the last epoch is left for fencing: {next} {epoch}");
+}
