@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     logs::LogIdentity,
@@ -19,6 +22,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) fn on_a_system<T>(test: impl Future<Output = T>) -> T {
     let test = async { tokio::time::timeout(LIMIT, test).await.expect("the state that the test waits for comes") };
     actix_rt::System::new().block_on(test)
+}
+
+/// Runs a test on an actix system whose clock stands still while something runs, and goes on to the next timer when nothing
+/// does.
+pub(crate) fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    actix_rt::System::with_tokio_rt(runtime).block_on(test)
 }
 
 /// Holds threads until the test lets them go.
@@ -94,8 +104,10 @@ pub(crate) struct Entries {
     /// Ids of each removal.
     pub(crate) removed: Mutex<Vec<Vec<i64>>>,
     pub(crate) undeliverable: Mutex<Vec<(i64, String)>>,
-    /// How many removals it refuses first.
+    /// How many removals and notes it refuses first.
     pub(crate) refusals: Mutex<usize>,
+    /// Tells of new entries.
+    pub(crate) grown: Notify,
 }
 
 impl Entries {
@@ -104,7 +116,15 @@ impl Entries {
         let entry = |fact| EntryId { sink: "orders".to_owned(), fact };
         let fact = |id| Fact { entry: entry(id), in_order: None, key: None, value: None, headers: Vec::new() };
         let left = watch::Sender::new(ids.into_iter().map(fact).collect());
-        Self { left, removed: Mutex::default(), undeliverable: Mutex::default(), refusals: Mutex::default() }
+        let (removed, undeliverable) = Default::default();
+        Self { left, removed, undeliverable, refusals: Mutex::default(), grown: Notify::new() }
+    }
+
+    fn refuses(&self) -> bool {
+        let mut refusals = self.refusals.lock();
+        let refuses = *refusals > 0;
+        *refusals = refusals.saturating_sub(1);
+        refuses
     }
 
     /// Returns once it is empty.
@@ -115,7 +135,7 @@ impl Entries {
 
 impl Outbox for Entries {
     fn changed(&self, _: FactKind) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::pending())
+        Box::pin(self.grown.notified())
     }
 
     fn facts(&self, _: FactKind) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>> {
@@ -123,9 +143,7 @@ impl Outbox for Entries {
     }
 
     fn sent<'a>(&'a self, _: FactKind, entries: &'a [EntryId]) -> BoxFuture<'a, Result<(), StoreError>> {
-        let mut refusals = self.refusals.lock();
-        if *refusals > 0 {
-            *refusals -= 1;
+        if self.refuses() {
             return Box::pin(async { Err(StoreError::Unavailable("busy".to_owned())) });
         }
         self.removed.lock().push(entries.iter().map(|entry| entry.fact).collect());
@@ -134,21 +152,28 @@ impl Outbox for Entries {
     }
 
     fn undeliverable<'a>(&'a self, _: FactKind, id: i64, why: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        if self.refuses() {
+            return Box::pin(async { Err(StoreError::Unavailable("busy".to_owned())) });
+        }
         self.undeliverable.lock().push((id, why.to_owned()));
         Box::pin(async { Ok(()) })
     }
 }
 
 /// A target with prepared answers to the first pages; it takes all that follow.
+#[derive(Default)]
 pub(crate) struct Taker {
     pub(crate) answers: Mutex<VecDeque<Vec<Result<(), TargetError>>>>,
     /// Ids of each page.
     pub(crate) pages: Mutex<Vec<Vec<i64>>>,
+    /// When each page came.
+    pub(crate) moments: watch::Sender<Vec<Instant>>,
 }
 
 impl Target for Taker {
     fn send<'a>(&'a self, facts: &'a [Fact]) -> BoxFuture<'a, Vec<Result<(), TargetError>>> {
         self.pages.lock().push(facts.iter().map(|fact| fact.entry.fact).collect());
+        self.moments.send_modify(|moments| moments.push(Instant::now()));
         let prepared = self.answers.lock().pop_front();
         Box::pin(async move { prepared.unwrap_or_else(|| facts.iter().map(|_| Ok(())).collect()) })
     }

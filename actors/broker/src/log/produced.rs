@@ -208,6 +208,13 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_may_be_as_large_as_the_topic_allows_and_no_larger() {
+        let batch = keyed(&[(Some("a"), None)], Codec::None, NO_PRODUCER);
+        let outcome = |max_bytes| Produced::check(&batch, max_bytes).map(drop);
+        assert_eq!([outcome(batch.len()), outcome(batch.len() - 1)], [Ok(()), Err(Code::MessageTooLarge)]);
+    }
+
+    #[test]
     fn the_largest_time_is_taken_from_the_records() {
         for (told, codec) in [(-1, Codec::None), (0, Codec::Zstd), (19, Codec::Gzip), (i64::MAX, Codec::None)] {
             let mut batch = keyed(&[(Some("a"), None), (Some("b"), None)], codec, NO_PRODUCER);

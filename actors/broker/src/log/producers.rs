@@ -281,6 +281,29 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_a_new_epoch_is_no_repetition_of_one_of_the_epoch_before() {
+        let mut p = Producers::default();
+        written(&mut p, header(3, 0, 1), 0);
+        written(&mut p, header(3, 1, 1), 1);
+        written(&mut p, header(4, 0, 1), 2);
+        assert_eq!(p.check(&header(4, 1, 1)), Ok(Verdict::Append));
+        let marker = header(5, 0, 1);
+        p.note_marker(&marker, Marker::Abort, 0);
+        assert_eq!(p.check(&header(5, 1, 1)), Err(Code::OutOfOrderSequenceNumber), "the first of its epoch is missing");
+        assert_eq!(p.check(&header(5, 0, 1)), Ok(Verdict::Append));
+    }
+
+    #[test]
+    fn compaction_keeps_the_newest_batch_and_the_newest_marker_of_each_producer() {
+        let mut p = Producers::default();
+        written(&mut p, header(3, 0, 1), 4);
+        written(&mut p, header(3, 1, 1), 5);
+        let marker = BatchHeader { base_offset: 6, ..header(3, 0, 1) };
+        p.note_marker(&marker, Marker::Commit, 0);
+        assert_eq!(p.newest_batches(), HashSet::from([5, 6]));
+    }
+
+    #[test]
     fn only_the_last_five_batches_are_remembered() {
         let mut p = Producers::default();
         for i in 0..6 {

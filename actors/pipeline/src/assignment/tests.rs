@@ -1,10 +1,11 @@
 //! Where a partition begins that the group hands over: by what storage knows and by what the log still holds.
 
 use streamward_core::{
-    output::Output,
+    output::{Output, StateChunk},
     partition::{CheckpointScope, Decisions, StepSpec},
     rule::RuleSpec,
     watermark::NO_WATERMARK,
+    window::WindowSpec,
 };
 
 use super::*;
@@ -12,7 +13,7 @@ use crate::{
     fakes::Storage,
     lane::tests::{ORDERED_MS, counts, orders, plan, plan_of, six_orders, stage, stage_of},
     logs::tests::OneTopic,
-    slot::PartitionSlot,
+    slot::{self, Issued, PartitionSlot, Since},
     store::Checkpoint,
 };
 
@@ -153,17 +154,25 @@ fn processed(plan: Arc<PipelinePlan>, known: Assignment, on_gap: OnGap) -> Outpu
     stage.run(&mut state, &input, 20).unwrap()
 }
 
-#[test]
-fn alerts_of_a_log_that_was_made_anew_are_others_wherever_it_begins() {
-    let rule = RuleSpec {
+/// A pipeline with a rule that fires at any order.
+fn fires() -> Arc<PipelinePlan> {
+    plan_of(vec![any()])
+}
+
+fn any() -> StepSpec {
+    StepSpec::Rule(RuleSpec {
         name: "any".to_owned(),
         when: "id <> ''".to_owned(),
         severity: "info".to_owned(),
         hold_for: Duration::ZERO,
         cooldown: Duration::ZERO,
         resolve_after: None,
-    };
-    let plan = plan_of(vec![StepSpec::Rule(rule)]);
+    })
+}
+
+#[test]
+fn alerts_of_a_log_that_was_made_anew_are_others_wherever_it_begins() {
+    let plan = fires();
     let ids = |log: i64| {
         let of = |position, checkpoint| {
             let known = Assignment { log, ..known(position, checkpoint) };
@@ -193,4 +202,83 @@ fn decisions_on_records_that_come_again_come_with_them_and_not_across_a_gap() {
     };
     assert_eq!(decided(8), Some(6..8));
     assert_eq!(decided(21), None, "the log is not the one that they are about");
+}
+
+#[test]
+fn a_topic_that_was_made_anew_since_its_partition_was_assigned_is_another_log() {
+    let assigned = assigned(known(Some(8), None), OnGap::Fail, (5, 20));
+    let of = |topic| assigned.slots.reads_another_log(&OneTopic::named(topic).0.into_inner().unwrap());
+    assert_eq!([of("first"), of("second")], [false, true]);
+}
+
+#[test]
+fn a_partition_is_revoked_after_a_wait_for_what_was_issued() {
+    let runtime = runtime();
+    let assigner = assigner(Arc::default(), OnGap::Fail, &runtime);
+    let revoked = |has_issued: bool| {
+        let reader = assigner.slots.begin_reading();
+        let slot = assigner.slots.assign(reader, slot::tests::start(0)).unwrap();
+        if has_issued {
+            let state = slot.take_over(1).snapshot;
+            let done = Since { batch: six_orders(), start: 0, end: 6, dead: Arc::from([]) };
+            assert_eq!(slot.issue(1, done, &state, || true), Issued::Yes);
+        }
+        let since = std::time::Instant::now();
+        assigner.revoked(reader, 0);
+        assert!(slot.is_revoked() && assigner.slots.get(0).is_none());
+        since.elapsed()
+    };
+    assert!(revoked(true) >= REVOKE_WAIT, "nobody stores it");
+    revoked(false);
+}
+
+/// Groups and keys that a partition with this position begins with, of six in a checkpoint in which a step that is gone
+/// also has its part.
+fn kept(plan: Arc<PipelinePlan>, position: i64) -> (usize, usize) {
+    kept_of(&plan.clone(), plan, position)
+}
+
+/// The same of a checkpoint of the plan `before`.
+fn kept_of(before: &Arc<PipelinePlan>, plan: Arc<PipelinePlan>, position: i64) -> (usize, usize) {
+    let (stage, mut state) = (stage_of(before.clone()), PartitionState::new(before, "orders".into(), 0));
+    let input = stage.decode(&mut stage.decoder(), &six_orders(), 0..6, &[]);
+    stage.run(&mut state, &input, 0).unwrap();
+    let mut chunks = state.checkpoint(before, CheckpointScope::Full);
+    chunks.insert(0, StateChunk { name: "rule/gone".into(), bytes: chunks[0].bytes.clone() });
+    let checkpoint = Some(Checkpoint { next_offset: 6, chunks });
+    let known = Assignment { checkpoint, ..known(Some(position), None) };
+    let store = Arc::new(Storage { assignment: Some(known), ..Storage::default() });
+    let runtime = runtime();
+    let assigner = Assigner { plan, ..assigner(store, OnGap::Earliest, &runtime) };
+    let (log, bounds) = (assigner.log().unwrap(), LogBounds { low: 5, high: 20 });
+    assigner.assigned(assigner.slots.begin_reading(), 0, (&log, bounds)).unwrap();
+    assigner.slots.get(0).unwrap().take_over(1).snapshot.size()
+}
+
+#[test]
+fn state_of_a_step_that_is_gone_takes_no_other_along() {
+    assert_eq!(kept(counts(), 8), (6, 0));
+}
+
+#[test]
+fn a_window_with_other_settings_is_new_and_takes_no_other_step_along() {
+    let plan = |seconds| {
+        let window = WindowSpec {
+            name: "counts".to_owned(),
+            size: Duration::from_secs(seconds),
+            allowed_lateness: Duration::ZERO,
+            group_by: vec!["id".to_owned()],
+            select: vec![("n".to_owned(), "count(*)".to_owned())],
+        };
+        plan_of(vec![StepSpec::Window(window), any()])
+    };
+    assert_eq!(kept(plan(60), 8), (6, 6));
+    assert_eq!(kept_of(&plan(60), plan(300), 8), (0, 6));
+}
+
+#[test]
+fn behind_a_gap_rules_go_on_with_what_they_knew() {
+    assert_eq!(kept(fires(), 8), (0, 6));
+    assert_eq!(kept(fires(), 4), (0, 6));
+    assert_eq!(kept(counts(), 4), (0, 0), "nobody knows what windows miss");
 }

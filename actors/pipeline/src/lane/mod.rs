@@ -7,6 +7,8 @@
 mod replay;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod unfinished;
 mod working;
 
 use std::{

@@ -411,3 +411,47 @@ fn replay_issues_nothing_before_it_has_passed_the_stored_position() {
     let (issued, _) = given(6, &[(0..7, "first")]);
     assert_eq!(issued[0], 1);
 }
+
+#[test]
+fn a_partition_that_is_assigned_again_is_worked_on_from_the_state_of_its_new_slot() {
+    let (lane, issued) = on_a_system(async {
+        let slots = Arc::new(Slots::default());
+        let reader = slots.begin_reading();
+        let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
+        let shared = Arc::new(shared(stage(|_| {}), slots.clone(), Arc::new(OneTopic::named("first")), &sink));
+        let inbox = shared.inbox.clone();
+        let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone())).inbox(&inbox);
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(lane)).unwrap();
+        for _ in 0..2 {
+            let slot = slots.assign(reader, slot::tests::start(0)).unwrap();
+            let work = Work { slot, batch: six_orders(), start: 0, end: 6, read_by: Instant::now() };
+            inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+            inbox.drained().await;
+        }
+        let left = (runtime.snapshot().find("lane").unwrap().clone(), sink.figures().depth);
+        runtime.shutdown(Vec::new()).await;
+        left
+    });
+    assert_eq!((lane.restarts, lane.last_exit.map(|exit| exit.message), issued), (0, None, 2));
+}
+
+#[test]
+fn a_checkpoint_that_went_with_a_batch_is_not_written_once_more_when_the_lane_ends() {
+    let issued = on_a_system(async {
+        let slots = Arc::new(Slots::default());
+        let slot = slots.assign(slots.begin_reading(), slot::tests::start(0)).unwrap();
+        let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
+        let mut parts = shared(stage(|_| {}), slots, Arc::new(OneTopic::named("first")), &sink);
+        parts.settings.checkpoint_every = Duration::ZERO;
+        let (inbox, shared) = (parts.inbox.clone(), Arc::new(parts));
+        let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, shared.clone())).inbox(&inbox);
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(lane)).unwrap();
+        let work = Work { slot: slot.clone(), batch: six_orders(), start: 0, end: 6, read_by: Instant::now() };
+        inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+        inbox.drained().await;
+        assert_eq!(slot.checkpointed(), 6);
+        runtime.shutdown(Vec::new()).await;
+        sink.figures().depth
+    });
+    assert_eq!(issued, 1);
+}

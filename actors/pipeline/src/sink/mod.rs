@@ -5,10 +5,7 @@
 //! answer is no crash: the sink degrades, retries with back-off, and its full inbox pushes back to the log. An output that
 //! storage refuses stops its partition, loudly, until it is assigned again; the others go on.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use streamward_core::output::Output;
 use streamward_kit::{Delivery, Failure, Inbox, Scope};
@@ -76,7 +73,7 @@ pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
 async fn gather(scope: &Scope, shared: &SinkShared, first: Delivery<Arc<Store>>) -> Vec<Delivery<Arc<Store>>> {
     let mut rows = first.pending.output.offsets.len();
     // Counted from when it was sent, so that a new incarnation does not wait again with what the last one left.
-    let until = first.born().into_std() + shared.limits.max_delay;
+    let until = first.born() + shared.limits.max_delay;
     let mut group = vec![first];
     while rows < shared.limits.max_rows_busy {
         let next = match shared.inbox.try_recv(scope) {
@@ -84,8 +81,7 @@ async fn gather(scope: &Scope, shared: &SinkShared, first: Delivery<Arc<Store>>)
             None if rows >= shared.limits.max_rows => break,
             None => {
                 let _waiting = scope.waiting_on("rows");
-                let left = until.saturating_duration_since(Instant::now());
-                match tokio::time::timeout(left, shared.inbox.recv(scope)).await {
+                match tokio::time::timeout_at(until, shared.inbox.recv(scope)).await {
                     Ok(Some(next)) => next,
                     _ => break,
                 }

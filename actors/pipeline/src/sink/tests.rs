@@ -13,6 +13,9 @@ use crate::{
     slot::{self, Reader, Slots},
 };
 
+/// How long a small transaction waits for more rows: longer than any test.
+const MAX_DELAY: Duration = Duration::from_secs(3_600);
+
 /// What a sink has left when its inbox is empty.
 struct Left {
     slots: Slots,
@@ -80,14 +83,17 @@ impl Rig {
 
     /// The same; it takes no more than `max_rows_busy` and one output.
     fn start_with(&self, max_rows: usize, max_rows_busy: usize) -> Runtime {
-        let limits = CommitLimits { max_rows, max_rows_busy, max_delay: Duration::from_secs(3_600) };
+        let sink = self.sink(max_rows, max_rows_busy).placement(Placement::pool("sinks"));
+        Runtime::start(SupervisorSpec::new("root").child(sink)).unwrap()
+    }
+
+    fn sink(&self, max_rows: usize, max_rows_busy: usize) -> ChildSpec {
+        let limits = CommitLimits { max_rows, max_rows_busy, max_delay: MAX_DELAY };
         let (inbox, store) = (self.inbox.clone(), self.store.clone());
         let shared = Arc::new(SinkShared { inbox, store, limits, observer: None });
-        let sink = ChildSpec::role("sink", "sink", move |scope| run(scope, shared.clone()))
+        ChildSpec::role("sink", "sink", move |scope| run(scope, shared.clone()))
             .inbox(&self.inbox)
-            .placement(Placement::pool("sinks"))
-            .policy(ChildPolicy::permanent());
-        Runtime::start(SupervisorSpec::new("root").child(sink)).unwrap()
+            .policy(ChildPolicy::permanent())
     }
 
     /// What is left once the inbox is empty.
@@ -161,6 +167,7 @@ fn storage_that_is_unavailable_is_asked_again_and_stops_nothing() {
         ],
     );
     assert_eq!((left.committed(), left.refused(), left.attempts.len()), (vec![5], vec![], 3));
+    assert_eq!(left.sink.note, None, "nothing is wrong any more");
 }
 
 #[test]
@@ -265,4 +272,38 @@ fn a_sink_whose_storage_is_unavailable_ends_when_it_must_and_its_outputs_stay() 
     });
     assert_eq!(exit.message, "stopped while storage is unavailable: busy");
     assert_eq!((figures.committed, figures.depth + figures.in_hand), (0, 1));
+}
+
+#[test]
+fn a_small_transaction_waits_for_more_from_when_its_first_output_was_sent() {
+    let waited = |sent_before: Duration| {
+        fakes::in_virtual_time(async {
+            let rig = Rig::new(&[|| Ok(vec![Outcome::Committed])]);
+            rig.send(&[0]);
+            tokio::time::advance(sent_before).await;
+            let since = tokio::time::Instant::now();
+            let runtime = Runtime::start(SupervisorSpec::new("root").child(rig.sink(10, 10_000))).unwrap();
+            rig.inbox.drained().await;
+            let waited = since.elapsed();
+            runtime.shutdown(Vec::new()).await;
+            waited.as_secs()
+        })
+    };
+    assert_eq!([waited(Duration::ZERO), waited(MAX_DELAY / 2), waited(MAX_DELAY)], [3_600, 1_800, 0]);
+}
+
+#[test]
+fn storage_that_stays_unavailable_is_asked_at_waits_that_grow() {
+    let busy = || Err(StoreError::Unavailable("busy".to_owned()));
+    let waited = fakes::in_virtual_time(async {
+        let rig = Rig::new(&[busy, busy, busy, || Ok(vec![Outcome::Committed])]);
+        rig.send(&[0]);
+        let since = tokio::time::Instant::now();
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(rig.sink(1, 10_000))).unwrap();
+        rig.inbox.drained().await;
+        let waited = since.elapsed();
+        runtime.shutdown(Vec::new()).await;
+        waited
+    });
+    assert!(waited >= (1 + 2 + 4) * RETRY_FIRST, "{waited:?}");
 }

@@ -1,5 +1,7 @@
 //! Who may issue for a partition, and what a slot forgets.
 
+use streamward_core::{partition::CheckpointScope, watermark::NO_WATERMARK};
+
 use super::*;
 use crate::lane::tests::{plan, six_orders, stage};
 
@@ -208,4 +210,16 @@ fn the_newest_log_timestamp_is_that_of_the_last_record() {
     assert_eq!(slot.newest_log_timestamp_ms(), 104);
     slot.issue(1, five(5), &state, || true);
     assert_eq!(slot.newest_log_timestamp_ms(), 104, "a batch without records says nothing");
+}
+
+#[test]
+fn the_checkpoint_that_a_slot_begins_with_covers_what_is_not_read_again() {
+    let (slots, plan) = (Slots::default(), plan());
+    let reader = slots.begin_reading();
+    let bare = slots.assign(reader, SlotStart { emit_from: 9, fetch_from: 6, ..start(0) }).unwrap();
+    assert_eq!(bare.checkpointed(), -1, "there is none");
+    let chunks = bare.take_over(1).snapshot.checkpoint(&plan, CheckpointScope::Full);
+    let state = PartitionState::restore(&plan, "orders".into(), 0, &chunks, NO_WATERMARK).unwrap();
+    let slot = slots.assign(reader, SlotStart { emit_from: 9, fetch_from: 6, state, ..start(0) }).unwrap();
+    assert_eq!(slot.checkpointed(), 6);
 }

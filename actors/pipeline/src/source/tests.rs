@@ -3,14 +3,18 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use streamward_kit::{ChildPolicy, ChildSpec, ExitReport, Inbox, Runtime, SupervisorSpec};
+use streamward_core::output::Output;
+use streamward_kit::{
+    ActorPath, ActorState, ChildPolicy, ChildSpec, Command, ExitReport, Inbox, Runtime, SupervisorSpec,
+};
+use tokio::sync::watch;
 
 use super::*;
 use crate::{
     fakes::{Offsets, on_a_system},
-    lane::tests::Fixed,
+    lane::tests::{Fixed, plan},
     logs::tests::OneTopic,
-    slot::{self, PartitionSlot},
+    slot::{self, PartitionSlot, Reader},
 };
 
 /// What a source of orders needs that feeds one lane.
@@ -78,4 +82,86 @@ fn a_source_that_stands_still_for_a_good_reason_is_not_behind() {
     assert_eq!(progress(), Some((4, 5)));
     slot.refuse("its row exists already".into());
     assert_eq!(progress(), None, "storage takes nothing");
+}
+
+/// A client with nothing to give that counts polls, and notes what the group was told last.
+#[derive(Clone, Default)]
+struct Listener {
+    polls: Arc<AtomicUsize>,
+    told: watch::Sender<Vec<(i32, i64)>>,
+}
+
+impl LogClient for Listener {
+    fn poll(&mut self, _: Duration, visit: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
+        self.polls.fetch_add(1, Ordering::AcqRel);
+        visit(Polled::Nothing);
+        Ok(())
+    }
+
+    fn pause(&mut self, _: &[i32]) {}
+
+    fn resume(&mut self, _: &[i32]) {}
+
+    fn commit(&mut self, positions: &[(i32, i64)]) {
+        self.told.send_replace(positions.to_vec());
+    }
+}
+
+/// A supervised source of this client.
+fn listens(client: &Listener, shared: Arc<SourceShared>, reader: Reader) -> Runtime {
+    let client = client.clone();
+    let source = ChildSpec::thread("source", "source", move |scope| {
+        run(&scope, &mut Gather::new(shared.clone(), reader), &mut client.clone()).map(drop)
+    });
+    Runtime::start(SupervisorSpec::new("root").child(source)).unwrap()
+}
+
+#[test]
+fn a_source_that_stops_tells_the_group_how_far_its_partitions_are_stored() {
+    let shared = shared(&Inbox::new("lane", 1), &Arc::new(OneTopic::named("first")));
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, slot::tests::start(3)).unwrap();
+    slot.commit(&Output::empty("orders".into(), 3, 5, plan().schema().arrow.clone()), 0);
+    let client = Listener::default();
+    on_a_system(async {
+        let runtime = listens(&client, shared, reader);
+        while client.polls.load(Ordering::Acquire) == 0 {
+            tokio::task::yield_now().await;
+        }
+        runtime.shutdown(Vec::new()).await;
+    });
+    assert_eq!(*client.told.borrow(), [(3, 5)]);
+}
+
+#[test]
+fn a_source_that_is_held_reads_nothing_more_before_it_ends() {
+    let shared = shared(&Inbox::new("lane", 1), &Arc::new(OneTopic::named("first")));
+    let reader = shared.slots.begin_reading();
+    let client = Listener::default();
+    let polls = || client.polls.load(Ordering::Acquire);
+    let before = on_a_system(async {
+        let runtime = listens(&client, shared, reader);
+        runtime.command(&ActorPath::parse("source").unwrap(), Command::Pause).await.unwrap();
+        let is_held = || runtime.snapshot().find("source").is_some_and(|source| source.state == ActorState::Paused);
+        runtime.until(is_held).await;
+        let before = polls();
+        runtime.shutdown(Vec::new()).await;
+        before
+    });
+    assert_eq!(polls(), before);
+}
+
+#[test]
+fn a_source_that_runs_tells_the_group_how_far_its_partitions_are_stored() {
+    let shared = shared(&Inbox::new("lane", 1), &Arc::new(OneTopic::named("first")));
+    let reader = shared.slots.begin_reading();
+    let slot = shared.slots.assign(reader, slot::tests::start(3)).unwrap();
+    slot.commit(&Output::empty("orders".into(), 3, 5, plan().schema().arrow.clone()), 0);
+    let client = Listener::default();
+    on_a_system(async {
+        let runtime = listens(&client, shared, reader);
+        let told = client.told.subscribe().wait_for(|told| !told.is_empty()).await.unwrap().clone();
+        assert_eq!(told, [(3, 5)]);
+        runtime.shutdown(Vec::new()).await;
+    });
 }

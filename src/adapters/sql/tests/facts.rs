@@ -149,9 +149,16 @@ async fn reopened(folder: &Path, change: impl FnOnce(&mut Layout)) -> SqlStore {
 #[actix::test]
 async fn an_alert_whose_rule_pipeline_or_topic_left_the_configuration_is_resolved_at_start() {
     type Change = fn(&mut Layout);
-    let cases: [(Change, &str); 3] = [
+    let cases: [(Change, &str); 4] = [
         (
             |layout| layout.rules.retain(|(_, rule)| &**rule != "temperature_max"),
+            "rule temperature_max is not configured",
+        ),
+        (
+            |layout| {
+                let of_other = |(_, rule): &(Arc<str>, Arc<str>)| (Arc::from("series"), rule.clone());
+                layout.rules = layout.rules.iter().map(of_other).collect();
+            },
             "rule temperature_max is not configured",
         ),
         (|layout| layout.sinks.retain(|(sink, _)| &**sink != "sensors"), "pipeline sensors is not configured"),
@@ -229,6 +236,24 @@ async fn alerts_of_the_log_that_is_read_go_on_firing_when_it_is_assigned_again()
     assign_of(&store, 0, "second").await;
     let [(_, state, _)] = &newest(folder.path())[..] else { panic!("one alert") };
     assert_eq!(state, "firing", "its log is the topic's, whatever logs were before it");
+}
+
+#[actix::test]
+async fn alerts_of_another_pipeline_that_still_reads_the_earlier_log_go_on_firing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assign(&store, 0).await;
+    let key = PartitionKey { sink: "series".into(), ..key(0) };
+    let other = store.assign(&key, &log("first")).await.unwrap();
+    let start = Start { epoch: other.epoch, log: other.log, position: 0, gap: None };
+    store.start_at(&key, start).await.unwrap();
+    let output = Output { end: 1, alerts: vec![fires("a")], ..output(0, 0, 0) };
+    let raised = Pending { key: key.clone(), epoch: other.epoch, log: other.log, output, raw: None };
+    commit(&store, &[Arc::new(raised)]).await;
+    assign_of(&store, 0, "second").await;
+    assert_eq!(newest(folder.path())[0].1, "firing");
+    store.assign(&key, &log("second")).await.unwrap();
+    assert_eq!(newest(folder.path())[0].1, "resolved");
 }
 
 #[actix::test]

@@ -15,6 +15,7 @@ use streamward_core::{
     batch::RawBatch,
     decode::Decoder,
     output::{AlertState, AlertTransition, DeadLetter, ErrorClass, Output, StateChunk},
+    stats::MinuteDelta,
     watermark::NO_WATERMARK,
 };
 use streamward_pipeline::{
@@ -304,15 +305,15 @@ async fn a_topic_made_anew_has_positions_and_rows_of_its_own() {
     let second = assign_of(&store, 0, "second").await;
     assert_eq!((second.position, second.log, second.epoch), (None, first.log + 1, first.epoch + 1));
     // What was on its way for the first log is still stored under it.
-    let outputs = [pending(&first, with_letter(3, 5)), pending(&second, with_letter(0, 2))];
+    let outputs = [pending(&first, with_letter(3, 5)), pending(&second, with_letter(0, 3))];
     assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
-    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 7);
-    assert_eq!(assign_of(&store, 0, "second").await.position, Some(2));
+    assert_eq!(count(folder.path(), "SELECT count(*) FROM sensor_readings").await, 8);
+    assert_eq!(assign_of(&store, 0, "second").await.position, Some(3));
     assert_eq!(assign(&store, 0).await.position, Some(5), "the first log is known again where it is read again");
     let facts = store.facts(FactKind::DeadLetter).await.unwrap();
     let ids = facts.iter().flat_map(|fact| &fact.headers).filter(|(name, _)| name == b"x-dlq-id");
     let ids: std::collections::BTreeSet<_> = ids.map(|(_, id)| id.clone()).collect();
-    assert_eq!(ids.len(), 3);
+    assert_eq!(ids.len(), 3, "two of them are of the same offset of two logs");
 }
 
 #[actix::test]
@@ -364,5 +365,35 @@ async fn state_is_kept_behind_a_gap_and_forgotten_where_the_log_ends_before_the_
         let next = assign(&store, 0).await;
         let checkpoint = next.checkpoint.map(|checkpoint| checkpoint.next_offset);
         assert_eq!((next.position, checkpoint), (Some(position), kept), "{gap:?}");
+    }
+}
+
+#[actix::test]
+async fn a_log_gets_a_number_that_the_table_has_of_no_other_topic() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assign(&store, 0).await;
+    assert_eq!(assign_of(&store, 0, "second").await.log, 1);
+    // Another pipeline has read a topic that this one reads from now on, when it was made anew.
+    let of = |sink: &str| PartitionKey { sink: sink.into(), topic: "elsewhere".into(), partition: 0 };
+    assert_eq!(store.assign(&of("series"), &log("a")).await.unwrap().log, 0);
+    assert_eq!(store.assign(&of("sensors"), &log("b")).await.unwrap().log, 2);
+}
+
+#[actix::test]
+async fn figures_of_a_minute_add_up_over_outputs_and_transactions() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let of_minute = |offset: i64| {
+        let minute = MinuteDelta { count: 4, sum: 2.5, anomalies: 1, measured: 3, ..MinuteDelta::new(60_000) };
+        pending(&owner, Output { end: offset + 1, minutes: vec![minute], ..output(0, offset, offset) })
+    };
+    store.commit(&[of_minute(0), of_minute(1)]).await.unwrap();
+    store.commit(&[of_minute(2)]).await.unwrap();
+    for (column, total) in [("count", 12), ("measured", 9), ("anomalies", 3), ("sum * 2", 15)] {
+        let file = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
+        let sql = format!("SELECT CAST({column} AS INTEGER) FROM sw_minutes WHERE minute = 60000");
+        assert_eq!(file.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap(), total, "{column}");
     }
 }

@@ -60,7 +60,7 @@ fn offsets_of(base: i64, batch: &[u8]) -> std::ops::Range<i64> {
 }
 
 /// Checks that what is read is what was written, and that everything else is declared; the batches that are lost.
-fn check(log: &PartitionLog, written: &BTreeMap<i64, Vec<u8>>) -> Vec<i64> {
+pub(super) fn check(log: &PartitionLog, written: &BTreeMap<i64, Vec<u8>>) -> Vec<i64> {
     let (found, lost) = (read(log), lost_offsets(log));
     for (base, batch) in &found {
         let body = |bytes: &[u8]| bytes[16..].to_vec();
@@ -77,7 +77,7 @@ fn check(log: &PartitionLog, written: &BTreeMap<i64, Vec<u8>>) -> Vec<i64> {
     gone
 }
 
-fn segment_files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn segment_files(dir: &Path) -> Vec<PathBuf> {
     bases(dir, "log").unwrap().into_iter().map(|base| segment_path(dir, base, "log")).collect()
 }
 
@@ -403,6 +403,20 @@ fn damage_that_neither_size_nor_time_shows_is_found_while_the_log_is_used() {
     let log = open(dir.path(), "a");
     assert_eq!((log.high_watermark(), log.lost()), (end, &lost));
     check(&log, &batches);
+}
+
+#[test]
+fn a_segment_that_is_shorter_than_it_was_is_read_again_whatever_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, batches) = written(dir.path(), &[1; 60]);
+    log.close().unwrap();
+    drop(log);
+    let path = &segment_files(dir.path())[1];
+    let known = path.metadata().unwrap();
+    let file = files::open_rw(path).unwrap();
+    file.set_len(known.len() - 100).unwrap();
+    file.set_modified(known.modified().unwrap()).unwrap();
+    assert!(!check(&open(dir.path(), "a"), &batches).is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A partition's log against its promises: dense offsets, recovery, reservations, retention.
 
 mod damage;
+mod doubt;
 
 use std::path::Path;
 

@@ -15,6 +15,7 @@ use streamward_kit::{ChildSpec, Inbox, Runtime, SupervisorSpec};
 
 use super::*;
 use crate::{
+    fakes::on_a_system,
     lane::{
         self, LaneShared,
         tests::{SCHEMA, counts, shared, stage_of},
@@ -30,6 +31,15 @@ const AT_MS: i64 = 1_700_000_000_000;
 /// Schema id of the third order.
 const LATE_ID: u32 = 9;
 
+/// An order in Avro.
+fn in_avro(customer: i64, at_ms: i64) -> Vec<u8> {
+    let mut value = Vec::new();
+    push_frame(LATE_ID, &mut value);
+    let row = [Scalar::Text(customer.to_string()), Scalar::Integer(at_ms)];
+    encode_avro(&StreamSchema::parse(SCHEMA).unwrap(), &row, &mut value).unwrap();
+    value
+}
+
 /// Six orders of customers 0 to 5, one of them in Avro, and one of a minute later.
 fn seven_orders() -> RawBatch {
     let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
@@ -37,10 +47,7 @@ fn seven_orders() -> RawBatch {
         let at = AT_MS + offset / 6 * 60_000;
         let mut value = format!(r#"{{"id": "{offset}", "at": {at}}}"#).into_bytes();
         if offset == 2 {
-            value.clear();
-            push_frame(LATE_ID, &mut value);
-            let row = [Scalar::Text("2".to_owned()), Scalar::Integer(at)];
-            encode_avro(&StreamSchema::parse(SCHEMA).unwrap(), &row, &mut value).unwrap();
+            value = in_avro(offset, at);
         }
         batch.push(offset, at, None, Some(&value));
     }
@@ -164,4 +171,44 @@ fn records_of_which_storage_knows_no_decision_are_processed() {
     let state = PartitionState::new(&counts(), "orders".into(), 0).with_decisions(decisions);
     let aside = set_aside(&state, &seven_orders(), Arc::from([]));
     assert_eq!(aside.iter().map(|poison| poison.offset).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_schema_that_the_registry_did_not_know_is_asked_for_again_after_a_while() {
+    let start = SlotStart { state: PartitionState::new(&counts(), "orders".into(), 0), ..slot::tests::start(0) };
+    let (mut parts, sink) = counting(start, None);
+    let (slot, registry) = (parts.slots.get(0).unwrap(), Arc::new(Registry::default()));
+    parts.schemas = registry.clone();
+    let (parts, outputs) = (Arc::new(parts), sink.clone());
+    let inbox = parts.inbox.clone();
+    let lane = ChildSpec::role("lane", "lane", move |scope| lane::run(scope, parts.clone())).inbox(&inbox);
+    let (hear, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let reader = ChildSpec::role("sink", "sink", move |scope| {
+        let (outputs, hear) = (outputs.clone(), hear.clone());
+        async move {
+            while let Some(output) = outputs.recv(&scope).await {
+                drop(hear.send(Arc::clone(&output)));
+                output.commit();
+            }
+            Ok(())
+        }
+    });
+    on_a_system(async {
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(reader.inbox(&sink)).child(lane)).unwrap();
+        for start in 0.. {
+            let mut batch = RawBatch::with_capacity("orders".into(), 0, 1000);
+            batch.push(start, AT_MS, None, Some(&in_avro(2, AT_MS)));
+            let (slot, batch, end) = (slot.clone(), Arc::new(batch), start + 1);
+            let work = Work { slot, batch, start, end, read_by: Instant::now() };
+            inbox.outlet().send(work).await.unwrap_or_else(|_| panic!("closed"));
+            let dead = heard.recv().await.unwrap().pending.output.dead.len();
+            if start == 0 {
+                assert_eq!(dead, 1, "it is unknown");
+                registry.knows.store(true, Ordering::SeqCst);
+            } else if dead == 0 {
+                break;
+            }
+        }
+        runtime.shutdown(Vec::new()).await;
+    });
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use streamward_core::{partition::CheckpointScope, watermark::NO_WATERMARK};
+use streamward_core::{
+    output::{DeadLetter, ErrorClass},
+    partition::CheckpointScope,
+    watermark::NO_WATERMARK,
+};
 use streamward_kit::{ChildSpec, Inbox, Runtime, SupervisorSpec};
 
 use super::*;
@@ -51,12 +55,23 @@ fn settings(idle_after: Duration, checkpoint_every: Duration) -> LaneSettings {
 
 /// The first output of a lane that gets no record of a partition which is at the end of its log.
 async fn first_output(plan: Arc<PipelinePlan>, start: SlotStart, settings: LaneSettings) -> Arc<Store> {
+    first_output_of(plan, vec![start], (settings, (0, 1))).await
+}
+
+/// The same of several partitions; `index` says which of the lanes it is.
+async fn first_output_of(
+    plan: Arc<PipelinePlan>,
+    starts: Vec<SlotStart>,
+    (settings, index): (LaneSettings, (usize, usize)),
+) -> Arc<Store> {
     let slots = Arc::new(Slots::default());
-    let slot = slots.assign(slots.begin_reading(), start).unwrap();
-    slot.reached_end();
+    let reader = slots.begin_reading();
+    for start in starts {
+        slots.assign(reader, start).unwrap().reached_end();
+    }
     let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 4);
     let mut parts = shared(stage_of(plan), slots, Arc::new(OneTopic::named("first")), &sink);
-    (parts.settings, parts.clock) = (settings, Arc::new(Later));
+    (parts.settings, parts.index, parts.clock) = (settings, index, Arc::new(Later));
     let (reader, hear) = first_reader(&sink);
     let parts = Arc::new(parts);
     let inbox = parts.inbox.clone();
@@ -132,18 +147,33 @@ fn windows_are_looked_at_again_when_the_next_one_ends_or_a_record_comes() {
     assert_eq!(working.emits_at_ms, None);
 }
 
+fn letter(offset: i64) -> DeadLetter {
+    DeadLetter {
+        offset,
+        log_timestamp_ms: 0,
+        class: ErrorClass::Decode,
+        reason: String::new(),
+        stage: String::new(),
+        key: None,
+        value: None,
+        headers: Vec::new(),
+    }
+}
+
 #[test]
 fn a_checkpoint_is_due_when_replay_would_have_to_remember_much() {
     let (plan, settings) = (counts(), settings(Duration::MAX, Duration::MAX));
     let mut working = working(SlotStart { emit_from: 0, fetch_from: 0, ..slot::tests::start(0) });
     working.state = counted(&plan);
-    let mut issue = |ahead: usize| {
+    let mut issue = |ahead: usize, dead: usize| {
         let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
         output.ahead = vec![5; ahead];
+        output.dead = vec![letter(5); dead];
         working.after_batch(&plan, &settings, &mut output);
         !output.checkpoint.is_empty()
     };
-    assert_eq!([issue(MAX_DECISIONS - 1), issue(1), issue(1)], [false, true, false]);
+    assert_eq!([issue(MAX_DECISIONS - 1, 0), issue(1, 0), issue(1, 0)], [false, true, false]);
+    assert_eq!([issue(MAX_DECISIONS - 2, 0), issue(0, 1), issue(0, 0)], [false, true, false]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,4 +191,26 @@ async fn a_partition_is_at_rest_from_its_last_record_on() {
     assert!(!is_due(&mut working), "a record came meanwhile");
     tokio::time::advance(moment).await;
     assert!(is_due(&mut working));
+}
+
+#[test]
+fn a_lane_emits_windows_of_its_own_partitions_alone() {
+    let plan = counts();
+    let starts = [0, 1].map(|partition| {
+        let mut start = restored(&plan);
+        start.key.partition = partition;
+        start
+    });
+    let output = first_output_of(plan, starts.into(), (settings(Duration::ZERO, Duration::MAX), (1, 2)));
+    let store = actix_rt::System::new().block_on(output);
+    assert_eq!((store.pending.key.partition, store.pending.output.windows.len()), (1, 6));
+}
+
+#[test]
+fn windows_that_the_clock_closes_are_emitted_also_when_a_checkpoint_is_due() {
+    let plan = counts();
+    let mut working = working(SlotStart { emit_from: 6, fetch_from: 6, ..slot::tests::start(0) });
+    working.state = counted(&plan);
+    let output = working.due(&plan, &settings(Duration::ZERO, Duration::ZERO), END_MS, false).unwrap();
+    assert_eq!((output.windows.len(), output.checkpoint.is_empty()), (6, false));
 }

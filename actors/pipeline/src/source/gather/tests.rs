@@ -67,17 +67,22 @@ impl LogClient for OneRecord {
 }
 
 fn shared() -> Arc<SourceShared> {
-    with_lane(&Inbox::new("lane", 1))
+    with_lanes(&[&Inbox::new("lane", 1)])
 }
 
-fn with_lane(lane: &Inbox<Work>) -> Arc<SourceShared> {
+fn with_lanes(lanes: &[&Inbox<Work>]) -> Arc<SourceShared> {
+    with_delay(lanes, Duration::from_millis(1))
+}
+
+/// A source whose batches of less than ten records wait that long.
+fn with_delay(lanes: &[&Inbox<Work>], max_delay: Duration) -> Arc<SourceShared> {
     Arc::new(SourceShared {
         topic: "orders".into(),
         slots: Arc::default(),
         logs: Arc::new(OneTopic::named("first")),
         clock: Arc::new(Fixed),
-        limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay: Duration::from_millis(1) },
-        lanes: vec![lane.outlet()],
+        limits: BatchLimits { max_records: 10, max_bytes: 1000, max_delay },
+        lanes: lanes.iter().map(|lane| lane.outlet()).collect(),
         held_back: AtomicUsize::new(0),
     })
 }
@@ -193,7 +198,7 @@ fn supervised(test: impl FnOnce(&Scope) + Send + 'static) {
 fn a_partition_whose_lane_is_full_rests_until_there_is_room_and_loses_nothing() {
     supervised(|scope| {
         let lane: Inbox<Work> = Inbox::new("lane", 1);
-        let shared = with_lane(&lane);
+        let shared = with_lanes(&[&lane]);
         let reader = shared.slots.begin_reading();
         let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
         let (mut gather, mut valves) = (Gather::new(shared.clone(), reader), Valves::default());
@@ -224,7 +229,7 @@ fn a_partition_whose_lane_is_full_rests_until_there_is_room_and_loses_nothing() 
 fn a_batch_of_a_partition_that_was_revoked_meanwhile_goes_to_no_lane() {
     supervised(|scope| {
         let lane: Inbox<Work> = Inbox::new("lane", 1);
-        let shared = with_lane(&lane);
+        let shared = with_lanes(&[&lane]);
         let reader = shared.slots.begin_reading();
         let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
         let mut gather = Gather::new(shared, reader);
@@ -289,4 +294,128 @@ fn a_record_behind_the_end_of_a_log_says_that_it_goes_on() {
     assert!(gather.open[&3].at_end);
     gather.poll(&mut Offsets([1].into())).unwrap();
     assert_eq!((gather.open[&3].at_end, gather.open[&3].batch.len()), (false, 2));
+}
+
+#[test]
+fn a_batch_that_waits_for_room_in_its_lane_does_not_make_the_client_spin() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared, reader);
+    gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+    assert!(gather.time_left() <= FIRST_DELAY, "it is due soon");
+    gather.blocked.insert(3);
+    assert_eq!(gather.time_left(), POLL_TIMEOUT);
+}
+
+/// A client that has records of 600 bytes of partition 3; the next offset.
+struct Large(i64);
+
+impl LogClient for Large {
+    fn poll(&mut self, _: Duration, visit: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
+        let (offset, value) = (self.0, Some(&[0; 600][..]));
+        self.0 += 1;
+        let record =
+            RecordView { offset, log_timestamp_ms: 0, is_broker_time: true, key: None, value, headers: &|_| {} };
+        visit(Polled::Record { partition: 3, record });
+        Ok(())
+    }
+
+    fn pause(&mut self, _: &[i32]) {}
+
+    fn resume(&mut self, _: &[i32]) {}
+
+    fn commit(&mut self, _: &[(i32, i64)]) {}
+}
+
+#[test]
+fn a_batch_is_full_at_its_limit_of_bytes_however_few_its_records() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let (mut gather, mut client) = (Gather::new(shared, reader), Large(0));
+    gather.poll(&mut client).unwrap();
+    assert_eq!((gather.open[&3].batch.len(), client.0), (2, 2));
+}
+
+#[test]
+fn the_number_of_a_partition_says_which_lane_gets_its_records() {
+    supervised(|scope| {
+        let lanes: [Inbox<Work>; 2] = ["even", "odd"].map(|name| Inbox::new(name, 1));
+        let shared = with_lanes(&[&lanes[0], &lanes[1]]);
+        let reader = shared.slots.begin_reading();
+        shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        let mut gather = Gather::new(shared, reader);
+        gather.poll(&mut { TIMED_BY_PRODUCER }).unwrap();
+        gather.mark_end(3);
+        gather.hand_over(scope, &mut Valves::default());
+        assert_eq!(lanes.map(|lane| lane.figures().accepted), [0, 1]);
+    });
+}
+
+/// A record of a broker's time.
+fn record(offset: i64) -> RecordView<'static> {
+    RecordView { offset, log_timestamp_ms: 0, is_broker_time: true, key: None, value: None, headers: &|_| {} }
+}
+
+#[test]
+fn after_the_first_batch_a_small_one_waits_and_a_full_one_does_not() {
+    supervised(|scope| {
+        let lane: Inbox<Work> = Inbox::new("lane", 4);
+        let shared = with_delay(&[&lane], Duration::from_secs(3_600));
+        let reader = shared.slots.begin_reading();
+        shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        let mut gather = Gather::new(shared, reader);
+        let hands_over = |gather: &mut Gather| {
+            gather.hand_over(scope, &mut Valves::default());
+            lane.figures().accepted
+        };
+        gather.push(3, &record(0));
+        gather.mark_end(3);
+        assert_eq!(hands_over(&mut gather), 1);
+        gather.push(3, &record(1));
+        assert!(gather.time_left() > FIRST_DELAY, "{:?}", gather.time_left());
+        assert_eq!(hands_over(&mut gather), 1, "nine more have room");
+        for offset in 2..11 {
+            assert_eq!(gather.push(3, &record(offset)), offset == 10);
+        }
+        assert_eq!(hands_over(&mut gather), 2);
+    });
+}
+
+#[test]
+fn a_partition_whose_lane_has_room_again_does_not_flow_while_storage_refuses_it() {
+    supervised(|scope| {
+        let lane: Inbox<Work> = Inbox::new("lane", 1);
+        let shared = with_lanes(&[&lane]);
+        let reader = shared.slots.begin_reading();
+        let slot = shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+        let (mut gather, mut valves) = (Gather::new(shared, reader), Valves::default());
+        for offset in 0..2 {
+            gather.push(3, &record(offset));
+            gather.mark_end(3);
+            gather.hand_over(scope, &mut valves);
+        }
+        assert_eq!(std::mem::take(&mut valves.0), ["pause [3]"]);
+        slot.refuse("its row exists already".into());
+        gather.rest(&mut valves);
+        gather.hand_over(scope, &mut valves);
+        assert_eq!((valves.0, gather.blocked.len(), gather.open.len()), (vec!["pause [3]".to_owned()], 0, 0));
+    });
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_record_has_spoilt_the_batch() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, crate::slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared, reader);
+    gather.delay = Duration::from_secs(3_600);
+    gather.push(3, &record(0));
+    let panics = RecordView { headers: &|_| panic!("a header that nobody can read"), ..record(1) };
+    let pushed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gather.push(3, &panics)));
+    assert!(pushed.is_err());
+    assert_eq!((gather.resume(), gather.open.len()), (Some(3), 0));
+    gather.push(3, &record(0));
+    assert!(gather.time_left() <= FIRST_DELAY, "it has waited long enough");
 }
