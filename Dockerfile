@@ -7,7 +7,7 @@ WORKDIR /streamward
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/streamward/target \
-    cargo build --release --locked --bin streamward \
+    cargo build --release --locked --features tls --bin streamward \
     && cp target/release/streamward /usr/local/bin/streamward
 
 FROM debian:12.11-slim

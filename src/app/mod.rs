@@ -54,6 +54,7 @@ use crate::{
         kafka::{
             KafkaSettings,
             admin::{TopicSpec, ensure_topics},
+            reach::reach,
         },
         sql::{
             SqlStore, SqliteSettings, Synchronous,
@@ -156,7 +157,7 @@ impl App {
         let registry = RegistrySetup::new(config)?;
         let kafka = match &broker {
             Some(broker) => broker.settings(config),
-            None => command_settings(config, None)?,
+            None => outside(config).await?,
         };
         let store = SqlStore::open(&database, &sqlite_settings(config), plan.layout())
             .await
@@ -280,6 +281,21 @@ impl App {
         }
         self.parts.close().await;
         tracing::info!(took_ms = report.took_ms, clean = report.is_clean(), "stopped");
+    }
+}
+
+/// How clients reach the configured cluster, which answers by then.
+async fn outside(config: &Config) -> Result<KafkaSettings, AppError> {
+    let settings = command_settings(config, None)?;
+    let (asked, within) = (settings.clone(), config.kafka.start_timeout.into());
+    let reached = tokio::task::spawn_blocking(move || {
+        let waits = |reason: &str| tracing::warn!("kafka.bootstrap {} does not answer yet: {reason}", asked.bootstrap);
+        reach(&asked, within, waits)
+    });
+    match reached.await {
+        Ok(Ok(())) => Ok(settings),
+        Ok(Err(error)) => Err(AppError::Config(format!("kafka.bootstrap {}: {error}", settings.bootstrap))),
+        Err(error) => Err(AppError::open("kafka.bootstrap", error)),
     }
 }
 

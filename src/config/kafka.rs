@@ -35,6 +35,8 @@ pub struct KafkaConfig {
     pub consumer_group: String,
     /// Further librdkafka settings for every client.
     pub client: ClientSettings,
+    /// How long the cluster at `bootstrap` may take to answer at the start.
+    pub start_timeout: HumanDuration,
     /// The embedded broker; unused when `bootstrap` is given.
     pub embedded: EmbeddedKafka,
 }
@@ -45,6 +47,7 @@ impl Default for KafkaConfig {
             bootstrap: None,
             consumer_group: "streamward".into(),
             client: ClientSettings::default(),
+            start_timeout: HumanDuration::from_secs(30),
             embedded: EmbeddedKafka::default(),
         }
     }

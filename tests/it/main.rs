@@ -31,6 +31,8 @@ mod refused_rows;
 mod registry;
 mod replay;
 mod retention;
+#[cfg(feature = "tls")]
+mod secure_kafka;
 mod security;
 #[cfg(feature = "crash-tests")]
 mod soak;

@@ -35,6 +35,7 @@ fn positive(config: &Config, check: &mut Check<'_>) {
         ("storage.checkpoint_every", storage.checkpoint_every),
         ("storage.retention.check_every", storage.retention.check_every),
         ("http.websocket.ping_every", config.http.websocket.ping_every),
+        ("kafka.start_timeout", config.kafka.start_timeout),
         ("registry.timeout", config.registry.timeout),
         ("registry.start_timeout", config.registry.start_timeout),
         ("simulators.sensors.interval", simulator.interval),
