@@ -288,6 +288,7 @@ impl App {
 async fn outside(config: &Config) -> Result<KafkaSettings, AppError> {
     let settings = command_settings(config, None)?;
     let (asked, within) = (settings.clone(), config.kafka.start_timeout.into());
+    #[expect(clippy::disallowed_methods, reason = "the start waits for it and tells its panic")]
     let reached = tokio::task::spawn_blocking(move || {
         let waits = |reason: &str| tracing::warn!("kafka.bootstrap {} does not answer yet: {reason}", asked.bootstrap);
         reach(&asked, within, waits)
