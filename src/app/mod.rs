@@ -159,12 +159,6 @@ impl App {
             Some(broker) => broker.settings(config),
             None => outside(config).await?,
         };
-        let store = SqlStore::open(&database, &sqlite_settings(config), plan.layout())
-            .await
-            .map_err(|error| AppError::open("the database", error))?;
-        let reads = SqliteReads::open(&database, plan.tables_to_read(), plan.windows_to_read(), read_settings(config))
-            .await
-            .map_err(|error| AppError::open("the database for reading", error))?;
         let addresses = Addresses {
             http: http.local_addr().map_err(|error| AppError::open("HTTP", error))?,
             kafka: broker.as_ref().map_or_else(|| kafka.bootstrap.clone(), |broker| broker.address().to_string()),
@@ -178,8 +172,6 @@ impl App {
             broker,
             registry,
             kafka,
-            store: Arc::new(store),
-            reads: Arc::new(reads),
             http,
             observer: options.observer,
         };
@@ -297,6 +289,26 @@ async fn outside(config: &Config) -> Result<KafkaSettings, AppError> {
         Ok(Ok(())) => Ok(settings),
         Ok(Err(error)) => Err(AppError::Config(format!("kafka.bootstrap {}: {error}", settings.bootstrap))),
         Err(error) => Err(AppError::open("kafka.bootstrap", error)),
+    }
+}
+
+/// The database, open for writing and for reading.
+struct Storage {
+    store: Arc<SqlStore>,
+    reads: Arc<SqliteReads>,
+}
+
+impl Storage {
+    /// Opens it, and makes it fit the plan.
+    async fn open(config: &Config, plan: &Plan) -> Result<Self, AppError> {
+        let path = config.storage.sqlite.file(&config.node.data_dir);
+        let store = SqlStore::open(&path, &sqlite_settings(config), plan.layout())
+            .await
+            .map_err(|error| AppError::open("the database", error))?;
+        let reads = SqliteReads::open(&path, plan.tables_to_read(), plan.windows_to_read(), read_settings(config))
+            .await
+            .map_err(|error| AppError::open("the database for reading", error))?;
+        Ok(Self { store: Arc::new(store), reads: Arc::new(reads) })
     }
 }
 

@@ -214,6 +214,7 @@ impl StreamSetup {
         let required = fields.iter().filter(|field| !field.nullable && field.default.is_none()).map(Field::dotted);
         let of_record = [
             ("the fields that a record must have", required.collect::<Vec<_>>().join(", ")),
+            ("topic", self.topic.to_string()),
             ("format", format!("{:?}", self.format).to_ascii_lowercase()),
             ("max_record", self.config.max_record.to_string()),
         ];

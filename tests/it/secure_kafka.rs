@@ -80,7 +80,7 @@ fn refused(node: &Node, words: &[&str]) {
     assert!(words.iter().all(|word| said.contains(word)), "{said} without {words:?}");
 }
 
-fn borrowed(settings: &[(&'static str, String)]) -> Vec<(&'static str, &str)> {
+fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Storage {
     /// Partitions of the outputs of each attempt to commit.
     pub(crate) attempts: Mutex<Vec<Vec<i32>>>,
     pub(crate) starts: Mutex<Vec<Start>>,
+    /// Logs whose rules begin anew.
+    pub(crate) begun: Mutex<Vec<i64>>,
 }
 
 impl SinkStore for Storage {
@@ -86,6 +88,11 @@ impl SinkStore for Storage {
 
     fn start_at<'a>(&'a self, _: &'a PartitionKey, start: Start) -> BoxFuture<'a, Result<(), StoreError>> {
         self.starts.lock().push(start);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn begin_rules<'a>(&'a self, _: &'a PartitionKey, log: i64) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.begun.lock().push(log);
         Box::pin(async { Ok(()) })
     }
 

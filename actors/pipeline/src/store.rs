@@ -102,6 +102,9 @@ pub trait SinkStore: Send + Sync {
     /// Sets the position of a partition that has none, or skips a gap in its log.
     fn start_at<'a>(&'a self, key: &'a PartitionKey, start: Start) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// Ends the alerts that fire of a partition's log: its rules begin anew, and nobody would end them.
+    fn begin_rules<'a>(&'a self, key: &'a PartitionKey, log: i64) -> BoxFuture<'a, Result<(), StoreError>>;
+
     /// Commits outputs in one transaction; outcomes come in the order of `pending`.
     ///
     /// Outputs of one partition must follow each other in offset order. A row that the database refuses becomes a dead

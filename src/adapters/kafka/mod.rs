@@ -64,7 +64,7 @@ impl KafkaSettings {
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000")
-            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("topic.metadata.refresh.interval.ms", "5000")
             .set("allow.auto.create.topics", "false");
         for (key, value) in &self.extra {
             config.set(key, value);

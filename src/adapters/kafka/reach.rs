@@ -66,15 +66,20 @@ pub fn reach(settings: &KafkaSettings, within: Duration, waits: impl Fn(&str)) -
         .create_with_context(context.clone())
         .map_err(|error| Unreachable::Refused(error.to_string()))?;
     let until = Instant::now() + within;
-    let mut said = String::new();
+    let (mut said, mut told) = (String::new(), None);
     loop {
         let Err(error) = client.client().fetch_metadata(None, ASK_FOR) else { return Ok(()) };
         // What the client was told meanwhile comes by events.
         client.poll(SERVE_FOR);
-        let told = context.trouble.lock().clone();
-        let (code, reason) =
-            told.map_or_else(|| (error.rdkafka_error_code(), error.to_string()), |(code, reason)| (Some(code), reason));
-        match hint(code) {
+        if let Some((code, reason)) = context.trouble.lock().take() {
+            told = Some((code, without_tail(&reason).to_owned()));
+        }
+        let (code, reason) = told.clone().unwrap_or_else(|| {
+            let silent =
+                "connections are closed without a word; does the listener want TLS (kafka.client: security.protocol)?";
+            (RDKafkaErrorCode::BrokerTransportFailure, format!("{error}: {silent}"))
+        });
+        match hint(code, &reason) {
             Some(hint) => return Err(Unreachable::Refused(format!("{reason}; see {hint}"))),
             None if Instant::now() >= until => return Err(Unreachable::Away(within, reason)),
             None if said != reason => {
@@ -86,16 +91,25 @@ pub fn reach(settings: &KafkaSettings, within: Duration, waits: impl Fn(&str)) -
     }
 }
 
-/// The settings that an error is about; none where the cluster is away.
-fn hint(code: Option<RDKafkaErrorCode>) -> Option<&'static str> {
-    match code? {
+/// The settings that an error is about; none where the cluster is away. OpenSSL's words tell where the code does not.
+fn hint(code: RDKafkaErrorCode, reason: &str) -> Option<&'static str> {
+    match code {
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             Some("kafka.client: sasl.mechanisms, sasl.username, sasl.password")
         }
-        RDKafkaErrorCode::SSL => Some(
-            "kafka.client: security.protocol, ssl.ca.location, ssl.certificate.location, ssl.key.location, and the \
+        _ if code == RDKafkaErrorCode::SSL
+            || ["SSL routines", "SSL handshake"].iter().any(|words| reason.contains(words)) =>
+        {
+            Some(
+                "kafka.client: security.protocol, ssl.ca.location, ssl.certificate.location, ssl.key.location, and the \
              certificates' validity",
-        ),
+            )
+        }
         _ => None,
     }
+}
+
+/// Without how long it took and how often it was, so that the same reason reads the same.
+fn without_tail(reason: &str) -> &str {
+    reason.rsplit_once(" (after ").map_or(reason, |(reason, _)| reason)
 }

@@ -54,6 +54,10 @@ impl SinkStore for SqlStore {
         }))
     }
 
+    fn begin_rules<'a>(&'a self, key: &'a PartitionKey, log: i64) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.resolve_partition(key, log))
+    }
+
     fn commit<'a>(&'a self, pending: &'a [Arc<Pending>]) -> BoxFuture<'a, Result<Vec<Outcome>, StoreError>> {
         Box::pin(self.commit_outputs(pending))
     }

@@ -6,6 +6,8 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    fs::{self, File},
+    io::{BufReader, Read, Seek},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -136,14 +138,22 @@ pub(super) fn look(
     walk: &Walk,
     within: Duration,
 ) -> Result<(), rusqlite::Error> {
-    is_whole(path)?;
+    let whole = is_whole(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(within)?;
+    if whole.is_err() && !has_missing_pages_in_log(path, &connection)? {
+        return whole;
+    }
     if let Some(missing) = lacks(&wanted.0, &names(&connection)?) {
         return Err(altered(missing));
     }
-    each_row(&connection, "SELECT * FROM sw_positions")?;
+    for own in ["sw_positions", "sw_logs", "sw_definitions"] {
+        each_row(&connection, &format!("SELECT * FROM {own}"))?;
+    }
+    for own in ["sw_ranges", "sw_decisions", "sw_late", "sw_audit", "sw_outbox", "sw_keys", "sw_minutes", "sw_facts"] {
+        each_row(&connection, &format!("SELECT * FROM {own} LIMIT 1"))?;
+    }
     let streams = layout.streams.iter().map(|table| (&*table.table, "id"));
     let windows = layout.windows.iter().map(|table| (&*table.window, window_tables::ROW));
     for (table, id) in streams.chain(windows).chain([("dead_letters", "id"), ("alerts", "id")]) {
@@ -164,6 +174,31 @@ fn is_whole(path: &Path) -> Result<(), rusqlite::Error> {
     // Without locks and without the log. A descriptor of SQLite's own drops no lock of the process.
     let connection = Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)?;
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
+/// Whether the write-ahead log has the pages that the file is too short for: a full disk ends a checkpoint between the
+/// header and the pages (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>).
+fn has_missing_pages_in_log(path: &Path, connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    let (size, pages) = (number("PRAGMA page_size")?, number("PRAGMA page_count")?);
+    let in_file = fs::metadata(path).map_or(0, |found| i64::try_from(found.len()).unwrap_or(i64::MAX)) / size.max(1);
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    let found = File::open(log).and_then(|log| pages_of_log(BufReader::new(log), size));
+    let in_log = found.map_or(0, |found| found.into_iter().filter(|page| (in_file + 1..=pages).contains(page)).count());
+    Ok(i64::try_from(in_log).unwrap_or(i64::MAX) >= pages - in_file)
+}
+
+/// Numbers of the pages in a write-ahead log, up to the first frame of an earlier one.
+fn pages_of_log(mut log: impl Read + Seek, page_size: i64) -> std::io::Result<BTreeSet<i64>> {
+    let (mut header, mut frame, mut pages) = ([0; 32], [0; 24], BTreeSet::new());
+    log.read_exact(&mut header)?;
+    while log.read_exact(&mut frame).is_ok() && frame[8..16] == header[16..24] {
+        let [first, second, third, fourth, ..] = frame;
+        pages.insert(i64::from(u32::from_be_bytes([first, second, third, fourth])));
+        log.seek_relative(page_size)?;
+    }
+    Ok(pages)
 }
 
 impl Walk {

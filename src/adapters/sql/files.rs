@@ -34,6 +34,8 @@ pub(super) struct OpenFiles {
 struct State {
     /// The write-ahead log, once it was seen.
     log: Option<Identity>,
+    /// Its index, which all processes share that have the database open, once it was seen.
+    index: Option<Identity>,
     /// Why nothing is written.
     lost: Option<Arc<str>>,
 }
@@ -96,30 +98,31 @@ impl OpenFiles {
         if fs::metadata(&self.path).is_ok_and(|found| found.len() == 0) {
             return Err(Lost::File(format!("{path} was emptied while it was in use")));
         }
-        let log = self.log_path();
-        let seen = identity(&log);
-        match state.log {
-            Some(known) if seen != Some(known) => Err(Lost::Log(format!(
-                "{}, a part of the database, was deleted or replaced while it was in use",
-                log.display()
-            ))),
-            Some(_) => Ok(()),
-            None => {
-                state.log = seen;
-                Ok(())
+        for (ending, known) in [("-wal", &mut state.log), ("-shm", &mut state.index)] {
+            let part = self.beside(ending);
+            let seen = identity(&part);
+            if known.is_some_and(|known| seen != Some(known)) {
+                return Err(Lost::Log(format!(
+                    "{}, a part of the database, was deleted or replaced while it was in use",
+                    part.display()
+                )));
             }
+            *known = seen;
         }
+        Ok(())
     }
 
-    fn log_path(&self) -> PathBuf {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        log.into()
+    /// The file of that ending beside the database.
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(ending);
+        path.into()
     }
 
     /// Whether another program has begun a write-ahead log of its own in the place of ours.
     fn has_strange_log(&self) -> bool {
-        fs::metadata(self.log_path()).is_ok_and(|log| log.len() > 0)
+        let (log, known) = (self.beside("-wal"), self.state.lock().log);
+        identity(&log) != known && fs::metadata(log).is_ok_and(|log| log.len() > 0)
     }
 }
 

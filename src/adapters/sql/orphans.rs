@@ -4,20 +4,23 @@
 //!
 //! The state of such a rule leaves with them: where the rule comes back, it begins afresh and may fire again.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use streamward_core::partition::rule_chunk;
-use streamward_pipeline::store::StoreError;
+use streamward_pipeline::store::{PartitionKey, StoreError};
 
 use super::{
     Layout, SqlStore, begin, facts,
     ledger::{Kind, Ledger},
+    memory::{begin_rule, forget_removed_steps},
 };
 use crate::clock::now_ms;
 
 /// Alerts looked at in one transaction.
 const CHUNK: i64 = 1_000;
 
-pub(super) const FIRING: &str = "SELECT id, opened, sink, topic, rule, log FROM alerts INDEXED BY alerts_state \
+pub(super) const FIRING: &str = "SELECT id, opened, sink, topic, rule, log, \"partition\" FROM alerts INDEXED BY alerts_state \
      WHERE state = 'firing' AND latest = 1 AND opened > ? ORDER BY opened LIMIT ?";
 pub(super) const END: &str = "UPDATE alerts SET latest = 0 WHERE id = ? AND latest = 1 AND state = 'firing' RETURNING sink, octet_length(record)";
 pub(super) const RESOLVE: &str = "INSERT INTO alerts (id, alert_id, n, rule, stream, \"key\", severity, state, message, \
@@ -34,13 +37,27 @@ pub(super) struct Firing {
     pub topic: String,
     pub rule: String,
     pub log: i64,
+    partition: i32,
 }
 
 impl SqlStore {
     /// Resolves the alerts of rules and pipelines that the layout does not have.
     pub(super) async fn resolve_unconfigured(&self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
-        self.resolve_firing(move |firing| unconfigured(&shared.layout, firing)).await
+        self.resolve_firing(move |firing| unconfigured(&shared.layout, firing)).await?;
+        self.write(|shared, writer| Ok(forget_removed_steps(&writer.connection, &shared.layout.definitions)?)).await
+    }
+
+    /// Resolves the alerts of a partition whose rules begin anew.
+    pub(super) async fn resolve_partition(&self, key: &PartitionKey, log: i64) -> Result<(), StoreError> {
+        let key = key.clone();
+        self.resolve_firing(move |firing| {
+            let place = (&*firing.sink, &*firing.topic, firing.partition, firing.log);
+            let is_its = place == (&*key.sink, &*key.topic, key.partition, log);
+            is_its
+                .then(|| "the log does not hold the records any more that its rule would have to read again".to_owned())
+        })
+        .await
     }
 
     /// Resolves the alerts of the other logs of a topic that a pipeline reads.
@@ -123,19 +140,27 @@ fn resolve_chunk(
             topic: row.get(3)?,
             rule: row.get(4)?,
             log: row.get(5)?,
+            partition: row.get(6)?,
         })
     })?;
     let firing: Vec<Firing> = firing.collect::<Result<_, _>>()?;
-    let (mut ledger, mut resolved) = (Ledger::default(), 0);
+    let (mut ledger, mut resolved, mut rules) = (Ledger::default(), 0, BTreeSet::new());
     for alert in &firing {
         let Some(why) = reason(alert) else { continue };
         resolve(connection, &mut ledger, alert.id, &why)?;
-        connection
-            .prepare_cached("DELETE FROM sw_checkpoints WHERE sink = ? AND topic = ? AND chunk = ? AND log = ?")?
-            .execute(params![alert.sink, alert.topic, rule_chunk(&alert.rule), alert.log])?;
+        rules.insert((&*alert.sink, &*alert.topic, alert.partition, alert.log, &*alert.rule));
         resolved += 1;
     }
     ledger.close(connection)?;
+    for (sink, topic, partition, log, rule) in rules {
+        connection
+            .prepare_cached(
+                "DELETE FROM sw_checkpoints WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ? AND chunk = ?",
+            )?
+            .execute(params![sink, topic, partition, log, rule_chunk(rule)])?;
+        // Read again from an older checkpoint, its records would make the rule fire once more, without a word.
+        begin_rule(connection, (sink, topic, partition), rule)?;
+    }
     let is_full = firing.len() as i64 == CHUNK;
     Ok((firing.last().filter(|_| is_full).map(|last| last.opened), resolved))
 }

@@ -34,7 +34,7 @@ use streamward_pipeline::{
 };
 
 use super::{
-    AppError, announcer,
+    AppError, Storage, announcer,
     broker::Embedded,
     checkpointer,
     ingest::KafkaIngest,
@@ -81,8 +81,6 @@ pub struct Parts {
     pub broker: Option<Arc<Embedded>>,
     pub registry: RegistrySetup,
     pub kafka: KafkaSettings,
-    pub store: Arc<SqlStore>,
-    pub reads: Arc<SqliteReads>,
     pub http: TcpListener,
     pub observer: Option<Arc<dyn CommitObserver>>,
 }
@@ -145,7 +143,7 @@ impl Running {
 
     /// Writes what the databases still hold in memory.
     pub async fn close(&self) {
-        if let Err(error) = self.parts.store.close_wal().await {
+        if let Err(error) = self.operations.store.close_wal().await {
             tracing::warn!(%error, "write the database's log back");
         }
         close_broker(&self.parts);
@@ -183,7 +181,9 @@ async fn start_groups(
     let schemas = start.run(runtime).await?;
     let within = parts.config.registry.start_timeout.into();
     let schema_ids = register_all(&*schemas, &parts.plan.streams, within).await?;
-    let builder = Builder::new((parts, logs), runtime.clone(), schemas)?;
+    // It carries out what the configuration changes, so that it comes after all that may refuse the start.
+    let storage = Storage::open(&parts.config, &parts.plan).await?;
+    let builder = Builder::new((parts, logs), runtime.clone(), (schemas, storage))?;
     let handle = runtime.supervisor(ActorPath::root());
     let mut views = Vec::new();
     // However often one pipeline gives up, the others have nothing to do with it.
@@ -236,18 +236,21 @@ struct Builder<'a> {
     ends: LogEnds,
     findings: Findings,
     logs: Arc<dyn Logs>,
+    store: Arc<SqlStore>,
+    reads: Arc<SqliteReads>,
 }
 
 impl<'a> Builder<'a> {
     fn new(
         (parts, logs): (&'a Parts, Arc<dyn Logs>),
         runtime: Runtime,
-        schemas: Arc<dyn Schemas>,
+        (schemas, storage): (Arc<dyn Schemas>, Storage),
     ) -> Result<Self, AppError> {
+        let Storage { store, reads } = storage;
         let kafka = |error| AppError::open("Kafka", error);
         let producer = KafkaProducer::create(&parts.kafka, "streamward").map_err(kafka)?;
         let (live, ends, findings) = (LiveHub::default(), LogEnds::default(), Findings::default());
-        Ok(Self { parts, runtime, schemas, producer, live, ends, findings, logs })
+        Ok(Self { parts, runtime, schemas, producer, live, ends, findings, logs, store, reads })
     }
 
     fn policy(&self) -> ChildPolicy {
@@ -258,7 +261,7 @@ impl<'a> Builder<'a> {
         let config = &self.parts.config;
         let relay = |id: &str, kind, topic: &str, live: Option<LiveChannel>| {
             let target = TopicTarget { producer: self.producer.clone(), topic: topic.to_owned(), live };
-            let shared = Arc::new(RelayShared { kind, outbox: self.parts.store.clone(), target: Arc::new(target) });
+            let shared = Arc::new(RelayShared { kind, outbox: self.store.clone(), target: Arc::new(target) });
             ChildSpec::role(id, "relay", move |scope| relay::run(scope, shared.clone()))
                 .placement(Placement::pool(SINKS))
                 .policy(self.policy())
@@ -275,8 +278,8 @@ impl<'a> Builder<'a> {
             pipelines: views.to_vec(),
             ends: self.ends.clone(),
             findings: self.findings.clone(),
-            store: self.parts.store.clone(),
-            reads: self.parts.reads.clone(),
+            store: self.store.clone(),
+            reads: self.reads.clone(),
             live: self.live.clone(),
             broker: self.parts.broker.clone(),
             producer: self.producer.clone(),
@@ -304,7 +307,7 @@ impl<'a> Builder<'a> {
             ActorPath::parse("edge/sessions").map_err(|error| AppError::open("the supervision tree", error))?;
         let max = usize::try_from(config.websocket.max_sessions).unwrap_or(usize::MAX);
         let state = http::HttpState {
-            reads: self.parts.reads.clone(),
+            reads: self.reads.clone(),
             ingest: Arc::new(self.ingest()?),
             operations,
             topics: Arc::new(self.topics()),
@@ -337,11 +340,11 @@ impl<'a> Builder<'a> {
         let retention = &self.parts.config.storage.retention;
         let policy =
             RetentionPolicy { age: retention.age.map(Into::into), size_bytes: retention.size.map(|size| size.get()) };
-        let (store, every) = (self.parts.store.clone(), Duration::from(retention.check_every));
+        let (store, every) = (self.store.clone(), Duration::from(retention.check_every));
         let retain = ChildSpec::role("retention", "retention", move |scope| {
             retention::run(scope, store.clone(), policy.clone(), every)
         });
-        let store = self.parts.store.clone();
+        let store = self.store.clone();
         let checkpointer =
             ChildSpec::role("checkpointer", "checkpointer", move |scope| checkpointer::run(scope, store.clone()));
         SupervisorSpec::new("ops")
@@ -362,8 +365,8 @@ impl<'a> Builder<'a> {
             runtime: self.runtime.clone(),
             pipelines: views.to_vec(),
             ends: self.ends.clone(),
-            store: self.parts.store.clone(),
-            reads: self.parts.reads.clone(),
+            store: self.store.clone(),
+            reads: self.reads.clone(),
             broker: self.parts.broker.clone(),
             findings: self.findings.clone(),
             serving: serving.clone(),

@@ -62,7 +62,7 @@ impl Builder<'_> {
         let commit = &self.parts.config.storage.commit;
         let shared = Arc::new(SinkShared {
             inbox: inbox.clone(),
-            store: self.parts.store.clone(),
+            store: self.store.clone(),
             limits: CommitLimits {
                 max_rows: usize::try_from(commit.max_rows).unwrap_or(usize::MAX),
                 max_rows_busy: usize::try_from(commit.max_rows_busy).unwrap_or(usize::MAX),
@@ -140,7 +140,7 @@ impl Builder<'_> {
                 topic: stream.topic.clone(),
                 plan: setup.plan.clone(),
                 slots: slots.clone(),
-                store: self.parts.store.clone(),
+                store: self.store.clone(),
                 logs: self.logs.clone(),
                 on_gap: match stream.config.on_gap {
                     config::OnGap::Fail => OnGap::Fail,

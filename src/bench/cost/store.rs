@@ -51,6 +51,10 @@ impl SinkStore for CountingStore {
         Box::pin(async { Ok(()) })
     }
 
+    fn begin_rules<'a>(&'a self, _: &'a PartitionKey, _: i64) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn commit<'a>(&'a self, pending: &'a [Arc<Pending>]) -> BoxFuture<'a, Result<Vec<Outcome>, StoreError>> {
         let rows: usize = pending.iter().map(|pending| pending.output.rows.num_rows()).sum();
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);

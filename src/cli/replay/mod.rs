@@ -73,7 +73,7 @@ pub fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
     let topic = &stream.topic;
     producer.reach(topic).map_err(|error| format!("the broker {} cannot be reached: {error}", settings.bootstrap))?;
     let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(records));
-    done.map(|report| report.print(args)).map_err(|error| format!("the broker {}: {error}", settings.bootstrap))
+    done.map(|report| report.print(args))
 }
 
 fn options(args: &ReplayArgs, stream: &StreamSetup) -> Result<ReplayOptions, String> {

@@ -163,7 +163,9 @@ impl<'a> Sender<'a> {
 
 impl Report {
     fn count(&mut self, sent: Result<Placed, ProduceError>) -> Result<(), String> {
-        sent.map_err(|error| format!("after {} records: {error}", self.acknowledged))?;
+        sent.map_err(|error| {
+            format!("after {} records the broker gave no acknowledgement or refused: {error}", self.acknowledged)
+        })?;
         self.acknowledged += 1;
         Ok(())
     }

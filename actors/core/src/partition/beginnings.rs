@@ -121,6 +121,22 @@ fn records_of_a_window_that_had_begun_are_noted() {
 }
 
 #[test]
+fn where_a_step_begins_is_due_for_a_checkpoint_until_one_tells_it() {
+    let plan = with_window();
+    let mut before = state(&without_window());
+    let chunks = before.checkpoint(&without_window(), CheckpointScope::Full);
+    let mut begun = restored(&chunks, 1_010);
+    assert!(!before.begins_anew() && begun.begins_anew());
+    let chunks = begun.checkpoint(&plan, CheckpointScope::Changed);
+    assert!(!begun.begins_anew() && !restored(&chunks, 9_000).begins_anew());
+    let topic: std::sync::Arc<str> = "sensor-readings".into();
+    assert!(PartitionState::behind_gap(&plan, topic, 3, &chunks, 1_010).unwrap().begins_anew());
+    // The window that it began with is not lost by a kill: a later newest time moves nothing.
+    let effects = run(&plan, &mut restored(&chunks, 9_000), &log([at("a", 1_110, 1.0), at("a", 1_400, 1.0)]), &[], 0);
+    assert_eq!(effects.windows.iter().map(|row| row.start_ms).collect::<Vec<_>>(), [1_100]);
+}
+
+#[test]
 fn a_step_begins_behind_whatever_is_newest_of_the_stream() {
     let empty = state(&without_window());
     let mut empty = empty;

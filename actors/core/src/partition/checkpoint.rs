@@ -66,6 +66,7 @@ impl PartitionState {
     /// What is returned counts as stored: drop this state for an earlier clone if storing fails.
     pub fn checkpoint(&mut self, plan: &PipelinePlan, scope: CheckpointScope) -> Vec<StateChunk> {
         let covered = self.covered.unwrap_or(0);
+        self.begins_anew = false;
         let mut chunks = vec![chunk(WATERMARK.into(), covered, "", &self.watermark.value_ms())];
         for step in &plan.steps {
             match step {
@@ -130,7 +131,10 @@ impl PartitionState {
                             }
                         }
                         None if has_seen_nothing => WindowState::default(),
-                        None => WindowState::beginning_after(window, state.newest_event_ms(plan, newest_event_ms)),
+                        None => {
+                            state.begins_anew = true;
+                            WindowState::beginning_after(window, state.newest_event_ms(plan, newest_event_ms))
+                        }
                     };
                     known.extend([name, begin]);
                 }
@@ -170,7 +174,7 @@ impl PartitionState {
         let state = Self::restore(plan, topic, partition, &kept, newest_event_ms)?;
         let newest_event_ms = state.newest_event_ms(plan, newest_event_ms);
         let anew = |window| WindowState::beginning_after(window, newest_event_ms).behind_unseen();
-        Ok(Self { covered: None, windows: plan.windows().map(anew).collect(), ..state })
+        Ok(Self { covered: None, windows: plan.windows().map(anew).collect(), begins_anew: true, ..state })
     }
 
     /// The newest event time of the state's records and those up to `newest_event_ms`.

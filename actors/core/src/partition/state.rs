@@ -30,6 +30,8 @@ pub struct PartitionState {
     pub(super) watermark: Watermark,
     pub(super) windows: Vec<WindowState>,
     pub(super) rules: Vec<RuleState>,
+    /// Whether a step begins here of which no checkpoint tells yet.
+    pub(super) begins_anew: bool,
     /// What was decided of the records that come next, until they have come.
     pub(super) decided: Option<Arc<Decisions>>,
 }
@@ -87,7 +89,17 @@ impl PartitionState {
     pub fn new(plan: &PipelinePlan, topic: Arc<str>, partition: i32) -> Self {
         let windows = plan.windows().map(|_| WindowState::default()).collect();
         let rules = plan.rules().map(|_| RuleState::default()).collect();
-        Self { topic, partition, log: 0, covered: None, watermark: Watermark::default(), windows, rules, decided: None }
+        Self {
+            topic,
+            partition,
+            log: 0,
+            covered: None,
+            watermark: Watermark::default(),
+            windows,
+            rules,
+            begins_anew: false,
+            decided: None,
+        }
     }
 
     /// The same of another log of the topic; 0 is the first.
@@ -106,6 +118,13 @@ impl PartitionState {
     #[must_use]
     pub fn decided(&self) -> Option<&Decisions> {
         self.decided.as_deref()
+    }
+
+    /// Whether a checkpoint is due with the next output, since a step begins here: after a kill it must not begin later,
+    /// or windows in between would have no row.
+    #[must_use]
+    pub fn begins_anew(&self) -> bool {
+        self.begins_anew
     }
 
     /// Position up to which the state covers the log; none before the first batch.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use streamward_core::{
     output::StateChunk,
-    partition::{PartitionState, PipelinePlan, StateError},
+    partition::{PartitionState, PipelinePlan, StateError, WATERMARK, rule_from},
 };
 
 use crate::{
@@ -92,7 +92,7 @@ impl Assigner {
         };
         if assignment.position != Some(emit_from) {
             if assignment.position.is_some() {
-                start.state = self.behind_gap(&assignment, partition)?;
+                start.state = self.behind_gap((&start.key, &assignment), emit_from)?;
             }
             let begin = Start { epoch: assignment.epoch, log: assignment.log, position: emit_from, gap };
             self.runtime.block_on(self.store.start_at(&start.key, begin))?;
@@ -102,14 +102,14 @@ impl Assigner {
                     self.restore(&checkpoint.chunks, partition, assignment.newest_event_ms)?.of_log(assignment.log);
                 start.fetch_from = checkpoint.next_offset.min(emit_from);
             } else {
-                tracing::warn!(%self.topic, partition, "the log no longer reaches back to the checkpoint: windows begin anew");
-                start.state = self.behind_gap(&assignment, partition)?;
+                tracing::warn!(%self.topic, partition, "the log no longer reaches back to the checkpoint: windows and rules begin anew");
+                start.state = self.behind_gap((&start.key, &assignment), emit_from)?;
                 start.fetch_from = bounds.low.min(emit_from);
             }
         } else {
             if bounds.low > assignment.first_offset {
-                tracing::warn!(%self.topic, partition, "the log no longer has all records, and there is no checkpoint: windows begin anew");
-                start.state = self.behind_gap(&assignment, partition)?;
+                tracing::warn!(%self.topic, partition, "the log no longer has all records, and there is no checkpoint: windows and rules begin anew");
+                start.state = self.behind_gap((&start.key, &assignment), emit_from)?;
             }
             start.fetch_from = bounds.low.min(emit_from);
         }
@@ -133,14 +133,26 @@ impl Assigner {
         self.slots.revoke(reader, partition);
     }
 
-    /// The state behind a gap: windows begin anew, with the first that no record of before can belong to.
-    fn behind_gap(&self, assignment: &Assignment, partition: i32) -> Result<PartitionState, SourceError> {
-        let chunks = assignment.checkpoint.as_ref().map_or(&[][..], |checkpoint| &checkpoint.chunks);
+    /// The state behind a gap: windows begin anew, with the first that no record of before can belong to. Rules go on,
+    /// unless records since the checkpoint are gone that they had judged: then they begin at `emit_from`, and alerts that
+    /// fire are ended.
+    fn behind_gap(
+        &self,
+        (key, assignment): (&PartitionKey, &Assignment),
+        emit_from: i64,
+    ) -> Result<PartitionState, SourceError> {
+        let checkpoint = assignment.checkpoint.as_ref();
+        let mut chunks = checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.chunks.clone());
+        if checkpoint.map(|checkpoint| checkpoint.next_offset) != assignment.position {
+            chunks.retain(|chunk| &*chunk.name == WATERMARK);
+            chunks.extend(self.plan.rules().map(|rule| rule_from(rule.name(), emit_from)));
+            self.runtime.block_on(self.store.begin_rules(key, assignment.log))?;
+        }
         let restore = |chunks: &[StateChunk]| {
             let topic = self.topic.clone();
-            PartitionState::behind_gap(&self.plan, topic, partition, chunks, assignment.newest_event_ms)
+            PartitionState::behind_gap(&self.plan, topic, key.partition, chunks, assignment.newest_event_ms)
         };
-        Ok(self.fitting(chunks, partition, restore)?.of_log(assignment.log))
+        Ok(self.fitting(&chunks, key.partition, restore)?.of_log(assignment.log))
     }
 
     /// The stored state; steps whose settings changed are new.

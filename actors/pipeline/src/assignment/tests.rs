@@ -34,6 +34,8 @@ struct Assigned {
     slots: Arc<Slots>,
     fetch_from: Option<i64>,
     starts: Vec<Start>,
+    /// Logs whose alerts were ended.
+    begun: Vec<i64>,
 }
 
 impl Assigned {
@@ -78,8 +80,8 @@ fn assigned(known: Assignment, on_gap: OnGap, (low, high): (i64, i64)) -> Assign
     let assigner = assigner(store.clone(), on_gap, &runtime);
     let (slots, log) = (assigner.slots.clone(), assigner.log().unwrap());
     let fetch_from = assigner.assigned(slots.begin_reading(), 0, (&log, LogBounds { low, high })).unwrap();
-    let starts = store.starts.lock().clone();
-    Assigned { slots, fetch_from, starts }
+    let (starts, begun) = (store.starts.lock().clone(), store.begun.lock().clone());
+    Assigned { slots, fetch_from, starts, begun }
 }
 
 #[test]
@@ -91,7 +93,7 @@ fn a_partition_goes_on_at_its_checkpoint_and_emits_from_its_position_on() {
 }
 
 #[test]
-fn behind_a_checkpoint_that_the_log_no_longer_reaches_windows_begin_anew_and_rules_hear_what_is_left() {
+fn behind_a_checkpoint_that_the_log_no_longer_reaches_windows_and_rules_begin_anew() {
     let at_the_beginning = assigned(known(Some(8), Some(6)), OnGap::Fail, (6, 20));
     assert_eq!((at_the_beginning.fetch_from, at_the_beginning.begins()), (Some(6), (8, Some(ORDERED_MS))));
     let below_it = assigned(known(Some(8), Some(6)), OnGap::Fail, (7, 20));
@@ -245,7 +247,7 @@ fn kept_of(before: &Arc<PipelinePlan>, plan: Arc<PipelinePlan>, position: i64) -
     stage.run(&mut state, &input, 0).unwrap();
     let mut chunks = state.checkpoint(before, CheckpointScope::Full);
     chunks.insert(0, StateChunk { name: "rule/gone".into(), bytes: chunks[0].bytes.clone() });
-    let checkpoint = Some(Checkpoint { next_offset: 6, chunks });
+    let checkpoint = Some(Checkpoint { next_offset: position.min(6), chunks });
     let known = Assignment { checkpoint, ..known(Some(position), None) };
     let store = Arc::new(Storage { assignment: Some(known), ..Storage::default() });
     let runtime = runtime();
@@ -281,4 +283,28 @@ fn behind_a_gap_rules_go_on_with_what_they_knew() {
     assert_eq!(kept(fires(), 8), (0, 6));
     assert_eq!(kept(fires(), 4), (0, 6));
     assert_eq!(kept(counts(), 4), (0, 0), "nobody knows what windows miss");
+}
+
+#[test]
+fn alerts_are_ended_where_records_are_gone_that_rules_would_have_to_judge_again() {
+    let begun = |position, checkpoint, on_gap, low| assigned(known(position, checkpoint), on_gap, (low, 20)).begun;
+    assert_eq!(begun(Some(8), Some(6), OnGap::Fail, 6), [0; 0], "all of them are there");
+    assert_eq!(begun(Some(8), Some(6), OnGap::Fail, 7), [3]);
+    assert_eq!(begun(Some(8), None, OnGap::Fail, 6), [3], "also from the beginning");
+    assert_eq!(begun(Some(4), Some(3), OnGap::Earliest, 5), [3]);
+    assert_eq!(begun(Some(4), Some(4), OnGap::Earliest, 5), [0; 0], "what was judged is known: rules go on");
+}
+
+#[test]
+fn behind_such_a_gap_rules_judge_nothing_below_the_position() {
+    let plan = fires();
+    let store = Arc::new(Storage { assignment: Some(known(Some(8), Some(3))), ..Storage::default() });
+    let runtime = runtime();
+    let assigner = Assigner { plan: plan.clone(), ..assigner(store, OnGap::Fail, &runtime) };
+    let (log, bounds) = (assigner.log().unwrap(), LogBounds { low: 5, high: 20 });
+    assert_eq!(assigner.assigned(assigner.slots.begin_reading(), 0, (&log, bounds)).unwrap(), Some(5));
+    let (stage, mut state) = (stage_of(plan), assigner.slots.get(0).unwrap().take_over(1).snapshot);
+    let input = stage.decode(&mut stage.decoder(), &orders(5..10), 5..10, &[]);
+    let told: Vec<i64> = stage.run(&mut state, &input, 8).unwrap().alerts.iter().map(|alert| alert.offset).collect();
+    assert_eq!(told, [8, 9]);
 }

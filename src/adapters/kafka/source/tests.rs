@@ -54,6 +54,10 @@ impl SinkStore for Epochs {
         Box::pin(async { Ok(()) })
     }
 
+    fn begin_rules<'a>(&'a self, _: &'a PartitionKey, _: i64) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn commit<'a>(&'a self, pending: &'a [Arc<Pending>]) -> BoxFuture<'a, Result<Vec<Outcome>, StoreError>> {
         Box::pin(async { Ok(vec![Outcome::Committed; pending.len()]) })
     }

@@ -25,6 +25,8 @@ use super::{
 };
 use crate::clock::now_ms;
 
+pub(super) use self::replay::begin_rule;
+
 /// Rows are counted up to so many, for messages.
 const MAX_COUNTED: u32 = 1_000_000;
 
@@ -256,7 +258,7 @@ fn rename_pipeline(connection: &Connection, old: &str, new: &str) -> Result<(), 
 }
 
 /// A step that is taken out and put back later is new then: its state would cover less than it says.
-fn forget_removed_steps(connection: &Connection, definitions: &Definitions) -> Result<(), rusqlite::Error> {
+pub(super) fn forget_removed_steps(connection: &Connection, definitions: &Definitions) -> Result<(), rusqlite::Error> {
     let mut select = connection.prepare("SELECT DISTINCT sink, chunk FROM sw_checkpoints")?;
     let kept = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     let kept: Vec<(String, String)> = kept.collect::<Result<_, _>>()?;

@@ -40,10 +40,9 @@ pub(super) fn behind(
 ) -> Result<BTreeMap<String, u64>, rusqlite::Error> {
     let mut all = BTreeMap::new();
     for (pipeline, defined) in &definitions.pipelines {
-        let records: i64 = partitions(connection, definitions, (pipeline, &defined.stream))?
-            .iter()
-            .map(|partition| partition.position - partition.covered)
-            .sum();
+        let Some(stream) = definitions.streams.get(&defined.stream) else { continue };
+        let behind = partitions(connection, (pipeline, &stream.topic))?;
+        let records: i64 = behind.iter().map(|partition| partition.position - partition.covered).sum();
         all.insert(pipeline.clone(), u64::try_from(records).unwrap_or(0));
     }
     Ok(all)
@@ -56,19 +55,36 @@ pub(super) fn begin_new_rules(
     now: &Definitions,
 ) -> Result<(), WriteError> {
     for (pipeline, rule) in before.new_rules(now) {
-        let stream = &now.pipelines[&pipeline].stream;
-        for partition in partitions(connection, before, (&pipeline, stream))? {
-            let chunk = rule_from(&rule, partition.position);
-            keep(connection, &pipeline, &partition, (partition.covered, &chunk))?;
+        let Some(stream) = before.streams.get(&now.pipelines[&pipeline].stream) else { continue };
+        for partition in partitions(connection, (&pipeline, &stream.topic))? {
+            partition.begin_rule(connection, &pipeline, &rule)?;
         }
     }
     Ok(())
 }
 
+/// Makes a rule begin at the position of a partition, if that is behind.
+pub(in crate::adapters::sql) fn begin_rule(
+    connection: &Connection,
+    (pipeline, topic, partition): (&str, &str, i32),
+    rule: &str,
+) -> Result<(), rusqlite::Error> {
+    let behind = partitions(connection, (pipeline, topic))?;
+    let found = behind.iter().find(|behind| behind.partition == partition);
+    found.map_or(Ok(()), |behind| behind.begin_rule(connection, pipeline, rule))
+}
+
+impl Behind {
+    fn begin_rule(&self, connection: &Connection, pipeline: &str, rule: &str) -> Result<(), rusqlite::Error> {
+        keep(connection, pipeline, self, (self.covered, &rule_from(rule, self.position)))
+    }
+}
+
 /// Makes the windows and rules of a pipeline begin at its positions. Its alerts that fire are resolved.
 pub(super) fn begin_anew(connection: &Connection, before: &Definitions, pipeline: &str) -> Result<(), WriteError> {
-    let Some(defined) = before.pipelines.get(pipeline) else { return Ok(()) };
-    for partition in partitions(connection, before, (pipeline, &defined.stream))? {
+    let defined = before.pipelines.get(pipeline).and_then(|defined| before.streams.get(&defined.stream));
+    let Some(stream) = defined else { return Ok(()) };
+    for partition in partitions(connection, (pipeline, &stream.topic))? {
         let start = begin_at(partition.position, partition.watermark.as_ref())
             .map_err(|error| WriteError::Protocol(error.to_string()))?;
         connection.execute(
@@ -88,14 +104,9 @@ pub(super) fn begin_anew(connection: &Connection, before: &Definitions, pipeline
     Ok(())
 }
 
-fn partitions(
-    connection: &Connection,
-    definitions: &Definitions,
-    (pipeline, stream): (&str, &str),
-) -> Result<Vec<Behind>, rusqlite::Error> {
-    let Some(stream) = definitions.streams.get(stream) else { return Ok(Vec::new()) };
-    let mut select = connection.prepare(BEHIND)?;
-    let behind = select.query_map(params![WATERMARK, pipeline, stream.topic], |row| {
+fn partitions(connection: &Connection, (pipeline, topic): (&str, &str)) -> Result<Vec<Behind>, rusqlite::Error> {
+    let mut select = connection.prepare_cached(BEHIND)?;
+    let behind = select.query_map(params![WATERMARK, pipeline, topic], |row| {
         let bytes: Option<Vec<u8>> = row.get(5)?;
         Ok(Behind {
             topic: row.get(0)?,

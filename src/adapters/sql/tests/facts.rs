@@ -4,6 +4,8 @@ use rusqlite::{Connection, StatementStatus};
 use streamward_core::ports::{AlertQuery, Counting, PageRequest, ReadStore};
 use streamward_pipeline::relay::Fact;
 
+use streamward_core::partition::rule_from;
+
 use super::*;
 use crate::adapters::sql::{
     Layout,
@@ -175,8 +177,11 @@ async fn an_alert_whose_rule_pipeline_or_topic_left_the_configuration_is_resolve
         let last = text(&facts[3]);
         assert_eq!((&last["state"], &last["n"], &last["alert_id"]), (&"resolved".into(), &1.into(), &"a".into()));
         assert_eq!(last["message"], message.as_str());
-        let chunks = "SELECT count(*) FROM sw_checkpoints";
+        let chunks = "SELECT count(*) FROM sw_checkpoints WHERE bytes = x'01'";
         assert_eq!(count(folder.path(), chunks).await, 0, "the rule begins afresh where it comes back");
+        let database = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
+        let kept: Vec<u8> = database.query_row("SELECT bytes FROM sw_checkpoints", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, rule_from("temperature_max", 1).bytes, "at the position, not where records are read again");
     }
 }
 

@@ -39,9 +39,18 @@ async fn in_use(folder: &Path) -> (SqlStore, Assignment) {
 
 #[actix::test]
 async fn what_was_written_into_a_deleted_log_is_in_the_database_after_it_was_opened_anew() {
+    written_beside_a_deleted("test.db-wal").await;
+}
+
+#[actix::test]
+async fn what_was_written_beside_a_deleted_index_of_the_log_is_in_the_database_after_it_was_opened_anew() {
+    written_beside_a_deleted("test.db-shm").await;
+}
+
+async fn written_beside_a_deleted(part: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (store, owner) = in_use(folder.path()).await;
-    fs::remove_file(log_of(folder.path())).unwrap();
+    fs::remove_file(folder.path().join(part)).unwrap();
     store.commit(&[pending(&owner, output(0, 3, 5))]).await.unwrap();
     assert!(matches!(store.probe(WITHIN).await, Err(Trouble::LogGone(_))));
     let refused = store.commit(&[pending(&owner, output(0, 5, 6))]).await;
@@ -186,4 +195,37 @@ async fn reads_work_again_after_they_were_opened_anew_and_damage_that_one_comes_
     let refused = reads.streams(0).await;
     assert!(matches!(&refused, Err(ReadError::Damaged(_))), "{refused:?}");
     assert!(reads.damage().is_some());
+}
+
+#[actix::test]
+async fn a_file_that_a_full_disk_kept_from_growing_is_whole_with_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, owner) = in_use(folder.path()).await;
+    store.close_wal().await.unwrap();
+    let sound = fs::metadata(database(folder.path())).unwrap().len();
+    // As a checkpoint leaves it that ended behind the header: the log has all pages that are to follow.
+    store.commit(&[pending(&owner, output(0, 3, 4_000))]).await.unwrap();
+    let log = fs::read(log_of(folder.path())).unwrap();
+    let first = (0..).map(|frame| 32 + frame * (24 + 4_096)).find(|at| log[*at..*at + 4] == [0, 0, 0, 1]).unwrap();
+    let file = File::options().write(true).open(database(folder.path())).unwrap();
+    file.write_at(&log[first + 24..first + 24 + 4_096], 0).unwrap();
+    assert_eq!(fs::metadata(database(folder.path())).unwrap().len(), sound);
+    store.probe(WITHIN).await.unwrap();
+    assert_eq!(count(folder.path(), ROWS).await, 4_000);
+}
+
+#[actix::test]
+async fn damage_of_each_table_of_the_products_own_is_found() {
+    for table in ["sw_logs", "sw_definitions", "sw_ranges", "sw_late", "sw_audit", "sw_outbox"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = in_use(folder.path()).await;
+        store.close_wal().await.unwrap();
+        let database_now = rusqlite::Connection::open(database(folder.path())).unwrap();
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = ?";
+        let root: i64 = database_now.query_row(root, [table], |row| row.get(0)).unwrap();
+        drop(database_now);
+        let file = File::options().write(true).open(database(folder.path())).unwrap();
+        file.write_at(&[0; 4_096], u64::try_from((root - 1) * 4_096).unwrap()).unwrap();
+        assert!(matches!(store.probe(WITHIN).await, Err(Trouble::Damaged(_))), "{table}");
+    }
 }

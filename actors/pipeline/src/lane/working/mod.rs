@@ -90,6 +90,6 @@ impl Working {
     }
 
     fn is_checkpoint_due(&self, every: Duration) -> bool {
-        self.checkpoint_at.elapsed() >= every || self.decisions >= MAX_DECISIONS
+        self.state.begins_anew() || self.checkpoint_at.elapsed() >= every || self.decisions >= MAX_DECISIONS
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use streamward_core::{
     output::{DeadLetter, ErrorClass},
-    partition::CheckpointScope,
+    partition::{CheckpointScope, begin_at},
     watermark::NO_WATERMARK,
 };
 use streamward_kit::{ChildSpec, Inbox, Runtime, SupervisorSpec};
@@ -174,6 +174,20 @@ fn a_checkpoint_is_due_when_replay_would_have_to_remember_much() {
     };
     assert_eq!([issue(MAX_DECISIONS - 1, 0), issue(1, 0), issue(1, 0)], [false, true, false]);
     assert_eq!([issue(MAX_DECISIONS - 2, 0), issue(0, 1), issue(0, 0)], [false, true, false]);
+}
+
+#[test]
+fn a_checkpoint_is_due_with_the_first_output_of_a_partition_in_which_a_step_begins() {
+    let (plan, settings) = (counts(), settings(Duration::MAX, Duration::MAX));
+    let start = begin_at(6, None).unwrap();
+    let state = PartitionState::restore(&plan, "orders".into(), 0, &[start], 0).unwrap();
+    let mut working = working(SlotStart { emit_from: 6, fetch_from: 6, state, ..slot::tests::start(0) });
+    let mut carries = |end: i64| {
+        let mut output = Output::empty("orders".into(), 0, end, plan.schema().arrow.clone());
+        working.after_batch(&plan, &settings, &mut output);
+        !output.checkpoint.is_empty()
+    };
+    assert_eq!([carries(6), carries(7), carries(8)], [false, true, false], "nothing is stored below the position");
 }
 
 #[tokio::test(start_paused = true)]
