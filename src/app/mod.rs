@@ -42,7 +42,9 @@ pub use self::{
     drills::has_healed,
     kafka_clients::command_settings,
     operations::can_stall,
-    registry::registry_settings,
+    registry::{START_WITHIN as REGISTRY_START, registry_settings},
+    retention::CHECK_EVERY as RETENTION_CHECKS,
+    sensors::SPEED as SIMULATOR_SPEED,
     standstill::{Cause, Finding, Place, last_findings},
 };
 use self::{

@@ -12,6 +12,7 @@
 mod http;
 mod kafka;
 mod kafka_access;
+mod limits;
 mod load;
 mod pipelines;
 mod schemas;

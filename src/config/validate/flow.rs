@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::limits::{more_than_nothing, partitions, topic};
-use super::supervision::intensity;
+use streamward_core::partition::MAX_STEPS;
+
+use super::limits::topic;
 use super::{Check, MAX_NAME_LENGTH};
 use crate::config::{Config, PipelineConfig, RuleStep, Step, StreamConfig, WindowStep};
 
 const MAX_INDEXES: usize = 16;
-const MAX_STEPS: usize = 256;
-const MAX_BATCH_RECORDS: u32 = 65_536;
-/// Largest record that the embedded broker takes, in bytes.
-const MAX_RECORD_BYTES: u64 = 64 << 20;
 /// Names of the product's own tables begin so.
 const OWN_PREFIX: &str = "sw_";
 /// Tables that no stream or window may be called after.
@@ -35,7 +32,6 @@ pub fn streams(config: &Config, check: &mut Check<'_>) {
 
 fn one_stream(path: &str, stream: &StreamConfig, check: &mut Check<'_>) {
     let at = |key: &str| format!("{path}.{key}");
-    partitions(&at("partitions"), stream.partitions, check);
     check.require(!stream.schema.as_os_str().is_empty(), &at("schema"), "a stream needs an Avro schema file");
     check.require(!stream.key.is_empty(), &at("key"), "a stream needs the field that is its key");
     check.require(!stream.event_time.is_empty(), &at("event_time"), "a stream needs the field with the event time");
@@ -50,17 +46,6 @@ fn one_stream(path: &str, stream: &StreamConfig, check: &mut Check<'_>) {
         let repeated = stream.indexes[..index].contains(field);
         check.require(!repeated, &item, "this field is in the list already");
     }
-    more_than_nothing(&at("idle_after"), stream.idle_after, check);
-    check.require(
-        (1..=MAX_RECORD_BYTES).contains(&stream.max_record.get()),
-        &at("max_record"),
-        "must be between 1B and 64MiB",
-    );
-    if let Some(age) = stream.retention.age {
-        more_than_nothing(&at("retention.age"), age, check);
-    }
-    let size = stream.retention.size.is_none_or(|size| size.get() > 0);
-    check.require(size, &at("retention.size"), "must be more than 0B");
 }
 
 pub fn pipelines(config: &Config, check: &mut Check<'_>) {
@@ -108,15 +93,8 @@ fn source(path: &str, pipeline: &PipelineConfig, config: &Config, check: &mut Ch
 fn one_pipeline(path: &str, pipeline: &PipelineConfig, check: &mut Check<'_>) {
     let to = format!("{path}.to");
     check.require(pipeline.to.len() == 1, &to, "a pipeline has exactly one sink: [sql]");
-    let batch = &pipeline.batch;
-    check.range(&format!("{path}.batch.max_records"), batch.max_records, 1..=MAX_BATCH_RECORDS);
-    more_than_nothing(&format!("{path}.batch.max_delay"), batch.max_delay, check);
-    check.require(batch.max_bytes.get() > 0, &format!("{path}.batch.max_bytes"), "must be more than 0B");
-    if let Some(own) = &pipeline.supervision {
-        intensity(&format!("{path}.supervision"), own, check);
-    }
     let steps = format!("{path}.steps");
-    check.require(pipeline.steps.len() <= MAX_STEPS, &steps, "at most 256 steps");
+    check.require(pipeline.steps.len() <= MAX_STEPS, &steps, &format!("at most {MAX_STEPS} steps"));
     let mut rules = BTreeMap::new();
     for (index, step) in pipeline.steps.iter().enumerate() {
         match step {
@@ -137,7 +115,6 @@ fn window(path: &str, window: &WindowStep, check: &mut Check<'_>) {
     let name = format!("{path}.name");
     check.name(&name, &window.name);
     own_table(&name, &window.name, check);
-    more_than_nothing(&format!("{path}.tumbling"), window.tumbling, check);
     for (index, field) in window.group_by.iter().enumerate() {
         let repeated = window.group_by[..index].contains(field);
         check.require(

@@ -93,9 +93,6 @@ fn embedded(kafka: &EmbeddedKafka, exposure: Exposure, check: &mut Check<'_>) {
     users(&kafka.auth.users, check);
     let auth = &kafka.auth;
     check.require(!auth.mechanisms.is_empty(), "kafka.embedded.auth.mechanisms", "at least one mechanism is needed");
-    if let Some(after) = auth.reauthenticate_after {
-        super::limits::more_than_nothing("kafka.embedded.auth.reauthenticate_after", after, check);
-    }
     let sends_passwords = !auth.users.is_empty() && auth.mechanisms.contains(&SaslMechanism::Plain);
     let is_readable = kafka.tls.certificate.is_none() && !kafka.listen.is_loopback();
     if sends_passwords && is_readable && exposure == Exposure::Guarded {

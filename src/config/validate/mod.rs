@@ -1,8 +1,9 @@
-//! Rules that a single key's type cannot hold: ranges, names, references between sections, open listeners.
+//! Rules that a single key's type cannot hold: ranges (as the schema states them), names, references between sections, open listeners.
 
 mod flow;
 mod limits;
 mod listeners;
+mod ranges;
 mod supervision;
 
 use super::load::{Exposure, Node, Place, related};
@@ -40,19 +41,6 @@ impl Check<'_> {
         }
     }
 
-    /// Notes a fault if a value is outside its range.
-    fn range<T: PartialOrd + std::fmt::Display + Copy>(
-        &mut self,
-        path: &str,
-        value: T,
-        range: std::ops::RangeInclusive<T>,
-    ) {
-        if !range.contains(&value) {
-            let (low, high) = (range.start(), range.end());
-            self.fault(path, format!("{value} is not between {low} and {high}"));
-        }
-    }
-
     /// Notes a fault if a text cannot name a table, a window or the like.
     fn name(&mut self, path: &str, name: &str) {
         if !is_name(name) {
@@ -76,6 +64,7 @@ fn is_name(text: &str) -> bool {
 
 /// Checks every rule.
 pub fn all(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
+    ranges::all(config, check);
     listeners::all(config, exposure, check);
     tokens(config, check);
     limits::all(config, check);

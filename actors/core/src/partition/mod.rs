@@ -30,7 +30,7 @@ mod tests;
 
 pub use checkpoint::{CheckpointScope, StateError, WATERMARK, begin_at, rule_chunk, rule_from};
 pub use decisions::Decisions;
-pub use plan::{PipelinePlan, PipelineSpec, PlanError, StepSpec};
+pub use plan::{MAX_STEPS, PipelinePlan, PipelineSpec, PlanError, StepSpec};
 pub use state::{DecodedInput, PartitionState, ProcessError};
 
 pub use crate::output::Output;

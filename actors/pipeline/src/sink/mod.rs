@@ -6,6 +6,7 @@
 //! storage refuses stops its partition, loudly, until it is assigned again; the others go on.
 
 use std::{
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -46,6 +47,13 @@ pub struct CommitLimits {
     pub max_rows_busy: usize,
     /// How long a small transaction waits for more rows.
     pub max_delay: Duration,
+}
+
+impl CommitLimits {
+    /// Of [`Self::max_rows`] and [`Self::max_rows_busy`].
+    pub const ROWS: RangeInclusive<usize> = 1..=1_000_000;
+    /// Of [`Self::max_delay`]; what is longer is felt as lag.
+    pub const DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
 }
 
 /// Runs one incarnation of a sink.

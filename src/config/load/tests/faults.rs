@@ -41,9 +41,9 @@ pipelines:
             "20:9 pipelines.a.steps.0.filtr: unknown key 'filtr', did you mean 'filter'?",
             "21:55 pipelines.a.steps.1.window.select.c: expected a text, found 5",
             "22:49 pipelines.a.steps.2.rule.severity: unknown value 'fatal'",
-            "15:17 streams.a.partitions: 0 is not between 1 and 4096",
+            "21:38 pipelines.a.steps.1.window.tumbling: 0s is not between 1ms and 366d",
+            "15:17 streams.a.partitions: 0 is not between 1 and 1024",
             "18:11 pipelines.a.from: there is no stream 'b'; streams: a",
-            "21:38 pipelines.a.steps.1.window.tumbling: must be more than 0s",
         ]
     );
 }
@@ -109,7 +109,7 @@ fn faults_of_overrides_name_the_override() {
             "--set auth.tokens.3.name auth.tokens.3.name: '3' is no item of this list, which has 0; 0 would append",
             "STREAMWARD__HTTP__WORKERS http.workers: expected a whole number from 0 to 4294967295, found \"none\"",
             "--set http.wrkers http.wrkers: unknown key 'wrkers', did you mean 'workers'?",
-            "--set http.websocket.queue http.websocket.queue: 0 is not between 1 and 65536",
+            "--set http.websocket.queue http.websocket.queue: 0 is not between 1 and 4096",
         ]
     );
 }
@@ -232,6 +232,7 @@ kafka:
     assert_eq!(
         given(yaml).lines(),
         [
+            "7:29 kafka.embedded.auth.reauthenticate_after: 0s is not between 1s and 365d",
             "3:19 kafka.embedded.local_listen: must be a loopback address: its clients send passwords",
             "4:22 kafka.embedded.advertised_host: expected a host such as kafka.example.org, without a port",
             "11:5 kafka.embedded.tls: certificate and key belong together: one is given without the other",
@@ -240,7 +241,6 @@ kafka:
             "10:11 kafka.embedded.auth.users.1.password: a password is missing, or has a NUL",
             "10:19 kafka.embedded.auth.users.1.name: another user has this name",
             "6:7 kafka.embedded.auth.mechanisms: at least one mechanism is needed",
-            "7:29 kafka.embedded.auth.reauthenticate_after: must be more than 0s",
         ]
     );
 }
@@ -286,10 +286,12 @@ kafka: { client: { group.id: x } }
     assert_eq!(
         given(yaml).lines(),
         [
+            "13:39 pipelines.q.batch.max_records: 0 is not between 1 and 65536",
+            "13:73 pipelines.q.supervision.max_restarts: 0 is not between 1 and 10000",
+            "4:45 streams.b.partitions: 5000 is not between 1 and 1024",
             "14:30 kafka.client.group.id: 'group.id' cannot be set here: kafka.consumer_group decides it",
             "3:3 streams.A: 'A' is not a name: lower case letters, digits and '_', a letter first, at most 63",
             "3:15 streams.A.topic: 'x' is taken by alerts.topic already",
-            "4:45 streams.b.partitions: 5000 is not between 1 and 4096",
             "4:3 streams.b.schema: a stream needs an Avro schema file",
             "4:3 streams.b.key: a stream needs the field that is its key",
             "4:25 streams.b.table: the product has a table of this name itself",
@@ -300,8 +302,6 @@ kafka: { client: { group.id: x } }
             "12:9 pipelines.p.steps.2.rule.when: a condition is missing",
             "11:25 pipelines.p.steps.1.window.name: 'w' is taken by pipelines.p.steps.0.window.name already",
             "13:14 pipelines.q.from: 'b' is taken by pipelines.p.from already",
-            "13:39 pipelines.q.batch.max_records: 0 is not between 1 and 65536",
-            "13:73 pipelines.q.supervision.max_restarts: 0 is not between 1 and 10000",
         ]
     );
 }
