@@ -13,6 +13,7 @@ mod broker_kills;
 mod browser;
 mod changed_meaning;
 mod command_line;
+mod config_walk;
 mod exactness;
 mod facts;
 mod groups_and_sums;
