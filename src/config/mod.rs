@@ -41,7 +41,7 @@ pub use pipelines::{
     AlertsConfig, BatchConfig, Columns, DlqConfig, PipelineConfig, RuleStep, Severity, Step, Target, WindowStep,
 };
 pub use schemas::{SchemaReadError, Schemas};
-pub use secret::{ClientSettings, HIDDEN, Secret, SecretUrl};
+pub use secret::{ClientSettings, HIDDEN, Secret, SecretUrl, is_secret_setting};
 pub use simulators::{SensorSimulator, SensorType, SimulatorFormat, SimulatorsConfig};
 pub use storage::{CommitConfig, RowRetention, SQLITE_FILE, SqliteConfig, StorageConfig, Synchronous};
 pub use streams::{OnGap, RecordFormat, StreamConfig};

@@ -1,12 +1,14 @@
 //! Kafka through librdkafka: the only importer of rdkafka.
 //!
 //! [`source`] consumes for a pipeline, [`producer`] writes, [`schemas`] keeps the registry, [`admin`] makes topics and
-//! reads log bounds, [`topics`] lets people look at topics and change them, [`measure`] is for benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
+//! reads log bounds, [`topics`] lets people look at topics and change them, [`probe`] asks the library
+//! whether it takes settings, [`measure`] is for benchmarks. All of them speak to the embedded broker and to Apache Kafka alike.
 
 pub mod admin;
 mod ffi;
 pub mod logs;
 pub mod measure;
+pub mod probe;
 pub mod producer;
 pub mod schemas;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde_path_to_error::Segment as PathSegment;
 
 use super::de::Problem;
-use super::fault::{may_hold_secret, suggest};
+use super::fault::{is_beside_secrets, may_hold_secret, suggest};
 use super::node::{Kind, Node, Place, Segment};
 
 /// A fault before it is put into its text.
@@ -15,6 +15,8 @@ pub struct Blame {
     pub segments: Vec<Segment>,
     pub message: String,
     pub help: Option<String>,
+    /// Whether its line may hold a secret, though no path of one leads there.
+    pub is_line_hidden: bool,
 }
 
 impl Blame {
@@ -32,6 +34,7 @@ impl Blame {
             problem = Problem::UnknownKey { key, known };
         }
         let at_key = walk.node.is_container() || matches!(problem, Problem::UnknownKey { .. });
+        let is_line_hidden = matches!(problem, Problem::UnknownKey { .. }) && is_beside_secrets(&walk.path);
         let secret = walk.node.hidden || may_hold_secret(&walk.path);
         let (message, help) = words(&problem, secret);
         Self {
@@ -40,6 +43,7 @@ impl Blame {
             segments: walk.segments,
             message,
             help,
+            is_line_hidden,
         }
     }
 }

@@ -11,10 +11,18 @@ use super::node::Place;
 /// Faults that are reported at once; a file with more has another problem.
 pub const MAX_FAULTS: usize = 100;
 /// Sections whose source lines may hold secrets.
-const SECRET_SECTIONS: [&str; 4] = ["auth.tokens", "kafka.client", "registry.auth", "registry.url"];
+const SECRET_SECTIONS: [&str; 7] = [
+    "auth.tokens",
+    "kafka.bootstrap",
+    "kafka.client",
+    "kafka.embedded.auth",
+    "kafka.embedded.tls",
+    "registry.auth",
+    "registry.url",
+];
 
 /// Words whose lines are not quoted even where the path of the fault is unknown.
-const SECRET_WORDS: [&str; 5] = ["token", "password", "secret", "key.pem", "://"];
+const SECRET_WORDS: [&str; 9] = ["token", "password", "secret", "key.pem", "ssl_key", "://", "@", "kinit", "oauth"];
 
 /// One thing that is wrong with the config.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +51,12 @@ impl Fault {
     /// A fault that has no place in a text.
     pub fn outside(origin: impl Into<String>, message: impl Into<String>) -> Self {
         Self { origin: origin.into(), path: String::new(), message: message.into(), help: None, snippet: None }
+    }
+
+    /// The same fault without the line.
+    #[must_use]
+    pub fn without_line(self) -> Self {
+        Self { snippet: None, ..self }
     }
 
     /// The same fault with advice.
@@ -126,6 +140,11 @@ impl Texts {
 /// Whether what stands at this path may be a secret.
 pub fn may_hold_secret(path: &str) -> bool {
     SECRET_SECTIONS.iter().any(|section| super::node::related(path, section))
+}
+
+/// Whether an unknown key stands in a section that has secrets somewhere, and may be meant for one of them.
+pub fn is_beside_secrets(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(section, _)| may_hold_secret(section))
 }
 
 fn snippet(text: &str, line: u32, column: u32) -> Option<Snippet> {

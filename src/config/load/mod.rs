@@ -268,6 +268,10 @@ impl Load {
     fn note(&mut self, tree: &mut Node, error: &serde_path_to_error::Error<Problem>) {
         let blame = Blame::of(tree, error);
         self.report(&blame.place, &blame.path, blame.message, blame.help);
+        if blame.is_line_hidden {
+            let fault = self.faults.pop().map(Fault::without_line);
+            self.faults.extend(fault);
+        }
         tree.remove(&blame.segments);
     }
 }

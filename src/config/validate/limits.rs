@@ -3,16 +3,6 @@
 use super::Check;
 use crate::config::{Config, HIDDEN};
 
-/// librdkafka settings that other keys or the product itself decide.
-const OWN_SETTINGS: [(&str, &str); 6] = [
-    ("bootstrap.servers", "kafka.bootstrap decides it"),
-    ("metadata.broker.list", "kafka.bootstrap decides it"),
-    ("group.id", "kafka.consumer_group decides it"),
-    ("enable.auto.commit", "positions are kept in the database"),
-    ("enable.auto.offset.store", "positions are kept in the database"),
-    ("auto.offset.reset", "streams.<name>.on_gap decides it"),
-];
-
 pub fn all(config: &Config, check: &mut Check<'_>) {
     kafka(config, check);
     registry(config, check);
@@ -36,15 +26,16 @@ fn kafka(config: &Config, check: &mut Check<'_>) {
             };
             !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
         });
-        check.require(fine, "kafka.bootstrap", "expected host:port, several with commas between them");
+        let is_bare = !bootstrap.contains('@') && !bootstrap.contains("://");
+        check.require(
+            is_bare,
+            "kafka.bootstrap",
+            "brokers are written as host:port, without credentials or protocol: user and password are sasl.username and \
+             sasl.password of kafka.client, the protocol is its security.protocol",
+        );
+        check.require(fine || !is_bare, "kafka.bootstrap", "expected host:port, several with commas between them");
     }
     check.require(!kafka.consumer_group.trim().is_empty(), "kafka.consumer_group", "must not be empty");
-    for name in kafka.client.names() {
-        if let Some((_, why)) = OWN_SETTINGS.iter().find(|(own, _)| *own == name) {
-            let path = format!("kafka.client.{name}");
-            check.fault(&path, format!("'{name}' cannot be set here: {why}"));
-        }
-    }
     if let Some(id) = &config.node.id {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let fine = (1..=249).contains(&id.len()) && id.chars().all(legal);

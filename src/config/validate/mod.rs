@@ -1,5 +1,6 @@
 //! Rules that a single key's type cannot hold: ranges (as the schema states them), names, references between sections, open listeners.
 
+mod client;
 mod flow;
 mod limits;
 mod listeners;
@@ -68,6 +69,7 @@ pub fn all(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
     listeners::all(config, exposure, check);
     tokens(config, check);
     limits::all(config, check);
+    client::all(&config.kafka.client, check);
     supervision::all(config, check);
     flow::streams(config, check);
     flow::pipelines(config, check);
