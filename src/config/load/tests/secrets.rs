@@ -70,7 +70,7 @@ fn credentials_among_the_brokers_are_refused_with_the_way() {
 #[test]
 fn a_command_that_may_hold_a_password_is_hidden() {
     let config = given("kafka: { client: { sasl.kerberos.kinit.cmd: 'echo hunter2 | kinit me', client.rack: r1 } }\n");
-    let settings = config.loaded_anyway().config.kafka.client.clone();
+    let settings = config.loaded_anyway().config.kafka.client;
     let shown = format!("{settings:?}{}", serde_json::to_string(&settings).unwrap());
     assert!(shown.contains("r1") && !shown.contains("hunter2"), "{shown}");
 }
