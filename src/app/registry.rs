@@ -80,7 +80,7 @@ impl RegistrySetup {
     pub fn new(config: &Config) -> Result<Self, AppError> {
         match registry_settings(&config.registry)? {
             Some(settings) => Ok(Self::External(settings)),
-            None => Ok(Self::Embedded(listen("the registry", config.registry.embedded.listen.get())?)),
+            None => Ok(Self::Embedded(listen("registry.embedded.listen", config.registry.embedded.listen.get())?)),
         }
     }
 
