@@ -9,6 +9,7 @@
 //!
 //! Invariants: printing a config never shows a secret; a value that can be printed can be read again.
 
+mod files;
 mod http;
 mod kafka;
 mod kafka_access;
@@ -29,6 +30,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use files::read_bytes;
 pub use http::{
     AuthConfig, HttpConfig, LogConfig, LogFormat, LogLevel, Role, TelemetryConfig, TokenConfig, WebSocketConfig,
 };
@@ -50,6 +52,7 @@ pub use supervision::{
     SupervisionConfig, actor_paths,
 };
 pub use units::{ByteSize, HumanDuration, ListenAddr};
+pub use validate::MAX_FLOWS;
 
 /// The config that is used when there is no file: complete and commented.
 pub const DEFAULT_YAML: &str = include_str!("../../config.yaml");

@@ -40,6 +40,7 @@ mod topic;
 mod txn;
 mod wire;
 
+pub use auth::users::MAX_USERS;
 pub use broker::{Broker, BrokerStats};
 pub use config::{AuthConfig, BrokerConfig, ClientRates, Fsync, Mechanism, User};
 pub use damage::Damage;

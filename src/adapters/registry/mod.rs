@@ -11,7 +11,7 @@ mod cache;
 mod http;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub mod tls;
 mod worker;
 
 use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};

@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use streamward_core::partition::MAX_STEPS;
+use streamward_core::{partition::MAX_STEPS, window::MAX_GROUP_BY};
 
 use super::limits::topic;
 use super::{Check, MAX_NAME_LENGTH};
 use crate::config::{Config, PipelineConfig, RuleStep, Step, StreamConfig, WindowStep};
 
 const MAX_INDEXES: usize = 16;
+/// Most streams, and most pipelines: each pipeline has threads and clients of its own.
+pub const MAX_FLOWS: usize = 256;
 /// Names of the product's own tables begin so.
 const OWN_PREFIX: &str = "sw_";
 /// Tables that no stream or window may be called after.
 const OWN_TABLES: [&str; 2] = ["alerts", "dead_letters"];
 
 pub fn streams(config: &Config, check: &mut Check<'_>) {
+    if config.streams.len() > MAX_FLOWS {
+        return check.fault("streams", format!("at most {MAX_FLOWS} streams"));
+    }
     let mut topics = BTreeMap::new();
     for (path, name) in [("alerts.topic", &config.alerts.topic), ("dlq.topic", &config.dlq.topic)] {
         topic(path, name, check);
@@ -39,8 +44,8 @@ fn one_stream(path: &str, stream: &StreamConfig, check: &mut Check<'_>) {
         check.name(&at("table"), table);
         own_table(&at("table"), table, check);
     }
-    check.require(stream.indexes.len() <= MAX_INDEXES, &at("indexes"), "at most 16 indexes");
-    for (index, field) in stream.indexes.iter().enumerate() {
+    check.require(stream.indexes.len() <= MAX_INDEXES, &at("indexes"), &format!("at most {MAX_INDEXES} indexes"));
+    for (index, field) in stream.indexes.iter().take(MAX_INDEXES).enumerate() {
         let item = format!("{path}.indexes.{index}");
         check.require(!field.is_empty(), &item, "a field is missing");
         let repeated = stream.indexes[..index].contains(field);
@@ -49,6 +54,9 @@ fn one_stream(path: &str, stream: &StreamConfig, check: &mut Check<'_>) {
 }
 
 pub fn pipelines(config: &Config, check: &mut Check<'_>) {
+    if config.pipelines.len() > MAX_FLOWS {
+        return check.fault("pipelines", format!("at most {MAX_FLOWS} pipelines"));
+    }
     let mut tables = BTreeMap::new();
     let mut readers = BTreeMap::new();
     for (name, stream) in &config.streams {
@@ -115,7 +123,7 @@ fn window(path: &str, window: &WindowStep, check: &mut Check<'_>) {
     let name = format!("{path}.name");
     check.name(&name, &window.name);
     own_table(&name, &window.name, check);
-    for (index, field) in window.group_by.iter().enumerate() {
+    for (index, field) in window.group_by.iter().take(MAX_GROUP_BY).enumerate() {
         let repeated = window.group_by[..index].contains(field);
         check.require(
             !repeated && !field.is_empty(),
@@ -129,7 +137,7 @@ fn window(path: &str, window: &WindowStep, check: &mut Check<'_>) {
         let path = format!("{select}.{column}");
         check.name(&path, column);
         check.require(!text.trim().is_empty(), &path, "an expression is missing");
-        let grouped = window.group_by.iter().any(|field| field == column);
+        let grouped = window.group_by.iter().take(MAX_GROUP_BY).any(|field| field == column);
         check.require(!grouped, &path, "group_by has a column of this name");
     }
 }

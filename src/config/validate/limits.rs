@@ -1,7 +1,13 @@
 //! What a range cannot say of a key, and keys of one section that must fit each other.
 
 use super::Check;
-use crate::config::{Config, HIDDEN};
+use crate::{
+    adapters::registry::tls,
+    config::{Config, HIDDEN},
+};
+
+/// More than there are kinds of sensors; one of more types is there twice.
+const MAX_TYPES: usize = 8;
 
 pub fn all(config: &Config, check: &mut Check<'_>) {
     kafka(config, check);
@@ -72,6 +78,10 @@ fn registry(config: &Config, check: &mut Check<'_>) {
     check.require(!is_double, "registry.url", "credentials are in the URL and in registry.auth: give them once");
     let is_plain = registry.ca_file.is_some() && url.scheme() == "http";
     check.require(!is_plain, "registry.ca_file", "registry.url is no https URL: nothing is checked by certificates");
+    let unusable = registry.ca_file.as_deref().and_then(|file| tls::config(Some(file)).err());
+    if let Some(reason) = unusable.filter(|_| !is_plain) {
+        check.fault("registry.ca_file", reason);
+    }
 }
 
 fn storage(config: &Config, check: &mut Check<'_>) {
@@ -121,7 +131,7 @@ fn http(config: &Config, check: &mut Check<'_>) {
 fn simulators(config: &Config, check: &mut Check<'_>) {
     let sensors = &config.simulators.sensors;
     check.require(!sensors.types.is_empty(), "simulators.sensors.types", "at least one type is needed");
-    for (index, kind) in sensors.types.iter().enumerate() {
+    for (index, kind) in sensors.types.iter().take(MAX_TYPES).enumerate() {
         let repeated = sensors.types[..index].contains(kind);
         check.require(!repeated, &format!("simulators.sensors.types.{index}"), "this type is in the list already");
     }

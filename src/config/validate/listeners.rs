@@ -1,5 +1,7 @@
 //! Who reaches what: addresses, and what guards those that other machines reach.
 
+use streamward_broker::MAX_USERS;
+
 use super::Check;
 use crate::config::load::Exposure;
 use crate::config::{Config, EmbeddedKafka, HIDDEN, KafkaUser, ListenAddr, SaslMechanism};
@@ -127,6 +129,9 @@ fn tls(kafka: &EmbeddedKafka, check: &mut Check<'_>) {
 }
 
 fn users(users: &[KafkaUser], check: &mut Check<'_>) {
+    if users.len() > MAX_USERS {
+        return check.fault("kafka.embedded.auth.users", format!("at most {MAX_USERS} users"));
+    }
     for (index, user) in users.iter().enumerate() {
         let at = |key: &str| format!("kafka.embedded.auth.users.{index}.{key}");
         let fine = (1..=MAX_USER_BYTES).contains(&user.name.len()) && !user.name.chars().any(char::is_control);

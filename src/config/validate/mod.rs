@@ -7,11 +7,16 @@ mod listeners;
 mod ranges;
 mod supervision;
 
-use super::load::{Exposure, Node, Place, related};
+pub use flow::MAX_FLOWS;
+
+use super::load::{Exposure, MAX_FAULTS, Node, Place, related};
 use super::{Config, HIDDEN};
 
 /// Longest name of a stream, pipeline, window or rule; PostgreSQL's limit for a table.
 pub const MAX_NAME_LENGTH: usize = 63;
+
+/// Most tokens: each request is compared with all of them.
+const MAX_TOKENS: usize = 1_000;
 
 /// What the rules are checked against, and what they find.
 pub struct Check<'a> {
@@ -21,13 +26,19 @@ pub struct Check<'a> {
     pub original: &'a Node,
     /// Paths that have a fault already.
     pub failed: &'a [String],
-    /// Place, path and message of each fault.
+    /// Place, path and message of the first faults, at most [`MAX_FAULTS`].
     pub found: Vec<(Place, String, String)>,
+    /// How many there are besides.
+    pub unnamed: usize,
 }
 
 impl Check<'_> {
     /// Notes a fault, unless it follows from one that is known.
     fn fault(&mut self, path: &str, message: impl Into<String>) {
+        if self.found.len() >= MAX_FAULTS {
+            self.unnamed += 1;
+            return;
+        }
         let at = self.tree.find(path);
         let written = at.written_at();
         if !self.failed.iter().any(|known| related(known, &written)) {
@@ -77,6 +88,9 @@ pub fn all(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
 
 fn tokens(config: &Config, check: &mut Check<'_>) {
     let tokens = &config.auth.tokens;
+    if tokens.len() > MAX_TOKENS {
+        return check.fault("auth.tokens", format!("at most {MAX_TOKENS} tokens"));
+    }
     for (index, token) in tokens.iter().enumerate() {
         let path = format!("auth.tokens.{index}");
         let text = token.token.expose();

@@ -5,6 +5,8 @@ mod faults;
 mod secrets;
 mod values;
 
+use std::fs;
+
 use super::*;
 
 struct Given {
@@ -45,7 +47,7 @@ impl Given {
     }
 
     fn faults(&self) -> Vec<Fault> {
-        Config::load(&self.sources).err().map_or_else(Vec::new, |faults| faults.0)
+        Config::load(&self.sources).err().map_or_else(Vec::new, |faults| faults.named)
     }
 
     /// Each fault as `line:column path: message`, or with the override's name in front.
