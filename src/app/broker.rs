@@ -59,7 +59,7 @@ struct Local {
 
 impl Local {
     fn open(address: SocketAddr) -> Result<Self, AppError> {
-        let listener = listen("local Kafka clients", address)?;
+        let listener = listen("kafka.embedded.local_listen", address)?;
         let address = listener.local_addr().map_err(|error| AppError::open("the broker", error))?;
         let random = || Uuid::new_v4().simple();
         let password = Secret::new(format!("{}{}", random(), random()));
@@ -163,7 +163,7 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     let open_files = process::raise_open_files();
     tracing::debug!(open_files, "limit of open files");
     let embedded = &config.kafka.embedded;
-    let listener = listen("Kafka", embedded.listen.get())?;
+    let listener = listen("kafka.embedded.listen", embedded.listen.get())?;
     let address = listener.local_addr().map_err(|error| AppError::open("the broker", error))?;
     let mut settings = BrokerConfig::new(folder.join(FOLDER));
     settings.advertised_host.clone_from(&embedded.advertised_host);

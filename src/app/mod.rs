@@ -42,7 +42,9 @@ pub use self::{
     drills::has_healed,
     kafka_clients::command_settings,
     operations::can_stall,
-    registry::registry_settings,
+    registry::{START_WITHIN as REGISTRY_START, registry_settings},
+    retention::CHECK_EVERY as RETENTION_CHECKS,
+    sensors::SPEED as SIMULATOR_SPEED,
     standstill::{Cause, Finding, Place, last_findings},
 };
 use self::{
@@ -86,8 +88,8 @@ pub enum AppError {
     Node(#[from] NodeError),
     #[error(transparent)]
     Database(#[from] DatabaseLockError),
-    #[error("listen on {address} for {what}: {source}")]
-    Listen { what: &'static str, address: SocketAddr, source: std::io::Error },
+    #[error("{key}: cannot listen on {address}: {source}; {}", way_out(key, *address, source))]
+    Listen { key: &'static str, address: SocketAddr, source: std::io::Error },
     #[error("open {what}: {reason}")]
     Open { what: &'static str, reason: String },
     #[error("{0}")]
@@ -135,8 +137,21 @@ pub struct App {
     ready_file: Option<PathBuf>,
 }
 
-fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).map_err(|source| AppError::Listen { what, address, source })
+/// Opens the listener that a key of the configuration has the address of.
+fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).map_err(|source| AppError::Listen { key, address, source })
+}
+
+/// What to do about an address that cannot be listened on.
+fn way_out(key: &str, address: SocketAddr, error: &std::io::Error) -> String {
+    let what = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another process, or another server of this kind, has it: end that one or",
+        std::io::ErrorKind::AddrNotAvailable => "no interface of this machine has it:",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege:",
+        _ => "",
+    };
+    let other = SocketAddr::new(if address.is_ipv4() { [127, 0, 0, 1].into() } else { address.ip() }, 0);
+    format!("{what} choose another address, or any free port with --set {key}={other}").trim_start().to_owned()
 }
 
 impl App {
@@ -152,7 +167,7 @@ impl App {
         let folder = NodeFolder::open(&config.node.data_dir, config.node.id.as_deref())?;
         let database = config.storage.sqlite.file(&config.node.data_dir);
         let database_lock = DatabaseLock::acquire(&database)?;
-        let http = listen("HTTP", config.http.listen.get())?;
+        let http = listen("http.listen", config.http.listen.get())?;
         let broker = broker::open(config, &folder)?;
         let registry = RegistrySetup::new(config)?;
         let kafka = match &broker {

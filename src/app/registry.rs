@@ -3,6 +3,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -29,6 +30,8 @@ use crate::{
     },
 };
 
+/// Times that the registry may be given to answer at the start: its topic is read first.
+pub const START_WITHIN: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(1);
 /// How often the topic is looked at for what other registries wrote.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 /// Wait before a registry that did not answer at the start is asked again.
@@ -77,7 +80,7 @@ impl RegistrySetup {
     pub fn new(config: &Config) -> Result<Self, AppError> {
         match registry_settings(&config.registry)? {
             Some(settings) => Ok(Self::External(settings)),
-            None => Ok(Self::Embedded(listen("the registry", config.registry.embedded.listen.get())?)),
+            None => Ok(Self::Embedded(listen("registry.embedded.listen", config.registry.embedded.listen.get())?)),
         }
     }
 

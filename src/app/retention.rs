@@ -1,6 +1,7 @@
 //! The retention role: removes old rows in small chunks, at a pace that leaves the writer to the sinks.
 
 use std::{
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,6 +12,9 @@ use crate::adapters::sql::{SqlStore, retention::RetentionPolicy};
 
 /// Shortest pause between two chunks.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Times between two looks at the limits.
+pub const CHECK_EVERY: RangeInclusive<Duration> = PAUSE..=Duration::from_hours(24);
 
 /// Runs one incarnation.
 pub async fn run(

@@ -52,7 +52,10 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
         Err(faults) => faults,
     };
     if args.json {
-        super::say_line(format_args!("{}", serde_json::json!({ "ok": false, "faults": faults.0 })));
+        super::say_line(format_args!(
+            "{}",
+            serde_json::json!({ "ok": false, "faults": faults.named, "unnamed": faults.unnamed })
+        ));
     } else {
         eprintln!("{faults}");
     }

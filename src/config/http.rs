@@ -2,9 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use streamward_kit::policy::MAX_CHILDREN;
+use streamward_pipeline::live::RING_FRAMES;
 
+use super::limits::{bytes_within, within};
 use super::secret::Secret;
 use super::units::{ByteSize, HumanDuration, ListenAddr};
+use crate::http::{HttpSettings, SocketSettings};
 
 /// REST, WebSocket and console.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -13,9 +17,10 @@ pub struct HttpConfig {
     /// Address; port 0 takes a free one.
     pub listen: ListenAddr,
     /// Threads that answer requests.
-    #[schemars(range(min = 1, max = 64))]
+    #[schemars(transform = within(HttpSettings::WORKERS))]
     pub workers: u32,
     /// Largest request body.
+    #[schemars(transform = bytes_within(HttpSettings::BODY_BYTES))]
     pub max_body: ByteSize,
     /// Live sessions.
     pub websocket: WebSocketConfig,
@@ -43,13 +48,16 @@ impl Default for HttpConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct WebSocketConfig {
     /// Frames that wait for one slow session before the oldest are dropped.
-    #[schemars(range(min = 1, max = 65_536))]
+    #[schemars(transform = within(1..=RING_FRAMES))]
     pub queue: u32,
     /// Time between two pings.
+    #[schemars(transform = within(SocketSettings::PING_EVERY))]
     pub ping_every: HumanDuration,
     /// Silence after which a session is closed.
+    #[schemars(transform = within(SocketSettings::EVICT_AFTER))]
     pub evict_after: HumanDuration,
     /// Sessions at a time; more are refused.
+    #[schemars(transform = within(1..=MAX_CHILDREN))]
     pub max_sessions: u32,
 }
 

@@ -4,10 +4,16 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use streamward_broker::{BrokerConfig, MAX_PARTITIONS_PER_TOPIC};
 
 use super::kafka_access::{ClientRates, KafkaAuth, KafkaTls};
+use super::limits::{bytes_within, within};
 use super::secret::{ClientSettings, Secret, SecretUrl};
 use super::units::{ByteSize, HumanDuration, ListenAddr};
+use crate::{
+    adapters::{kafka::reach::START_WITHIN, registry},
+    app::REGISTRY_START,
+};
 
 /// Identity and place of this process.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -36,6 +42,7 @@ pub struct KafkaConfig {
     /// Further librdkafka settings for every client.
     pub client: ClientSettings,
     /// How long the cluster at `bootstrap` may take to answer at the start.
+    #[schemars(transform = within(START_WITHIN))]
     pub start_timeout: HumanDuration,
     /// The embedded broker; unused when `bootstrap` is given.
     pub embedded: EmbeddedKafka,
@@ -71,21 +78,25 @@ pub struct EmbeddedKafka {
     /// When the log is forced to disk.
     pub fsync: Fsync,
     /// Time between two forced writes with `fsync: interval`.
+    #[schemars(transform = within(BrokerConfig::FSYNC_INTERVAL))]
     pub fsync_interval: HumanDuration,
     /// Size at which a log file is closed and the next begun.
+    #[schemars(transform = bytes_within(BrokerConfig::SEGMENT_BYTES))]
     pub segment_size: ByteSize,
     /// How long topics without a setting of their own keep records.
     pub retention: LogRetention,
     /// Client connections at a time; more are closed at once.
+    #[schemars(transform = within(BrokerConfig::CONNECTIONS))]
     pub max_connections: u32,
     /// Connections of one address among them; null: no limit of its own.
+    #[schemars(transform = within(BrokerConfig::CONNECTIONS))]
     pub max_connections_per_ip: Option<u32>,
     /// Bytes per second that each client may move, where administrators stored no other quota.
     pub client_rates: ClientRates,
     /// Whether a client's first use of a topic creates it.
     pub auto_create_topics: bool,
     /// Partitions of a topic created without a number.
-    #[schemars(range(min = 1, max = 4096))]
+    #[schemars(transform = within(1..=MAX_PARTITIONS_PER_TOPIC))]
     pub default_partitions: u32,
 }
 
@@ -139,8 +150,10 @@ pub enum Fsync {
 #[serde(deny_unknown_fields, default)]
 pub struct LogRetention {
     /// Age of the newest record in a file that is removed; null: no limit.
+    #[schemars(transform = within(BrokerConfig::RETENTION_AGE))]
     pub age: Option<HumanDuration>,
     /// Bytes of one partition; null: no limit.
+    #[schemars(transform = bytes_within(BrokerConfig::RETENTION_BYTES))]
     pub size: Option<ByteSize>,
 }
 
@@ -161,8 +174,10 @@ pub struct RegistryConfig {
     /// PEM file with the certificates to trust instead of the system's, for an `https` URL.
     pub ca_file: Option<PathBuf>,
     /// How long one request to the registry at `url` may take.
+    #[schemars(transform = within(registry::TIMEOUT))]
     pub timeout: HumanDuration,
     /// How long the registry may take to answer at the start.
+    #[schemars(transform = within(REGISTRY_START))]
     pub start_timeout: HumanDuration,
     /// The embedded registry; unused when `url` is given.
     pub embedded: EmbeddedRegistry,

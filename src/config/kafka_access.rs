@@ -2,7 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use streamward_broker::BrokerConfig;
 
+use super::limits::{bytes_within, within};
 use super::secret::Secret;
 use super::units::{ByteSize, HumanDuration};
 
@@ -15,6 +17,7 @@ pub struct KafkaAuth {
     /// Who may use the broker; with none, everyone who reaches it.
     pub users: Vec<KafkaUser>,
     /// Time after which a connection has to prove its user again; null: never.
+    #[schemars(transform = within(BrokerConfig::MAX_SESSION))]
     pub reauthenticate_after: Option<HumanDuration>,
 }
 
@@ -67,7 +70,9 @@ pub struct KafkaTls {
 #[serde(deny_unknown_fields, default)]
 pub struct ClientRates {
     /// Of produce requests; null: no limit.
+    #[schemars(transform = bytes_within(BrokerConfig::CLIENT_RATE))]
     pub produce: Option<ByteSize>,
     /// Of fetched records; null: no limit.
+    #[schemars(transform = bytes_within(BrokerConfig::CLIENT_RATE))]
     pub fetch: Option<ByteSize>,
 }

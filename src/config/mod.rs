@@ -9,9 +9,11 @@
 //!
 //! Invariants: printing a config never shows a secret; a value that can be printed can be read again.
 
+mod files;
 mod http;
 mod kafka;
 mod kafka_access;
+mod limits;
 mod load;
 mod pipelines;
 mod schemas;
@@ -28,6 +30,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use files::read_bytes;
 pub use http::{
     AuthConfig, HttpConfig, LogConfig, LogFormat, LogLevel, Role, TelemetryConfig, TokenConfig, WebSocketConfig,
 };
@@ -40,7 +43,7 @@ pub use pipelines::{
     AlertsConfig, BatchConfig, Columns, DlqConfig, PipelineConfig, RuleStep, Severity, Step, Target, WindowStep,
 };
 pub use schemas::{SchemaReadError, Schemas};
-pub use secret::{ClientSettings, HIDDEN, Secret, SecretUrl};
+pub use secret::{ClientSettings, HIDDEN, Secret, SecretUrl, is_secret_setting};
 pub use simulators::{SensorSimulator, SensorType, SimulatorFormat, SimulatorsConfig};
 pub use storage::{CommitConfig, RowRetention, SQLITE_FILE, SqliteConfig, StorageConfig, Synchronous};
 pub use streams::{OnGap, RecordFormat, StreamConfig};
@@ -49,6 +52,7 @@ pub use supervision::{
     SupervisionConfig, actor_paths,
 };
 pub use units::{ByteSize, HumanDuration, ListenAddr};
+pub use validate::MAX_FLOWS;
 
 /// The config that is used when there is no file: complete and commented.
 pub const DEFAULT_YAML: &str = include_str!("../../config.yaml");

@@ -4,13 +4,20 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use streamward_core::window::LONGEST;
+use streamward_pipeline::source::BatchLimits;
 
+use super::limits::{bytes_within, within};
 use super::supervision::Intensity;
 use super::units::{ByteSize, HumanDuration};
+
+/// Shortest window.
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// One pipeline: a stream, steps in order, a sink.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -61,8 +68,10 @@ pub struct WindowStep {
     /// Name of the window and of its table. Required.
     pub name: String,
     /// Length of a window.
+    #[schemars(transform = within(MILLISECOND..=LONGEST))]
     pub tumbling: HumanDuration,
     /// How long after its end a window still takes late records.
+    #[schemars(transform = within(Duration::ZERO..=LONGEST))]
     pub allowed_lateness: HumanDuration,
     /// Fields whose every combination has a row of its own.
     pub group_by: Vec<String>,
@@ -94,9 +103,11 @@ pub struct RuleStep {
     /// How bad it is.
     pub severity: Severity,
     /// How long the condition must hold before the alert fires.
+    #[schemars(transform = within(Duration::ZERO..=LONGEST))]
     #[serde(rename = "for")]
     pub hold: HumanDuration,
     /// How long the same key does not fire again.
+    #[schemars(transform = within(Duration::ZERO..=LONGEST))]
     pub cooldown: HumanDuration,
 }
 
@@ -137,11 +148,13 @@ pub enum Target {
 #[serde(deny_unknown_fields, default)]
 pub struct BatchConfig {
     /// Records.
-    #[schemars(range(min = 1, max = 65_536))]
+    #[schemars(transform = within(BatchLimits::RECORDS))]
     pub max_records: u32,
     /// Age of its first record.
+    #[schemars(transform = within(BatchLimits::DELAY))]
     pub max_delay: HumanDuration,
     /// Bytes of its values; a batch of one record may be larger.
+    #[schemars(transform = bytes_within(BatchLimits::BYTES))]
     pub max_bytes: ByteSize,
 }
 

@@ -1,10 +1,9 @@
 //! The Avro schema files that streams name, with copies of the product's own inside the binary.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::StreamConfig;
+use super::{StreamConfig, files};
 
 /// Largest schema file, in bytes.
 const MAX_SCHEMA_BYTES: u64 = 1024 * 1024;
@@ -16,7 +15,7 @@ const EMBEDDED: [(&str, &str); 2] = [
 /// Why a schema could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaReadError {
-    /// No such file, no permission, not UTF-8.
+    /// No such file, no permission, no regular file, too large, not UTF-8.
     #[error("cannot read {path}: {source}")]
     Unreadable {
         /// The file.
@@ -24,9 +23,6 @@ pub enum SchemaReadError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Larger than a schema may be.
-    #[error("{0} is larger than 1 MiB")]
-    TooLarge(PathBuf),
 }
 
 /// Reads schema files relative to the config file's folder.
@@ -71,14 +67,8 @@ fn embedded(path: &Path) -> Option<&'static str> {
 }
 
 fn read_file(path: &Path) -> Result<String, SchemaReadError> {
-    let mut text = String::new();
-    let size = File::open(path)
-        .and_then(|file| file.take(MAX_SCHEMA_BYTES + 1).read_to_string(&mut text))
-        .map_err(|source| SchemaReadError::Unreadable { path: path.to_owned(), source })?;
-    if size as u64 > MAX_SCHEMA_BYTES {
-        return Err(SchemaReadError::TooLarge(path.to_owned()));
-    }
-    Ok(text)
+    files::read_text(path, MAX_SCHEMA_BYTES)
+        .map_err(|source| SchemaReadError::Unreadable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -104,6 +94,15 @@ mod tests {
         std::fs::create_dir(folder.path().join("schemas")).unwrap();
         std::fs::write(folder.path().join("schemas/series_reading.avsc"), "mine").unwrap();
         assert_eq!(schemas.read(&stream("./schemas/series_reading.avsc")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_pipe_is_no_schema() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("mine.avsc");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        let error = Schemas::new(Some(folder.path().to_owned())).read(&stream("mine.avsc")).unwrap_err();
+        assert!(error.to_string().ends_with("not a regular file"), "{error}");
     }
 
     #[test]

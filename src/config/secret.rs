@@ -144,9 +144,10 @@ impl ClientSettings {
     }
 }
 
-/// Passwords, key material and tokens, as librdkafka's CONFIGURATION.md names them.
-fn is_secret_setting(name: &str) -> bool {
-    const MARKS: [&str; 7] = ["password", "secret", "token", "key.pem", "jaas", "oauthbearer.config", "assertion"];
+/// Whether a setting holds passwords, key material, tokens or a command that may, as librdkafka's CONFIGURATION.md names them.
+pub fn is_secret_setting(name: &str) -> bool {
+    const MARKS: [&str; 9] =
+        ["password", "secret", "token", "key.pem", "jaas", "oauthbearer.config", "assertion", "kinit.cmd", "ssl_key"];
     let name = name.to_ascii_lowercase();
     MARKS.iter().any(|mark| name.contains(mark))
 }

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits::within;
 use super::units::HumanDuration;
+use crate::{app::SIMULATOR_SPEED, simulators::sensors};
 
 /// All simulators.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize, JsonSchema)]
@@ -20,18 +22,21 @@ pub struct SensorSimulator {
     /// Whether it runs (only where there is a stream `sensors`).
     pub enabled: bool,
     /// Same seed, same readings.
+    #[schemars(transform = within(0..=u64::MAX))]
     pub seed: u64,
     /// Number of sensors.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(transform = within(sensors::SENSORS))]
     pub sensors: u32,
     /// Kinds of sensors, dealt out in turn.
     pub types: Vec<SensorType>,
     /// Time between two readings of one sensor, in its own time.
+    #[schemars(transform = within(sensors::INTERVAL))]
     pub interval: HumanDuration,
     /// How much faster than real time its own time runs.
+    #[schemars(transform = within(SIMULATOR_SPEED))]
     pub speed: f64,
     /// Share of readings inside a fault, 0 to 1.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(transform = within(sensors::FAULT_RATE))]
     pub fault_rate: f64,
     /// How values are written.
     pub format: SimulatorFormat,

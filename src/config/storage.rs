@@ -4,8 +4,14 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use streamward_pipeline::{lane::LaneSettings, sink::CommitLimits};
 
+use super::limits::{bytes_within, within};
 use super::units::{ByteSize, HumanDuration};
+use crate::{
+    adapters::sql::{SqliteSettings, read::ReadSettings, retention::RetentionPolicy},
+    app::RETENTION_CHECKS,
+};
 
 /// Name of the database file inside the data folder.
 pub const SQLITE_FILE: &str = "streamward.db";
@@ -21,6 +27,7 @@ pub struct StorageConfig {
     /// How long rows stay.
     pub retention: RowRetention,
     /// Time between two checkpoints of the state of windows and rules.
+    #[schemars(transform = within(LaneSettings::CHECKPOINT_EVERY))]
     pub checkpoint_every: HumanDuration,
 }
 
@@ -44,9 +51,10 @@ pub struct SqliteConfig {
     /// What a commit waits for.
     pub synchronous: Synchronous,
     /// Page cache of the writer.
+    #[schemars(transform = bytes_within(SqliteSettings::CACHE_BYTES))]
     pub cache_size: ByteSize,
     /// Connections that answer reads.
-    #[schemars(range(min = 1, max = 64))]
+    #[schemars(transform = within(ReadSettings::CONNECTIONS))]
     pub read_connections: u32,
 }
 
@@ -83,12 +91,13 @@ pub enum Synchronous {
 #[serde(deny_unknown_fields, default)]
 pub struct CommitConfig {
     /// Rows of one transaction while the writer keeps up.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(transform = within(CommitLimits::ROWS))]
     pub max_rows: u32,
     /// Longest wait for more rows before a commit.
+    #[schemars(transform = within(CommitLimits::DELAY))]
     pub max_delay: HumanDuration,
     /// Rows of one transaction while batches are waiting.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(transform = within(CommitLimits::ROWS))]
     pub max_rows_busy: u32,
 }
 
@@ -103,10 +112,13 @@ impl Default for CommitConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct RowRetention {
     /// Time since something was stored; null: no limit.
+    #[schemars(transform = within(RetentionPolicy::AGE))]
     pub age: Option<HumanDuration>,
     /// Bytes of database pages in use; the table that holds the most gives its oldest. null: no limit.
+    #[schemars(transform = bytes_within(RetentionPolicy::SIZE_BYTES))]
     pub size: Option<ByteSize>,
     /// Time between two looks at the limits.
+    #[schemars(transform = within(RETENTION_CHECKS))]
     pub check_every: HumanDuration,
 }
 

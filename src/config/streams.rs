@@ -1,12 +1,21 @@
 //! Section `streams`: one entry per Kafka topic of one schema, and the table its records are stored in.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use streamward_broker::MAX_PARTITIONS_PER_TOPIC;
+use streamward_core::window::LONGEST;
+use streamward_pipeline::lane::LaneSettings;
 
 use super::kafka::LogRetention;
+use super::limits::{bytes_within, within};
 use super::units::{ByteSize, HumanDuration};
+
+/// Sizes of the largest record: up to what the broker takes in one request, with a frame.
+const RECORD_BYTES: RangeInclusive<u64> = 1..=64 << 20;
 
 /// One stream of records of one schema.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -16,7 +25,7 @@ pub struct StreamConfig {
     /// Kafka topic; null: the stream's own name.
     pub topic: Option<String>,
     /// Partitions of the topic when Streamward creates it.
-    #[schemars(range(min = 1, max = 4096))]
+    #[schemars(transform = within(1..=MAX_PARTITIONS_PER_TOPIC))]
     pub partitions: u32,
     /// Avro schema file, relative to the config file. Required.
     pub schema: PathBuf,
@@ -33,12 +42,16 @@ pub struct StreamConfig {
     /// Fields with an index of their own.
     pub indexes: Vec<String>,
     /// How much earlier than the newest record of its partition a record may be and still be in time.
+    #[schemars(transform = within(Duration::ZERO..=LONGEST))]
     pub out_of_orderness: HumanDuration,
     /// Silence after which windows close by the wall clock.
+    #[schemars(transform = within(LaneSettings::IDLE_AFTER))]
     pub idle_after: HumanDuration,
     /// How far event time may run ahead of the log's time and still move the watermark.
+    #[schemars(transform = within(Duration::ZERO..=LONGEST))]
     pub max_ahead: HumanDuration,
     /// Largest value of a record; a larger one is a dead letter.
+    #[schemars(transform = bytes_within(RECORD_BYTES))]
     pub max_record: ByteSize,
     /// How long the topic keeps records when Streamward creates it.
     pub retention: LogRetention,

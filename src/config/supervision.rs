@@ -3,9 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
-use super::{Config, units::HumanDuration};
+use streamward_kit::policy::{FACTOR, JITTER, MAX_RESTARTS, MAX_TIME, NO_PROGRESS_AFTER, STUCK_AFTER};
+
+use super::{Config, limits::within, units::HumanDuration};
+
+/// Waits, and times to stop or to count in.
+const TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=MAX_TIME;
 
 /// Restart policies of the supervision tree.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -41,10 +46,13 @@ pub struct ActorPolicy {
     /// Waits between restarts.
     pub backoff: Backoff,
     /// Time with one message in hand after which an actor counts as stuck and is replaced.
+    #[schemars(transform = within(STUCK_AFTER))]
     pub stuck_after: HumanDuration,
     /// Time without any progress, while work is pending and nothing is in hand, after which an actor is replaced.
+    #[schemars(transform = within(NO_PROGRESS_AFTER))]
     pub no_progress_after: HumanDuration,
     /// Time an actor has to stop.
+    #[schemars(transform = within(TIME))]
     pub shutdown: HumanDuration,
 }
 
@@ -69,10 +77,13 @@ pub struct ActorOverride {
     /// Waits between restarts.
     pub backoff: Option<BackoffOverride>,
     /// Time with one message in hand after which it counts as stuck.
+    #[schemars(transform = within(STUCK_AFTER))]
     pub stuck_after: Option<HumanDuration>,
     /// Time without any progress after which it is replaced.
+    #[schemars(transform = within(NO_PROGRESS_AFTER))]
     pub no_progress_after: Option<HumanDuration>,
     /// Time it has to stop.
+    #[schemars(transform = within(TIME))]
     pub shutdown: Option<HumanDuration>,
     /// Who restarts together; of the supervisor at this very path.
     pub strategy: Option<Strategy>,
@@ -85,14 +96,19 @@ pub struct ActorOverride {
 #[serde(deny_unknown_fields, default)]
 pub struct BackoffOverride {
     /// Wait before the second restart.
+    #[schemars(transform = within(TIME))]
     pub min: Option<HumanDuration>,
     /// Longest wait.
+    #[schemars(transform = within(TIME))]
     pub max: Option<HumanDuration>,
     /// Growth from one wait to the next.
+    #[schemars(transform = within(FACTOR))]
     pub factor: Option<f64>,
     /// Random part of a wait, 0 to 1.
+    #[schemars(transform = within(JITTER))]
     pub jitter: Option<f64>,
     /// Time without a failure after which the waits begin anew.
+    #[schemars(transform = within(TIME))]
     pub reset_after: Option<HumanDuration>,
 }
 
@@ -172,15 +188,19 @@ pub enum Restart {
 #[serde(deny_unknown_fields, default)]
 pub struct Backoff {
     /// Wait before the second restart.
+    #[schemars(transform = within(TIME))]
     pub min: HumanDuration,
     /// Longest wait.
+    #[schemars(transform = within(TIME))]
     pub max: HumanDuration,
     /// Growth from one wait to the next.
+    #[schemars(transform = within(FACTOR))]
     pub factor: f64,
     /// Random part of a wait, 0 to 1.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(transform = within(JITTER))]
     pub jitter: f64,
     /// Time without a failure after which the waits begin anew.
+    #[schemars(transform = within(TIME))]
     pub reset_after: HumanDuration,
 }
 
@@ -201,9 +221,10 @@ impl Default for Backoff {
 #[serde(deny_unknown_fields, default)]
 pub struct Intensity {
     /// Restarts.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(transform = within(1..=MAX_RESTARTS))]
     pub max_restarts: u32,
     /// Time in which they are counted.
+    #[schemars(transform = within(TIME))]
     pub within: HumanDuration,
 }
 

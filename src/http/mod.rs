@@ -36,7 +36,7 @@ mod topic_records;
 mod topics;
 mod ws;
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{io, net::TcpListener, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use actix_web::{
     App, Handler, HttpResponse, HttpServer, Resource, Responder,
@@ -102,6 +102,13 @@ pub struct HttpSettings {
     pub sockets: SocketSettings,
 }
 
+impl HttpSettings {
+    /// Of [`Self::workers`].
+    pub const WORKERS: RangeInclusive<usize> = 1..=64;
+    /// Of [`Self::body_limit`]; a body is held in memory.
+    pub const BODY_BYTES: RangeInclusive<usize> = 1 << 10..=256 << 20;
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
@@ -115,7 +122,7 @@ impl Default for HttpSettings {
             shutdown_timeout: Duration::from_secs(3),
             sockets: SocketSettings {
                 ping_every: Duration::from_secs(15),
-                silence_limit: Duration::from_secs(45),
+                silence_limit: SocketSettings::SILENCE,
                 evict_after: Duration::from_secs(60),
                 limits: SubscriptionLimits::default(),
             },

@@ -7,7 +7,7 @@
 //! reads), or when nothing came from the client, not even an answer to a ping, for `silence_limit`. The connection
 //! behind an evicted session is cut by the kernel (`TCP_USER_TIMEOUT`), since its buffers will never drain.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, ops::RangeInclusive, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -42,6 +42,15 @@ pub struct SocketSettings {
     /// A write that stays pending for so long ends the session.
     pub evict_after: Duration,
     pub limits: SubscriptionLimits,
+}
+
+impl SocketSettings {
+    /// Of [`Self::silence_limit`], by default: three pings that stay without an answer.
+    pub const SILENCE: Duration = Duration::from_secs(45);
+    /// Of [`Self::ping_every`]: a client has to be asked before it counts as gone.
+    pub const PING_EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(30);
+    /// Of [`Self::evict_after`]; the kernel counts it in milliseconds, in 31 bits.
+    pub const EVICT_AFTER: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_hours(24);
 }
 
 pub fn routes(config: &mut ServiceConfig) {

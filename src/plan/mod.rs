@@ -21,7 +21,7 @@ use crate::{
     adapters::sql::{Layout, ddl::WindowTable, memory::Remembered, read::WindowReads},
     config::OnGap,
     config::{
-        Config, Fault, Faults, Loaded, MAX_FAULTS, PipelineConfig, RecordFormat, Severity, Sources, Step, StreamConfig,
+        Config, Fault, Faults, Loaded, MAX_FLOWS, PipelineConfig, RecordFormat, Severity, Sources, Step, StreamConfig,
     },
     verify::SinkPlace,
 };
@@ -278,12 +278,12 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     let faults: Vec<Fault> =
         harmful.map(|(change, rows)| loaded.fault_at(&place(change), change.message(rows))).collect();
     if !faults.is_empty() {
-        return Err(Faults(faults));
+        return Err(Faults::from(faults));
     }
     let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
     match remembered.dropped_windows(&database, &plan.layout()) {
         Ok(said) => plan.remarks.extend(said),
-        Err(error) => return Err(Faults(vec![loaded.fault_at("storage.sqlite.path", error)])),
+        Err(error) => return Err(Faults::from(vec![loaded.fault_at("storage.sqlite.path", error)])),
     }
     plan.as_last_read =
         plan.pipelines.iter().filter_map(|pipeline| as_last_read(&plan, pipeline, &remembered)).collect();
@@ -300,26 +300,30 @@ fn as_last_read(plan: &Plan, pipeline: &PipelineSetup, remembered: &Remembered) 
 fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Faults> {
     let loaded = Config::load_sound_parts(sources)?;
     let mut faults = loaded.faults.clone();
+    let is_too_much = loaded.config.streams.len().max(loaded.config.pipelines.len()) > MAX_FLOWS;
+    if faults.is_full() || is_too_much {
+        faults.has_more = true;
+        return Err(faults);
+    }
     let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
     let remembered = Remembered::read(&database).unwrap_or_else(|error| {
-        faults.push(loaded.fault_at("storage.sqlite.path", error));
+        faults.add(loaded.fault_at("storage.sqlite.path", error));
         None
     });
     let remembered = remembered.unwrap_or_default();
     match compile(&loaded, &remembered.definitions) {
         Ok(plan) if faults.is_empty() => return Ok((loaded, plan, remembered)),
         Ok(_) => {}
-        Err(more) => faults.extend(more.0.into_iter().filter(|fault| !loaded.follows_from_known(fault))),
+        Err(more) => faults.extend(more.into_iter().filter(|fault| !loaded.follows_from_known(fault))),
     }
-    faults.truncate(MAX_FAULTS);
-    Err(Faults(faults))
+    Err(faults)
 }
 
 /// Compiles every stream and pipeline.
 ///
 /// # Errors
 /// Every fault of every schema and expression.
-fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Faults> {
+fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut streams = Vec::new();
     for (name, config) in &loaded.config.streams {
@@ -346,7 +350,7 @@ fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Faults> {
     if faults.is_empty() {
         Ok(Plan { streams, pipelines, allowed: Vec::new(), remarks: Vec::new(), as_last_read: Vec::new() })
     } else {
-        Err(Faults(faults))
+        Err(faults)
     }
 }
 

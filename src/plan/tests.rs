@@ -23,7 +23,7 @@ fn planned(yaml: &str) -> Result<Plan, Vec<Fault>> {
     let file = folder.path().join("config.yaml");
     fs::write(&file, yaml).unwrap();
     let sources = Sources { file: Some(file), ..Sources::default() };
-    load(&sources).map(|(_, plan)| plan).map_err(|faults| faults.0)
+    load(&sources).map(|(_, plan)| plan).map_err(|faults| faults.named)
 }
 
 /// A configuration whose every field is named by `name`.

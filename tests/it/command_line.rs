@@ -104,6 +104,23 @@ async fn a_second_server_on_a_data_folder_ends_with_2_and_names_it() {
     assert_eq!(server.http.get("/health/ready").await["ready"], true);
 }
 
+#[test]
+fn a_port_in_use_is_named_with_its_setting_and_a_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let listeners = ["http.listen", "kafka.embedded.listen", "kafka.embedded.local_listen", "registry.embedded.listen"];
+    for key in listeners {
+        let free = listeners.iter().filter(|other| **other != key).map(|other| format!("{other}=127.0.0.1:0"));
+        let sets: Vec<String> = free.chain([format!("{key}={address}")]).collect();
+        let arguments = sets.iter().flat_map(|set| ["--set", set]);
+        let (code, _, complaint) = run(&Node::new(), &["run"].into_iter().chain(arguments).collect::<Vec<_>>());
+        assert_eq!(code, Some(2), "{complaint}");
+        let cause = format!("{key}: cannot listen on {address}: Address already in use");
+        let way = format!("--set {key}=127.0.0.1:0");
+        assert!(complaint.contains(&cause) && complaint.contains(&way), "{complaint}");
+    }
+}
+
 #[actix_rt::test]
 async fn tree_shows_each_actor_of_a_running_server() {
     let server = Node::new().start().await;

@@ -14,6 +14,7 @@ mod broker_kills;
 mod browser;
 mod changed_meaning;
 mod command_line;
+mod config_walk;
 mod damaged;
 mod exactness;
 mod facts;

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
-use crate::Fsync;
 use crate::auth::Authenticator;
 use crate::config::BrokerConfig;
 use crate::damage::Damage;
@@ -24,6 +23,7 @@ use crate::serve::{self, Access, Internal};
 use crate::tls::TlsConfig;
 use crate::topic::Topics;
 use crate::txn::Txns;
+use crate::{Fsync, MAX_PARTITIONS_PER_TOPIC};
 
 /// Producer ids that are taken from the metadata at a time.
 const PRODUCER_ID_BLOCK: i64 = 1_000;
@@ -104,6 +104,7 @@ impl Broker {
             tls,
             host: config.advertised_host.clone(),
             metered: Metered::Yes,
+            max: config.max_connections,
             max_per_ip: config.max_connections_per_ip,
             ..Access::default()
         };
@@ -335,15 +336,15 @@ impl Inner {
 }
 
 fn check(config: &BrokerConfig) -> Result<(), OpenError> {
+    let is_rate = |rate: Option<u64>| rate.is_none_or(|rate| BrokerConfig::CLIENT_RATE.contains(&rate));
     let is_valid = [
-        (config.default_partitions >= 1, "default_partitions < 1"),
-        (config.max_connections >= 1, "max_connections < 1"),
+        ((1..=MAX_PARTITIONS_PER_TOPIC).contains(&config.default_partitions), "default_partitions out of its range"),
+        (BrokerConfig::CONNECTIONS.contains(&config.max_connections), "max_connections out of its range"),
         (config.max_connections_per_ip >= 1, "max_connections_per_ip < 1"),
-        (config.client_rates.produce != Some(0), "client_rates.produce < 1"),
-        (config.client_rates.fetch != Some(0), "client_rates.fetch < 1"),
+        (is_rate(config.client_rates.produce), "client_rates.produce out of its range"),
+        (is_rate(config.client_rates.fetch), "client_rates.fetch out of its range"),
         (config.max_request_bytes >= 1_024, "max_request_bytes < 1024"),
-        (config.segment_bytes >= 1_024, "segment_bytes < 1024"),
-        (config.segment_bytes <= 1 << 30, "segment_bytes > 1 GiB"),
+        (BrokerConfig::SEGMENT_BYTES.contains(&config.segment_bytes), "segment_bytes out of its range"),
     ];
     match is_valid.into_iter().find(|(ok, _)| !ok) {
         Some((_, reason)) => Err(OpenError::Config(reason)),

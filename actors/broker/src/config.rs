@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::tls::TlsConfig;
+use crate::{TICK, UPKEEP_INTERVAL};
 
 /// When appended records are forced to the disk.
 ///
@@ -128,6 +130,21 @@ pub struct BrokerConfig {
 }
 
 impl BrokerConfig {
+    /// Of [`Self::segment_bytes`].
+    pub const SEGMENT_BYTES: RangeInclusive<u64> = 1_024..=1 << 30;
+    /// Of [`Self::max_connections`] and [`Self::max_connections_per_ip`].
+    pub const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
+    /// Of [`Fsync::Interval`]: the log is looked at no more and no less often.
+    pub const FSYNC_INTERVAL: RangeInclusive<Duration> = TICK..=UPKEEP_INTERVAL;
+    /// Of [`AuthConfig::max_session`]: clients prove it again over a live connection, which takes them some time.
+    pub const MAX_SESSION: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
+    /// Of [`ClientRates`], in bytes per second.
+    pub const CLIENT_RATE: RangeInclusive<u64> = 1..=1 << 40;
+    /// Of [`Self::default_retention_ms`] as a duration.
+    pub const RETENTION_AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(36_525 * 86_400);
+    /// Of [`Self::default_retention_bytes`].
+    pub const RETENTION_BYTES: RangeInclusive<u64> = 1..=1 << 50;
+
     /// The defaults for a folder: fsync each second, seven days of retention, 128 MiB segments.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {

@@ -42,6 +42,7 @@ mod topic;
 mod txn;
 mod wire;
 
+pub use auth::users::MAX_USERS;
 pub use broker::{Broker, BrokerStats};
 pub use config::{AuthConfig, BrokerConfig, ClientRates, Fsync, Mechanism, User};
 pub use damage::Damage;
@@ -52,6 +53,10 @@ pub use tls::TlsConfig;
 
 /// Partitions that one topic may have.
 pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;
+/// How often time-outs are looked at.
+const TICK: std::time::Duration = std::time::Duration::from_millis(50);
+/// How often files are synced that `fsync` leaves alone, retention runs and the metadata shrinks.
+const UPKEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 /// Partitions that one broker may have.
 pub const MAX_PARTITIONS: i32 = 8_192;
 

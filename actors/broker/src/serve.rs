@@ -15,16 +15,14 @@ use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::limits::{Complaints, PerAddress};
 use crate::quota::Metered;
-use crate::{Fsync, User, connection};
+use crate::{Fsync, TICK, UPKEEP_INTERVAL, User, connection};
 
-/// How often time-outs are looked at.
-const TICK: Duration = Duration::from_millis(50);
-/// How often files are synced that `fsync` leaves alone, retention runs and the metadata shrinks.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause between two looks for logs to compact.
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, for example at the limit of open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections of an internal listener at a time: the embedder needs those that it makes, whatever others may.
+const INTERNAL_CONNECTIONS: usize = 4_096;
 
 /// A socket for clients on the same machine: they come over loopback, prove by PLAIN and without TLS
 /// that they are one of the users, and are told the address of this socket as the broker's.
@@ -47,6 +45,8 @@ pub(crate) struct Access {
     pub host: Option<String>,
     /// Whether quotas hold.
     pub metered: Metered,
+    /// Connections at a time.
+    pub max: usize,
     /// Connections of one address.
     pub max_per_ip: usize,
     pub complaints: Complaints,
@@ -61,6 +61,7 @@ impl Default for Access {
             own_user: None,
             host: None,
             metered: Metered::No,
+            max: INTERNAL_CONNECTIONS,
             max_per_ip: usize::MAX,
             complaints,
         }
@@ -98,7 +99,7 @@ async fn accept(broker: Broker, listener: TcpListener, access: Access) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let has_room = connections.len() < broker.inner().config.max_connections;
+                    let has_room = connections.len() < access.max;
                     let Some(admitted) = addresses.admit(peer.ip()).filter(|_| has_room) else {
                         refuse(&broker, &access, peer);
                         continue;

@@ -13,7 +13,7 @@
 //! The defaults fit each other: a child that fails at once has used its 10 restarts after 26 to 51 seconds, within the
 //! window of a minute, and is given up. One that runs for some seconds each time is restarted for as long as it takes.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -153,15 +153,20 @@ impl Default for ChildPolicy {
 }
 
 /// Longest time in a policy.
-const MAX_TIME: Duration = Duration::from_secs(24 * 3_600);
-/// Shortest limit on one message in hand: the watch looks about that often.
-const MIN_STUCK_AFTER: Duration = Duration::from_millis(50);
-/// Shortest limit on standing still: progress is looked at once a second.
-const MIN_NO_PROGRESS_AFTER: Duration = Duration::from_secs(2);
-const MAX_FACTOR: f64 = 100.0;
+pub const MAX_TIME: Duration = Duration::from_secs(24 * 3_600);
+/// Limits on one message in hand: the watch looks about as often as the shortest.
+pub const STUCK_AFTER: RangeInclusive<Duration> = Duration::from_millis(50)..=MAX_TIME;
+/// Limits on standing still: progress is looked at once a second.
+pub const NO_PROGRESS_AFTER: RangeInclusive<Duration> = Duration::from_secs(2)..=MAX_TIME;
+/// Growth from one wait to the next.
+pub const FACTOR: RangeInclusive<f64> = 1.0..=100.0;
+/// Random part of a wait.
+pub const JITTER: RangeInclusive<f64> = 0.0..=1.0;
+/// Most restarts that a supervisor may be allowed within a time.
+pub const MAX_RESTARTS: u32 = 10_000;
 const MAX_ZOMBIES: u32 = 100;
-const MAX_RESTARTS: u32 = 10_000;
-const MAX_CHILDREN: usize = 100_000;
+/// Most children of a supervisor.
+pub const MAX_CHILDREN: usize = 100_000;
 
 /// A value that a policy may not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -189,8 +194,8 @@ impl Backoff {
             bounded(field, time <= MAX_TIME, "at most 24h")?;
         }
         bounded("backoff.max", self.max >= self.min, "at least backoff.min")?;
-        bounded("backoff.factor", (1.0..=MAX_FACTOR).contains(&self.factor), format!("1 to {MAX_FACTOR}"))?;
-        bounded("backoff.jitter", (0.0..=1.0).contains(&self.jitter), "0 to 1")
+        bounded("backoff.factor", FACTOR.contains(&self.factor), "1 to 100")?;
+        bounded("backoff.jitter", JITTER.contains(&self.jitter), "0 to 1")
     }
 }
 
@@ -202,10 +207,9 @@ impl ChildPolicy {
     pub fn check(&self) -> Result<(), PolicyError> {
         self.backoff.check()?;
         bounded("stop_within", self.stop_within <= MAX_TIME, "at most 24h")?;
-        let range = MIN_STUCK_AFTER..=MAX_TIME;
-        let is_noticed = self.stuck_after.is_none_or(|limit| range.contains(&limit));
+        let is_noticed = self.stuck_after.is_none_or(|limit| STUCK_AFTER.contains(&limit));
         bounded("stuck_after", is_noticed, "50ms to 24h, or null for never")?;
-        let is_noticed = self.no_progress_after.is_none_or(|limit| (MIN_NO_PROGRESS_AFTER..=MAX_TIME).contains(&limit));
+        let is_noticed = self.no_progress_after.is_none_or(|limit| NO_PROGRESS_AFTER.contains(&limit));
         bounded("no_progress_after", is_noticed, "2s to 24h, or null for never")?;
         bounded("max_zombies", self.max_zombies <= MAX_ZOMBIES, format!("at most {MAX_ZOMBIES}"))
     }

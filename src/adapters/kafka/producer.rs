@@ -103,12 +103,7 @@ impl KafkaProducer {
         client_id: &str,
         delivery_timeout: Duration,
     ) -> Result<Self, KafkaError> {
-        let mut config = idempotent(settings, client_id, delivery_timeout);
-        config
-            .set("compression.type", "lz4")
-            .set("queue.buffering.max.messages", "200000")
-            .set("queue.buffering.max.kbytes", "65536")
-            .set("message.max.bytes", "10000000");
+        let config = bounded(settings, client_id, delivery_timeout);
         let context = Quiet::default();
         Ok(Self { producer: config.create_with_context(context.clone())?, context, delivery_timeout })
     }
@@ -174,6 +169,21 @@ impl KafkaProducer {
     pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
         self.producer.flush(timeout)
     }
+}
+
+/// The settings of [`KafkaProducer::create`].
+pub(super) fn config(settings: &KafkaSettings, client_id: &str) -> ClientConfig {
+    bounded(settings, client_id, DELIVERY_TIMEOUT)
+}
+
+fn bounded(settings: &KafkaSettings, client_id: &str, delivery_timeout: Duration) -> ClientConfig {
+    let mut config = idempotent(settings, client_id, delivery_timeout);
+    config
+        .set("compression.type", "lz4")
+        .set("queue.buffering.max.messages", "200000")
+        .set("queue.buffering.max.kbytes", "65536")
+        .set("message.max.bytes", "10000000");
+    config
 }
 
 /// What every producer here has in common: no duplicates by retries, Java's partitions, little waiting.

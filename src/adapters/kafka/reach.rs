@@ -1,6 +1,10 @@
 //! Whether a cluster can be reached with some settings, and why not.
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use rdkafka::{
@@ -11,6 +15,9 @@ use rdkafka::{
 };
 
 use super::{KafkaSettings, log_line};
+
+/// How long a start may wait for the cluster.
+pub const START_WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
 /// How long one question waits for its answer.
 const ASK_FOR: Duration = Duration::from_secs(1);

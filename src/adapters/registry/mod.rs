@@ -11,10 +11,10 @@ mod cache;
 mod http;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub mod tls;
 mod worker;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -30,6 +30,9 @@ use crate::registry::schemas::{RegisterError, Schemas};
 
 /// Requests that may wait for the worker.
 const MAX_WAITING: usize = 4_096;
+
+/// Time that one request may take.
+pub const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
 /// How a registry is reached.
 #[derive(Clone)]

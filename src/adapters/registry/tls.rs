@@ -8,6 +8,11 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
+use crate::config::read_bytes;
+
+/// Largest file with certificates, in bytes: several times what a system trusts.
+const MAX_CA_BYTES: u64 = 8 << 20;
+
 /// Trusts the certificates in a PEM file, or those that the system trusts.
 ///
 /// # Errors
@@ -23,9 +28,10 @@ pub fn config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
 }
 
 fn from_file(file: &Path) -> Result<RootCertStore, String> {
-    let fault = |reason: &dyn std::fmt::Display| format!("registry.ca_file {}: {reason}", file.display());
+    let fault = |reason: &dyn std::fmt::Display| format!("cannot use {}: {reason}", file.display());
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fault(&error))? {
+    let pem = read_bytes(file, MAX_CA_BYTES).map_err(|error| fault(&error))?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| fault(&error))?;
         roots.add(certificate).map_err(|error| fault(&error))?;
     }

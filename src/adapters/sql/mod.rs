@@ -28,7 +28,7 @@ mod tests;
 mod wal;
 mod window_tables;
 
-use std::{panic::resume_unwind, path::Path, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, panic::resume_unwind, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use rusqlite::{Transaction, TransactionBehavior};
@@ -66,6 +66,11 @@ pub enum Synchronous {
 pub struct SqliteSettings {
     pub synchronous: Synchronous,
     pub cache_bytes: u64,
+}
+
+impl SqliteSettings {
+    /// Of [`Self::cache_bytes`]; SQLite counts it in KiB, in 32 bits.
+    pub const CACHE_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 40;
 }
 
 impl Default for SqliteSettings {

@@ -3,8 +3,8 @@
 use serde_path_to_error::Segment as PathSegment;
 
 use super::de::Problem;
-use super::fault::{may_hold_secret, suggest};
-use super::node::{Kind, Node, Place, Segment};
+use super::fault::{is_beside_secrets, may_hold_secret, suggest};
+use super::node::{Entry, Kind, Node, Place, Segment};
 
 /// A fault before it is put into its text.
 pub struct Blame {
@@ -15,6 +15,10 @@ pub struct Blame {
     pub segments: Vec<Segment>,
     pub message: String,
     pub help: Option<String>,
+    /// Whether its line may hold a secret, though no path of one leads there.
+    pub is_line_hidden: bool,
+    /// The keys that there are, where this is about one that is unknown.
+    known: Option<&'static [&'static str]>,
 }
 
 impl Blame {
@@ -32,6 +36,8 @@ impl Blame {
             problem = Problem::UnknownKey { key, known };
         }
         let at_key = walk.node.is_container() || matches!(problem, Problem::UnknownKey { .. });
+        let known = if let Problem::UnknownKey { known, .. } = &problem { Some(*known) } else { None };
+        let is_line_hidden = known.is_some() && is_beside_secrets(&walk.path);
         let secret = walk.node.hidden || may_hold_secret(&walk.path);
         let (message, help) = words(&problem, secret);
         Self {
@@ -40,7 +46,31 @@ impl Blame {
             segments: walk.segments,
             message,
             help,
+            is_line_hidden,
+            known,
         }
+    }
+
+    /// Takes the other unknown keys of the same map out of the tree, where this is about one.
+    pub fn other_unknown_keys(&self, tree: &mut Node) -> Vec<Self> {
+        let (Some(known), Some((Segment::Key(this), parent))) = (self.known, self.segments.split_last()) else {
+            return Vec::new();
+        };
+        let unknown = tree.take_entries(parent, |key| key == this || known.contains(&key));
+        let blame = |entry: Entry| {
+            let (message, help) = words(&Problem::UnknownKey { key: entry.key, known }, false);
+            let is_line_hidden = is_beside_secrets(&entry.node.path);
+            Self {
+                place: entry.key_place,
+                path: entry.node.path,
+                segments: Vec::new(),
+                message,
+                help,
+                is_line_hidden,
+                known: None,
+            }
+        };
+        unknown.into_iter().map(blame).collect()
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! What a variable holds is not expanded again.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::node::{Kind, Node, infer};
+use crate::config::files;
 
 /// Largest file that `${file:}` reads, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -17,7 +17,12 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 pub struct Scope<'a> {
     pub env: &'a BTreeMap<String, String>,
     pub folder: &'a Path,
+    /// Bytes that texts with variables may still have.
+    pub room: &'a Cell<usize>,
 }
+
+/// Bytes that the texts with variables of a tree may have together.
+pub const MAX_EXPANDED_BYTES: usize = 4 << 20;
 
 /// A variable that could not be replaced; its node is null now.
 pub struct Unexpanded {
@@ -58,7 +63,15 @@ struct Replaced {
 
 type Failure = (String, String);
 
+fn too_much() -> Failure {
+    let help = format!("files and variables may give {} MiB in all", MAX_EXPANDED_BYTES >> 20);
+    ("there is no room for what it stands for".to_owned(), help)
+}
+
 fn replace(text: &str, scope: Scope<'_>) -> Result<Replaced, Failure> {
+    if scope.room.get() == 0 {
+        return Err(too_much());
+    }
     let mut out = Replaced { text: String::new(), from_file: false };
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -82,7 +95,9 @@ fn replace(text: &str, scope: Scope<'_>) -> Result<Replaced, Failure> {
         rest = &rest[at + end + 1..];
     }
     out.text.push_str(rest);
-    Ok(out)
+    let room = scope.room.get().checked_sub(out.text.len());
+    scope.room.set(room.unwrap_or(0));
+    if room.is_none() { Err(too_much()) } else { Ok(out) }
 }
 
 fn variable<'a>(inside: &'a str, env: &'a BTreeMap<String, String>) -> Result<&'a str, Failure> {
@@ -111,19 +126,13 @@ fn variable<'a>(inside: &'a str, env: &'a BTreeMap<String, String>) -> Result<&'
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let failure = |what: String| {
+    let failure = |what: &dyn std::fmt::Display| {
         (
             format!("cannot read {}: {what}", path.display()),
-            "the file must exist, be UTF-8 text and hold at most 64 KiB".to_owned(),
+            "it must be a regular file with UTF-8 text of at most 64 KiB".to_owned(),
         )
     };
-    let mut text = String::new();
-    let size = File::open(path)
-        .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text))
-        .map_err(|error| failure(error.to_string()))?;
-    if size as u64 > MAX_SECRET_BYTES {
-        return Err(failure("too large".to_owned()));
-    }
+    let mut text = files::read_text(path, MAX_SECRET_BYTES).map_err(|error| failure(&error))?;
     let line_end = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(line_end);
     Ok(text)

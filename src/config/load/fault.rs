@@ -11,10 +11,18 @@ use super::node::Place;
 /// Faults that are reported at once; a file with more has another problem.
 pub const MAX_FAULTS: usize = 100;
 /// Sections whose source lines may hold secrets.
-const SECRET_SECTIONS: [&str; 4] = ["auth.tokens", "kafka.client", "registry.auth", "registry.url"];
+const SECRET_SECTIONS: [&str; 7] = [
+    "auth.tokens",
+    "kafka.bootstrap",
+    "kafka.client",
+    "kafka.embedded.auth",
+    "kafka.embedded.tls",
+    "registry.auth",
+    "registry.url",
+];
 
 /// Words whose lines are not quoted even where the path of the fault is unknown.
-const SECRET_WORDS: [&str; 5] = ["token", "password", "secret", "key.pem", "://"];
+const SECRET_WORDS: [&str; 9] = ["token", "password", "secret", "key.pem", "ssl_key", "://", "@", "kinit", "oauth"];
 
 /// One thing that is wrong with the config.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,6 +51,11 @@ impl Fault {
     /// A fault that has no place in a text.
     pub fn outside(origin: impl Into<String>, message: impl Into<String>) -> Self {
         Self { origin: origin.into(), path: String::new(), message: message.into(), help: None, snippet: None }
+    }
+
+    /// Leaves out the line.
+    pub fn hide_line(&mut self) {
+        self.snippet = None;
     }
 
     /// The same fault with advice.
@@ -74,17 +87,61 @@ impl fmt::Display for Fault {
 }
 
 /// All faults of a config, in the order in which they were found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(transparent)]
-pub struct Faults(pub Vec<Fault>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Faults {
+    /// The first of them, at most [`MAX_FAULTS`].
+    pub named: Vec<Fault>,
+    /// How many there are besides.
+    pub unnamed: usize,
+    /// Whether there are more that nobody counted.
+    pub has_more: bool,
+}
+
+impl From<Vec<Fault>> for Faults {
+    fn from(faults: Vec<Fault>) -> Self {
+        let mut all = Self::default();
+        all.extend(faults);
+        all
+    }
+}
+
+impl Extend<Fault> for Faults {
+    fn extend<T: IntoIterator<Item = Fault>>(&mut self, faults: T) {
+        faults.into_iter().for_each(|fault| self.add(fault));
+    }
+}
+
+impl Faults {
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    /// Whether no further fault is named.
+    pub const fn is_full(&self) -> bool {
+        self.named.len() >= MAX_FAULTS
+    }
+
+    /// Names a fault, or counts it.
+    pub fn add(&mut self, fault: Fault) {
+        if self.is_full() {
+            self.unnamed += 1;
+        } else {
+            self.named.push(fault);
+        }
+    }
+}
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for fault in &self.0 {
+        for fault in &self.named {
             writeln!(f, "{fault}")?;
         }
-        let plural = if self.0.len() == 1 { "" } else { "s" };
-        write!(f, "{} fault{plural} in the configuration", self.0.len())
+        let (count, unnamed) = (self.named.len() + self.unnamed, self.unnamed);
+        let plural = if count == 1 { "" } else { "s" };
+        let least = if self.has_more { "at least " } else { "" };
+        write!(f, "{least}{count} fault{plural} in the configuration")?;
+        if unnamed > 0 { write!(f, ", {least}{unnamed} of them not shown") } else { Ok(()) }
     }
 }
 
@@ -126,6 +183,11 @@ impl Texts {
 /// Whether what stands at this path may be a secret.
 pub fn may_hold_secret(path: &str) -> bool {
     SECRET_SECTIONS.iter().any(|section| super::node::related(path, section))
+}
+
+/// Whether an unknown key stands in a section that has secrets somewhere, and may be meant for one of them.
+pub fn is_beside_secrets(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(section, _)| may_hold_secret(section))
 }
 
 fn snippet(text: &str, line: u32, column: u32) -> Option<Snippet> {

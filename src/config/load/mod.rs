@@ -16,9 +16,11 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -34,6 +36,8 @@ use node::{Entry, Kind};
 pub(super) use node::{Node, Place, related};
 use overrides::Override;
 
+/// Readings of a tree, each of which finds what is at fault in one place.
+const MAX_READINGS: usize = 2 * MAX_FAULTS;
 /// Largest config file, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
@@ -94,8 +98,8 @@ pub struct Loaded {
     pub config: Config,
     /// Name of the file it was read from.
     pub origin: String,
-    /// What is at fault; none in what [`Config::load`] gives out.
-    pub faults: Vec<Fault>,
+    /// What is at fault; nothing in what [`Config::load`] gives out.
+    pub faults: Faults,
     tree: Node,
     texts: Texts,
     folder: Option<PathBuf>,
@@ -130,10 +134,10 @@ impl Config {
     /// Reads, overrides, expands and checks a config.
     ///
     /// # Errors
-    /// Every fault that was found, at most [`MAX_FAULTS`].
+    /// Every fault that was found, the first [`MAX_FAULTS`] by name.
     pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
         let loaded = Self::load_sound_parts(sources)?;
-        if loaded.faults.is_empty() { Ok(loaded) } else { Err(Faults(loaded.faults)) }
+        if loaded.faults.is_empty() { Ok(loaded) } else { Err(loaded.faults) }
     }
 
     /// The same for checks that go on where parts are at fault: what is sound, and the faults of the rest.
@@ -141,17 +145,19 @@ impl Config {
     /// # Errors
     /// If the file cannot be read.
     pub fn load_sound_parts(sources: &Sources) -> Result<Loaded, Faults> {
-        let (texts, folder) = read(sources.file.as_deref()).map_err(|fault| Faults(vec![fault]))?;
-        let mut load = Load { texts, faults: Vec::new(), failed: Vec::new() };
+        let (texts, folder) = read(sources.file.as_deref()).map_err(|fault| Faults::from(vec![fault]))?;
+        let mut load = Load { texts, faults: Faults::default(), failed: Vec::new() };
         let tree = load.tree(sources, folder.as_deref());
         let mut pruned = tree.clone();
         let config = load.typed(&mut pruned);
-        let mut check = validate::Check { tree: &pruned, original: &tree, failed: &load.failed, found: Vec::new() };
+        let mut check =
+            validate::Check { tree: &pruned, original: &tree, failed: &load.failed, found: Vec::new(), unnamed: 0 };
         validate::all(&config, sources.exposure, &mut check);
-        for (place, path, message) in check.found {
+        let validate::Check { found, unnamed, .. } = check;
+        for (place, path, message) in found {
             load.report(&place, &path, message, None);
         }
-        load.faults.truncate(MAX_FAULTS);
+        load.faults.unnamed += unnamed;
         let Load { texts, faults, failed } = load;
         Ok(Loaded { config, origin: texts.file_name.clone(), faults, tree: pruned, texts, folder, failed })
     }
@@ -167,11 +173,12 @@ fn read(file: Option<&Path>) -> Result<Read, Fault> {
     };
     let name = path.display().to_string();
     let unreadable = |why: String| Fault::outside(&name, format!("cannot read the file: {why}"));
-    let size = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-    if size > MAX_FILE_BYTES {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
+    let size = read.map_err(|error| unreadable(error.to_string()))?;
+    if size as u64 > MAX_FILE_BYTES {
         return Err(unreadable(format!("larger than {MAX_FILE_BYTES} bytes")));
     }
-    let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let texts = Texts { file_name: name, file: text, built_in: DEFAULT_YAML };
     Ok((texts, Some(folder)))
@@ -179,16 +186,20 @@ fn read(file: Option<&Path>) -> Result<Read, Fault> {
 
 struct Load {
     texts: Texts,
-    faults: Vec<Fault>,
+    faults: Faults,
     /// Paths whose fault has been reported; what follows from them is not.
     failed: Vec<String>,
 }
 
 impl Load {
     fn report(&mut self, place: &Place, path: &str, message: String, help: Option<String>) {
+        if self.faults.is_full() {
+            self.faults.unnamed += 1;
+            return;
+        }
         let mut fault = self.texts.fault(place, path, message);
         fault.help = help;
-        self.faults.push(fault);
+        self.faults.add(fault);
         self.failed.push(path.to_owned());
     }
 
@@ -209,10 +220,15 @@ impl Load {
             }
         }
         root.number("");
-        let scope = Scope { env: &sources.env, folder: folder.unwrap_or(Path::new("")) };
+        let room = Cell::new(expand::MAX_EXPANDED_BYTES);
+        let scope = Scope { env: &sources.env, folder: folder.unwrap_or(Path::new("")), room: &room };
         let mut unexpanded = Vec::new();
         expand::expand(&mut root, scope, &mut unexpanded);
         for bad in unexpanded {
+            if self.faults.is_full() {
+                self.faults.unnamed += 1;
+                continue;
+            }
             let place = root.find(&bad.path).place.clone();
             self.report(&place, &bad.path, bad.message, Some(bad.help));
         }
@@ -230,13 +246,17 @@ impl Load {
             }
         };
         for duplicate in duplicates {
+            if self.faults.is_full() {
+                self.faults.unnamed += 1;
+                continue;
+            }
             let first = match duplicate.first {
                 Place::File { line, .. } | Place::BuiltIn { line, .. } => line,
                 Place::Env(_) | Place::Set(_) => 0,
             };
             let message = format!("duplicate key '{}', given first in line {first}", duplicate.key);
             let fault = self.texts.fault(&duplicate.place, &duplicate.path, message).with_help("keep one of them");
-            self.faults.push(fault);
+            self.faults.add(fault);
         }
         match root.kind {
             Kind::Map(_) => root,
@@ -255,20 +275,29 @@ impl Load {
                 tree.remove(&segments);
             }
         }
-        while self.faults.len() < MAX_FAULTS {
+        for _ in 0..MAX_READINGS {
             match serde_path_to_error::deserialize::<_, Config>(&*tree) {
                 Ok(config) => return config,
                 Err(error) => self.note(tree, &error),
             }
         }
+        self.faults.has_more = true;
         Config::deserialize(&empty()).unwrap_or_default()
     }
 
     /// Reports what made the typed reading fail and takes it out of the tree.
     fn note(&mut self, tree: &mut Node, error: &serde_path_to_error::Error<Problem>) {
         let blame = Blame::of(tree, error);
-        self.report(&blame.place, &blame.path, blame.message, blame.help);
+        // All unknown keys of a map in one reading, however many there are.
+        let others = blame.other_unknown_keys(tree);
         tree.remove(&blame.segments);
+        for blame in std::iter::once(blame).chain(others) {
+            let was_full = self.faults.is_full();
+            self.report(&blame.place, &blame.path, blame.message, blame.help);
+            if let (true, false, Some(fault)) = (blame.is_line_hidden, was_full, self.faults.named.last_mut()) {
+                fault.hide_line();
+            }
+        }
     }
 }
 

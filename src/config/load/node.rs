@@ -175,6 +175,26 @@ impl Node {
         }
     }
 
+    /// Takes out those entries of the map that the segments lead to which are not to stay.
+    pub fn take_entries(&mut self, segments: &[Segment], stays: impl Fn(&str) -> bool) -> Vec<Entry> {
+        let mut node = self;
+        for segment in segments {
+            let below = match (&mut node.kind, segment) {
+                (Kind::Map(entries), Segment::Key(key)) => {
+                    entries.iter_mut().find(|entry| entry.key == *key).map(|entry| &mut entry.node)
+                }
+                (Kind::List(items), Segment::Index(index)) => items.get_mut(*index),
+                _ => None,
+            };
+            let Some(below) = below else { return Vec::new() };
+            node = below;
+        }
+        let Kind::Map(entries) = &mut node.kind else { return Vec::new() };
+        let (stay, taken) = std::mem::take(entries).into_iter().partition(|entry| stays(&entry.key));
+        *entries = stay;
+        taken
+    }
+
     /// Takes out what the segments lead to, and the list item around it if nothing else was in it.
     pub fn remove(&mut self, segments: &[Segment]) {
         let Some((first, rest)) = segments.split_first() else {

@@ -1,5 +1,6 @@
 //! YAML text → [`Node`] tree with positions; duplicate keys are faults, not errors, so that reading goes on.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -93,18 +94,22 @@ impl Build {
 
     fn entries(&mut self, raw: Vec<(Spanned<String>, Spanned<Raw>)>, path: &str) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
+        let mut known: HashMap<String, usize> = HashMap::with_capacity(raw.len());
         for (key, value) in raw {
             let key_place = self.place(&key.referenced);
             let path = join(path, &key.value);
             let node = self.node(value, &path);
-            match entries.iter().find(|entry| entry.key == key.value) {
+            match known.get(&key.value) {
                 Some(earlier) => self.duplicates.push(Duplicate {
                     key: key.value,
                     path,
                     place: key_place,
-                    first: earlier.key_place.clone(),
+                    first: entries[*earlier].key_place.clone(),
                 }),
-                None => entries.push(Entry { key: key.value, key_place, node }),
+                None => {
+                    known.insert(key.value.clone(), entries.len());
+                    entries.push(Entry { key: key.value, key_place, node });
+                }
             }
         }
         entries

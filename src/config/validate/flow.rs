@@ -2,24 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use super::limits::{collision_key, more_than_nothing, partitions, topic};
-use super::supervision::intensity;
+use streamward_core::{partition::MAX_STEPS, window::MAX_GROUP_BY};
+
+use super::limits::{collision_key, topic};
 use super::{Check, MAX_NAME_LENGTH};
 use crate::config::{Config, PipelineConfig, RuleStep, Step, StreamConfig, WindowStep};
 
 /// Topics of brokers begin so.
 const BROKER_PREFIX: &str = "__";
 const MAX_INDEXES: usize = 16;
-const MAX_STEPS: usize = 256;
-const MAX_BATCH_RECORDS: u32 = 65_536;
-/// Largest record that the embedded broker takes, in bytes.
-const MAX_RECORD_BYTES: u64 = 64 << 20;
+/// Most streams, and most pipelines: each pipeline has threads and clients of its own.
+pub const MAX_FLOWS: usize = 256;
 /// Names of the product's own tables begin so.
 const OWN_PREFIX: &str = "sw_";
 /// Tables that no stream or window may be called after.
 const OWN_TABLES: [&str; 2] = ["alerts", "dead_letters"];
 
 pub fn streams(config: &Config, check: &mut Check<'_>) {
+    if config.streams.len() > MAX_FLOWS {
+        return check.fault("streams", format!("at most {MAX_FLOWS} streams"));
+    }
     let mut topics = Topics::default();
     // Also beside a registry outside: it keeps its schemas in a topic of this name as well.
     topics.take(&config.registry.embedded.topic, "registry.embedded.topic", check);
@@ -66,7 +68,6 @@ impl Topics {
 
 fn one_stream(path: &str, stream: &StreamConfig, check: &mut Check<'_>) {
     let at = |key: &str| format!("{path}.{key}");
-    partitions(&at("partitions"), stream.partitions, check);
     check.require(!stream.schema.as_os_str().is_empty(), &at("schema"), "a stream needs an Avro schema file");
     check.require(!stream.key.is_empty(), &at("key"), "a stream needs the field that is its key");
     check.require(!stream.event_time.is_empty(), &at("event_time"), "a stream needs the field with the event time");
@@ -74,27 +75,19 @@ fn one_stream(path: &str, stream: &StreamConfig, check: &mut Check<'_>) {
         check.name(&at("table"), table);
         own_table(&at("table"), table, check);
     }
-    check.require(stream.indexes.len() <= MAX_INDEXES, &at("indexes"), "at most 16 indexes");
-    for (index, field) in stream.indexes.iter().enumerate() {
+    check.require(stream.indexes.len() <= MAX_INDEXES, &at("indexes"), &format!("at most {MAX_INDEXES} indexes"));
+    for (index, field) in stream.indexes.iter().take(MAX_INDEXES).enumerate() {
         let item = format!("{path}.indexes.{index}");
         check.require(!field.is_empty(), &item, "a field is missing");
         let repeated = stream.indexes[..index].contains(field);
         check.require(!repeated, &item, "this field is in the list already");
     }
-    more_than_nothing(&at("idle_after"), stream.idle_after, check);
-    check.require(
-        (1..=MAX_RECORD_BYTES).contains(&stream.max_record.get()),
-        &at("max_record"),
-        "must be between 1B and 64MiB",
-    );
-    if let Some(age) = stream.retention.age {
-        more_than_nothing(&at("retention.age"), age, check);
-    }
-    let size = stream.retention.size.is_none_or(|size| size.get() > 0);
-    check.require(size, &at("retention.size"), "must be more than 0B");
 }
 
 pub fn pipelines(config: &Config, check: &mut Check<'_>) {
+    if config.pipelines.len() > MAX_FLOWS {
+        return check.fault("pipelines", format!("at most {MAX_FLOWS} pipelines"));
+    }
     let mut tables = BTreeMap::new();
     let mut readers = BTreeMap::new();
     for (name, stream) in &config.streams {
@@ -139,15 +132,8 @@ fn source(path: &str, pipeline: &PipelineConfig, config: &Config, check: &mut Ch
 fn one_pipeline(path: &str, pipeline: &PipelineConfig, check: &mut Check<'_>) {
     let to = format!("{path}.to");
     check.require(pipeline.to.len() == 1, &to, "a pipeline has exactly one sink: [sql]");
-    let batch = &pipeline.batch;
-    check.range(&format!("{path}.batch.max_records"), batch.max_records, 1..=MAX_BATCH_RECORDS);
-    more_than_nothing(&format!("{path}.batch.max_delay"), batch.max_delay, check);
-    check.require(batch.max_bytes.get() > 0, &format!("{path}.batch.max_bytes"), "must be more than 0B");
-    if let Some(own) = &pipeline.supervision {
-        intensity(&format!("{path}.supervision"), own, check);
-    }
     let steps = format!("{path}.steps");
-    check.require(pipeline.steps.len() <= MAX_STEPS, &steps, "at most 256 steps");
+    check.require(pipeline.steps.len() <= MAX_STEPS, &steps, &format!("at most {MAX_STEPS} steps"));
     let mut rules = BTreeMap::new();
     for (index, step) in pipeline.steps.iter().enumerate() {
         match step {
@@ -168,8 +154,7 @@ fn window(path: &str, window: &WindowStep, check: &mut Check<'_>) {
     let name = format!("{path}.name");
     check.name(&name, &window.name);
     own_table(&name, &window.name, check);
-    more_than_nothing(&format!("{path}.tumbling"), window.tumbling, check);
-    for (index, field) in window.group_by.iter().enumerate() {
+    for (index, field) in window.group_by.iter().take(MAX_GROUP_BY).enumerate() {
         let repeated = window.group_by[..index].contains(field);
         check.require(
             !repeated && !field.is_empty(),
@@ -183,7 +168,7 @@ fn window(path: &str, window: &WindowStep, check: &mut Check<'_>) {
         let path = format!("{select}.{column}");
         check.name(&path, column);
         check.require(!text.trim().is_empty(), &path, "an expression is missing");
-        let grouped = window.group_by.iter().any(|field| field == column);
+        let grouped = window.group_by.iter().take(MAX_GROUP_BY).any(|field| field == column);
         check.require(!grouped, &path, "group_by has a column of this name");
     }
 }

@@ -1,5 +1,7 @@
 //! Who reaches what: addresses, and what guards those that other machines reach.
 
+use streamward_broker::MAX_USERS;
+
 use super::Check;
 use crate::config::load::Exposure;
 use crate::config::{Config, EmbeddedKafka, HIDDEN, KafkaUser, ListenAddr, SaslMechanism};
@@ -93,9 +95,6 @@ fn embedded(kafka: &EmbeddedKafka, exposure: Exposure, check: &mut Check<'_>) {
     users(&kafka.auth.users, check);
     let auth = &kafka.auth;
     check.require(!auth.mechanisms.is_empty(), "kafka.embedded.auth.mechanisms", "at least one mechanism is needed");
-    if let Some(after) = auth.reauthenticate_after {
-        super::limits::more_than_nothing("kafka.embedded.auth.reauthenticate_after", after, check);
-    }
     let sends_passwords = !auth.users.is_empty() && auth.mechanisms.contains(&SaslMechanism::Plain);
     let is_readable = kafka.tls.certificate.is_none() && !kafka.listen.is_loopback();
     if sends_passwords && is_readable && exposure == Exposure::Guarded {
@@ -130,6 +129,9 @@ fn tls(kafka: &EmbeddedKafka, check: &mut Check<'_>) {
 }
 
 fn users(users: &[KafkaUser], check: &mut Check<'_>) {
+    if users.len() > MAX_USERS {
+        return check.fault("kafka.embedded.auth.users", format!("at most {MAX_USERS} users"));
+    }
     for (index, user) in users.iter().enumerate() {
         let at = |key: &str| format!("kafka.embedded.auth.users.{index}.{key}");
         let fine = (1..=MAX_USER_BYTES).contains(&user.name.len()) && !user.name.chars().any(char::is_control);

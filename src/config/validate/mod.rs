@@ -1,15 +1,22 @@
-//! Rules that a single key's type cannot hold: ranges, names, references between sections, open listeners.
+//! Rules that a single key's type cannot hold: ranges (as the schema states them), names, references between sections, open listeners.
 
+mod client;
 mod flow;
 mod limits;
 mod listeners;
+mod ranges;
 mod supervision;
 
-use super::load::{Exposure, Node, Place, related};
+pub use flow::MAX_FLOWS;
+
+use super::load::{Exposure, MAX_FAULTS, Node, Place, related};
 use super::{Config, HIDDEN};
 
 /// Longest name of a stream, pipeline, window or rule; PostgreSQL's limit for a table.
 pub const MAX_NAME_LENGTH: usize = 63;
+
+/// Most tokens: each request is compared with all of them.
+const MAX_TOKENS: usize = 1_000;
 
 /// What the rules are checked against, and what they find.
 pub struct Check<'a> {
@@ -19,13 +26,19 @@ pub struct Check<'a> {
     pub original: &'a Node,
     /// Paths that have a fault already.
     pub failed: &'a [String],
-    /// Place, path and message of each fault.
+    /// Place, path and message of the first faults, at most [`MAX_FAULTS`].
     pub found: Vec<(Place, String, String)>,
+    /// How many there are besides.
+    pub unnamed: usize,
 }
 
 impl Check<'_> {
     /// Notes a fault, unless it follows from one that is known.
     fn fault(&mut self, path: &str, message: impl Into<String>) {
+        if self.found.len() >= MAX_FAULTS {
+            self.unnamed += 1;
+            return;
+        }
         let at = self.tree.find(path);
         let written = at.written_at();
         if !self.failed.iter().any(|known| related(known, &written)) {
@@ -37,19 +50,6 @@ impl Check<'_> {
     fn require(&mut self, holds: bool, path: &str, message: &str) {
         if !holds {
             self.fault(path, message);
-        }
-    }
-
-    /// Notes a fault if a value is outside its range.
-    fn range<T: PartialOrd + std::fmt::Display + Copy>(
-        &mut self,
-        path: &str,
-        value: T,
-        range: std::ops::RangeInclusive<T>,
-    ) {
-        if !range.contains(&value) {
-            let (low, high) = (range.start(), range.end());
-            self.fault(path, format!("{value} is not between {low} and {high}"));
         }
     }
 
@@ -76,9 +76,11 @@ fn is_name(text: &str) -> bool {
 
 /// Checks every rule.
 pub fn all(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
+    ranges::all(config, check);
     listeners::all(config, exposure, check);
     tokens(config, check);
     limits::all(config, check);
+    client::all(&config.kafka.client, check);
     supervision::all(config, check);
     flow::streams(config, check);
     flow::pipelines(config, check);
@@ -86,6 +88,9 @@ pub fn all(config: &Config, exposure: Exposure, check: &mut Check<'_>) {
 
 fn tokens(config: &Config, check: &mut Check<'_>) {
     let tokens = &config.auth.tokens;
+    if tokens.len() > MAX_TOKENS {
+        return check.fault("auth.tokens", format!("at most {MAX_TOKENS} tokens"));
+    }
     for (index, token) in tokens.iter().enumerate() {
         let path = format!("auth.tokens.{index}");
         let text = token.token.expose();

@@ -80,7 +80,7 @@ fn loaded(folder: &Path, name: &str, place: Place) -> Result<Plan, Vec<Fault>> {
     let file = folder.join("config.yaml");
     fs::write(&file, yaml).unwrap();
     let sources = Sources { file: Some(file), ..Sources::default() };
-    plan::load(&sources).map(|(_, plan)| plan).map_err(|faults| faults.0)
+    plan::load(&sources).map(|(_, plan)| plan).map_err(|faults| faults.named)
 }
 
 fn spellings(name: &str) -> [String; 3] {
@@ -176,7 +176,7 @@ fn faults_of(yaml: &str) -> Vec<String> {
     let file = folder.path().join("config.yaml");
     fs::write(&file, yaml).unwrap();
     let sources = Sources { file: Some(file), ..Sources::default() };
-    let faults = plan::load(&sources).err().map_or_else(Vec::new, |faults| faults.0);
+    let faults = plan::load(&sources).err().map_or_else(Vec::new, |faults| faults.named);
     faults.iter().map(|fault| format!("{}: {}", fault.path, fault.message)).collect()
 }
 

@@ -13,6 +13,7 @@ mod reading;
 mod tests;
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,14 +25,12 @@ use faults::{Effect, FaultPlan, FaultSchedule};
 use physics::Device;
 pub use reading::{Metadata, Reading, SensorType};
 
-/// The most sensors one simulator may have.
-pub const MAX_SENSORS: usize = 10_000;
-/// The highest share of labelled readings that can be asked for.
-pub const MAX_FAULT_RATE: f64 = 0.5;
-/// The shortest time between two readings of one channel.
-pub const MIN_INTERVAL: Duration = Duration::from_millis(1);
-/// The longest time between two readings of one channel.
-pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+/// How many sensors one simulator may have.
+pub const SENSORS: RangeInclusive<usize> = 1..=10_000;
+/// The shares of labelled readings that can be asked for.
+pub const FAULT_RATE: RangeInclusive<f64> = 0.0..=0.5;
+/// Times between two readings of one channel.
+pub const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 /// The most faults kept in the ground truth; older ones are forgotten and counted.
 pub const MAX_LISTED_FAULTS: usize = 10_000;
 /// The number of zones the sensors are spread over.
@@ -42,13 +41,13 @@ const ZONES: usize = 5;
 pub struct SensorSettings {
     /// Same seed and start, same bytes.
     pub seed: u64,
-    /// Number of devices, 1 to [`MAX_SENSORS`].
+    /// Number of devices, [`SENSORS`].
     pub sensors: usize,
     /// What each device measures: at least one type, none twice.
     pub types: Vec<SensorType>,
-    /// Time between two readings of the same sensor and type, [`MIN_INTERVAL`] to [`MAX_INTERVAL`].
+    /// Time between two readings of the same sensor and type, [`INTERVAL`].
     pub interval: Duration,
-    /// Long-run share of labelled readings, 0 to [`MAX_FAULT_RATE`].
+    /// Long-run share of labelled readings, [`FAULT_RATE`].
     pub fault_rate: f64,
     /// Event time of the first reading, milliseconds since the epoch.
     pub start_ms: i64,
@@ -71,7 +70,7 @@ impl Default for SensorSettings {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SettingsError {
     /// No sensor, or too many.
-    #[error("sensors must be 1 to {MAX_SENSORS}, not {0}")]
+    #[error("sensors must be in {SENSORS:?}, not {0}")]
     Sensors(usize),
     /// No type at all.
     #[error("types must name at least one of temperature, humidity, pressure")]
@@ -80,10 +79,10 @@ pub enum SettingsError {
     #[error("types names {0} twice")]
     TypeTwice(SensorType),
     /// The interval is out of its range.
-    #[error("interval must be {MIN_INTERVAL:?} to {MAX_INTERVAL:?}, not {0:?}")]
+    #[error("interval must be in {INTERVAL:?}, not {0:?}")]
     Interval(Duration),
     /// The fault rate is out of its range.
-    #[error("fault_rate must be 0 to {MAX_FAULT_RATE}, not {0}")]
+    #[error("fault_rate must be in {FAULT_RATE:?}, not {0}")]
     FaultRate(f64),
     /// The start is not a time of the calendar.
     #[error("start_ms {0} is outside the years -9999 to 9999")]
@@ -92,7 +91,7 @@ pub enum SettingsError {
 
 impl SensorSettings {
     fn check(&self) -> Result<(), SettingsError> {
-        if !(1..=MAX_SENSORS).contains(&self.sensors) {
+        if !SENSORS.contains(&self.sensors) {
             return Err(SettingsError::Sensors(self.sensors));
         }
         if self.types.is_empty() {
@@ -103,10 +102,10 @@ impl SensorSettings {
                 return Err(SettingsError::TypeTwice(*kind));
             }
         }
-        if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&self.interval) {
+        if !INTERVAL.contains(&self.interval) {
             return Err(SettingsError::Interval(self.interval));
         }
-        if !(0.0..=MAX_FAULT_RATE).contains(&self.fault_rate) {
+        if !FAULT_RATE.contains(&self.fault_rate) {
             return Err(SettingsError::FaultRate(self.fault_rate));
         }
         match Timestamp::from_millisecond(self.start_ms) {
@@ -176,7 +175,7 @@ impl SensorSimulator {
         });
         Ok(Self {
             start_ms: settings.start_ms,
-            interval_us: u64::try_from(settings.interval.as_micros()).expect("MAX_INTERVAL fits"),
+            interval_us: u64::try_from(settings.interval.as_micros()).expect("the longest interval fits"),
             devices: devices.collect(),
             channels: channels.collect(),
             next_slot: 0,
@@ -195,8 +194,13 @@ impl SensorSimulator {
     ///
     /// Cost: about 1 µs a reading, without its JSON.
     pub fn emit_until(&mut self, event_time_ms: i64, emit: &mut impl FnMut(Reading<'_>)) {
+        self.emit_slots_until(event_time_ms, u64::MAX, emit);
+    }
+
+    /// The same for at most so many slots (a slot has one reading, or none in a dropout); what is left is due next time.
+    pub fn emit_slots_until(&mut self, event_time_ms: i64, most: u64, emit: &mut impl FnMut(Reading<'_>)) {
         let last_ms = event_time_ms.min(Timestamp::MAX.as_millisecond());
-        loop {
+        for _ in 0..most {
             let due_ms = self.next_due_ms();
             if due_ms > last_ms {
                 return;

@@ -272,6 +272,20 @@ fn skipping_leaves_out_the_backlog_and_never_goes_back() {
 }
 
 #[test]
+fn what_is_left_of_a_bounded_emission_comes_next() {
+    let calm = SensorSettings { fault_rate: 0.0, ..settings() };
+    let (mut whole, mut parts) = (Vec::new(), Vec::new());
+    simulator(&calm).emit_until(START_MS + 1000, &mut |reading| whole.push(reading.to_json()));
+    let mut bounded = simulator(&calm);
+    for sofar in [10, 20] {
+        bounded.emit_slots_until(START_MS + 1000, 10, &mut |reading| parts.push(reading.to_json()));
+        assert_eq!(parts.len(), sofar);
+    }
+    bounded.emit_until(START_MS + 1000, &mut |reading| parts.push(reading.to_json()));
+    assert_eq!(parts, whole);
+}
+
+#[test]
 fn the_ground_truth_is_bounded_and_counts_what_it_forgets() {
     let many = SensorSettings { fault_rate: 0.5, sensors: 400, ..settings() };
     let mut simulator = simulator(&many);
@@ -283,7 +297,7 @@ fn the_ground_truth_is_bounded_and_counts_what_it_forgets() {
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
     let refused = |settings: SensorSettings| SensorSimulator::new(&settings).expect_err("refused").to_string();
-    assert!(refused(SensorSettings { sensors: 0, ..settings() }).contains("sensors must be 1 to 10000, not 0"));
+    assert!(refused(SensorSettings { sensors: 0, ..settings() }).contains("sensors must be in 1..=10000, not 0"));
     assert!(refused(SensorSettings { types: vec![], ..settings() }).contains("types must name"));
     let twice = vec![SensorType::Humidity, SensorType::Humidity];
     assert!(refused(SensorSettings { types: twice, ..settings() }).contains("humidity twice"));

@@ -12,7 +12,7 @@ mod scram;
 mod session;
 #[cfg(test)]
 mod tests;
-mod users;
+pub(crate) mod users;
 
 use std::sync::Arc;
 use std::time::Duration;

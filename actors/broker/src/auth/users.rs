@@ -16,7 +16,7 @@ use crate::error::OpenError;
 use crate::meta::MetaStore;
 
 /// Users of one configuration; each has keys of its own for each hash.
-const MAX_USERS: usize = 1_000;
+pub const MAX_USERS: usize = 1_000;
 /// Bytes of a user name, as of a SASL name (RFC 4616).
 pub(crate) const MAX_NAME_BYTES: usize = 255;
 const SECRET_BYTES: usize = 32;

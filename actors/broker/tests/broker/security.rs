@@ -270,6 +270,26 @@ fn own_clients_come_by_a_door_of_their_own() {
 }
 
 #[test]
+fn own_clients_have_room_however_few_others_may_come() {
+    let server = Server::start_with(|config| config.max_connections = 1);
+    let (public, socket) = server.runtime.block_on(async {
+        let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
+        (bind().await.unwrap(), bind().await.unwrap())
+    });
+    let (public_address, address) =
+        (public.local_addr().unwrap().to_string(), socket.local_addr().unwrap().to_string());
+    let internal = Internal { socket, user: User::new("own", "secret") };
+    let broker = server.broker.clone();
+    server.runtime.spawn(async move { broker.serve_with(public, internal, std::future::pending()).await });
+
+    let mut own = [Raw::connect_to(&address), Raw::connect_to(&address)];
+    assert!(own.iter_mut().all(|raw| raw.plain("own", "secret").error_code == 0));
+    let mut other = Raw::connect_to(&public_address);
+    assert_eq!(other.metadata().brokers.len(), 1);
+    assert!(Raw::connect_to(&public_address).is_closed());
+}
+
+#[test]
 fn librdkafka_authenticates_by_plain() {
     let server = guarded(None);
     let sasl = [

@@ -32,7 +32,7 @@ pub use checkpoint::{
     CheckpointScope, StateError, WATERMARK, begin_at, rule_chunk, rule_from, unwritten_windows, window_chunk,
 };
 pub use decisions::Decisions;
-pub use plan::{PipelinePlan, PipelineSpec, PlanError, StepSpec};
+pub use plan::{MAX_STEPS, PipelinePlan, PipelineSpec, PlanError, StepSpec};
 pub use state::{DecodedInput, PartitionState, ProcessError};
 
 pub use crate::output::Output;

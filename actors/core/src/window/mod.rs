@@ -30,7 +30,7 @@ mod tests;
 use std::time::Duration;
 
 pub use moments::Moments;
-pub use plan::{WindowColumn, WindowPlan};
+pub use plan::{LONGEST, MAX_GROUP_BY, WindowColumn, WindowPlan};
 pub use state::{Limits, WindowState};
 
 pub(crate) use plan::milliseconds;

@@ -13,6 +13,8 @@ use crate::{
 pub const MAX_GROUP_BY: usize = 8;
 /// Most aggregates of a window.
 pub const MAX_SELECT: usize = 64;
+/// Longest duration of a window, a rule or a watermark.
+pub const LONGEST: Duration = Duration::from_hours(366 * 24);
 /// Longest name, so that it fits PostgreSQL with a suffix.
 const MAX_NAME_BYTES: usize = 48;
 /// Names that a window's table has for itself.
@@ -243,9 +245,8 @@ fn check_name(key: &str, name: &str, faults: &mut Vec<PlanFault>) {
 }
 
 pub(crate) fn milliseconds(key: &str, duration: Duration, faults: &mut Vec<PlanFault>) -> i64 {
-    const LONGEST_MS: i64 = 366 * 24 * 3_600_000;
     match i64::try_from(duration.as_millis()) {
-        Ok(ms) if ms <= LONGEST_MS && duration.subsec_nanos().is_multiple_of(1_000_000) => ms,
+        Ok(ms) if duration <= LONGEST && duration.subsec_nanos().is_multiple_of(1_000_000) => ms,
         Ok(_) | Err(_) => {
             faults.push(PlanFault::new(key, "a duration is a whole number of milliseconds, at most 366 days"));
             0

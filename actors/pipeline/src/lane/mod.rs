@@ -13,11 +13,12 @@ mod working;
 
 use std::{
     collections::HashMap,
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use streamward_core::{batch::RawBatch, decode::Decoder, output::Output, partition::ProcessError};
+use streamward_core::{batch::RawBatch, decode::Decoder, output::Output, partition::ProcessError, window::LONGEST};
 use streamward_kit::{Delivery, Failure, HandGuard, Inbox, Outlet, Scope};
 
 use crate::{
@@ -62,6 +63,13 @@ pub struct LaneShared {
 pub struct LaneSettings {
     pub idle_after: Duration,
     pub checkpoint_every: Duration,
+}
+
+impl LaneSettings {
+    /// Of [`Self::idle_after`].
+    pub const IDLE_AFTER: RangeInclusive<Duration> = Duration::from_millis(1)..=LONGEST;
+    /// Of [`Self::checkpoint_every`]: a process that starts again replays what came after.
+    pub const CHECKPOINT_EVERY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24);
 }
 
 /// Runs one incarnation of a lane.

@@ -5,7 +5,7 @@
 //! answer is no crash: the sink degrades, retries with back-off, and its full inbox pushes back to the log. An output that
 //! storage refuses stops its partition, loudly, until it is assigned again; the others go on.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use streamward_core::output::Output;
 use streamward_kit::{Delivery, Failure, Inbox, Scope};
@@ -43,6 +43,13 @@ pub struct CommitLimits {
     pub max_rows_busy: usize,
     /// How long a small transaction waits for more rows.
     pub max_delay: Duration,
+}
+
+impl CommitLimits {
+    /// Of [`Self::max_rows`] and [`Self::max_rows_busy`].
+    pub const ROWS: RangeInclusive<usize> = 1..=1_000_000;
+    /// Of [`Self::max_delay`]; what is longer is felt as lag.
+    pub const DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(10);
 }
 
 /// Runs one incarnation of a sink.

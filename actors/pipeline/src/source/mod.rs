@@ -7,6 +7,7 @@
 mod gather;
 
 use std::{
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -29,6 +30,15 @@ pub struct BatchLimits {
     pub max_bytes: usize,
     /// Age at which a batch goes to its lane even when it is small.
     pub max_delay: Duration,
+}
+
+impl BatchLimits {
+    /// Of [`Self::max_records`].
+    pub const RECORDS: RangeInclusive<usize> = 1..=65_536;
+    /// Of [`Self::max_bytes`].
+    pub const BYTES: RangeInclusive<usize> = 1..=64 << 20;
+    /// Of [`Self::max_delay`]; what is longer is felt as lag.
+    pub const DELAY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
 }
 
 /// Why a source failed.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, Message, Offset, TopicPartitionList,
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
     admin::AdminClient,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer},
@@ -116,22 +116,39 @@ fn unavailable(what: &str, error: &KafkaError) -> LogError {
     LogError::Unavailable(format!("{what}: {error}"))
 }
 
+/// The settings of the reader.
+pub(super) fn reading(settings: &KafkaSettings) -> ClientConfig {
+    let mut config = settings.client("streamward-registry");
+    config
+        .set("group.id", "streamward-registry")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("isolation.level", "read_committed")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("fetch.message.max.bytes", MAX_RECORD_BYTES)
+        .set("fetch.wait.max.ms", "1");
+    config
+}
+
+/// The settings of the writer of a topic.
+pub(super) fn writing(settings: &KafkaSettings, topic: &str) -> ClientConfig {
+    let mut config = settings.client("streamward-registry");
+    config
+        .set("transactional.id", format!("streamward-registry-{topic}"))
+        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
+        .set("message.max.bytes", MAX_RECORD_BYTES)
+        .set("linger.ms", "0");
+    config
+}
+
 impl KafkaSchemaLog {
     /// A log that is read from the topic's beginning. The topic must exist.
     ///
     /// # Errors
     /// If a setting is refused, the cluster does not answer, or the topic has several partitions.
     pub fn open(settings: &KafkaSettings, topic: &str) -> Result<Self, LogError> {
-        let mut config = settings.client("streamward-registry");
-        config
-            .set("group.id", "streamward-registry")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("isolation.level", "read_committed")
-            .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
-            .set("fetch.message.max.bytes", MAX_RECORD_BYTES)
-            .set("fetch.wait.max.ms", "1");
+        let config = reading(settings);
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| unavailable("the consumer", &error))?;
         let metadata =
@@ -231,12 +248,7 @@ impl SchemaLog for KafkaSchemaLog {
 
     fn claim(&mut self) -> Result<(), LogError> {
         self.producer = None;
-        let mut config = self.settings.client("streamward-registry");
-        config
-            .set("transactional.id", format!("streamward-registry-{}", self.topic))
-            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
-            .set("message.max.bytes", MAX_RECORD_BYTES)
-            .set("linger.ms", "0");
+        let config = writing(&self.settings, &self.topic);
         let producer: BaseProducer<Delivered> =
             config.create_with_context(Delivered::default()).map_err(|error| unavailable("the producer", &error))?;
         producer.init_transactions(STEP).map_err(|error| match &error {

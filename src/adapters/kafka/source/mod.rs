@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, Message, Offset, Statistics, Timestamp, TopicPartitionList,
+    ClientConfig, ClientContext, Message, Offset, Statistics, Timestamp, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::KafkaError,
@@ -119,6 +119,29 @@ enum Deal {
     Current,
 }
 
+/// The settings of a source in a group, as this member.
+pub(super) fn config(kafka: &KafkaSettings, group: &str, instance: &str) -> ClientConfig {
+    let mut config = kafka.client(instance);
+    config
+        .set("group.id", group)
+        .set("group.instance.id", instance)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", "10000")
+        .set("heartbeat.interval.ms", "1000")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("queued.min.messages", "10000")
+        .set("queued.max.messages.kbytes", "8192")
+        .set("fetch.message.max.bytes", "1048576")
+        .set("statistics.interval.ms", "1000");
+    config
+}
+
 impl KafkaSource {
     /// Creates the consumer and subscribes to the pipeline's topic.
     ///
@@ -126,24 +149,7 @@ impl KafkaSource {
     /// If a setting is refused.
     pub fn subscribe(settings: &SourceSettings) -> Result<Self, SourceError> {
         let topic = settings.assigner.topic.clone();
-        let mut config = settings.kafka.client(&settings.instance);
-        config
-            .set("group.id", &settings.group)
-            .set("group.instance.id", &settings.instance)
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", "10000")
-            .set("heartbeat.interval.ms", "1000")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("fetch.wait.max.ms", "100")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("queued.min.messages", "10000")
-            .set("queued.max.messages.kbytes", "8192")
-            .set("fetch.message.max.bytes", "1048576")
-            .set("statistics.interval.ms", "1000");
+        let config = config(&settings.kafka, &settings.group, &settings.instance);
         let context = Context {
             assigner: settings.assigner.clone(),
             reader: settings.assigner.slots.begin_reading(),

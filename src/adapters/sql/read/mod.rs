@@ -18,6 +18,7 @@ mod tests;
 mod windows;
 
 use std::{
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -51,6 +52,11 @@ pub struct ReadSettings {
     pub acquire_timeout: Duration,
     /// Page cache of each connection, in KiB.
     pub cache_kib: u32,
+}
+
+impl ReadSettings {
+    /// Of [`Self::connections`].
+    pub const CONNECTIONS: RangeInclusive<u32> = 1..=64;
 }
 
 impl Default for ReadSettings {

@@ -12,7 +12,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use rusqlite::Connection;
 use streamward_pipeline::store::StoreError;
@@ -35,6 +35,13 @@ const VACUUM_PAGES: u32 = 40;
 pub struct RetentionPolicy {
     pub age: Option<Duration>,
     pub size_bytes: Option<u64>,
+}
+
+impl RetentionPolicy {
+    /// Of [`Self::age`].
+    pub const AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(36_525 * 24);
+    /// Of [`Self::size_bytes`]: up to the largest file of SQLite, 2^32 pages of 64 KiB.
+    pub const SIZE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 48;
 }
 
 /// What one step of retention did.

@@ -41,9 +41,9 @@ pipelines:
             "20:9 pipelines.a.steps.0.filtr: unknown key 'filtr', did you mean 'filter'?",
             "21:55 pipelines.a.steps.1.window.select.c: expected a text, found 5",
             "22:49 pipelines.a.steps.2.rule.severity: unknown value 'fatal'",
-            "15:17 streams.a.partitions: 0 is not between 1 and 4096",
+            "21:38 pipelines.a.steps.1.window.tumbling: 0s is not between 1ms and 366d",
+            "15:17 streams.a.partitions: 0 is not between 1 and 1024",
             "18:11 pipelines.a.from: there is no stream 'b'; streams: a",
-            "21:38 pipelines.a.steps.1.window.tumbling: must be more than 0s",
         ]
     );
 }
@@ -60,7 +60,7 @@ fn a_fault_is_shown_with_its_line_and_a_caret() {
 fn faults_serialize_for_scripts() {
     let given = given("htp: {}\n");
     let faults = Config::load(&given.sources).unwrap_err();
-    let json = serde_json::to_value(&faults).unwrap();
+    let json = serde_json::to_value(&faults.named).unwrap();
     assert_eq!(json[0]["path"], "htp");
     assert_eq!(json[0]["message"], "unknown key 'htp', did you mean 'http'?");
     let origin = json[0]["origin"].as_str().unwrap();
@@ -92,7 +92,79 @@ fn a_missing_file_is_a_fault_that_names_it() {
 #[test]
 fn no_more_than_the_limit_of_faults_is_reported() {
     let yaml: String = (0..300).map(|n| format!("wrong{n}: 1\n")).collect();
-    assert_eq!(given(&yaml).faults().len(), MAX_FAULTS);
+    let faults = Config::load(&given(&yaml).sources).unwrap_err();
+    assert_eq!((faults.named.len(), faults.unnamed), (MAX_FAULTS, 200));
+    assert!(faults.to_string().ends_with("\n300 faults in the configuration, 200 of them not shown"));
+}
+
+/// Files of up to a hundred thousand faults, each found in a time that grows with their number alone.
+#[test]
+fn however_many_faults_there_are_the_first_are_named_and_the_others_counted() {
+    let lines = |line: &dyn Fn(usize) -> String, count: usize| (0..count).map(line).collect::<String>();
+    let files = [
+        (lines(&|n| format!("k{n}: 1\n"), 100_000), 100_000),
+        ("http:\n".to_owned() + &lines(&|n| format!(" k{n}: 1\n"), 40_000), 40_000),
+        ("http:\n".to_owned() + &"  workers: 1\n".repeat(40_000), 39_999),
+        ("node:\n".to_owned() + &lines(&|n| format!(" k{n}: ${{K}}\n"), 30_000), 30_000),
+        ("http: { allowed_hosts: [".to_owned() + &"'',".repeat(40_000) + "] }\n", 40_000),
+    ];
+    for (yaml, least) in files {
+        let start = &yaml[..20];
+        let faults = Config::load(&given(&yaml).sources).unwrap_err();
+        let count = faults.named.len() + faults.unnamed;
+        assert!(faults.named.len() == MAX_FAULTS && count >= least, "{start}: {count} of {least}");
+    }
+}
+
+#[test]
+fn there_are_so_many_streams_pipelines_tokens_and_users_at_most() {
+    let many = |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<String>();
+    let stream = |n| format!("  s{n}: {{ schema: schemas/series_reading.avsc, key: series }}\n");
+    let pipeline = |n| format!("  p{n}: {{ from: s{n} }}\n");
+    let flows = |count| format!("streams:\n{}pipelines:\n{}", many(count, &stream), many(count, &pipeline));
+    assert_eq!(given(&flows(256)).lines(), [""; 0]);
+    let lines = given(&flows(257)).lines();
+    assert_eq!(lines, ["1:1 streams: at most 256 streams", "259:1 pipelines: at most 256 pipelines"]);
+    let tokens = many(1_001, &|n| format!("  - {{ name: t{n}, token: x{n} }}\n"));
+    assert_eq!(given(&format!("auth:\n tokens:\n{tokens}")).lines(), ["2:2 auth.tokens: at most 1000 tokens"]);
+    let users = many(1_001, &|n| format!("    - {{ name: u{n}, password: x }}\n"));
+    let lines = given(&format!("kafka:\n embedded:\n  auth:\n   users:\n{users}")).lines();
+    assert_eq!(lines, ["4:4 kafka.embedded.auth.users: at most 1000 users"]);
+}
+
+#[test]
+fn a_pipe_or_a_huge_file_is_a_fault_at_once() {
+    let given = given("node: { id: \"${file:pipe}\" }\nkafka: { consumer_group: \"${file:huge}\" }\n");
+    let path = |name: &str| given.folder.path().join(name);
+    rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RUSR).unwrap();
+    fs::File::create(path("huge")).unwrap().set_len(2 << 30).unwrap();
+    let lines = given.lines();
+    assert!(lines[0].starts_with("1:13 node.id: cannot read") && lines[0].ends_with("not a regular file"), "{lines:?}");
+    assert!(
+        lines[1].starts_with("2:26 kafka.consumer_group: ") && lines[1].ends_with("larger than 64KiB"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn what_files_and_variables_give_is_bounded_in_all() {
+    let hosts: String = (0..80).map(|_| "  - ${file:host}\n").collect();
+    let given = given(&format!("http:\n allowed_hosts:\n{hosts}"));
+    fs::write(given.folder.path().join("host"), "h".repeat(60 << 10)).unwrap();
+    let faults = given.faults();
+    assert_eq!(faults.len(), 80 - (4 << 20) / (60 << 10), "{:?}", faults.first());
+    assert!(faults[0].message.contains("no room"), "{}", faults[0]);
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_a_fault_of_their_file() {
+    for (file, reason) in [("no.pem", "No such file"), (".", "not a regular file"), ("config.yaml", "no certificate")] {
+        let given = given("registry: { url: 'https://r:8081', ca_file: '${CA}' }\n");
+        let path = given.folder.path().join(file).display().to_string();
+        let lines = given.env("CA", &path).lines();
+        assert!(lines.len() == 1 && lines[0].starts_with("1:45 registry.ca_file: "), "{lines:?}");
+        assert!(lines[0].contains(reason), "{reason}: {lines:?}");
+    }
 }
 
 #[test]
@@ -109,7 +181,7 @@ fn faults_of_overrides_name_the_override() {
             "--set auth.tokens.3.name auth.tokens.3.name: '3' is no item of this list, which has 0; 0 would append",
             "STREAMWARD__HTTP__WORKERS http.workers: expected a whole number from 0 to 4294967295, found \"none\"",
             "--set http.wrkers http.wrkers: unknown key 'wrkers', did you mean 'workers'?",
-            "--set http.websocket.queue http.websocket.queue: 0 is not between 1 and 65536",
+            "--set http.websocket.queue http.websocket.queue: 0 is not between 1 and 4096",
         ]
     );
 }
@@ -157,7 +229,7 @@ fn a_registry_outside_is_a_url_with_credentials_given_once() {
         let found: Vec<_> = faults.iter().map(|fault| (fault.path.as_str(), fault.message.as_str())).collect();
         assert!(matches!(found[..], [(at, said)] if at == path && said.contains(message)), "{yaml}: {found:?}");
     }
-    let fine = given("registry: { url: \"https://a:b@h:8081/apis/ccompat/v7\", ca_file: ca.pem }\n").config();
+    let fine = given("registry: { url: \"https://a:b@h:8081/apis/ccompat/v7\" }\n").config();
     assert_eq!(fine.registry.url.unwrap().to_string(), "https://***@h:8081/apis/ccompat/v7");
 }
 
@@ -232,6 +304,7 @@ kafka:
     assert_eq!(
         given(yaml).lines(),
         [
+            "7:29 kafka.embedded.auth.reauthenticate_after: 0s is not between 1s and 365d",
             "3:19 kafka.embedded.local_listen: must be a loopback address: its clients send passwords",
             "4:22 kafka.embedded.advertised_host: expected a host such as kafka.example.org, without a port",
             "11:5 kafka.embedded.tls: certificate and key belong together: one is given without the other",
@@ -240,7 +313,6 @@ kafka:
             "10:11 kafka.embedded.auth.users.1.password: a password is missing, or has a NUL",
             "10:19 kafka.embedded.auth.users.1.name: another user has this name",
             "6:7 kafka.embedded.auth.mechanisms: at least one mechanism is needed",
-            "7:29 kafka.embedded.auth.reauthenticate_after: must be more than 0s",
         ]
     );
 }
@@ -286,10 +358,12 @@ kafka: { client: { group.id: x } }
     assert_eq!(
         given(yaml).lines(),
         [
+            "13:39 pipelines.q.batch.max_records: 0 is not between 1 and 65536",
+            "13:73 pipelines.q.supervision.max_restarts: 0 is not between 1 and 10000",
+            "4:45 streams.b.partitions: 5000 is not between 1 and 1024",
             "14:30 kafka.client.group.id: 'group.id' cannot be set here: kafka.consumer_group decides it",
             "3:3 streams.A: 'A' is not a name: lower case letters, digits and '_', a letter first, at most 63",
             "3:15 streams.A.topic: 'x' is taken by alerts.topic already",
-            "4:45 streams.b.partitions: 5000 is not between 1 and 4096",
             "4:3 streams.b.schema: a stream needs an Avro schema file",
             "4:3 streams.b.key: a stream needs the field that is its key",
             "4:25 streams.b.table: the product has a table of this name itself",
@@ -300,8 +374,6 @@ kafka: { client: { group.id: x } }
             "12:9 pipelines.p.steps.2.rule.when: a condition is missing",
             "11:25 pipelines.p.steps.1.window.name: 'w' is taken by pipelines.p.steps.0.window.name already",
             "13:14 pipelines.q.from: 'b' is taken by pipelines.p.from already",
-            "13:39 pipelines.q.batch.max_records: 0 is not between 1 and 65536",
-            "13:73 pipelines.q.supervision.max_restarts: 0 is not between 1 and 10000",
         ]
     );
 }

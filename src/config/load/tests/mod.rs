@@ -2,7 +2,10 @@
 
 mod built_in;
 mod faults;
+mod secrets;
 mod values;
+
+use std::fs;
 
 use super::*;
 
@@ -38,8 +41,13 @@ impl Given {
         Config::load(&self.sources).unwrap_or_else(|faults| panic!("{faults}"))
     }
 
+    /// What was read, whatever is at fault.
+    fn loaded_anyway(&self) -> Loaded {
+        Config::load_sound_parts(&self.sources).unwrap()
+    }
+
     fn faults(&self) -> Vec<Fault> {
-        Config::load(&self.sources).err().map_or_else(Vec::new, |faults| faults.0)
+        Config::load(&self.sources).err().map_or_else(Vec::new, |faults| faults.named)
     }
 
     /// Each fault as `line:column path: message`, or with the override's name in front.

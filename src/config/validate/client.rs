@@ -1,0 +1,83 @@
+//! Section `kafka.client`: settings that the product decides, those that break its promises, and what librdkafka refuses.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::{
+    adapters::kafka::probe,
+    config::{ClientSettings, HIDDEN, is_secret_setting},
+};
+
+const POSITIONS: &str = "positions are kept in the database";
+const GROUPS: &str = "the source and its group's protocol decide it";
+const ALL: &str = "a record counts as written when all replicas in sync have it: only 'all' is possible";
+/// librdkafka settings that other keys or the product itself decide.
+const OWN: [(&str, &str); 16] = [
+    ("bootstrap.servers", "kafka.bootstrap decides it"),
+    ("metadata.broker.list", "kafka.bootstrap decides it"),
+    ("group.id", "kafka.consumer_group decides it"),
+    ("group.instance.id", "node.id decides it"),
+    ("group.protocol", GROUPS),
+    ("partition.assignment.strategy", GROUPS),
+    ("enable.auto.commit", POSITIONS),
+    ("auto.commit.enable", POSITIONS),
+    ("enable.auto.offset.store", POSITIONS),
+    ("offset.store.method", POSITIONS),
+    ("auto.offset.reset", "streams.<name>.on_gap decides it"),
+    ("isolation.level", "records of transactions that were aborted are never read"),
+    ("transactional.id", "only the writer of the schemas has one, and of its own"),
+    ("topic.blacklist", "records of a topic that is left out would never be stored"),
+    ("plugin.library.paths", "no foreign code is loaded"),
+    ("enabled_events", "the client library's binding decides it"),
+];
+/// Settings with values that break what is promised of delivery: name, values that are fine, why others are not.
+const KEPT: [(&str, &[&str], &str); 5] = [
+    ("acks", &["all", "-1"], ALL),
+    ("request.required.acks", &["all", "-1"], ALL),
+    ("enable.idempotence", &["true"], "a retry would write records twice"),
+    ("queuing.strategy", &["fifo"], "records would be written in another order"),
+    ("delivery.report.only.error", &["false"], "acknowledgements are waited for"),
+];
+/// Requests in flight up to which a retry keeps the order (KIP-98).
+const MAX_IN_FLIGHT: u32 = 5;
+
+pub fn all(settings: &ClientSettings, check: &mut Check<'_>) {
+    let mut others = BTreeMap::new();
+    for (name, value) in settings.expose() {
+        match reason(name, value) {
+            Some(reason) => check.fault(&format!("kafka.client.{name}"), reason),
+            None => {
+                others.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+    for refusal in probe::refusals(&others) {
+        match refusal.name {
+            Some(name) if is_secret_setting(&name) => {
+                check.fault(&format!("kafka.client.{name}"), "the client library refuses this value");
+            }
+            Some(name) => check.fault(&format!("kafka.client.{name}"), refusal.reason),
+            None => check.fault("kafka.client", without_secrets(refusal.reason, &others)),
+        }
+    }
+}
+
+/// Why a setting cannot be set here.
+fn reason(name: &str, value: &str) -> Option<String> {
+    if let Some((_, why)) = OWN.iter().find(|(own, _)| *own == name) {
+        return Some(format!("'{name}' cannot be set here: {why}"));
+    }
+    if let Some((_, fine, why)) = KEPT.iter().find(|(kept, ..)| *kept == name) {
+        let is_fine = fine.iter().any(|fine| fine.eq_ignore_ascii_case(value.trim()));
+        return (!is_fine).then(|| format!("'{name}' must be {}: {why}", fine[0]));
+    }
+    let in_flight = matches!(name, "max.in.flight" | "max.in.flight.requests.per.connection");
+    let is_more = value.trim().parse::<u32>().is_ok_and(|count| count > MAX_IN_FLIGHT);
+    (in_flight && is_more)
+        .then(|| format!("'{name}' must be at most {MAX_IN_FLIGHT}: with more, a retry changes the order of records"))
+}
+
+fn without_secrets(text: String, settings: &BTreeMap<String, String>) -> String {
+    let secrets = settings.iter().filter(|(name, value)| is_secret_setting(name) && !value.is_empty());
+    secrets.fold(text, |text, (_, value)| text.replace(value.as_str(), HIDDEN))
+}
