@@ -259,11 +259,27 @@ mod tests {
         let trials = Trials::default();
         trials.begin(7, &(100..200));
         assert!(trials.is_suspect(7, &(199..300)) && trials.is_suspect(7, &(0..101)));
-        assert!(!trials.is_suspect(7, &(200..300)) && !trials.is_suspect(8, &(100..200)));
+        assert!(!trials.is_suspect(7, &(200..300)) && !trials.is_suspect(7, &(0..100)));
+        assert!(!trials.is_suspect(8, &(100..200)));
         trials.end(7, &(100..150));
         assert!(trials.is_suspect(7, &(100..200)), "another batch has ended");
         trials.end(7, &(100..200));
         assert!(!trials.is_suspect(7, &(100..200)));
+    }
+
+    #[test]
+    fn a_batch_is_searched_though_another_one_was_before() {
+        let trials = Trials::default();
+        trials.0.lock().entry(7).or_default().searched = Some((0..100, 0));
+        assert_eq!(hunt(&trials, None, |_, index| assert_ne!(index, 2)), Some(vec![102]));
+    }
+
+    #[test]
+    fn what_a_panic_says_is_cut_to_the_size_of_a_reason() {
+        let trials = Trials::default();
+        hunt(&trials, None, |_, index| assert!(index > 1, "{}", "é".repeat(MAX_REASON_BYTES)));
+        let lens: Vec<_> = trials.found(7, &(0..1_000)).iter().map(|poison| poison.reason.len()).collect();
+        assert!(lens.len() == 2 && lens.iter().all(|len| (MAX_REASON_BYTES - 1..=MAX_REASON_BYTES).contains(len)));
     }
 
     #[test]
