@@ -202,3 +202,19 @@ fn a_relay_that_is_held_or_faulty_sends_nothing() {
     assert_eq!(exit.map(|exit| exit.message).as_deref(), Some("injected error at relay"));
     assert_eq!(*target.pages.lock(), [[1]]);
 }
+
+#[test]
+fn a_target_that_stays_down_is_asked_at_waits_that_double_up_to_a_bound() {
+    let (outbox, target) = (Arc::new(Entries::of([1])), Arc::new(Taker::default()));
+    target.answers.lock().extend((0..9).map(|_| vec![unavailable()]));
+    let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox: outbox.clone(), target: target.clone() });
+    in_virtual_time(async {
+        let relay = ChildSpec::role("relay", "relay", move |scope| run(scope, shared.clone()));
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(relay)).unwrap();
+        outbox.emptied().await;
+        runtime.shutdown(Vec::new()).await;
+    });
+    let moments = target.moments.borrow();
+    let waits = moments.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() / RETRY_FIRST.as_millis());
+    assert_eq!(waits.collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 100, 100]);
+}

@@ -208,6 +208,7 @@ fn the_newest_log_timestamp_is_that_of_the_last_record() {
     let state = slot.take_over(1).snapshot;
     let mut batch = RawBatch::with_capacity("orders".into(), 0, 0);
     (0..5).for_each(|offset| batch.push(offset, 100 + offset, None, None));
+    assert_eq!(slot.newest_log_timestamp_ms(), 0);
     slot.issue(1, Since { batch: Arc::new(batch), ..five(0) }, &state, || true);
     assert_eq!(slot.newest_log_timestamp_ms(), 104);
     slot.issue(1, five(5), &state, || true);
@@ -258,4 +259,17 @@ fn a_tick_empties_what_is_kept_for_a_rebuild_so_that_the_next_snapshot_waits_aga
     assert_eq!(large(0), 1);
     assert_eq!(slot.issue_tick(1, &state, || true), Issued::Yes);
     assert_eq!([large(5), large(10)], [1, 0]);
+}
+
+#[test]
+fn the_state_of_a_tick_is_what_the_next_incarnation_begins_with() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    let mut state = slot.take_over(1).snapshot;
+    let stage = stage(|_| {});
+    let orders = stage.decode(&mut stage.decoder(), &six_orders(), 0..6, &[]);
+    stage.run(&mut state, &orders, 0).unwrap();
+    assert_eq!(slot.take_over(1).snapshot.covered(), None);
+    slot.issue_tick(1, &state, || true);
+    assert_eq!(slot.take_over(2).snapshot.covered(), Some(6));
 }

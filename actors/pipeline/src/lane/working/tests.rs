@@ -278,3 +278,16 @@ fn decisions_that_a_checkpoint_of_a_tick_covers_do_not_make_the_next_one_due() {
     assert!(working.due(&plan, &settings, i64::MAX, true).is_some());
     assert_eq!([after(&mut working, MAX_DECISIONS - 1), after(&mut working, 1)], [false, true]);
 }
+
+#[test]
+fn no_checkpoint_goes_with_a_batch_that_issues_nothing() {
+    let (plan, settings) = (counts(), settings(Duration::MAX, Duration::ZERO));
+    let mut working = working(SlotStart { emit_from: 6, fetch_from: 0, ..slot::tests::start(0) });
+    working.state = counted(&plan);
+    let mut checkpoint = |end| {
+        let mut output = Output::empty("orders".into(), 0, end, plan.schema().arrow.clone());
+        working.after_batch(&plan, &settings, &mut output);
+        !output.checkpoint.is_empty()
+    };
+    assert_eq!([checkpoint(5), checkpoint(6), checkpoint(7)], [false, false, true]);
+}

@@ -111,3 +111,21 @@ fn a_panic_while_a_batch_is_handed_over_has_spoilt_it_and_no_other_does() {
         assert_eq!((gather.resume(), gather.open.len(), gather.blocked.len()), (Some(3), 0, 0));
     });
 }
+
+#[test]
+fn the_oldest_batch_says_how_long_gathering_waits() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    let mut gather = Gather::new(shared.clone(), reader);
+    gather.delay = Duration::from_nanos(1);
+    for partition in [3, 4] {
+        shared.slots.assign(reader, slot::tests::start(partition)).unwrap();
+        gather.push(partition, &record(0));
+    }
+    for partition in [3, 4] {
+        let since = gather.open[&partition].since;
+        gather.open.get_mut(&partition).unwrap().since = since + Duration::from_secs(3_600);
+        assert_eq!(gather.time_left(), Duration::ZERO, "the other one than {partition} is due");
+        gather.open.get_mut(&partition).unwrap().since = since;
+    }
+}
