@@ -129,3 +129,16 @@ fn the_oldest_batch_says_how_long_gathering_waits() {
         gather.open.get_mut(&partition).unwrap().since = since;
     }
 }
+
+#[test]
+fn a_partition_that_storage_takes_again_flows_again_also_beside_others() {
+    let shared = shared();
+    let reader = shared.slots.begin_reading();
+    let [_, slot] = [4, 3].map(|partition| shared.slots.assign(reader, slot::tests::start(partition)).unwrap());
+    let (mut gather, mut valves) = (Gather::new(shared.clone(), reader), Valves::default());
+    slot.refuse("its row exists already".into());
+    gather.rest(&mut valves);
+    shared.slots.assign(reader, slot::tests::start(3)).unwrap();
+    gather.rest(&mut valves);
+    assert_eq!(valves.0, ["pause [3]", "resume [3]"]);
+}

@@ -15,7 +15,7 @@ use crate::{
 
 /// A client that notes what it is told to pause and to resume.
 #[derive(Default)]
-pub(super) struct Valves(Vec<String>);
+pub(super) struct Valves(pub(super) Vec<String>);
 
 impl LogClient for Valves {
     fn poll(&mut self, _: Duration, _: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
