@@ -190,6 +190,8 @@ fn reason(panic: &CaughtPanic, with_frames: bool) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
+    use streamward_kit::{Runtime, SupervisorSpec};
+
     use super::*;
 
     /// Runs a hunt over records 100 to 105 whose steps may change the state; it is interrupted before `ends_at`.
@@ -201,8 +203,17 @@ mod tests {
         found.map(|found| found.iter().map(|poison| poison.offset).collect())
     }
 
+    /// Lets the place of a panic be known, as it is once anything is supervised.
+    fn watch_panics() {
+        crate::fakes::on_a_system(async {
+            let runtime = Runtime::start(SupervisorSpec::new("root")).unwrap();
+            runtime.shutdown(Vec::new()).await;
+        });
+    }
+
     #[test]
     fn each_record_that_panics_is_found_with_its_reason() {
+        watch_panics();
         let trials = Trials::default();
         let found = hunt(&trials, None, |_, index| assert!(![1, 4].contains(&index), "no {index}"));
         assert_eq!(found, Some(vec![101, 104]));
