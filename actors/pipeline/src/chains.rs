@@ -117,6 +117,14 @@ mod tests {
     }
 
     #[actix_rt::test]
+    async fn a_chain_goes_on_however_long_those_before_it_in_the_page_are() {
+        let target = Picky { unavailable: Vec::new(), refused: Vec::new(), calls: Mutex::default() };
+        let orders = [Some("a"), Some("a"), Some("b"), Some("b")];
+        let answers = send(&target, (1..).zip(orders).map(|(number, order)| fact(number, order)).collect()).await;
+        assert_eq!((target.calls.into_inner(), answers.len()), (vec![vec![1, 3], vec![2, 4]], 4));
+    }
+
+    #[actix_rt::test]
     async fn pipelines_with_rules_of_one_name_do_not_wait_for_each_other() {
         let target = Picky { unavailable: Vec::new(), refused: Vec::new(), calls: Mutex::default() };
         let mut other = fact(2, Some("a"));

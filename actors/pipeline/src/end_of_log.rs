@@ -39,3 +39,18 @@ impl EndOfLog {
         self.in_transactions.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_from_the_last_stable_one_to_the_end_are_in_transactions_where_the_client_knows_it() {
+        let end = EndOfLog::default();
+        assert_eq!((end.read_to(), end.in_transactions()), (-1, 0), "nothing is known yet");
+        for (stable, high, hidden) in [(5, 8, 3), (8, 8, 0), (9, 8, 0), (0, 8, 8), (-1, 8, 0)] {
+            end.told(4, stable, high);
+            assert_eq!((end.read_to(), end.in_transactions()), (4, hidden), "{stable} of {high}");
+        }
+    }
+}

@@ -190,6 +190,8 @@ fn reason(panic: &CaughtPanic, with_frames: bool) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
+    use streamward_kit::{Runtime, SupervisorSpec};
+
     use super::*;
 
     /// Runs a hunt over records 100 to 105 whose steps may change the state; it is interrupted before `ends_at`.
@@ -201,8 +203,17 @@ mod tests {
         found.map(|found| found.iter().map(|poison| poison.offset).collect())
     }
 
+    /// Lets the place of a panic be known, as it is once anything is supervised.
+    fn watch_panics() {
+        crate::fakes::on_a_system(async {
+            let runtime = Runtime::start(SupervisorSpec::new("root")).unwrap();
+            runtime.shutdown(Vec::new()).await;
+        });
+    }
+
     #[test]
     fn each_record_that_panics_is_found_with_its_reason() {
+        watch_panics();
         let trials = Trials::default();
         let found = hunt(&trials, None, |_, index| assert!(![1, 4].contains(&index), "no {index}"));
         assert_eq!(found, Some(vec![101, 104]));
@@ -259,11 +270,27 @@ mod tests {
         let trials = Trials::default();
         trials.begin(7, &(100..200));
         assert!(trials.is_suspect(7, &(199..300)) && trials.is_suspect(7, &(0..101)));
-        assert!(!trials.is_suspect(7, &(200..300)) && !trials.is_suspect(8, &(100..200)));
+        assert!(!trials.is_suspect(7, &(200..300)) && !trials.is_suspect(7, &(0..100)));
+        assert!(!trials.is_suspect(8, &(100..200)));
         trials.end(7, &(100..150));
         assert!(trials.is_suspect(7, &(100..200)), "another batch has ended");
         trials.end(7, &(100..200));
         assert!(!trials.is_suspect(7, &(100..200)));
+    }
+
+    #[test]
+    fn a_batch_is_searched_though_another_one_was_before() {
+        let trials = Trials::default();
+        trials.0.lock().entry(7).or_default().searched = Some((0..100, 0));
+        assert_eq!(hunt(&trials, None, |_, index| assert_ne!(index, 2)), Some(vec![102]));
+    }
+
+    #[test]
+    fn what_a_panic_says_is_cut_to_the_size_of_a_reason() {
+        let trials = Trials::default();
+        hunt(&trials, None, |_, index| assert!(index > 1, "{}", "é".repeat(MAX_REASON_BYTES)));
+        let lens: Vec<_> = trials.found(7, &(0..1_000)).iter().map(|poison| poison.reason.len()).collect();
+        assert!(lens.len() == 2 && lens.iter().all(|len| (MAX_REASON_BYTES - 1..=MAX_REASON_BYTES).contains(len)));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! that ended an incarnation is tried record by record on the second attempt (see [`crate::poison`]); one that fails alone
 //! becomes a dead letter of class poison, and the others go on.
 
+#[cfg(test)]
+mod duties;
 mod replay;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! A relay whose target takes some facts and others not.
 
-use streamward_kit::{ChildSpec, Runtime, SupervisorSpec, TreeNode};
+use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Command, Fault, FaultKind, Runtime, SupervisorSpec, TreeNode};
 
 use super::*;
 use crate::fakes::{Entries, Taker, in_virtual_time, on_a_system};
@@ -173,4 +173,48 @@ fn an_outbox_that_is_busy_is_left_alone_for_a_while_and_a_notice_is_followed_at_
         assert!(since.elapsed() < LOOK_EVERY / 4, "{:?}", since.elapsed());
         runtime.shutdown(Vec::new()).await;
     });
+}
+
+#[test]
+fn a_relay_that_is_held_or_faulty_sends_nothing() {
+    let (outbox, target) = (Arc::new(Entries::of([])), Arc::new(Taker::default()));
+    let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox: outbox.clone(), target: target.clone() });
+    let path = ActorPath::parse("relay").unwrap();
+    let exit = on_a_system(async {
+        let relay = ChildSpec::role("relay", "relay", move |scope| run(scope, shared.clone()));
+        let runtime =
+            Runtime::start(SupervisorSpec::new("root").child(relay.policy(ChildPolicy::permanent()))).unwrap();
+        runtime.command(&path, Command::Pause).await.unwrap();
+        let waits_for = || runtime.snapshot().find("relay").and_then(|relay| relay.waiting_on.clone());
+        while waits_for().is_none_or(|waiting| waiting.on != "resume") {
+            tokio::task::yield_now().await;
+        }
+        outbox.left.send_replace(Entries::of([1]).left.borrow().clone());
+        let fault = Fault { kind: FaultKind::Error, times: 1, point: Some("relay".to_owned()) };
+        runtime.command(&path, Command::Inject(fault)).await.unwrap();
+        assert_eq!(*target.pages.lock(), [[0_i64; 0]; 0], "it is held");
+        runtime.command(&path, Command::Resume).await.unwrap();
+        outbox.emptied().await;
+        let exit = runtime.snapshot().find("relay").unwrap().last_exit.clone();
+        runtime.shutdown(Vec::new()).await;
+        exit
+    });
+    assert_eq!(exit.map(|exit| exit.message).as_deref(), Some("injected error at relay"));
+    assert_eq!(*target.pages.lock(), [[1]]);
+}
+
+#[test]
+fn a_target_that_stays_down_is_asked_at_waits_that_double_up_to_a_bound() {
+    let (outbox, target) = (Arc::new(Entries::of([1])), Arc::new(Taker::default()));
+    target.answers.lock().extend((0..9).map(|_| vec![unavailable()]));
+    let shared = Arc::new(RelayShared { kind: FactKind::Alert, outbox: outbox.clone(), target: target.clone() });
+    in_virtual_time(async {
+        let relay = ChildSpec::role("relay", "relay", move |scope| run(scope, shared.clone()));
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(relay)).unwrap();
+        outbox.emptied().await;
+        runtime.shutdown(Vec::new()).await;
+    });
+    let moments = target.moments.borrow();
+    let waits = moments.windows(2).map(|pair| (pair[1] - pair[0]).as_millis() / RETRY_FIRST.as_millis());
+    assert_eq!(waits.collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 100, 100]);
 }

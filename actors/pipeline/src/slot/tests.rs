@@ -192,6 +192,8 @@ fn a_partition_is_stored_to_the_end_of_its_log_once_its_last_records_are() {
     let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
     let state = slot.take_over(1).snapshot;
     slot.end().told(8, 8, 8);
+    slot.fetched(5, false);
+    assert_eq!(slot.read_to(), 5, "there is more");
     slot.fetched(5, true);
     slot.issue(1, five(0), &state, || true);
     assert_eq!((slot.is_caught_up(), slot.read_to(), slot.stored_to()), (true, 8, 0), "they are on their way");
@@ -206,6 +208,7 @@ fn the_newest_log_timestamp_is_that_of_the_last_record() {
     let state = slot.take_over(1).snapshot;
     let mut batch = RawBatch::with_capacity("orders".into(), 0, 0);
     (0..5).for_each(|offset| batch.push(offset, 100 + offset, None, None));
+    assert_eq!(slot.newest_log_timestamp_ms(), 0);
     slot.issue(1, Since { batch: Arc::new(batch), ..five(0) }, &state, || true);
     assert_eq!(slot.newest_log_timestamp_ms(), 104);
     slot.issue(1, five(5), &state, || true);
@@ -222,4 +225,51 @@ fn the_checkpoint_that_a_slot_begins_with_covers_what_is_not_read_again() {
     let state = PartitionState::restore(&plan, "orders".into(), 0, &chunks, NO_WATERMARK).unwrap();
     let slot = slots.assign(reader, SlotStart { emit_from: 9, fetch_from: 6, state, ..start(0) }).unwrap();
     assert_eq!(slot.checkpointed(), 6);
+}
+
+#[test]
+fn a_group_that_dealt_no_partition_to_this_process_has_dealt_all_the_same() {
+    let slots = Slots::default();
+    assert!(!slots.was_assigned());
+    slots.note_assignment();
+    assert!(slots.was_assigned());
+}
+
+#[test]
+fn an_older_checkpoint_that_is_noted_late_does_not_take_the_place_of_a_newer_one() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    for (noted, newest) in [(6, 6), (3, 6), (9, 9)] {
+        slot.note_checkpoint(noted);
+        assert_eq!(slot.checkpointed(), newest);
+    }
+}
+
+#[test]
+fn a_tick_empties_what_is_kept_for_a_rebuild_so_that_the_next_snapshot_waits_again() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    let state = slot.take_over(1).snapshot;
+    let large = |offset: i64| {
+        let mut batch = RawBatch::with_capacity("orders".into(), 0, 0);
+        batch.push(offset, 0, None, Some(&vec![0; MAX_SINCE_BYTES / 2]));
+        slot.issue(1, Since { batch: Arc::new(batch), ..five(offset) }, &state, || true);
+        slot.take_over(1).since.len()
+    };
+    assert_eq!(large(0), 1);
+    assert_eq!(slot.issue_tick(1, &state, || true), Issued::Yes);
+    assert_eq!([large(5), large(10)], [1, 0]);
+}
+
+#[test]
+fn the_state_of_a_tick_is_what_the_next_incarnation_begins_with() {
+    let slots = Slots::default();
+    let slot = slots.assign(slots.begin_reading(), start(0)).unwrap();
+    let mut state = slot.take_over(1).snapshot;
+    let stage = stage(|_| {});
+    let orders = stage.decode(&mut stage.decoder(), &six_orders(), 0..6, &[]);
+    stage.run(&mut state, &orders, 0).unwrap();
+    assert_eq!(slot.take_over(1).snapshot.covered(), None);
+    slot.issue_tick(1, &state, || true);
+    assert_eq!(slot.take_over(2).snapshot.covered(), Some(6));
 }

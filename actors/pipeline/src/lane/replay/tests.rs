@@ -212,3 +212,12 @@ fn a_schema_that_the_registry_did_not_know_is_asked_for_again_after_a_while() {
         runtime.shutdown(Vec::new()).await;
     });
 }
+
+#[test]
+fn records_that_are_set_aside_for_two_reasons_are_named_once_and_all_in_their_order() {
+    let decisions = Decisions::new(0..6, vec![2..3, 4..5], Vec::new());
+    let state = PartitionState::new(&counts(), "orders".into(), 0).with_decisions(decisions);
+    let found = [3, 4].map(|offset| Poison { offset, reason: "it panics".into() });
+    let aside = set_aside(&state, &seven_orders(), Arc::from(found));
+    assert_eq!(aside.iter().map(|poison| poison.offset).collect::<Vec<_>>(), [2, 3, 4]);
+}

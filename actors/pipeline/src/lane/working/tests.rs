@@ -18,7 +18,7 @@ use crate::{
     logs::tests::OneTopic,
     messages::Store,
     ports::Clock,
-    slot::{self, SlotStart, Slots},
+    slot::{self, Issued, Since, SlotStart, Slots},
 };
 
 /// End of the minute of the orders.
@@ -227,4 +227,81 @@ fn windows_that_the_clock_closes_are_emitted_also_when_a_checkpoint_is_due() {
     working.state = counted(&plan);
     let output = working.due(&plan, &settings(Duration::ZERO, Duration::ZERO), END_MS, false).unwrap();
     assert_eq!((output.windows.len(), output.checkpoint.is_empty()), (6, false));
+}
+
+#[test]
+fn a_partition_that_has_more_to_read_is_not_at_rest() {
+    let plan = counts();
+    let mut working = working(restored(&plan));
+    let settings = settings(Duration::ZERO, Duration::MAX);
+    working.slot.fetched(6, false);
+    assert!(working.due(&plan, &settings, END_MS, false).is_none());
+    working.slot.reached_end();
+    assert!(working.due(&plan, &settings, END_MS, false).is_some());
+}
+
+/// Lets a slot have processed five records more, none of which is stored yet.
+fn goes_on(working: &Working) {
+    let (start, end) = (working.slot.processed(), working.slot.processed() + 5);
+    working.slot.take_over(1);
+    let done = Since { batch: orders(start..end), start, end, dead: Arc::from([]) };
+    assert_eq!(working.slot.issue(1, done, &working.state, || true), Issued::Yes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_is_due_when_the_last_one_is_that_old_however_often_it_is_looked_for() {
+    let (plan, second) = (counts(), Duration::from_secs(1));
+    let mut working = working(SlotStart { emit_from: 6, fetch_from: 6, ..slot::tests::start(0) });
+    working.state = counted(&plan);
+    let settings = settings(Duration::MAX, 3 * second);
+    let mut due = Vec::new();
+    for _ in 0..8 {
+        goes_on(&working);
+        let output = working.due(&plan, &settings, i64::MAX, false);
+        due.push(output.is_some());
+        if output.is_some() {
+            working.slot.note_checkpoint(working.slot.processed());
+        }
+        tokio::time::advance(second).await;
+    }
+    assert_eq!(due, [false, false, false, true, false, false, true, false]);
+}
+
+#[test]
+fn a_checkpoint_covers_what_is_processed_though_it_is_not_stored_yet() {
+    let plan = counts();
+    let mut working = working(restored(&plan));
+    working.state = counted(&plan);
+    goes_on(&working);
+    assert_eq!((working.slot.committed(), working.slot.checkpointed(), working.slot.processed()), (6, 6, 11));
+    assert!(working.due(&plan, &settings(Duration::MAX, Duration::ZERO), i64::MAX, false).is_some());
+}
+
+#[test]
+fn decisions_that_a_checkpoint_of_a_tick_covers_do_not_make_the_next_one_due() {
+    let (plan, settings) = (counts(), settings(Duration::MAX, Duration::MAX));
+    let mut working = working(SlotStart { emit_from: 0, fetch_from: 6, ..slot::tests::start(0) });
+    working.state = counted(&plan);
+    let after = |working: &mut Working, decisions| {
+        let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
+        output.ahead = vec![5; decisions];
+        working.after_batch(&plan, &settings, &mut output);
+        !output.checkpoint.is_empty()
+    };
+    assert!(!after(&mut working, MAX_DECISIONS - 1));
+    assert!(working.due(&plan, &settings, i64::MAX, true).is_some());
+    assert_eq!([after(&mut working, MAX_DECISIONS - 1), after(&mut working, 1)], [false, true]);
+}
+
+#[test]
+fn no_checkpoint_goes_with_a_batch_that_issues_nothing() {
+    let (plan, settings) = (counts(), settings(Duration::MAX, Duration::ZERO));
+    let mut working = working(SlotStart { emit_from: 6, fetch_from: 0, ..slot::tests::start(0) });
+    working.state = counted(&plan);
+    let mut checkpoint = |end| {
+        let mut output = Output::empty("orders".into(), 0, end, plan.schema().arrow.clone());
+        working.after_batch(&plan, &settings, &mut output);
+        !output.checkpoint.is_empty()
+    };
+    assert_eq!([checkpoint(5), checkpoint(6), checkpoint(7)], [false, false, true]);
 }

@@ -1,6 +1,8 @@
 //! Batches in the making: what the client gave, until a lane takes it.
 
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod tests;
 
 use std::{

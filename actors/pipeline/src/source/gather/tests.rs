@@ -15,7 +15,7 @@ use crate::{
 
 /// A client that notes what it is told to pause and to resume.
 #[derive(Default)]
-struct Valves(Vec<String>);
+pub(super) struct Valves(pub(super) Vec<String>);
 
 impl LogClient for Valves {
     fn poll(&mut self, _: Duration, _: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
@@ -66,7 +66,7 @@ impl LogClient for OneRecord {
     fn commit(&mut self, _: &[(i32, i64)]) {}
 }
 
-fn shared() -> Arc<SourceShared> {
+pub(super) fn shared() -> Arc<SourceShared> {
     with_lanes(&[&Inbox::new("lane", 1)])
 }
 
@@ -75,7 +75,7 @@ fn with_lanes(lanes: &[&Inbox<Work>]) -> Arc<SourceShared> {
 }
 
 /// A source whose batches of less than ten records wait that long.
-fn with_delay(lanes: &[&Inbox<Work>], max_delay: Duration) -> Arc<SourceShared> {
+pub(super) fn with_delay(lanes: &[&Inbox<Work>], max_delay: Duration) -> Arc<SourceShared> {
     Arc::new(SourceShared {
         topic: "orders".into(),
         slots: Arc::default(),
@@ -174,7 +174,7 @@ fn the_end_of_a_log_is_reached_when_a_lane_has_the_last_batch() {
 }
 
 /// Runs what needs a scope on a thread under supervision.
-fn supervised(test: impl FnOnce(&Scope) + Send + 'static) {
+pub(super) fn supervised(test: impl FnOnce(&Scope) + Send + 'static) {
     let test = Mutex::new(Some(test));
     let exit = on_a_system(async {
         let thread = ChildSpec::thread("source", "source", move |scope| {
@@ -354,7 +354,7 @@ fn the_number_of_a_partition_says_which_lane_gets_its_records() {
 }
 
 /// A record of a broker's time.
-fn record(offset: i64) -> RecordView<'static> {
+pub(super) fn record(offset: i64) -> RecordView<'static> {
     RecordView { offset, log_timestamp_ms: 0, is_broker_time: true, key: None, value: None, headers: &|_| {} }
 }
 
