@@ -64,7 +64,8 @@ use crate::{
     database_lock::{DatabaseLock, DatabaseLockError},
     http::{
         HttpSettings, SocketSettings,
-        access::{Access, AccessToken, HostRule, Role},
+        access::{Access, AccessToken, Role},
+        hosts::HostRule,
     },
     node::{NodeError, NodeFolder, write_atomically},
     plan::Plan,
@@ -295,19 +296,10 @@ fn sqlite_settings(config: &Config) -> SqliteSettings {
     }
 }
 
-/// `https://host:8000` or `host:8000` → `host`.
-fn host_name(text: &str) -> &str {
-    let authority = text.split_once("://").map_or(text, |(_, authority)| authority).trim_end_matches('/');
-    match authority.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => authority,
-    }
-}
-
 /// Hosts that the HTTP server and the registry answer to.
 fn host_rule(config: &Config) -> HostRule {
     let http = &config.http;
-    HostRule::new(http.allowed_hosts.iter().chain(&http.allowed_origins).map(|name| host_name(name).to_owned()))
+    HostRule::new(http.allowed_hosts.iter().cloned(), http.allowed_origins.iter().cloned())
 }
 
 fn read_settings(config: &Config) -> ReadSettings {

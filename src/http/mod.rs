@@ -6,7 +6,7 @@
 //!
 //! | file | routes |
 //! |---|---|
-//! | `access` | who may do what; `/api/v1/caller` |
+//! | `access`, `hosts` | who may do what; which hosts and origins are ours; `/api/v1/caller` |
 //! | `sensors` | `/`, `/api/v1/sensors/…` as in the project that Streamward replaces |
 //! | `streams` | `/api/v1/streams/…` for any stream |
 //! | `records` | `POST /api/v1/streams/{stream}/records` |
@@ -23,6 +23,7 @@ pub mod access;
 mod assets;
 mod facts;
 mod groups;
+pub mod hosts;
 mod openapi;
 mod operations;
 mod params;
@@ -134,7 +135,8 @@ struct Limits {
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub fn server(state: HttpState, listener: TcpListener, settings: HttpSettings) -> io::Result<Server> {
+pub fn server(state: HttpState, listener: TcpListener, mut settings: HttpSettings) -> io::Result<Server> {
+    settings.access.hosts = settings.access.hosts.at(listener.local_addr()?);
     let socket = SockRef::from(&listener);
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]

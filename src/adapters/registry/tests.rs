@@ -15,7 +15,7 @@ use streamward_kit::{ChildSpec, Runtime, SupervisorSpec};
 
 use super::*;
 use crate::{
-    http::access::HostRule,
+    http::hosts::HostRule,
     registry::{
         ClusterIds, Definition, Reference, Registry, SchemaType, Submission, Visible, server,
         tests::{A, B_REQUIRED, Topic, avro, schema},

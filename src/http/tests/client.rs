@@ -122,11 +122,15 @@ impl Running {
 
     /// Asks for a WebSocket and answers the connection with the response's head.
     pub fn socket(&self, path: &str, headers: &[(&str, &str)]) -> (TcpStream, String) {
+        self.socket_of(&self.address.to_string(), path, headers)
+    }
+
+    /// Asks a host of this name for a WebSocket.
+    pub fn socket_of(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> (TcpStream, String) {
         let mut stream = self.connect();
         let mut head = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-            self.address
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         );
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");

@@ -22,7 +22,7 @@ use actix_web::{
 pub(super) use self::reply::in_asked_type;
 use self::reply::{error_body, reply};
 use super::{MAX_SCHEMA_BYTES, Registry, RegistryError};
-use crate::http::access::HostRule;
+use crate::http::hosts::{HostRule, Purpose};
 
 /// A schema is quoted once more in its request.
 const MAX_BODY_BYTES: usize = 2 * MAX_SCHEMA_BYTES + 4_096;
@@ -46,7 +46,7 @@ pub struct ClusterIds {
 /// # Errors
 /// If the listener cannot be used.
 pub fn server(registry: Registry, ids: ClusterIds, listener: TcpListener, hosts: HostRule) -> io::Result<Server> {
-    let hosts = Arc::new(hosts);
+    let hosts = Arc::new(hosts.at(listener.local_addr()?));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::new(registry.clone()))
@@ -80,8 +80,8 @@ async fn check_host(
     next: Next<impl actix_web::body::MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl actix_web::body::MessageBody>, actix_web::Error> {
     let hosts = request.app_data::<Data<HostRule>>().cloned();
-    let is_change = !request.method().is_safe();
-    if is_change && hosts.is_some_and(|hosts| hosts.check(request.headers()).is_err()) {
+    let purpose = if request.method().is_safe() { Purpose::Read } else { Purpose::Change };
+    if hosts.is_some_and(|hosts| hosts.check(request.headers(), purpose).is_err()) {
         let body = error_body(
             40301,
             "This server does not answer to that Host or Origin; see http.allowed_hosts and http.allowed_origins",
