@@ -7,6 +7,7 @@
 mod announcer;
 mod broker;
 mod checkpointer;
+mod descriptors;
 mod drills;
 mod ingest;
 mod kafka_clients;
@@ -153,7 +154,8 @@ impl App {
         let database = config.storage.sqlite.file(&config.node.data_dir);
         let database_lock = DatabaseLock::acquire(&database)?;
         let http = listen("HTTP", config.http.listen.get())?;
-        let broker = broker::open(config, &folder)?;
+        let connections = descriptors::shares(config);
+        let broker = broker::open(config, &folder, connections.broker)?;
         let registry = RegistrySetup::new(config)?;
         let kafka = match &broker {
             Some(broker) => broker.settings(config),
@@ -181,6 +183,7 @@ impl App {
             store: Arc::new(store),
             reads: Arc::new(reads),
             http,
+            connections,
             observer: options.observer,
         };
         let (runtime, parts) = tree::start(parts).await?;
@@ -307,7 +310,7 @@ fn read_settings(config: &Config) -> ReadSettings {
 }
 
 /// Bounds and access rules of the HTTP server.
-fn http_settings(config: &Config) -> HttpSettings {
+fn http_settings(config: &Config, connections: usize) -> HttpSettings {
     let http = &config.http;
     let tokens = config.auth.tokens.iter().map(|token| AccessToken {
         name: token.name.clone(),
@@ -323,6 +326,7 @@ fn http_settings(config: &Config) -> HttpSettings {
         workers: usize::try_from(http.workers).unwrap_or(1),
         access: Access { hosts: host_rule(config), tokens: tokens.collect() },
         body_limit: http.max_body.as_usize(),
+        connections,
         sockets: SocketSettings {
             ping_every: http.websocket.ping_every.into(),
             evict_after: http.websocket.evict_after.into(),

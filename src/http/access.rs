@@ -185,6 +185,10 @@ pub async fn guard(
         request.into_response(preflight()).map_into_right_body()
     } else {
         match access.admit(&request) {
+            // No name of anything has this character, and no client library can ask for one that has.
+            Ok(_) if routed_path(&request).contains('\0') => {
+                request.into_response(Problem::not_found().error_response()).map_into_right_body()
+            }
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 next.call(request).await?.map_into_left_body()

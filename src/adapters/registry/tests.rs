@@ -49,7 +49,7 @@ fn own() -> (Registry, RegistrySettings) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let registry = Topic::default().open();
-    spawn(server(registry.clone(), ClusterIds::default(), listener, HostRule::default()).unwrap());
+    spawn(server(registry.clone(), ClusterIds::default(), listener, HostRule::default(), 64).unwrap());
     (registry, settings(url))
 }
 

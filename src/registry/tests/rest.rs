@@ -244,7 +244,7 @@ async fn answers_have_the_type_that_the_client_takes() {
 async fn the_server_answers_foreign_hosts_neither_reads_nor_changes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = server(Topic::default().open(), ClusterIds::default(), listener, HostRule::default()).unwrap();
+    let server = server(Topic::default().open(), ClusterIds::default(), listener, HostRule::default(), 64).unwrap();
     let handle = server.handle();
     let client = async move {
         let ask = move |host: &str, line: &str| {
