@@ -129,7 +129,7 @@ impl Default for HttpSettings {
             request_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
             body_progress: Duration::from_secs(5),
-            bodies_limit: 48 * 1024 * 1024,
+            bodies_limit: 24 * 1024 * 1024,
             shutdown_timeout: Duration::from_secs(3),
             sockets: SocketSettings {
                 ping_every: Duration::from_secs(15),

@@ -7,7 +7,10 @@ use flate2::{
     write::{GzEncoder, ZlibEncoder},
 };
 
-use super::*;
+use super::{
+    decoding::{DecodeFault, Decoding},
+    *,
+};
 use crate::http::{
     HttpSettings,
     tests::client::{Reply, Running},
@@ -46,8 +49,10 @@ fn begin(server: &Running, framing: &str, body: &[u8]) -> std::net::TcpStream {
 /// All that the server says until it closes the connection.
 fn rest(stream: &mut impl Read) -> String {
     let mut answer = Vec::new();
-    // The connection may be reset while bytes of the body are under way.
-    let _ = stream.read_to_end(&mut answer);
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        // The connection may be reset while bytes of the body are under way.
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the connection stays open");
+    }
     String::from_utf8(answer).unwrap()
 }
 
@@ -143,6 +148,15 @@ fn the_bound_of_a_body_is_that_of_its_decoded_bytes() {
         assert_eq!(post(&server, encoding, &encode(&at(1_001))).status, 413, "{encoding}");
         assert_eq!(post(&server, encoding, &encode(&vec![b' '; 20 << 20])).status, 413, "{encoding}");
     }
+}
+
+#[test]
+fn a_body_is_decoded_no_further_than_its_bound() {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+    let bomb = gzip(&vec![b' '; 20 << 20]);
+    let mut decoding = Decoding::of(&headers, 1_000).unwrap_or_else(|_| panic!("gzip is supported"));
+    assert!(matches!(decoding.piece(bomb.into()), Err(DecodeFault::TooLarge)));
 }
 
 #[test]

@@ -120,6 +120,17 @@ fn all_faults_of_a_request_are_reported_at_once() {
 }
 
 #[test]
+fn a_parameter_that_stats_do_not_have_is_refused_with_those_that_they_have() {
+    let server = Running::start();
+    let reply = server.get("/api/v1/streams/sensors/stats?minutes=5");
+    is_problem(&reply, 422);
+    let fault = &reply.json()["detail"][0];
+    assert_eq!((&fault["loc"], &fault["input"]), (&json!(["query", "minutes"]), &json!("5")));
+    assert_eq!(fault["msg"], "there is no parameter minutes; there is time_window_minutes");
+    assert_eq!(server.get("/api/v1/sensors/stats?minutes=5").status, 200, "the replaced API ignored it");
+}
+
+#[test]
 fn lists_have_totals_counts_and_cursors() {
     let server = Running::start();
     let cases = [
