@@ -20,7 +20,6 @@ use crate::{
     adapters::kafka::KafkaSettings,
     config::{self, Config, EmbeddedKafka, Secret, StreamConfig},
     node::{NodeError, NodeFolder},
-    process,
 };
 
 /// How often the broker's thread looks for injected faults.
@@ -155,13 +154,11 @@ impl Embedded {
     }
 }
 
-/// Opens the embedded broker, unless the configuration names a cluster.
-pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>>, AppError> {
+/// Opens the embedded broker for at most `connections` at a time, unless the configuration names a cluster.
+pub fn open(config: &Config, folder: &NodeFolder, connections: usize) -> Result<Option<Arc<Embedded>>, AppError> {
     if config.kafka.bootstrap.is_some() {
         return Ok(None);
     }
-    let open_files = process::raise_open_files();
-    tracing::debug!(open_files, "limit of open files");
     let embedded = &config.kafka.embedded;
     let listener = listen("kafka.embedded.listen", embedded.listen.get())?;
     let address = listener.local_addr().map_err(|error| AppError::open("the broker", error))?;
@@ -179,7 +176,7 @@ pub fn open(config: &Config, folder: &NodeFolder) -> Result<Option<Arc<Embedded>
     settings.segment_bytes = embedded.segment_size.get();
     let largest = config.streams.values().map(|stream| stream.max_record.as_usize()).max().unwrap_or(0);
     settings.max_request_bytes = settings.max_request_bytes.max(largest + REQUEST_FRAME_BYTES);
-    settings.max_connections = usize::try_from(embedded.max_connections).unwrap_or(usize::MAX);
+    settings.max_connections = connections;
     settings.max_connections_per_ip =
         embedded.max_connections_per_ip.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     settings.own_groups = config.pipelines.keys().map(|pipeline| kafka_clients::group(config, pipeline)).collect();
@@ -286,7 +283,7 @@ pub fn offline_broker(config: &Config, bootstrap: Option<&str>) -> Result<Option
     let mut offline = config.clone();
     offline.kafka.embedded.listen = config::ListenAddr::loopback(0);
     offline.kafka.embedded.local_listen = config::ListenAddr::loopback(0);
-    let Some(embedded) = open(&offline, &folder)? else { return Ok(None) };
+    let Some(embedded) = open(&offline, &folder, usize::MAX)? else { return Ok(None) };
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let serving = embedded.clone();
     #[expect(clippy::disallowed_methods, reason = "a command without a tree owns it, and joins it when it ends")]

@@ -4,9 +4,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use serde_json::Value;
 use streamward_core::{
     batch::RawBatch,
-    decode::{Decoder, Format},
+    decode::{Decoder, FieldFault, Format, Rejected},
     ports::{Answer, Ingest, IngestError, NewRecord, Placed, RecordFault},
     record::key_text,
 };
@@ -18,6 +19,10 @@ use crate::{
 };
 
 const RETRY_AFTER_S: u32 = 1;
+/// Most faults of single fields that one request is told; of further records it is told the first.
+const MAX_FIELD_FAULTS: usize = 1_000;
+/// Longest input that a fault shows, in characters.
+const MAX_INPUT_CHARS: usize = 200;
 /// How long the cluster may be silent before records are refused at once.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 
@@ -99,18 +104,48 @@ impl Target {
         for (offset, record) in (0..).zip(records) {
             batch.push(offset, 0, None, Some(&record.value));
         }
-        let decoded = self.decoder.lock().decode(&batch, 0..batch.len());
-        let fault = |rejected: streamward_core::decode::Rejected| RecordFault {
-            index: rejected.index as usize,
-            field: field_of(&rejected.reason),
-            reason: rejected.reason,
-        };
+        let mut decoder = self.decoder.lock();
+        let decoded = decoder.decode(&batch, 0..batch.len());
         if !decoded.rejected.is_empty() {
-            return Err(decoded.rejected.into_iter().map(fault).collect());
+            return Err(faults(&mut decoder, records, decoded.rejected));
         }
+        drop(decoder);
         let column = decoded.batch.column(self.key).as_ref();
         let own = |row| key_text(column, row).map(std::borrow::Cow::into_owned);
         Ok(records.iter().enumerate().map(|(row, record)| record.key.clone().or_else(|| own(row))).collect())
+    }
+}
+
+/// What is wrong with the rejected records, field by field where single fields are at fault.
+fn faults(decoder: &mut Decoder, records: &[NewRecord], rejected: Vec<Rejected>) -> Vec<RecordFault> {
+    let mut faults = Vec::with_capacity(rejected.len());
+    for Rejected { index, reason, .. } in rejected {
+        let index = index as usize;
+        let is_told_all = faults.len() < MAX_FIELD_FAULTS;
+        let fields = if is_told_all { decoder.field_faults(&records[index].value) } else { Vec::new() };
+        if fields.is_empty() {
+            faults.push(RecordFault { index, field: field_of(&reason), reason, input: Value::Null });
+        }
+        faults.extend(fields.into_iter().map(|FieldFault { path, reason, input }| RecordFault {
+            index,
+            field: path,
+            reason,
+            input: input.map_or(Value::Null, short),
+        }));
+    }
+    faults
+}
+
+/// A value as a fault shows it: a text is cut, anything else that is long becomes the beginning of its JSON.
+fn short(value: Value) -> Value {
+    let cut = |text: &str| text.chars().take(MAX_INPUT_CHARS).collect::<String>().into();
+    match value {
+        Value::String(text) => cut(&text),
+        Value::Array(_) | Value::Object(_) => {
+            let text = value.to_string();
+            if text.chars().nth(MAX_INPUT_CHARS).is_some() { cut(&text) } else { value }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
     }
 }
 
@@ -163,6 +198,45 @@ mod tests {
             value: format!(r#"{{"meta": {{"code": {code}}}}}"#).into_bytes(),
         };
         target.keys(&records.iter().map(record).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_told_every_wrong_field_of_every_record_with_its_input() {
+        use serde_json::json;
+
+        let schema = r#"{"type": "record", "name": "Fact", "fields": [
+            {"name": "code", "type": "int"}, {"name": "name", "type": "string"}, {"name": "free", "type": ["null", "long"], "default": null},
+            {"name": "meta", "type": {"type": "record", "name": "Meta", "fields": [{"name": "a", "type": "double"}, {"name": "b", "type": "boolean"}]}}]}"#;
+        let schema = Arc::new(StreamSchema::parse(schema).unwrap());
+        let decoder = Decoder::new(schema, DecodeLimits::default()).with_format(Format::Json);
+        let target = Target { topic: "facts".into(), key: 0, decoder: Mutex::new(decoder), warning: None };
+        let long = "é".repeat(300);
+        let sound = json!({"code": 1, "name": "n", "meta": {"a": 1, "b": true}});
+        let records = [
+            sound.clone(),
+            json!({"code": long, "free": 1.5, "meta": {"a": null, "b": [long]}}),
+            json!({"code": 1, "name": "n", "meta": [7]}),
+            json!(7),
+            sound,
+        ];
+        let records = records.map(|record| NewRecord { key: None, value: record.to_string().into_bytes() });
+        let told = target.keys(&records).unwrap_err();
+        let told: Vec<_> = told
+            .iter()
+            .map(|fault| (fault.index, fault.field.join("."), fault.reason.as_str(), &fault.input))
+            .collect();
+        let cut = json!("é".repeat(200));
+        let list = json!(format!("[\"{}", "é".repeat(198)));
+        let expected = [
+            (1, "code", "code: found a string, expected an int", &cut),
+            (1, "name", "name: missing and without default", &Value::Null),
+            (1, "free", "free: found a number that is not written as an integer, expected a long", &json!(1.5)),
+            (1, "meta.a", "meta.a: found null, expected a double", &Value::Null),
+            (1, "meta.b", "meta.b: found an array, expected a boolean", &list),
+            (2, "meta", "meta: found an array, expected an object", &json!([7])),
+            (3, "", "the value: found a number, expected an object", &Value::Null),
+        ];
+        assert_eq!(told, expected.map(|(index, field, reason, input)| (index, field.to_owned(), reason, input)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod announcer;
 mod broker;
 mod checkpointer;
+mod descriptors;
 mod drills;
 mod ingest;
 mod kafka_clients;
@@ -67,7 +68,8 @@ use crate::{
     database_lock::{DatabaseLock, DatabaseLockError},
     http::{
         HttpSettings, SocketSettings,
-        access::{Access, AccessToken, HostRule, Role},
+        access::{Access, AccessToken, Role},
+        hosts::HostRule,
     },
     node::{NodeError, NodeFolder, write_atomically},
     plan::Plan,
@@ -168,7 +170,8 @@ impl App {
         let database = config.storage.sqlite.file(&config.node.data_dir);
         let database_lock = DatabaseLock::acquire(&database)?;
         let http = listen("http.listen", config.http.listen.get())?;
-        let broker = broker::open(config, &folder)?;
+        let connections = descriptors::shares(config);
+        let broker = broker::open(config, &folder, connections.broker)?;
         let registry = RegistrySetup::new(config)?;
         let kafka = match &broker {
             Some(broker) => broker.settings(config),
@@ -188,6 +191,7 @@ impl App {
             registry,
             kafka,
             http,
+            connections,
             observer: options.observer,
         };
         let (runtime, parts) = tree::start(parts).await?;
@@ -339,19 +343,10 @@ fn sqlite_settings(config: &Config) -> SqliteSettings {
     }
 }
 
-/// `https://host:8000` or `host:8000` → `host`.
-fn host_name(text: &str) -> &str {
-    let authority = text.split_once("://").map_or(text, |(_, authority)| authority).trim_end_matches('/');
-    match authority.rsplit_once(':') {
-        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => authority,
-    }
-}
-
 /// Hosts that the HTTP server and the registry answer to.
 fn host_rule(config: &Config) -> HostRule {
     let http = &config.http;
-    HostRule::new(http.allowed_hosts.iter().chain(&http.allowed_origins).map(|name| host_name(name).to_owned()))
+    HostRule::new(http.allowed_hosts.iter().cloned(), http.allowed_origins.iter().cloned())
 }
 
 fn read_settings(config: &Config) -> ReadSettings {
@@ -359,7 +354,7 @@ fn read_settings(config: &Config) -> ReadSettings {
 }
 
 /// Bounds and access rules of the HTTP server.
-fn http_settings(config: &Config) -> HttpSettings {
+fn http_settings(config: &Config, connections: usize) -> HttpSettings {
     let http = &config.http;
     let tokens = config.auth.tokens.iter().map(|token| AccessToken {
         name: token.name.clone(),
@@ -375,6 +370,7 @@ fn http_settings(config: &Config) -> HttpSettings {
         workers: usize::try_from(http.workers).unwrap_or(1),
         access: Access { hosts: host_rule(config), tokens: tokens.collect() },
         body_limit: http.max_body.as_usize(),
+        connections,
         sockets: SocketSettings {
             ping_every: http.websocket.ping_every.into(),
             evict_after: http.websocket.evict_after.into(),

@@ -105,6 +105,8 @@ pub struct RegistryStart<'a> {
     pub config: &'a Config,
     pub kafka: &'a KafkaSettings,
     pub policy: ChildPolicy,
+    /// Most connections at a time of the one inside.
+    pub connections: usize,
 }
 
 impl RegistryStart<'_> {
@@ -140,11 +142,11 @@ impl RegistryStart<'_> {
             .map_err(|error| fault(&error))??;
         let ids = ClusterIds { kafka: kafka_id, topic };
         let listener = Arc::new(listener.try_clone().map_err(|error| fault(&error))?);
-        let (served, hosts) = (registry.clone(), host_rule(self.config));
+        let (served, hosts, connections) = (registry.clone(), host_rule(self.config), self.connections);
         let http = ChildSpec::role("http", "registry", move |scope| {
             let (registry, ids, listener, hosts) = (served.clone(), ids.clone(), listener.clone(), hosts.clone());
             async move {
-                let server = registry::server(registry, ids, listener.try_clone()?, hosts)?;
+                let server = registry::server(registry, ids, listener.try_clone()?, hosts, connections)?;
                 serve(scope, server).await
             }
         });

@@ -1,10 +1,9 @@
 //! Who may do what: Host and Origin, bearer tokens and roles.
 //!
 //! Without tokens everything is open, which only a loopback listener may be; refusing others is the caller's part.
-//! A page on another site can reach loopback by DNS rebinding, so what changes state or opens a WebSocket must name a
-//! host that is ours, and its Origin (where a browser sends one) must be ours too.
+//! Which hosts and origins are ours is decided in [`super::hosts`].
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use actix_web::{
     HttpMessage, HttpResponse, ResponseError,
@@ -20,7 +19,11 @@ use actix_web::{
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 
-use super::{Answer, get, problem::Problem};
+use super::{
+    Answer, get,
+    hosts::{HostRule, Purpose},
+    problem::Problem,
+};
 
 /// Prefix of the WebSocket sub-protocol that carries a token, for browsers, which cannot set headers there.
 pub const TOKEN_PROTOCOL: &str = "bearer.";
@@ -56,12 +59,6 @@ impl std::fmt::Debug for AccessToken {
     }
 }
 
-/// Host names that the server answers to: loopback and those configured.
-#[derive(Debug, Clone, Default)]
-pub struct HostRule {
-    names: Vec<String>,
-}
-
 /// Rules of one server.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
@@ -86,48 +83,6 @@ pub async fn caller(caller: ReqData<Caller>) -> Answer {
     Ok(HttpResponse::Ok().json(&*caller))
 }
 
-impl HostRule {
-    /// Loopback names, and `names` without ports.
-    #[must_use]
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Self { names: names.into_iter().map(|name| name.to_ascii_lowercase()).collect() }
-    }
-
-    /// # Errors
-    /// 403 if Host is missing or not ours, or Origin is given and not ours.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        if !self.is_ours(host) {
-            return Err(refused(format!("this server does not answer to the host '{host}'; see http.allowed_hosts")));
-        }
-        match headers.get(header::ORIGIN).map(HeaderValue::to_str) {
-            None => Ok(()),
-            Some(Ok(origin)) if self.is_our_origin(origin) => Ok(()),
-            Some(origin) => {
-                let origin = origin.unwrap_or_default();
-                Err(refused(format!("requests from the origin '{origin}' are refused; see http.allowed_origins")))
-            }
-        }
-    }
-
-    fn is_our_origin(&self, origin: &str) -> bool {
-        origin.split_once("://").is_some_and(|(_, host)| self.is_ours(host))
-    }
-
-    fn is_ours(&self, authority: &str) -> bool {
-        let name = without_port(authority).to_ascii_lowercase();
-        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        name == "localhost" || address.is_ok_and(|address| address.is_loopback()) || self.names.contains(&name)
-    }
-}
-
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => authority,
-    }
-}
-
 fn refused(detail: String) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, detail)
 }
@@ -135,9 +90,8 @@ fn refused(detail: String) -> Problem {
 impl Access {
     fn admit(&self, request: &ServiceRequest) -> Result<Caller, Problem> {
         let is_socket = routed_path(request).starts_with("/ws/");
-        if is_socket || !request.method().is_safe() {
-            self.hosts.check(request.headers())?;
-        }
+        let is_change = is_socket || !request.method().is_safe();
+        self.hosts.check(request.headers(), if is_change { Purpose::Change } else { Purpose::Read })?;
         let needed = needed_role(request);
         if self.tokens.is_empty() {
             return Ok(Caller { name: "anonymous".to_owned(), role: Role::Admin });
@@ -226,11 +180,15 @@ pub async fn guard(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let access = request.app_data::<Data<Access>>().map(|access| Arc::clone(access)).unwrap_or_default();
-    let origin = own_origin(&access, request.headers());
+    let origin = access.hosts.own_origin(request.headers());
     let mut response = if request.method() == Method::OPTIONS && origin.is_some() {
         request.into_response(preflight()).map_into_right_body()
     } else {
         match access.admit(&request) {
+            // No name of anything has this character, and no client library can ask for one that has.
+            Ok(_) if routed_path(&request).contains('\0') => {
+                request.into_response(Problem::not_found().error_response()).map_into_right_body()
+            }
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 next.call(request).await?.map_into_left_body()
@@ -248,11 +206,6 @@ pub async fn guard(
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     Ok(response)
-}
-
-fn own_origin(access: &Access, headers: &HeaderMap) -> Option<HeaderValue> {
-    let origin = headers.get(header::ORIGIN)?;
-    access.hosts.is_our_origin(origin.to_str().ok()?).then(|| origin.clone())
 }
 
 fn preflight() -> HttpResponse {

@@ -6,7 +6,8 @@
 //!
 //! | file | routes |
 //! |---|---|
-//! | `access` | who may do what; `/api/v1/caller` |
+//! | `access`, `hosts` | who may do what; which hosts and origins are ours; `/api/v1/caller` |
+//! | `bodies`, `connections` | deadlines, memory and encodings of request bodies; how many connections there may be |
 //! | `sensors` | `/`, `/api/v1/sensors/…` as in the project that Streamward replaces |
 //! | `streams` | `/api/v1/streams/…` for any stream |
 //! | `records` | `POST /api/v1/streams/{stream}/records` |
@@ -21,8 +22,11 @@
 
 pub mod access;
 mod assets;
+pub mod bodies;
+pub mod connections;
 mod facts;
 mod groups;
+pub mod hosts;
 mod openapi;
 mod operations;
 mod params;
@@ -53,7 +57,12 @@ use streamward_core::ports::{
 use streamward_core::schema::instant;
 use streamward_pipeline::live::{LiveHub, SubscriptionLimits};
 
-use self::{access::Access, problem::Problem};
+use self::{
+    access::Access,
+    bodies::{BodyRules, Refusal, Room},
+    connections::{Connections, REFUSED_AT_A_TIME},
+    problem::Problem,
+};
 pub use self::{openapi::document as openapi_document, ws::SocketSettings};
 use crate::clock::rfc3339;
 
@@ -91,12 +100,18 @@ pub struct HttpSettings {
     pub body_limit: usize,
     /// Most records in one request.
     pub records_limit: usize,
-    /// Most connections per worker.
+    /// Most connections of all workers.
     pub connections: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
     /// How long a client may take to send its request's head.
     pub request_timeout: Duration,
+    /// How long a request's body may take as a whole.
+    pub body_timeout: Duration,
+    /// How long a request's body may stay without further bytes.
+    pub body_progress: Duration,
+    /// Most bytes that the bodies of all connections hold, beside [`bodies::FREE_BYTES`] of each.
+    pub bodies_limit: usize,
     /// How long open requests may take at shutdown.
     pub shutdown_timeout: Duration,
     pub sockets: SocketSettings,
@@ -116,9 +131,12 @@ impl Default for HttpSettings {
             access: Access::default(),
             body_limit: 4 * 1024 * 1024,
             records_limit: 10_000,
-            connections: 2_048,
+            connections: 4_096,
             keep_alive: Duration::from_secs(30),
             request_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(30),
+            body_progress: Duration::from_secs(5),
+            bodies_limit: 24 * 1024 * 1024,
             shutdown_timeout: Duration::from_secs(3),
             sockets: SocketSettings {
                 ping_every: Duration::from_secs(15),
@@ -141,21 +159,38 @@ struct Limits {
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub fn server(state: HttpState, listener: TcpListener, settings: HttpSettings) -> io::Result<Server> {
+pub fn server(state: HttpState, listener: TcpListener, mut settings: HttpSettings) -> io::Result<Server> {
+    settings.access.hosts = settings.access.hosts.at(listener.local_addr()?);
     let socket = SockRef::from(&listener);
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(settings.sockets.evict_after))?;
     let settings = Arc::new(settings);
     let shared = Arc::clone(&settings);
+    let body_rules = BodyRules {
+        whole: settings.body_timeout,
+        progress: settings.body_progress,
+        decoded_bytes: settings.body_limit,
+        room: Room::new(settings.bodies_limit.max(2 * settings.body_limit)),
+        refuse: Refusal::problem,
+    };
+    let open = Connections::new(settings.connections);
+    let counted = Arc::clone(&open);
     let server = HttpServer::new(move || {
-        App::new().wrap(from_fn(access::guard)).configure(|config| routes(config, &state, &shared))
+        App::new()
+            .app_data(Data::from(Arc::clone(&open)))
+            .app_data(Data::new(body_rules.clone()))
+            .wrap(from_fn(access::guard))
+            .wrap(from_fn(bodies::guard))
+            .wrap(from_fn(connections::guard))
+            .configure(|config| routes(config, &state, &shared))
     });
     Ok(server
+        .on_connect(move |connection, extensions| counted.enter(connection, extensions))
         .workers(settings.workers)
         .disable_signals()
         .backlog(BACKLOG)
-        .max_connections(settings.connections)
+        .max_connections(settings.connections + REFUSED_AT_A_TIME)
         .keep_alive(settings.keep_alive)
         .client_request_timeout(settings.request_timeout)
         .h1_write_buffer_size(WRITE_BUFFER_BYTES)

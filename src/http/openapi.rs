@@ -8,7 +8,7 @@ use actix_web::{
     middleware::{Next, from_fn},
     web::{self, Data, ServiceConfig},
 };
-use utoipa::OpenApi;
+use utoipa::{OpenApi, openapi::Response};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{access, facts, get, groups, operations, records, sensors, streams, topic_records, topics, ws};
@@ -64,8 +64,39 @@ struct Document;
 /// The document as JSON text.
 #[must_use]
 pub fn document() -> String {
-    Document::openapi().to_pretty_json().expect("the document is JSON")
+    let mut document = Document::openapi();
+    for item in document.paths.paths.values_mut() {
+        for (operation, reads_body) in
+            [(&mut item.get, false), (&mut item.delete, false), (&mut item.post, true), (&mut item.patch, true)]
+        {
+            let Some(operation) = operation else { continue };
+            let of_body = BODY_STATUSES.iter().filter(|_| reads_body);
+            for (status, about) in EVERY_STATUS.iter().chain(of_body) {
+                let answers = &mut operation.responses.responses;
+                answers.entry((*status).to_owned()).or_insert_with(|| Response::new(*about).into());
+            }
+        }
+    }
+    document.to_pretty_json().expect("the document is JSON")
 }
+
+/// Statuses that every route may answer, beside its own.
+const EVERY_STATUS: [(&str, &str); 4] = [
+    ("401", "Tokens are configured, and the request has none of them"),
+    ("403", "The token's role may not do this, or the host or the page's origin is not one of this server's"),
+    ("404", "There is no such thing"),
+    ("503", "A part of the server does not answer, or there is no room for the request; see Retry-After"),
+];
+
+/// Statuses that every route that takes a body may answer, beside its own.
+const BODY_STATUSES: [(&str, &str); 6] = [
+    ("400", "The body was cut off, or is not in its Content-Encoding"),
+    ("408", "The body did not come in time"),
+    ("409", "It cannot be done in the present state; nothing was changed"),
+    ("413", "The body is too large; with a Content-Encoding, its decoded bytes count"),
+    ("415", "The Content-Type or the Content-Encoding is not supported; gzip and deflate are"),
+    ("422", "The body is wrong; `detail` names each fault"),
+];
 
 pub fn routes(config: &mut ServiceConfig) {
     config

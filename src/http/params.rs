@@ -113,6 +113,15 @@ impl Params {
         Some(text)
     }
 
+    /// Notes a fault for each parameter that is not among `names`, and names them.
+    pub fn only(&mut self, names: &[&'static str]) {
+        for (name, input) in self.others(names) {
+            let msg = format!("there is no parameter {name}; there is {}", names.join(", "));
+            let loc = vec!["query".into(), name.into()];
+            self.faults.push(FieldFault { kind: "extra_forbidden", loc, msg, input: input.into(), ctx: None });
+        }
+    }
+
     /// # Errors
     /// 422 with all faults met.
     pub fn finish(self) -> Result<(), Problem> {

@@ -149,7 +149,7 @@ impl From<IngestError> for Problem {
                     .map(|fault| {
                         let field = fault.field.into_iter().map(Value::from);
                         let loc = [json!("body"), json!(fault.index)].into_iter().chain(field).collect();
-                        FieldFault { kind: "record_invalid", loc, msg: fault.reason, input: Value::Null, ctx: None }
+                        FieldFault { kind: "record_invalid", loc, msg: fault.reason, input: fault.input, ctx: None }
                     })
                     .collect();
                 Self::unprocessable(&faults)

@@ -8,7 +8,7 @@ use actix_web::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use streamward_core::ports::{Counting, PageRequest, RowQuery, StatsQuery, StreamStats};
+use streamward_core::ports::{Counting, Page, PageRequest, ReadError, Row, RowQuery, StatsQuery, StreamStats};
 
 use super::{Answer, HttpState, assets, get, params::Params, time_text};
 use crate::clock::now_ms;
@@ -40,30 +40,30 @@ pub async fn root(request: HttpRequest) -> Answer {
 #[utoipa::path(get, path = "/api/v1/sensors/latest", tag = "compatible",
     params(
         ("sensor_id" = Option<String>, Query, description = "Only this sensor"),
-        ("sensor_type" = Option<String>, Query, description = "Only this type"),
+        ("sensor_type" = Option<String>, Query, description = "Only this type; other columns filter by their names too, and a parameter that names no column is ignored"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Most readings, default 10"),
     ),
     responses((status = 200, description = "`{count, readings}`"), (status = 422, description = "A parameter is out of its limits")))]
 pub async fn latest(state: Data<HttpState>, mut params: Params) -> Answer {
     let limit = params.integer("limit", 10, 1..=MAX_LIMIT);
-    let query = row_query(&params, &["sensor_id", "sensor_type"], limit);
+    let query = row_query(&params, limit);
     params.finish()?;
-    let page = state.reads.latest(query).await?;
+    let page = read(query, async |query| state.reads.latest(query).await).await?;
     Ok(HttpResponse::Ok().json(json!({"count": page.items.len(), "readings": page.items, "next": page.next})))
 }
 
 /// Newest readings with the anomaly label.
 #[utoipa::path(get, path = "/api/v1/sensors/anomalies", tag = "compatible",
     params(
-        ("sensor_type" = Option<String>, Query, description = "Only this type"),
+        ("sensor_type" = Option<String>, Query, description = "Only this type; other columns filter by their names too, and a parameter that names no column is ignored"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Most readings, default 20"),
     ),
     responses((status = 200, description = "`{count, anomalies}`"), (status = 422, description = "A parameter is out of its limits")))]
 pub async fn anomalies(state: Data<HttpState>, mut params: Params) -> Answer {
     let limit = params.integer("limit", 20, 1..=MAX_LIMIT);
-    let query = row_query(&params, &["sensor_type"], limit);
+    let query = row_query(&params, limit);
     params.finish()?;
-    let page = state.reads.anomalies(query).await?;
+    let page = read(query, async |query| state.reads.anomalies(query).await).await?;
     Ok(HttpResponse::Ok().json(json!({"count": page.items.len(), "anomalies": page.items, "next": page.next})))
 }
 
@@ -85,12 +85,32 @@ pub async fn stats(state: Data<HttpState>, mut params: Params) -> Answer {
     Ok(HttpResponse::Ok().json(body))
 }
 
-fn row_query(params: &Params, columns: &[&str], limit: u32) -> RowQuery {
-    let given = columns.iter().filter_map(|column| params.text(column).map(|text| ((*column).to_owned(), text)));
+/// Most parameters that filter.
+const MAX_FILTERS: usize = 16;
+
+/// Reads with the filters that name a column. The reference ignored parameters that it did not know, so clients send
+/// such ones (against caches, for example).
+async fn read(
+    mut query: RowQuery,
+    read: impl AsyncFn(RowQuery) -> Result<Page<Row>, ReadError>,
+) -> Result<Page<Row>, ReadError> {
+    loop {
+        match read(query.clone()).await {
+            Err(ReadError::BadFilter { field, .. }) if query.filters.iter().any(|(name, _)| *name == field) => {
+                query.filters.retain(|(name, _)| *name != field);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn row_query(params: &Params, limit: u32) -> RowQuery {
+    let mut filters = params.others(&["limit", "cursor", "access_token"]);
+    filters.truncate(MAX_FILTERS);
     RowQuery {
         stream: STREAM.to_owned(),
         key: None,
-        filters: given.collect(),
+        filters,
         nulls: Vec::new(),
         now_ms: Some(now_ms()),
         page: PageRequest { limit, cursor: params.text("cursor"), counting: Counting::Skip },

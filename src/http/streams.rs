@@ -98,6 +98,7 @@ pub async fn anomalies(state: Data<HttpState>, stream: Path<String>, params: Par
     responses((status = 200, description = "`{total_records, records_per_second, active_keys, anomaly_count, avg_measure}`, with `overflow` naming a mean whose sum no float can hold"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
 pub async fn stats(state: Data<HttpState>, stream: Path<String>, mut params: Params) -> Answer {
     let (minutes, now_ms) = (sensors::minutes(&mut params), now_ms());
+    params.only(&["time_window_minutes"]);
     params.finish()?;
     let stats = state.reads.stats(StatsQuery { stream: stream.into_inner(), minutes, now_ms }).await?;
     let mut body = sensors::common_stats(&stats, minutes, now_ms);

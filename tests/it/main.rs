@@ -21,6 +21,7 @@ mod facts;
 mod groups_and_sums;
 mod header_names;
 mod hostile;
+mod http_strangers;
 #[cfg(feature = "crash-tests")]
 mod kills;
 mod live;

@@ -15,7 +15,7 @@ use streamward_kit::{ChildSpec, Runtime, SupervisorSpec};
 
 use super::*;
 use crate::{
-    http::access::HostRule,
+    http::hosts::HostRule,
     registry::{
         ClusterIds, Definition, Reference, Registry, SchemaType, Submission, Visible, server,
         tests::{A, B_REQUIRED, Topic, avro, schema},
@@ -49,7 +49,7 @@ fn own() -> (Registry, RegistrySettings) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let registry = Topic::default().open();
-    spawn(server(registry.clone(), ClusterIds::default(), listener, HostRule::default()).unwrap());
+    spawn(server(registry.clone(), ClusterIds::default(), listener, HostRule::default(), 64).unwrap());
     (registry, settings(url))
 }
 

@@ -37,6 +37,7 @@ use super::{
     AppError, Storage, announcer,
     broker::Embedded,
     checkpointer,
+    descriptors::Shares,
     ingest::KafkaIngest,
     lag::{self, LogEnds},
     logs, make_topics,
@@ -82,6 +83,7 @@ pub struct Parts {
     pub registry: RegistrySetup,
     pub kafka: KafkaSettings,
     pub http: TcpListener,
+    pub connections: Shares,
     pub observer: Option<Arc<dyn CommitObserver>>,
 }
 
@@ -177,7 +179,9 @@ async fn start_groups(
 ) -> Result<(Vec<PipelineView>, LiveHub, Arc<LiveOperations>), AppError> {
     make_topics(&parts.kafka, &parts.config, &parts.plan).await?;
     let policy = child_policy(&parts.config.supervision.defaults);
-    let start = RegistryStart { setup: &parts.registry, config: &parts.config, kafka: &parts.kafka, policy };
+    let connections = parts.connections.registry;
+    let start =
+        RegistryStart { setup: &parts.registry, config: &parts.config, kafka: &parts.kafka, policy, connections };
     let schemas = start.run(runtime).await?;
     let within = parts.config.registry.start_timeout.into();
     let schema_ids = register_all(&*schemas, &parts.plan.streams, within).await?;
@@ -316,7 +320,7 @@ impl<'a> Builder<'a> {
             encoder: Arc::new(SchemaEncoder(self.schemas.clone())),
             live: self.live.clone(),
         };
-        let settings = super::http_settings(&self.parts.config);
+        let settings = super::http_settings(&self.parts.config, self.parts.connections.http);
         let listener = Arc::new(self.parts.http.try_clone().map_err(|error| AppError::open("HTTP", error))?);
         let http = ChildSpec::role("http", "http", move |scope| {
             let (state, settings, listener) = (state.clone(), settings.clone(), listener.clone());

@@ -3,7 +3,8 @@
 use super::{
     super::{
         HttpSettings,
-        access::{Access, AccessToken, HostRule, Role},
+        access::{Access, AccessToken, Role},
+        hosts::{HostRule, Purpose},
     },
     client::{Reply, Running},
 };
@@ -14,7 +15,7 @@ const INJECT: &str = "/api/v1/supervision/pipelines/lane/inject";
 fn with_tokens() -> Running {
     let token = |name: &str, role| AccessToken { name: name.to_owned(), role, secret: format!("{name}-secret") };
     let tokens = vec![token("vera", Role::Viewer), token("otto", Role::Operator), token("ada", Role::Admin)];
-    let hosts = HostRule::new(["Streams.Example".to_owned()]);
+    let hosts = HostRule::new(["Streams.Example".to_owned()], ["https://ops.example".to_owned()]);
     Running::with(HttpSettings { access: Access { hosts, tokens }, ..HttpSettings::default() })
 }
 
@@ -22,23 +23,91 @@ fn as_user(server: &Running, user: &str, method: &str, path: &str, body: &str) -
     server.call(method, path, &[("Authorization", &format!("Bearer {user}-secret"))], body)
 }
 
+/// Routes of every kind: data, console, documentation, health, measurements.
+const READS: [&str; 7] =
+    ["/", "/api/v1/sensors/latest", "/metrics", "/console/", "/docs/", "/openapi.json", "/health/ready"];
+
 #[test]
-fn a_foreign_host_or_origin_may_not_change_state() {
+fn a_loopback_listener_answers_to_loopback_names_with_its_port_alone() {
     let server = Running::start();
-    let post = |headers: &[(&str, &str)]| server.call("POST", RECORDS, headers, "{\"a\":1}").status;
-    assert_eq!(post(&[]), 202);
-    for host in ["localhost:8000", "LOCALHOST", "127.0.0.1:1", "127.1.2.3", "[::1]:8000"] {
-        assert_eq!(post(&[("Host", host)]), 202, "{host}");
+    let port = server.address.port();
+    let ask = |host: &str| {
+        let reads = READS.map(|path| server.call("GET", path, &[("Host", host)], "").status);
+        assert!(reads.iter().all(|status| *status == reads[0]), "{host}: {reads:?}");
+        let post = server.call("POST", RECORDS, &[("Host", host)], "{\"a\":1}").status;
+        let (_, socket) = server.socket_of(host, "/ws/sensors", &[]);
+        (reads[0], post, socket.starts_with("HTTP/1.1 101"))
+    };
+    for name in ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]"] {
+        let host = format!("{name}:{port}");
+        assert_eq!(ask(&host), (200, 202, true), "{host}");
     }
-    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "10.0.0.1", ""] {
-        assert_eq!(post(&[("Host", host)]), 403, "{host}");
+    let other = port ^ 1;
+    let strangers = ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "0.0.0.0"];
+    let with_port = strangers.map(|name| format!("{name}:{port}"));
+    let wrong_port = ["localhost", "127.0.0.1", ""].map(str::to_owned).into_iter();
+    let wrong_port = wrong_port.chain([format!("localhost:{other}"), format!("127.0.0.1:{port}{port}")]);
+    for host in with_port.into_iter().chain(strangers.map(str::to_owned)).chain(wrong_port) {
+        assert_eq!(ask(&host), (403, 403, false), "{host}");
     }
-    assert_eq!(post(&[("Origin", "http://localhost:3000")]), 202);
-    for origin in ["http://evil.example", "null", "https://127.0.0.1.evil.example"] {
-        assert_eq!(post(&[("Origin", origin)]), 403, "{origin}");
+}
+
+#[test]
+fn only_pages_of_this_server_and_of_listed_origins_may_change_state() {
+    let server = with_tokens();
+    let port = server.address.port();
+    let post = |host: Option<&str>, origin: &str| {
+        let mut headers = vec![("Authorization", "Bearer otto-secret"), ("Origin", origin)];
+        headers.extend(host.map(|host| ("Host", host)));
+        server.call("POST", RECORDS, &headers, "{\"a\":1}").status
+    };
+    for origin in
+        [format!("http://127.0.0.1:{port}"), format!("http://LOCALHOST:{port}"), format!("http://[::1]:{port}")]
+    {
+        assert_eq!(post(None, &origin), 202, "{origin}");
     }
-    let read = server.call("GET", "/api/v1/sensors/latest", &[("Host", "evil.example")], "");
-    assert_eq!(read.status, 200, "reads are left to the browser's own rules");
+    assert_eq!(post(None, "https://ops.example"), 202);
+    assert_eq!(post(Some("streams.example"), "https://streams.example"), 202);
+    assert_eq!(post(Some("streams.example:8443"), "https://streams.example:8443"), 202);
+    let other = format!("http://localhost:{}", port ^ 1);
+    let scheme = format!("https://localhost:{port}");
+    let strangers = [
+        "http://localhost",
+        "http://localhost:3000",
+        "http://evil.example",
+        "null",
+        "https://127.0.0.1.evil.example",
+        "http://ops.example",
+        "https://ops.example:444",
+        "https://streams.example:444",
+        &other,
+        &scheme,
+    ];
+    for origin in strangers {
+        assert_eq!(post(None, origin), 403, "{origin}");
+    }
+}
+
+#[test]
+fn a_listener_for_other_machines_is_read_under_any_name_and_changed_under_its_own() {
+    use actix_web::http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+
+    let rule = HostRule::new(["streams.example".to_owned()], []).at("0.0.0.0:8000".parse().unwrap());
+    let check = |host: &'static str, origin: Option<&'static str>, purpose| {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static(host));
+        if let Some(origin) = origin {
+            headers.insert(ORIGIN, HeaderValue::from_static(origin));
+        }
+        rule.check(&headers, purpose).is_ok()
+    };
+    assert!(check("10.1.2.3:8000", None, Purpose::Read));
+    assert!(!check("10.1.2.3:8000", None, Purpose::Change));
+    for host in ["streams.example:8000", "localhost:18000", "127.0.0.1"] {
+        assert!(check(host, None, Purpose::Change), "{host}");
+    }
+    assert!(check("localhost:18000", Some("http://localhost:18000"), Purpose::Change), "the port may be forwarded");
+    assert!(!check("localhost:18000", Some("http://localhost:8000"), Purpose::Change));
 }
 
 #[test]
@@ -51,9 +120,10 @@ fn configured_hosts_are_ours_too() {
 #[test]
 fn pages_of_our_origins_may_read_and_ask_first() {
     let server = Running::start();
-    let ours = [("Origin", "http://localhost:3000")];
+    let own = format!("http://localhost:{}", server.address.port());
+    let ours = [("Origin", own.as_str())];
     let reply = server.call("GET", "/api/v1/sensors/latest", &ours, "");
-    assert_eq!(reply.header("access-control-allow-origin"), Some("http://localhost:3000"));
+    assert_eq!(reply.header("access-control-allow-origin"), Some(own.as_str()));
     assert_eq!(server.call("OPTIONS", RECORDS, &ours, "").status, 204);
     let foreign = server.call("GET", "/api/v1/sensors/latest", &[("Origin", "http://evil.example")], "");
     assert_eq!(foreign.header("access-control-allow-origin"), None);

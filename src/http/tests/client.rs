@@ -96,6 +96,10 @@ impl Running {
 
     /// One request on a connection of its own. A `Host` among `headers` replaces the right one.
     pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        self.call_with(method, path, headers, body.as_bytes())
+    }
+
+    pub fn call_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
         let mut stream = self.connect();
         let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
         if !headers.iter().any(|(name, _)| *name == "Host") {
@@ -104,7 +108,7 @@ impl Running {
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");
         }
-        stream.write_all(format!("{head}\r\n{body}").as_bytes()).expect("the server reads");
+        stream.write_all(&[head.as_bytes(), b"\r\n", body].concat()).expect("the server reads");
         let mut bytes = Vec::new();
         // A server that refuses a body may close before all of it is read.
         let _ = stream.read_to_end(&mut bytes);
@@ -122,11 +126,15 @@ impl Running {
 
     /// Asks for a WebSocket and answers the connection with the response's head.
     pub fn socket(&self, path: &str, headers: &[(&str, &str)]) -> (TcpStream, String) {
+        self.socket_of(&self.address.to_string(), path, headers)
+    }
+
+    /// Asks a host of this name for a WebSocket.
+    pub fn socket_of(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> (TcpStream, String) {
         let mut stream = self.connect();
         let mut head = format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-            self.address
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         );
         for (name, value) in headers {
             head += &format!("{name}: {value}\r\n");

@@ -98,6 +98,10 @@ impl ReadStore for Fake {
 
     fn latest(&self, query: RowQuery) -> Answer<'_, Page<Row>, ReadError> {
         self.note(format!("latest {query:?}"));
+        if let Some((field, _)) = query.filters.iter().find(|(name, _)| name.starts_with("no_")) {
+            let reason = "there is no such column; there are sensor_id and timestamp".to_owned();
+            return ready(Err(ReadError::BadFilter { field: field.clone(), reason }));
+        }
         ready(known(&query.stream).map(|()| page(vec![row()])))
     }
 
@@ -177,7 +181,12 @@ impl Ingest for Fake {
     fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError> {
         self.note(format!("append {stream} {}", records.len()));
         let bad = records.iter().position(|record| record.value == b"{}");
-        let fault = |index| RecordFault { index, field: vec!["value".to_owned()], reason: "it is missing".to_owned() };
+        let fault = |index| RecordFault {
+            index,
+            field: vec!["value".to_owned()],
+            reason: "it is missing".to_owned(),
+            input: json!("x"),
+        };
         let placed = |offset| Placed { partition: 1, offset };
         ready(match (stream, bad) {
             ("sensors", Some(index)) => Err(IngestError::Invalid(vec![fault(index)])),

@@ -1,7 +1,7 @@
 //! The HTTP contract, driven over real connections against ports that answer from constants.
 
 mod access;
-mod client;
+pub mod client;
 mod fake;
 mod fake_topics;
 mod rest;

@@ -32,9 +32,10 @@ fn the_reference_routes_have_its_defaults_and_bodies() {
     let latest = server.get("/api/v1/sensors/latest").json();
     assert_eq!((&latest["count"], &latest["readings"][0]["id"]), (&json!(1), &json!(7)));
     assert!(server.fake.asked().contains("limit: 10"), "{}", server.fake.asked());
-    server.get("/api/v1/sensors/latest?sensor_id=a%20b&sensor_type=humidity&limit=100&other=1");
+    server.get("/api/v1/sensors/latest?sensor_id=a%20b&sensor_type=humidity&limit=100&no_1=1&location=x&no_2=2");
     let asked = server.fake.asked();
-    assert!(asked.contains(r#"filters: [("sensor_id", "a b"), ("sensor_type", "humidity")]"#), "{asked}");
+    let filters = r#"filters: [("sensor_id", "a b"), ("sensor_type", "humidity"), ("location", "x")]"#;
+    assert!(asked.contains(filters), "columns filter, other parameters are ignored: {asked}");
     let anomalies = server.get("/api/v1/sensors/anomalies").json();
     assert_eq!(anomalies["anomalies"][0]["id"], 7);
     assert!(server.fake.asked().contains("limit: 20"));
@@ -116,6 +117,17 @@ fn all_faults_of_a_request_are_reported_at_once() {
     let server = Running::start();
     let reply = server.get("/api/v1/alerts?state=on&limit=0");
     assert_eq!(reply.json()["detail"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_parameter_that_stats_do_not_have_is_refused_with_those_that_they_have() {
+    let server = Running::start();
+    let reply = server.get("/api/v1/streams/sensors/stats?minutes=5");
+    is_problem(&reply, 422);
+    let fault = &reply.json()["detail"][0];
+    assert_eq!((&fault["loc"], &fault["input"]), (&json!(["query", "minutes"]), &json!("5")));
+    assert_eq!(fault["msg"], "there is no parameter minutes; there is time_window_minutes");
+    assert_eq!(server.get("/api/v1/sensors/stats?minutes=5").status, 200, "the replaced API ignored it");
 }
 
 #[test]
@@ -221,6 +233,7 @@ fn records_are_accepted_with_their_places() {
     is_problem(&bad, 422);
     assert_eq!(bad.json()["detail"][0]["loc"], json!(["body", 1, "value"]));
     assert_eq!(bad.json()["detail"][0]["msg"], "it is missing");
+    assert_eq!(bad.json()["detail"][0]["input"], "x");
     for body in ["{", "[]", "7"] {
         is_problem(&server.post(path, body), 422);
     }
@@ -352,6 +365,25 @@ fn the_document_is_openapi_31_and_every_get_of_it_has_a_handler() {
         let reply = server.call(method, &real, &[], body);
         assert!([200, 202, 426].contains(&reply.status), "{path}: {} {}", reply.status, reply.body);
     }
+}
+
+#[test]
+fn the_document_names_the_statuses_that_come_of_hosts_tokens_and_bodies() {
+    let document = Running::start().get("/openapi.json").json();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let of_body: &[&str] = if ["post", "patch"].contains(&method.as_str()) {
+                &["400", "408", "409", "413", "415", "422"]
+            } else {
+                &[]
+            };
+            for status in ["401", "403", "404", "503"].iter().chain(of_body) {
+                assert!(operation["responses"][status]["description"].is_string(), "{method} {path}: {status}");
+            }
+        }
+    }
+    let append = &document["paths"]["/api/v1/streams/{stream}/records"]["post"]["responses"];
+    assert!(append["422"]["description"].as_str().unwrap().contains("schema"), "a route's own words stay");
 }
 
 #[test]

@@ -9,12 +9,12 @@ mod schemas;
 mod settings;
 mod subjects;
 
-use std::{io, net::TcpListener, sync::Arc};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{
-    App, HttpResponse, HttpServer, Resource, Route,
+    App, HttpResponse, HttpServer, Resource, ResponseError, Route,
     dev::{Server, ServiceRequest, ServiceResponse},
-    http::StatusCode,
+    http::{StatusCode, header},
     middleware::{Next, from_fn},
     web::{self, Data, ServiceConfig},
 };
@@ -22,13 +22,21 @@ use actix_web::{
 pub(super) use self::reply::in_asked_type;
 use self::reply::{error_body, reply};
 use super::{MAX_SCHEMA_BYTES, Registry, RegistryError};
-use crate::http::access::HostRule;
+use crate::http::{
+    bodies::{self, BodyRules, Refusal, Room},
+    connections::{self, Connections, REFUSED_AT_A_TIME},
+    hosts::{HostRule, Purpose},
+};
 
 /// A schema is quoted once more in its request.
 const MAX_BODY_BYTES: usize = 2 * MAX_SCHEMA_BYTES + 4_096;
+/// Bytes that the bodies of all connections hold.
+const MAX_BODIES_BYTES: usize = 4 * MAX_BODY_BYTES;
+/// How long a body may take as a whole.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a body may stay without further bytes.
+const BODY_PROGRESS: Duration = Duration::from_secs(5);
 const SHUTDOWN_TIMEOUT_S: u64 = 2;
-/// Connections at a time.
-const MAX_CONNECTIONS: usize = 1_024;
 
 type Answer = Result<HttpResponse, RegistryError>;
 
@@ -41,22 +49,42 @@ pub struct ClusterIds {
     pub topic: String,
 }
 
-/// Serves a registry on a listener, in one worker, without signal handlers.
+/// Serves a registry on a listener, in one worker, for at most `most_connections` at a time, without signal handlers.
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub fn server(registry: Registry, ids: ClusterIds, listener: TcpListener, hosts: HostRule) -> io::Result<Server> {
-    let hosts = Arc::new(hosts);
+pub fn server(
+    registry: Registry,
+    ids: ClusterIds,
+    listener: TcpListener,
+    hosts: HostRule,
+    most_connections: usize,
+) -> io::Result<Server> {
+    let open = Connections::new(most_connections);
+    let counted = Arc::clone(&open);
+    let hosts = Arc::new(hosts.at(listener.local_addr()?));
+    let bodies = BodyRules {
+        whole: BODY_TIMEOUT,
+        progress: BODY_PROGRESS,
+        decoded_bytes: MAX_BODY_BYTES,
+        room: Room::new(MAX_BODIES_BYTES),
+        refuse: refused,
+    };
     let server = HttpServer::new(move || {
         App::new()
+            .app_data(Data::new(bodies.clone()))
+            .app_data(Data::from(Arc::clone(&open)))
             .app_data(Data::new(registry.clone()))
             .app_data(Data::new(ids.clone()))
             .app_data(Data::from(Arc::clone(&hosts)))
             .wrap(from_fn(check_host))
+            .wrap(from_fn(bodies::guard))
+            .wrap(from_fn(connections::guard))
             .wrap(from_fn(in_asked_type))
             .configure(routes)
     });
-    let server = server.workers(1).max_connections(MAX_CONNECTIONS).disable_signals();
+    let server = server.on_connect(move |connection, extensions| counted.enter(connection, extensions));
+    let server = server.workers(1).max_connections(most_connections + REFUSED_AT_A_TIME).disable_signals();
     Ok(server.shutdown_timeout(SHUTDOWN_TIMEOUT_S).listen(listener)?.run())
 }
 
@@ -80,8 +108,8 @@ async fn check_host(
     next: Next<impl actix_web::body::MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl actix_web::body::MessageBody>, actix_web::Error> {
     let hosts = request.app_data::<Data<HostRule>>().cloned();
-    let is_change = !request.method().is_safe();
-    if is_change && hosts.is_some_and(|hosts| hosts.check(request.headers()).is_err()) {
+    let purpose = if request.method().is_safe() { Purpose::Read } else { Purpose::Change };
+    if hosts.is_some_and(|hosts| hosts.check(request.headers(), purpose).is_err()) {
         let body = error_body(
             40301,
             "This server does not answer to that Host or Origin; see http.allowed_hosts and http.allowed_origins",
@@ -89,6 +117,19 @@ async fn check_host(
         return Ok(request.into_response(reply(StatusCode::FORBIDDEN, &body)).map_into_right_body());
     }
     Ok(next.call(request).await?.map_into_left_body())
+}
+
+/// A body that is not taken, in the protocol's form.
+fn refused(refusal: &Refusal) -> HttpResponse {
+    if let Refusal::TooLarge(_) = refusal {
+        return RegistryError::TooLarge(MAX_SCHEMA_BYTES).error_response();
+    }
+    let plain = refusal.problem();
+    let mut response = reply(refusal.status(), &error_body(refusal.status().as_u16().into(), &refusal.to_string()));
+    for (name, value) in plain.headers().iter().filter(|(name, _)| *name != header::CONTENT_TYPE) {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
+    response
 }
 
 async fn no_route() -> HttpResponse {

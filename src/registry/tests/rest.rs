@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{A, B_DEFAULT, B_REQUIRED, Topic, call, schema};
 use crate::{
-    http::access::HostRule,
+    http::hosts::HostRule,
     registry::{
         ClusterIds, Registry,
         rest::{in_asked_type, routes},
@@ -241,31 +241,39 @@ async fn answers_have_the_type_that_the_client_takes() {
 }
 
 #[actix_web::test]
-async fn the_server_refuses_changes_from_foreign_pages() {
+async fn the_server_answers_foreign_hosts_neither_reads_nor_changes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = server(Topic::default().open(), ClusterIds::default(), listener, HostRule::default()).unwrap();
+    let server = server(Topic::default().open(), ClusterIds::default(), listener, HostRule::default(), 64).unwrap();
     let handle = server.handle();
     let client = async move {
-        let ask = move |host: &'static str| {
+        let ask = move |host: &str, line: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
             let body = json!({"schema": schema(A)}).to_string();
             let length = body.len();
-            let head = format!(
-                "POST /subjects/s/versions HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-            );
+            let head =
+                format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
             stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
             answer
         };
         #[expect(clippy::disallowed_methods, reason = "a test waits for it")]
-        let answers = actix_web::web::block(move || [ask("evil.example"), ask("localhost")]).await.unwrap();
+        let answers = actix_web::web::block(move || {
+            let own = format!("localhost:{}", address.port());
+            let ask_both = |host: &str| [ask(host, "POST /subjects/s/versions"), ask(host, "GET /subjects")];
+            [ask_both("evil.example"), ask_both("localhost"), ask_both(&own)]
+        });
+        let answers = answers.await.unwrap();
         handle.stop(true).await;
         answers
     };
-    let (served, [foreign, own]) = futures_util::future::join(server, client).await;
+    let (served, [foreign, other_port, own]) = futures_util::future::join(server, client).await;
     served.unwrap();
-    assert!(foreign.starts_with("HTTP/1.1 403"), "{foreign}");
-    assert!(own.starts_with("HTTP/1.1 200") && own.ends_with(r#"{"id":1}"#), "{own}");
+    for answer in foreign.iter().chain(&other_port) {
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    }
+    let [registered, subjects] = own;
+    assert!(registered.starts_with("HTTP/1.1 200") && registered.ends_with(r#"{"id":1}"#), "{registered}");
+    assert!(subjects.starts_with("HTTP/1.1 200") && subjects.ends_with(r#"["s"]"#), "{subjects}");
 }

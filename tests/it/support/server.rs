@@ -35,6 +35,8 @@ pub struct Node {
     folder: TempDir,
     settings: Vec<(String, String)>,
     flags: Vec<&'static str>,
+    /// Limit of open files; none: that of the test.
+    open_files: Option<u32>,
     /// Address of Kafka: a free port at first, then the same at every start, so that clients find the server again.
     kafka: String,
 }
@@ -46,6 +48,7 @@ impl Node {
             folder: tempfile::tempdir().unwrap(),
             settings: Vec::new(),
             flags: vec!["--no-simulators"],
+            open_files: None,
             kafka: "127.0.0.1:0".to_owned(),
         }
     }
@@ -72,6 +75,12 @@ impl Node {
     /// Overrides one key of the configuration.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Limits the files that the server may have open.
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
         self
     }
 
@@ -159,7 +168,14 @@ impl Node {
 
     /// A command of the binary on this node's folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match self.open_files {
+            None => Command::new(binary()),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(binary());
+                shell
+            }
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STREAMWARD")) {
             command.env_remove(name);
         }

@@ -12,6 +12,7 @@
 pub mod avro;
 mod columns;
 mod fault;
+mod field_faults;
 mod json;
 mod row;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use arrow_array::RecordBatch;
 
 pub use columns::MAX_BATCH_TEXT_BYTES;
 pub use fault::MAX_REASON_BYTES;
+pub use field_faults::FieldFault;
 pub use writers::{MAX_MISSING_IDS, MAX_WRITER_SCHEMAS};
 
 use crate::{

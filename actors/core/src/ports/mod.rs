@@ -254,23 +254,25 @@ pub struct Placed {
     pub offset: i64,
 }
 
-/// What is wrong with one record of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing that is wrong with one record of a request.
+#[derive(Debug, Clone, PartialEq)]
 pub struct RecordFault {
     /// Place in the request, from 0.
     pub index: usize,
     /// Path of the field in the value, empty for the value as a whole.
     pub field: Vec<String>,
     pub reason: String,
+    /// What the record has there, in short; null where it has nothing.
+    pub input: Value,
 }
 
 /// Why records were not appended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum IngestError {
     #[error("there is no stream named {0}")]
     UnknownStream(String),
     /// None of the request's records was appended.
-    #[error("{} records do not fit the stream's schema", .0.len())]
+    #[error("{} fields or records do not fit the stream's schema", .0.len())]
     Invalid(Vec<RecordFault>),
     /// It is known why the stream takes no records at the moment; nothing was written.
     #[error("{0}")]

@@ -126,10 +126,7 @@ impl Scan {
         let (total, total_is_estimate) = match page.counting {
             Counting::Skip => (0, false),
             Counting::Bounded if self.keep.is_empty() => self.count(connection).await?,
-            Counting::Bounded => {
-                let paged = page.cursor.is_some() || next.is_some();
-                (rows.len() as u64 + u64::from(next.is_some()), paged)
-            }
+            Counting::Bounded => self.count_kept(connection).await?,
         };
         Ok(Walked { rows, total, total_is_estimate, next })
     }
@@ -202,6 +199,18 @@ impl Scan {
         let (count,): (i64,) = sql.build_query_as().fetch_one(connection).await.map_err(read_error)?;
         let over = count > i64::from(COUNT_LIMIT);
         Ok((u64::try_from(count).unwrap_or(0).min(u64::from(COUNT_LIMIT)), over))
+    }
+
+    /// How many of the first [`SCAN_LIMIT`] rows walked over are kept, and whether the walk goes on behind them: the
+    /// list is then at least that long.
+    async fn count_kept(&self, connection: &mut SqliteConnection) -> Result<(u64, bool), ReadError> {
+        let mut sql = QueryBuilder::new("SELECT COUNT(*) FILTER (WHERE ");
+        write_all(&mut sql, &self.keep);
+        sql.push("), COUNT(*) FROM (");
+        self.write_walk(&mut sql, &self.select, None);
+        sql.push(" LIMIT ").push_bind(i64::from(SCAN_LIMIT)).push(")");
+        let (kept, walked): (i64, i64) = sql.build_query_as().fetch_one(connection).await.map_err(read_error)?;
+        Ok((u64::try_from(kept).unwrap_or(0), walked >= i64::from(SCAN_LIMIT)))
     }
 
     fn place_of(&self, row: &SqliteRow) -> Result<Vec<Bind>, sqlx::Error> {

@@ -133,6 +133,22 @@ async fn a_rare_match_is_found_by_following_cursors_of_empty_pages() {
 }
 
 #[tokio::test]
+async fn the_total_of_a_filtered_list_counts_what_matches_whatever_the_page() {
+    let mut fixture = Fixture::new().await;
+    let newest = "(SELECT timestamp FROM sensor_readings ORDER BY timestamp DESC LIMIT 1 OFFSET";
+    fixture.write(&format!("UPDATE sensor_readings SET location = 'attic' WHERE timestamp > {newest} 700)")).await;
+    let mut query = query(&[("location", "attic")], 1);
+    for _ in 0..3 {
+        let page = fixture.reads.latest(query.clone()).await.unwrap();
+        assert_eq!((page.items.len(), page.total, page.total_is_estimate), (1, 700, true), "more rows may match");
+        query.page.cursor = page.next;
+    }
+    fixture.write(&format!("DELETE FROM sensor_readings WHERE timestamp <= {newest} 900)")).await;
+    let page = fixture.reads.latest(query.clone()).await.unwrap();
+    assert_eq!((page.items.len(), page.total, page.total_is_estimate), (1, 700, false));
+}
+
+#[tokio::test]
 async fn anomalies_are_the_labelled_rows_newest_first() {
     let fixture = Fixture::new().await;
     let page = fixture.reads.anomalies(query(&[], 3)).await.unwrap();

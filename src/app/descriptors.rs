@@ -1,0 +1,106 @@
+//! Shares of the limit of open files: each listener has a bound of connections, and together they leave enough for
+//! the server's own files and sockets. A process without a free descriptor accepts nobody.
+
+use std::num::NonZeroUsize;
+
+use crate::{config::Config, process};
+
+/// Descriptors of a server without streams: threads, databases, sockets of its own Kafka clients.
+const OWN: u64 = 96;
+/// Of a stream with its pipeline: threads, sockets of its clients.
+const PER_STREAM: u64 = 12;
+/// Of a partition of the embedded broker: the newest segment and what is reserved for it.
+const PER_PARTITION: u64 = 2;
+/// Fewest connections of a listener.
+const LEAST: usize = 8;
+/// Connections of HTTP beside WebSocket sessions, and of the registry, where files are plenty.
+const HTTP: usize = 4_096;
+const REGISTRY: usize = 1_024;
+
+/// Most connections at a time of each listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    pub http: usize,
+    pub registry: usize,
+    pub broker: usize,
+}
+
+/// Raises the limit of open files as far as it goes and divides it; warns where connections become few.
+pub fn shares(config: &Config) -> Shares {
+    let limit = process::raise_open_files();
+    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let wanted = Shares {
+        http: HTTP.saturating_add(number(config.http.websocket.max_sessions)),
+        registry: REGISTRY,
+        broker: number(config.kafka.embedded.max_connections),
+    };
+    let partitions: u64 = config.streams.values().map(|stream| u64::from(stream.partitions)).sum();
+    let own = OWN + PER_STREAM * config.streams.len() as u64 + PER_PARTITION * partitions;
+    let shares = divide(limit, own, wanted);
+    if shares != wanted {
+        let enough = enough_for(own, wanted);
+        tracing::warn!(
+            open_files = limit,
+            http = shares.http,
+            registry = shares.registry,
+            kafka = shares.broker,
+            enough,
+            "the limit of open files allows few connections at a time; raise it with ulimit -n or LimitNOFILE"
+        );
+    }
+    shares
+}
+
+/// What each listener gets of a limit (none: no limit) of which `own` descriptors are the server's. A quarter of the
+/// rest stays free, for segments and clients to come.
+fn divide(limit: Option<u64>, own: u64, wanted: Shares) -> Shares {
+    let Some(limit) = limit else { return wanted };
+    let all = wanted.http.saturating_add(wanted.registry).saturating_add(wanted.broker);
+    let usable = usize::try_from(limit.saturating_sub(own) / 4 * 3).unwrap_or(usize::MAX);
+    if all <= usable {
+        return wanted;
+    }
+    let all = NonZeroUsize::new(all).map_or(1, NonZeroUsize::get) as u128;
+    let share = |wanted: usize| {
+        let share = wanted as u128 * usable as u128 / all;
+        usize::try_from(share).unwrap_or(usize::MAX).max(LEAST).min(wanted.max(1))
+    };
+    Shares { http: share(wanted.http), registry: share(wanted.registry), broker: share(wanted.broker) }
+}
+
+/// The limit at which every listener gets what it wants.
+fn enough_for(own: u64, wanted: Shares) -> u64 {
+    let all = wanted.http.saturating_add(wanted.registry).saturating_add(wanted.broker) as u64;
+    own.saturating_add(all.saturating_mul(4).div_ceil(3)).saturating_add(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WANTED: Shares = Shares { http: 5_000, registry: 1_000, broker: 1_000 };
+
+    #[test]
+    fn each_listener_gets_what_it_wants_where_files_are_plenty() {
+        assert_eq!(divide(None, 200, WANTED), WANTED);
+        let enough = enough_for(200, WANTED);
+        assert_eq!(divide(Some(enough), 200, WANTED), WANTED);
+        assert_ne!(divide(Some(enough - 8), 200, WANTED), WANTED);
+    }
+
+    #[test]
+    fn few_files_are_divided_and_some_stay_free() {
+        for limit in 256..4_096 {
+            let shares = divide(Some(limit), 150, WANTED);
+            let all = 150 + shares.http + shares.registry + shares.broker;
+            assert!((all as u64) < limit, "{limit}: {shares:?}");
+            assert!(shares.http >= shares.broker && shares.broker >= LEAST, "{limit}: {shares:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_below_the_servers_own_files_leaves_the_least_and_no_more_than_wanted() {
+        let wanted = Shares { broker: 2, ..WANTED };
+        assert_eq!(divide(Some(10), 150, wanted), Shares { http: LEAST, registry: LEAST, broker: 2 });
+    }
+}
