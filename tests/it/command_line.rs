@@ -136,6 +136,41 @@ async fn a_drill_reports_how_the_actor_healed() {
     }
     for (path, reason) in [("pipelines/nobody", "nothing at pipelines/nobody"), ("edge/http", "would go with it")] {
         let (code, _, complaint) = drill(path, &[]);
-        assert!(code == Some(2) && complaint.contains(reason), "{complaint}");
+        assert!(code == Some(4) && complaint.contains(reason), "{complaint}");
+    }
+}
+
+#[test]
+fn the_exit_code_tells_what_kind_of_error_it_is() {
+    let node = Node::new();
+    fs::write(node.path("a.csv"), "timestamp,value\nsoon,1\n").unwrap();
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["tree", "--nonsense"], 2, "--nonsense"),
+        (&["tree", "--url", "ftp://a"], 2, "ftp is not http or https"),
+        (&["schema", "list", "--url", "ftp://a"], 2, "--url: ftp is not http or https"),
+        (&["replay", "a.csv", "--stream", "nobody"], 2, "there is no stream nobody"),
+        (&["replay", "missing.csv", "--bootstrap", "127.0.0.1:1"], 2, "missing.csv: No such file"),
+        (&["tree", "--url", "127.0.0.1:1/below/"], 3, "127.0.0.1:1 does not answer: connection refused"),
+        (&["drill", "a", "--url", "http://[::1]:1"], 3, "[::1]:1 does not answer"),
+        (&["schema", "list", "--url", "127.0.0.1:1"], 3, "http://127.0.0.1:1"),
+        (&["replay", "a.csv", "--bootstrap", "127.0.0.1:1"], 3, "the broker 127.0.0.1:1 cannot be reached"),
+    ];
+    for (arguments, wanted, reason) in cases {
+        let (code, _, complaint) = run(&node, arguments);
+        assert!(code == Some(wanted) && complaint.contains(reason), "{arguments:?}: {code:?} {complaint}");
+        assert!(!complaint.contains("/api/v1/"), "{complaint}");
+    }
+}
+
+#[test]
+fn each_help_ends_with_the_exit_codes() {
+    let node = Node::new();
+    let commands = ["run", "check", "config", "replay", "verify", "bench", "schema", "topics", "tree", "drill"];
+    let below: [&[&str]; 3] = [&["topics", "tail"], &["schema", "check"], &["bench", "pipeline"]];
+    for command in commands.iter().map(std::slice::from_ref).chain(below).chain([&[][..]]) {
+        let help = node.command(&[]).args(command).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let codes = "Exit codes: 0 done, 1 a check failed, 2 usage,";
+        assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(codes), "{command:?}: {help}");
     }
 }

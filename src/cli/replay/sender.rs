@@ -1,6 +1,6 @@
 //! Sends records when they are due, and lets go of them when they are acknowledged.
 
-use std::{borrow::Cow, future::Future, pin::Pin, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,11 +10,12 @@ use streamward_core::{
     decode::{Decoder, Format},
     record::key_text,
 };
-use tokio::{signal::ctrl_c, time::Instant};
+use tokio::time::Instant;
 
 use super::{ReplayArgs, Report};
 use crate::{
     adapters::kafka::producer::{KafkaProducer, Outgoing, Placed, ProduceError},
+    cli::{Failure, interrupt::Interrupts},
     clock::now_ms,
     plan::StreamSetup,
     replay::{Pacer, Replay, ReplayError, ReplayRecord},
@@ -39,6 +40,18 @@ pub(super) struct Sender<'a> {
     show_at: Instant,
 }
 
+/// Why a replay did not come to its end.
+#[derive(Debug)]
+pub(super) enum SendError {
+    File(ReplayError),
+    /// After so many acknowledged records.
+    Broker {
+        sent: u64,
+        error: ProduceError,
+    },
+    Signals(Failure),
+}
+
 /// What ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
@@ -61,20 +74,19 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends until the file ends or somebody interrupts, then waits for what was sent. A second interrupt ends that wait.
-    pub(super) async fn run(mut self, records: Replay) -> Result<Report, String> {
+    pub(super) async fn run(mut self, records: Replay) -> Result<Report, SendError> {
         self.bar = progress(records.total_bytes());
-        let interrupt = std::pin::pin!(ctrl_c());
-        self.report.interrupted = self.send_all(records, interrupt).await? == Woken::Interrupted;
+        let mut interrupts = Interrupts::listen().map_err(SendError::Signals)?;
+        self.report.interrupted = self.send_all(records, &mut interrupts).await? == Woken::Interrupted;
         if self.report.interrupted {
             self.bar.println("interrupted: waiting for what was sent (interrupt again to leave at once)");
         }
-        let interrupt = std::pin::pin!(ctrl_c());
-        self.report.interrupted |= self.settle(interrupt).await? == Woken::Interrupted;
+        self.report.interrupted |= self.settle(&mut interrupts).await? == Woken::Interrupted;
         self.bar.finish_and_clear();
         Ok(self.report)
     }
 
-    async fn send_all(&mut self, mut records: Replay, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+    async fn send_all(&mut self, mut records: Replay, interrupts: &mut Interrupts) -> Result<Woken, SendError> {
         // Distances between records are kept by the monotonic clock.
         let (started, start_ms) = (Instant::now(), now_ms());
         let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, start_ms);
@@ -87,7 +99,7 @@ impl<'a> Sender<'a> {
             self.show(records.bytes_read(), record.event_time_ms);
             let since_start_ms = u64::try_from(paced.due_wall_ms - start_ms).unwrap_or(0);
             let due = started + Duration::from_millis(since_start_ms);
-            if self.wait(due, interrupt.as_mut()).await? == Woken::Interrupted {
+            if self.wait(due, interrupts).await? == Woken::Interrupted {
                 return Ok(Woken::Interrupted);
             }
             self.send(record);
@@ -96,7 +108,7 @@ impl<'a> Sender<'a> {
     }
 
     /// A record that could be read; none where it is left out.
-    fn good(&mut self, record: Result<ReplayRecord, ReplayError>) -> Result<Option<ReplayRecord>, String> {
+    fn good(&mut self, record: Result<ReplayRecord, ReplayError>) -> Result<Option<ReplayRecord>, SendError> {
         match record {
             Ok(record) => Ok(Some(record)),
             Err(error) if self.args.skip_bad && error.is_bad_record() => {
@@ -106,7 +118,7 @@ impl<'a> Sender<'a> {
                 }
                 Ok(None)
             }
-            Err(error) => Err(format!("{error} (--skip-bad leaves such records out)")),
+            Err(error) => Err(SendError::File(error)),
         }
     }
 
@@ -122,12 +134,12 @@ impl<'a> Sender<'a> {
     }
 
     /// Takes acknowledgements until `due`, and for longer while too many are missing.
-    async fn wait(&mut self, due: Instant, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+    async fn wait(&mut self, due: Instant, interrupts: &mut Interrupts) -> Result<Woken, SendError> {
         loop {
             let is_full = self.in_flight.len() >= MAX_IN_FLIGHT;
             tokio::select! {
                 biased;
-                _ = interrupt.as_mut() => return Ok(Woken::Interrupted),
+                () = interrupts.next() => return Ok(Woken::Interrupted),
                 Some(sent) = self.in_flight.next() => self.report.count(sent)?,
                 () = tokio::time::sleep_until(due), if !is_full => return Ok(Woken::Due),
             }
@@ -135,11 +147,11 @@ impl<'a> Sender<'a> {
     }
 
     /// Takes the acknowledgements of all that was sent.
-    async fn settle(&mut self, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+    async fn settle(&mut self, interrupts: &mut Interrupts) -> Result<Woken, SendError> {
         loop {
             tokio::select! {
                 biased;
-                _ = interrupt.as_mut() => return Ok(Woken::Interrupted),
+                () = interrupts.next() => return Ok(Woken::Interrupted),
                 sent = self.in_flight.next() => match sent {
                     Some(sent) => self.report.count(sent)?,
                     None => return Ok(Woken::Due),
@@ -162,8 +174,8 @@ impl<'a> Sender<'a> {
 }
 
 impl Report {
-    fn count(&mut self, sent: Result<Placed, ProduceError>) -> Result<(), String> {
-        sent.map_err(|error| format!("after {} records: {error}", self.acknowledged))?;
+    fn count(&mut self, sent: Result<Placed, ProduceError>) -> Result<(), SendError> {
+        sent.map_err(|error| SendError::Broker { sent: self.acknowledged, error })?;
         self.acknowledged += 1;
         Ok(())
     }
