@@ -78,7 +78,8 @@ fn read_file(path: &Path) -> Result<String, SchemaReadError> {
     if size as u64 > MAX_SCHEMA_BYTES {
         return Err(SchemaReadError::TooLarge(path.to_owned()));
     }
-    Ok(text)
+    // Some editors begin a text with a byte order mark, which is no JSON.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 #[cfg(test)]
@@ -104,6 +105,12 @@ mod tests {
         std::fs::create_dir(folder.path().join("schemas")).unwrap();
         std::fs::write(folder.path().join("schemas/series_reading.avsc"), "mine").unwrap();
         assert_eq!(schemas.read(&stream("./schemas/series_reading.avsc")).unwrap(), "mine");
+        std::fs::write(folder.path().join("schemas/series_reading.avsc"), "\u{feff}marked").unwrap();
+        assert_eq!(
+            schemas.read(&stream("schemas/series_reading.avsc")).unwrap(),
+            "marked",
+            "without its byte order mark"
+        );
     }
 
     #[test]

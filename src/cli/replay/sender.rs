@@ -91,7 +91,11 @@ impl<'a> Sender<'a> {
         let (started, start_ms) = (Instant::now(), now_ms());
         let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, start_ms);
         while let Some(record) = records.next() {
-            let Some(mut record) = self.good(record)? else { continue };
+            let judged = record.and_then(|record| match self.keys.of_record(&record) {
+                Ok(key) => Ok((record, key)),
+                Err(reason) => Err(records.refuse(&record, reason)),
+            });
+            let Some((mut record, key)) = self.good(judged)? else { continue };
             let paced = pacer.pace(record.event_time_ms);
             if self.args.shift_to.is_some() {
                 record.set_event_time(paced.event_time_ms);
@@ -102,13 +106,13 @@ impl<'a> Sender<'a> {
             if self.wait(due, interrupts).await? == Woken::Interrupted {
                 return Ok(Woken::Interrupted);
             }
-            self.send(record);
+            self.send(record, key);
         }
         Ok(Woken::Due)
     }
 
-    /// A record that could be read; none where it is left out.
-    fn good(&mut self, record: Result<ReplayRecord, ReplayError>) -> Result<Option<ReplayRecord>, SendError> {
+    /// A record that could be read and that the stream takes; none where it is left out.
+    fn good<T>(&mut self, record: Result<T, ReplayError>) -> Result<Option<T>, SendError> {
         match record {
             Ok(record) => Ok(Some(record)),
             Err(error) if self.args.skip_bad && error.is_bad_record() => {
@@ -122,10 +126,9 @@ impl<'a> Sender<'a> {
         }
     }
 
-    fn send(&mut self, record: ReplayRecord) {
+    fn send(&mut self, record: ReplayRecord, key: Option<String>) {
         let (producer, topic) = (self.producer, &*self.stream.topic);
         let value = Value::Object(record.json).to_string();
-        let key = self.keys.of_record(&value);
         let sent = async move {
             let (key, value) = (key.as_deref().map(str::as_bytes), Some(value.as_bytes()));
             producer.send(Outgoing { topic, partition: None, key, value, headers: Vec::new() }).await
@@ -193,13 +196,22 @@ impl Keys {
         Self { decoder, column: stream.table.key }
     }
 
-    /// The key of a record; none where it is null, and where the record cannot be read.
-    fn of_record(&mut self, json: &str) -> Option<String> {
+    /// The key of a record; none where it is null.
+    ///
+    /// # Errors
+    /// Why the stream does not take the record.
+    fn of_record(&mut self, record: &ReplayRecord) -> Result<Option<String>, String> {
+        self.of_json(&serde_json::to_string(&record.json).map_err(|error| error.to_string())?)
+    }
+
+    fn of_json(&mut self, json: &str) -> Result<Option<String>, String> {
         let mut batch = RawBatch::with_capacity("".into(), 0, json.len());
         batch.push(0, 0, None, Some(json.as_bytes()));
-        let decoded = self.decoder.decode(&batch, 0..1);
-        let column = decoded.batch.column(self.column);
-        (decoded.batch.num_rows() == 1).then(|| key_text(column.as_ref(), 0).map(Cow::into_owned)).flatten()
+        let mut decoded = self.decoder.decode(&batch, 0..1);
+        match decoded.rejected.pop() {
+            Some(rejected) => Err(rejected.reason),
+            None => Ok(key_text(decoded.batch.column(self.column).as_ref(), 0).map(Cow::into_owned)),
+        }
     }
 }
 
@@ -220,9 +232,10 @@ mod tests {
         let battery = nested.schema.column_index("battery_level").unwrap();
         let reading = r#"{"sensor_id": "s", "sensor_type": "humidity", "value": 1, "timestamp": 1740834000000,
             "location": "hall", "anomaly": false, "metadata": {"battery_level": 9, "signal_strength": -9}}"#;
-        assert_eq!(Keys::of(nested).of_record(reading).as_deref(), Some("s"));
+        assert_eq!(Keys::of(nested).of_json(reading), Ok(Some("s".to_owned())));
         let mut keys = Keys { column: battery, ..Keys::of(nested) };
-        assert_eq!(keys.of_record(reading).as_deref(), Some("9"), "a nested number");
-        assert_eq!(Keys::of(stream).of_record(reading), None, "no record of this stream");
+        assert_eq!(keys.of_json(reading), Ok(Some("9".to_owned())), "a nested number");
+        let refused = Keys::of(stream).of_json(reading).unwrap_err();
+        assert!(refused.contains("series"), "no record of this stream: {refused}");
     }
 }
