@@ -93,6 +93,8 @@ async fn the_command_line_creates_alters_lists_and_deletes() {
         ["alter", "orders", "--partitions", "3", "--config", "retention.bytes=5000", "--default", "retention.ms"];
     let described = done(&server, &altered);
     assert!(described.contains("retention.bytes  5000") && !described.contains("retention.ms"), "{described}");
+    let (code, _, complaint) = topics(&server, &["alter", "orders", "--config", "retention.ms=abc"]);
+    assert!(code == Some(4) && complaint.contains("retention.ms: 'abc' is not a whole number"), "{complaint}");
     let list: Value = serde_json::from_str(&done(&server, &["list", "--json"])).unwrap();
     let find = |name: &str| list.as_array().unwrap().iter().find(|topic| topic["topic"] == name).unwrap().clone();
     assert_eq!(find("orders")["partitions"].as_array().unwrap().len(), 3);
