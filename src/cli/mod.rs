@@ -9,6 +9,7 @@ mod interrupt;
 mod replay;
 mod run;
 mod schema;
+mod shell;
 mod table;
 mod topics;
 mod tree;
@@ -64,6 +65,10 @@ enum Command {
     Tree(tree::TreeArgs),
     /// Make an actor of a running server fail and see it heal.
     Drill(drill::DrillArgs),
+    /// Print completions for a shell.
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    Man(shell::ManArgs),
 }
 
 /// Where the configuration comes from; shared by every command that reads it.
@@ -142,6 +147,8 @@ pub fn main() -> ExitCode {
         Command::Topics(args) => topics::topics(&args),
         Command::Tree(args) => tree::tree(&args),
         Command::Drill(args) => drill::drill(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     };
     let exit = done.unwrap_or_else(|failure| {
         eprintln!("streamward: {failure}");
