@@ -37,6 +37,7 @@ use super::{
     AppError, announcer,
     broker::Embedded,
     checkpointer,
+    drills::UnderWay,
     ingest::KafkaIngest,
     lag::{self, LogEnds},
     logs, make_topics,
@@ -281,6 +282,7 @@ impl<'a> Builder<'a> {
             broker: self.parts.broker.clone(),
             producer: self.producer.clone(),
             drills: self.parts.config.drills.enabled,
+            drills_under_way: UnderWay::new(),
             serving: serving.clone(),
         }
     }
