@@ -384,6 +384,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_lasts_longer_than_its_actor_may_keep_a_message_in_hand() {
+        let lane = json!({"path": "pipelines/a/lane", "policy": {"stuck_after": "30s"}});
+        let unwatched = json!({"path": "ops/lag", "policy": {"stuck_after": null}});
+        let tree = json!({"path": "/", "policy": {"stuck_after": "9s"}, "children": [lane, unwatched]});
+        assert_eq!(stuck_after(&tree, "pipelines/a/lane"), Some(Duration::from_secs(30)));
+        assert_eq!((stuck_after(&tree, "ops/lag"), stuck_after(&tree, "nobody")), (None, None));
+        assert_eq!(beyond(Duration::from_secs(30)), Duration::from_millis(37_500));
+        assert_eq!(beyond(Duration::from_millis(50)), Duration::from_millis(1_050));
+        assert_eq!(beyond(Duration::from_secs(3_600)), LASTING, "nobody waits for an hour");
+    }
+
+    #[test]
     fn names_of_faults_are_those_of_the_api() {
         let names: Vec<String> = Kind::value_variants().iter().map(|kind| kind.name()).collect();
         let known = streamward_core::ports::FaultKind::ALL.map(|(kind, ..)| serde_json::to_value(kind).unwrap());

@@ -57,9 +57,8 @@ impl CsvSource {
             Ok(true) => {}
             Err(error) => return Some(Err(fault(&error, line))),
         }
-        if let Some(number) = self.open_quote.get()
-            && self.reader.is_done()
-        {
+        // The end of the file is read for its last row alone.
+        if let Some(number) = self.open_quote.get() {
             let cell = self.row.len().saturating_sub(1);
             let column =
                 self.columns.get(cell).map_or_else(|| format!("cell {}", cell + 1), |name| format!("column `{name}`"));

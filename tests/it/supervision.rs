@@ -105,6 +105,8 @@ async fn drills_from_outside_an_actor_report_what_became_of_the_records() {
         assert_eq!(code, Some(0), "{case:?} {report}{complaint}");
         let report: Value = serde_json::from_str(&report).unwrap();
         assert!(report["exit"].is_null() && report["records"]["lost"] == 0, "{report}");
+        let why = report["observed"].as_str().unwrap().contains("before its stuck_after of 30s was over");
+        assert_eq!(why, case.contains(&"stall"), "{report}");
     }
     assert_eq!(server.database().count("dead_letters").await, 7);
     for (path, fault) in [("pipelines/sensors/lane", "broker-drop"), ("ops/lag", "corrupt-record")] {
