@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use streamward_broker::{
     AuthConfig, Broker, BrokerConfig, ClientRates, Damage, Fsync, Internal, Mechanism, TlsConfig, User,
@@ -45,6 +46,7 @@ pub struct Embedded {
 struct Outage {
     until: Mutex<Option<Instant>>,
     begins: Notify,
+    ends: Notify,
 }
 
 /// The way in for the server's own clients: they alone are members of its groups, and nothing slows them down.
@@ -90,8 +92,15 @@ impl Embedded {
 
     /// Closes all connections and takes none for that long.
     pub fn drop_connections(&self, duration: Duration) {
+        // An end that came too late for the outage before is not for this one.
+        let _late = self.outage.ends.notified().now_or_never();
         *self.outage.until.lock() = Some(Instant::now() + duration);
         self.outage.begins.notify_one();
+    }
+
+    /// Takes connections again at once.
+    pub fn end_outage(&self) {
+        self.outage.ends.notify_one();
     }
 
     /// Whether clients can connect: false from [`Self::drop_connections`] until its time is over.
@@ -111,6 +120,7 @@ impl Embedded {
             () = refuse(&public) => {}
             () = refuse(&local) => {}
             () = tokio::time::sleep_until(until.into()) => {}
+            () = self.outage.ends.notified() => {}
         }
         *self.outage.until.lock() = None;
         Ok(())

@@ -17,7 +17,7 @@ use streamward_pipeline::{live::LiveHub, slot::Slots};
 
 use super::{
     broker::Embedded,
-    drills::Drills,
+    drills::{Drills, UnderWay},
     lag::{
         LogEnds,
         figures::{self, Lag},
@@ -58,6 +58,7 @@ pub struct LiveOperations {
     pub broker: Option<Arc<Embedded>>,
     pub producer: KafkaProducer,
     pub drills: bool,
+    pub drills_under_way: UnderWay,
     /// False once shutdown has begun.
     pub serving: Arc<AtomicBool>,
 }
@@ -75,6 +76,10 @@ impl LiveOperations {
             OpsCommand::Pause => Command::Pause,
             OpsCommand::Resume => Command::Resume,
             OpsCommand::Drain => Command::Drain,
+            OpsCommand::Disarm => {
+                self.drills_under_way.take_back(&actor, (&self.runtime, self.broker.as_deref()));
+                return self.audited(&actor, (&action, ""), who).await;
+            }
             OpsCommand::Inject(_) if !self.drills => return Err(OpsError::DrillsDisabled),
             OpsCommand::Inject(fault) => {
                 let node = self.runtime.node(&actor).ok_or_else(|| OpsError::UnknownPath(path.to_owned()))?;
@@ -100,6 +105,7 @@ impl LiveOperations {
             reads: &*self.reads,
             broker: self.broker.as_deref(),
             producer: &self.producer,
+            under_way: &self.drills_under_way,
         };
         let report = drills.run(&actor, drill.0, drill.1).await?;
         let report = to_value(&report)?;

@@ -1,11 +1,11 @@
 //! `streamward bench`: measurements.
 
-use std::{fmt::Display, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::client::Server;
+use super::{Exit, Failure, client::Server};
 use crate::bench::{
     alerts::{self, AlertsBench},
     api::{self, ApiReport},
@@ -227,7 +227,12 @@ struct BrokerArgs {
     json: bool,
 }
 
-pub fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` takes")]
+fn no_folder(error: std::io::Error) -> Failure {
+    Failure::usage(format_args!("make a temporary folder: {error}"))
+}
+
+pub fn bench(args: &BenchArgs) -> Result<Exit, Failure> {
     match &args.what {
         What::Pipeline(args) => bench_pipeline(args),
         What::Seed(args) => bench_seed(args),
@@ -240,10 +245,15 @@ pub fn bench(args: &BenchArgs) -> Result<ExitCode, String> {
     }
 }
 
-fn bench_pipeline(args: &PipelineArgs) -> Result<ExitCode, String> {
+fn bench_pipeline(args: &PipelineArgs) -> Result<Exit, Failure> {
     let rate = match args.rate.as_str() {
         "max" => None,
-        rate => Some(rate.parse().ok().filter(|rate| *rate > 0.0).ok_or("--rate is a number above 0, or max")?),
+        rate => Some(
+            rate.parse()
+                .ok()
+                .filter(|rate| *rate > 0.0)
+                .ok_or_else(|| Failure::usage("--rate is a number above 0, or max"))?,
+        ),
     };
     let bench = PipelineBench {
         rate,
@@ -252,16 +262,16 @@ fn bench_pipeline(args: &PipelineArgs) -> Result<ExitCode, String> {
         seed: args.seed,
         sets: args.sets.clone(),
     };
-    let temporary = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
+    let temporary = tempfile::tempdir().map_err(no_folder)?;
     let folder = args.data_dir.as_deref().unwrap_or(temporary.path());
-    let report = actix::System::new().block_on(pipeline::run(folder, &bench))?;
+    let report = actix::System::new().block_on(pipeline::run(folder, &bench)).map_err(Failure::check)?;
     if args.json {
         print_json(&report)?;
     } else {
         print_pipeline(&report);
     }
     let exact = report.records_lost == 0 && report.records_duplicated == 0;
-    Ok(if exact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of_check(exact))
 }
 
 fn print_pipeline(report: &PipelineReport) {
@@ -291,38 +301,39 @@ fn print_pipeline(report: &PipelineReport) {
     ));
 }
 
-fn bench_seed(args: &SeedArgs) -> Result<ExitCode, String> {
-    let sent = actix::System::new().block_on(seed::run(&args.data_dir, args.rows, args.keys))?;
+fn bench_seed(args: &SeedArgs) -> Result<Exit, Failure> {
+    let sent =
+        actix::System::new().block_on(seed::run(&args.data_dir, args.rows, args.keys)).map_err(Failure::check)?;
     super::say_line(format_args!(
         "{} rows are in {} after {:.0} s",
         sent.acknowledged,
         args.data_dir.display(),
         sent.seconds
     ));
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-fn bench_websocket(args: &WebsocketArgs) -> Result<ExitCode, String> {
+fn bench_websocket(args: &WebsocketArgs) -> Result<Exit, Failure> {
     let bench = DashboardBench {
         readers: args.readers,
         stuck: args.stuck,
         rate: args.rate,
         duration: Duration::from_secs(args.seconds),
     };
-    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
-    let report = actix::System::new().block_on(dashboards::run(folder.path(), &bench))?;
+    let folder = tempfile::tempdir().map_err(no_folder)?;
+    let report = actix::System::new().block_on(dashboards::run(folder.path(), &bench)).map_err(Failure::check)?;
     print_json(&report)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-fn bench_api(args: &ApiArgs) -> Result<ExitCode, String> {
-    let report = actix::System::new().block_on(api::run(&args.server.url, args.requests, args.concurrency));
+fn bench_api(args: &ApiArgs) -> Result<Exit, Failure> {
+    let report = actix::System::new().block_on(api::run(args.server.url.as_str(), args.requests, args.concurrency));
     if args.json {
         print_json(&report)?;
     } else {
         print_api(&report);
     }
-    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of_check(report.failed == 0))
 }
 
 fn print_api(report: &ApiReport) {
@@ -338,9 +349,9 @@ fn print_api(report: &ApiReport) {
     ));
 }
 
-fn bench_broker(args: &BrokerArgs) -> Result<ExitCode, String> {
-    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
-    let mut targets = vec![Target::start(folder.path())?];
+fn bench_broker(args: &BrokerArgs) -> Result<Exit, Failure> {
+    let folder = tempfile::tempdir().map_err(no_folder)?;
+    let mut targets = vec![Target::start(folder.path()).map_err(Failure::check)?];
     targets.extend(args.against.as_ref().map(|address| Target::running(address, args.against_pid)));
     let bench = BrokerBench {
         duration: Duration::from_secs(args.seconds),
@@ -349,12 +360,12 @@ fn bench_broker(args: &BrokerArgs) -> Result<ExitCode, String> {
         case: args.case.clone(),
         value_bytes: usize::try_from(args.value_bytes).unwrap_or(usize::MAX),
     };
-    let report = actix::System::new().block_on(broker::run(&targets, &bench))?;
+    let report = actix::System::new().block_on(broker::run(&targets, &bench)).map_err(Failure::check)?;
     print(&report, args.json)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-fn bench_supervision(args: &SupervisionArgs) -> Result<ExitCode, String> {
+fn bench_supervision(args: &SupervisionArgs) -> Result<Exit, Failure> {
     let bench = SupervisionBench {
         rate: args.rate,
         duration: Duration::from_secs(args.seconds),
@@ -365,23 +376,23 @@ fn bench_supervision(args: &SupervisionArgs) -> Result<ExitCode, String> {
         neighbours: Duration::from_secs(args.neighbours),
         outages: args.outages.clone(),
     };
-    let folder = tempfile::tempdir().map_err(|error| format!("make a temporary folder: {error}"))?;
-    let report = actix::System::new().block_on(supervision::run(folder.path(), &bench))?;
+    let folder = tempfile::tempdir().map_err(no_folder)?;
+    let report = actix::System::new().block_on(supervision::run(folder.path(), &bench)).map_err(Failure::check)?;
     print(&report, args.json)?;
-    Ok(if report.is_exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of_check(report.is_exact()))
 }
 
-fn bench_alerts(args: &AlertsArgs) -> Result<ExitCode, String> {
+fn bench_alerts(args: &AlertsArgs) -> Result<Exit, Failure> {
     let bench = AlertsBench { keys: args.keys, records: args.records, rounds: args.rounds, seed: args.seed };
-    let report = actix::System::new().block_on(alerts::run(&bench))?;
+    let report = actix::System::new().block_on(alerts::run(&bench)).map_err(Failure::check)?;
     print(&report, args.json)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-fn bench_cost(args: &CostArgs) -> Result<ExitCode, String> {
+fn bench_cost(args: &CostArgs) -> Result<Exit, Failure> {
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     if args.records < size(args.batch) {
-        return Err("--records must be at least as many as --batch".to_owned());
+        return Err(Failure::usage("--records must be at least as many as --batch"));
     }
     let bench = CostBench {
         store: if args.counting { StoreKind::Counting } else { StoreKind::Sqlite },
@@ -391,12 +402,12 @@ fn bench_cost(args: &CostArgs) -> Result<ExitCode, String> {
         keys: args.keys,
         seed: args.seed,
     };
-    let report = actix::System::new().block_on(cost::run(&bench))?;
+    let report = actix::System::new().block_on(cost::run(&bench)).map_err(Failure::check)?;
     print(&report, args.json)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
-fn print(report: &(impl Serialize + Display), as_json: bool) -> Result<(), String> {
+fn print(report: &(impl Serialize + Display), as_json: bool) -> Result<(), Failure> {
     if as_json {
         return print_json(report);
     }
@@ -404,7 +415,7 @@ fn print(report: &(impl Serialize + Display), as_json: bool) -> Result<(), Strin
     Ok(())
 }
 
-fn print_json(report: &impl Serialize) -> Result<(), String> {
-    super::say_line(format_args!("{}", serde_json::to_string_pretty(report).map_err(|error| error.to_string())?));
+fn print_json(report: &impl Serialize) -> Result<(), Failure> {
+    super::say_line(format_args!("{}", serde_json::to_string_pretty(report).map_err(Failure::check)?));
     Ok(())
 }

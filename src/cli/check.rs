@@ -1,10 +1,8 @@
 //! `streamward check` and `streamward config`.
 
-use std::process::ExitCode;
-
 use clap::Args;
 
-use super::ConfigSource;
+use super::{ConfigSource, Exit, Failure};
 use crate::{
     config::{Config, Exposure},
     plan,
@@ -46,7 +44,7 @@ pub struct ConfigArgs {
     schema: bool,
 }
 
-pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
+pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let faults = match plan::load_for_start(&args.source.sources(exposure(args.insecure)), &args.allow) {
         Ok((_, plan)) => return Ok(report_ok(args.json, &[plan.warnings(), plan.as_last_read].concat())),
         Err(faults) => faults,
@@ -59,7 +57,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, String> {
     } else {
         eprintln!("{faults}");
     }
-    Ok(ExitCode::from(super::EXIT_USAGE))
+    Ok(Exit::Usage)
 }
 
 /// What `--insecure` allows.
@@ -67,7 +65,7 @@ pub fn exposure(insecure: bool) -> Exposure {
     if insecure { Exposure::Insecure } else { Exposure::Guarded }
 }
 
-fn report_ok(json: bool, warnings: &[String]) -> ExitCode {
+fn report_ok(json: bool, warnings: &[String]) -> Exit {
     if json {
         super::say_line(format_args!("{}", serde_json::json!({ "ok": true, "faults": [], "warnings": warnings })));
     } else {
@@ -76,15 +74,15 @@ fn report_ok(json: bool, warnings: &[String]) -> ExitCode {
         }
         super::say_line(format_args!("the configuration is fine"));
     }
-    ExitCode::SUCCESS
+    Exit::Done
 }
 
-pub fn config(args: &ConfigArgs) -> Result<ExitCode, String> {
+pub fn config(args: &ConfigArgs) -> Result<Exit, Failure> {
     if args.schema {
         super::say_line(format_args!("{}", Config::schema_json()));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Done);
     }
-    let loaded = Config::load(&args.source.sources(Exposure::Insecure)).map_err(|faults| faults.to_string())?;
+    let loaded = Config::load(&args.source.sources(Exposure::Insecure)).map_err(Failure::usage)?;
     super::say(format_args!("{}", loaded.config.effective_yaml()));
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }

@@ -1,12 +1,16 @@
 //! `streamward drill`: a fault on purpose, and a report of how the actor healed.
 
-use std::{process::ExitCode, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use clap::{Args, ValueEnum};
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::IndexedRandom as _};
 use serde_json::{Value, json};
 
-use super::client::{Method, Server};
+use super::{
+    Exit, Failure,
+    client::{Method, Server},
+    interrupt::Interrupts,
+};
 use crate::{
     app::{can_stall, has_healed},
     config::HumanDuration,
@@ -14,6 +18,15 @@ use crate::{
 
 /// Time for the answer itself, beyond the time that the drill is watched.
 const GRACE: Duration = Duration::from_secs(10);
+/// Time to recover after a stall that has ended.
+const AFTER_STALL: Duration = Duration::from_secs(15);
+/// How long a stall, a delay or an outage lasts unless somebody says otherwise.
+const LASTING: Duration = Duration::from_secs(1);
+/// Longest stall by default.
+const LONGEST_STALL: Duration = Duration::from_secs(4 * 60);
+/// A fault may arrive after it was taken back: that is done again until the drill reports.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+const TRIES: u32 = 5;
 /// Supervisors and actors that no random drill is for: sessions come and go, and the HTTP server carries the report.
 const SPARED: [&str; 2] = ["edge/sessions", "edge/http"];
 
@@ -61,9 +74,9 @@ pub struct DrillArgs {
     /// How often.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000), conflicts_with = "random")]
     times: u32,
-    /// How long a stall, a delay or an outage lasts.
-    #[arg(long, default_value = "1s", value_name = "DURATION", alias = "stall")]
-    lasting: HumanDuration,
+    /// How long a stall, a delay or an outage lasts: 1s; a stall of one actor longer than its stuck_after.
+    #[arg(long, value_name = "DURATION", alias = "stall")]
+    lasting: Option<HumanDuration>,
     /// Run this many drills one after the other, with actors and faults by chance.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     random: Option<u32>,
@@ -81,50 +94,58 @@ pub struct DrillArgs {
     json: bool,
 }
 
-pub fn drill(args: &DrillArgs) -> Result<ExitCode, String> {
+pub fn drill(args: &DrillArgs) -> Result<Exit, Failure> {
     actix::System::new().block_on(async {
+        let mut interrupts = Interrupts::listen()?;
         match args.random {
-            None => one(args).await,
-            Some(count) => by_chance(args, count).await,
+            None => one(args, &mut interrupts).await,
+            Some(count) => by_chance(args, count, &mut interrupts).await,
         }
     })
 }
 
-async fn one(args: &DrillArgs) -> Result<ExitCode, String> {
-    let report = args.run(&args.path, args.fault, (args.times, args.seed)).await?;
+async fn one(args: &DrillArgs, interrupts: &mut Interrupts) -> Result<Exit, Failure> {
+    let drill = Drill { path: &args.path, fault: args.fault, times: args.times, seed: args.seed };
+    let Drilled { report, is_interrupted } = args.run(&drill, interrupts).await?;
+    let Some(report) = report else { return Ok(Exit::Interrupted) };
     if args.json {
         super::say(format_args!("{report:#}\n"));
     } else {
         super::say(format_args!("{}", render(&report)));
     }
-    Ok(if has_healed(&report) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_interrupted { Exit::Interrupted } else { Exit::of_check(has_healed(&report)) })
 }
 
-async fn by_chance(args: &DrillArgs, count: u32) -> Result<ExitCode, String> {
+async fn by_chance(args: &DrillArgs, count: u32, interrupts: &mut Interrupts) -> Result<Exit, Failure> {
     let tree = args.server.get("/api/v1/supervision/tree").await?;
     let mut actors = Vec::new();
     leaves(&tree, args.path.trim_matches('/'), &mut actors);
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
-    let mut failed = 0;
-    for number in 1..=count {
-        let (path, kind) = actors.choose(&mut rng).ok_or_else(|| format!("no actor is at or below {}", args.path))?;
-        let fault = any_fault(kind, path, &mut rng);
-        let report = args.run(path, fault, (1, rng.random())).await?;
-        let healed = has_healed(&report);
-        failed += u32::from(!healed);
+    let (mut done, mut healed) = (0, 0);
+    let mut is_interrupted = false;
+    while done < count && !is_interrupted {
+        let none = || Failure::refused(format_args!("no actor is at or below {}", args.path));
+        let (path, kind) = actors.choose(&mut rng).ok_or_else(none)?;
+        let drill = Drill { path, fault: any_fault(kind, path, &mut rng), times: 1, seed: rng.random() };
+        let drilled = args.run(&drill, interrupts).await?;
+        is_interrupted = drilled.is_interrupted;
+        let Some(report) = drilled.report else { break };
+        done += 1;
+        healed += u32::from(has_healed(&report));
         if args.json {
             super::say(format_args!("{report}\n"));
         } else {
-            super::say(format_args!("{number:>4}  {}\n", line(&report, healed)));
+            super::say(format_args!("{done:>4}  {}\n", line(&report, has_healed(&report))));
         }
-        if number < count {
-            tokio::time::sleep(args.every.into()).await;
+        if done < count && !is_interrupted {
+            is_interrupted = interrupts.unless(tokio::time::sleep(args.every.into())).await.is_none();
         }
     }
     if !args.json {
-        super::say(format_args!("{} of {count} healed, seed {}\n", count - failed, args.seed));
+        let rest = if done < count { format!(" ({count} were asked for)") } else { String::new() };
+        super::say(format_args!("{healed} of {done} healed{rest}, seed {}\n", args.seed));
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_interrupted { Exit::Interrupted } else { Exit::of_check(healed == count) })
 }
 
 /// Path and kind of each actor without any below it, at or below a path.
@@ -155,15 +176,102 @@ fn any_fault(kind: &str, path: &str, rng: &mut ChaCha8Rng) -> Kind {
     faults[rng.random_range(0..faults.len())]
 }
 
+/// One fault at one actor.
+struct Drill<'a> {
+    path: &'a str,
+    fault: Kind,
+    times: u32,
+    seed: u64,
+}
+
+/// How one drill went: no report where it is not known.
+struct Drilled {
+    report: Option<Value>,
+    is_interrupted: bool,
+}
+
 impl DrillArgs {
-    async fn run(&self, path: &str, fault: Kind, (times, seed): (u32, u64)) -> Result<Value, String> {
-        let millis = if fault.lasts() { self.lasting.as_millis() } else { 0 };
-        let within = Duration::from(self.within);
-        let body = json!({ "fault": fault.name(), "times": times, "millis": millis, "seed": seed,
-                           "within_ms": self.within.as_millis() });
-        let path = format!("/api/v1/supervision/{}/drill", path.trim_matches('/'));
-        Ok(self.server.call_within(within + GRACE, (Method::POST, &path), Some(&body)).await?)
+    /// Runs a drill to its end. An interrupt takes the fault back, and the report tells what was observed by then.
+    async fn run(&self, drill: &Drill<'_>, interrupts: &mut Interrupts) -> Result<Drilled, Failure> {
+        let path = format!("/api/v1/supervision/{}", drill.path.trim_matches('/'));
+        let lasting = self.lasting(drill).await?;
+        let within = match self.lasting {
+            Some(_) => self.within.into(),
+            None => Duration::from(self.within).max(lasting + AFTER_STALL),
+        };
+        let body = json!({ "fault": drill.fault.name(), "times": drill.times, "millis": millis(lasting),
+                           "seed": drill.seed, "within_ms": millis(within) });
+        let command = format!("{path}/drill");
+        let mut running = pin!(self.server.call_within(within + GRACE, (Method::POST, &command), Some(&body)));
+        if let Some(report) = interrupts.unless(&mut running).await {
+            return Ok(Drilled { report: Some(report?), is_interrupted: false });
+        }
+        eprintln!("interrupted: the fault is taken back (interrupt again to leave at once)");
+        let taken_back = async {
+            let command = format!("{path}/disarm");
+            for _ in 0..TRIES {
+                self.server.call(Method::POST, &command, None).await?;
+                if let Ok(report) = tokio::time::timeout(TRY_AGAIN, &mut running).await {
+                    return report;
+                }
+            }
+            Ok(Value::Null)
+        };
+        let report = match interrupts.unless(taken_back).await {
+            Some(Ok(Value::Null)) => {
+                eprintln!(
+                    "the fault of {} was taken back, and the server has not reported what became of it",
+                    drill.path
+                );
+                None
+            }
+            Some(Ok(report)) => Some(report),
+            Some(Err(error)) => {
+                let reason = Failure::from(error);
+                eprintln!(
+                    "the fault of {} may still strike, for at most {} s: it was not taken back: {reason}",
+                    drill.path,
+                    within.as_secs()
+                );
+                None
+            }
+            None => None,
+        };
+        Ok(Drilled { report, is_interrupted: true })
     }
+
+    /// How long the fault lasts: as asked for; else a stall lasts longer than the actor may keep a message in hand.
+    async fn lasting(&self, drill: &Drill<'_>) -> Result<Duration, Failure> {
+        if !drill.fault.lasts() {
+            return Ok(Duration::ZERO);
+        }
+        match self.lasting {
+            Some(lasting) => Ok(lasting.into()),
+            None if drill.fault == Kind::Stall && self.random.is_none() => {
+                let tree = self.server.get("/api/v1/supervision/tree").await?;
+                Ok(stuck_after(&tree, drill.path.trim_matches('/')).map_or(LASTING, beyond))
+            }
+            None => Ok(LASTING),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A stall that is noticed under this limit; a limit that is too long to wait for is left alone.
+fn beyond(limit: Duration) -> Duration {
+    let longer = limit + (limit / 4).max(LASTING);
+    if longer <= LONGEST_STALL { longer } else { LASTING }
+}
+
+/// How long the actor may keep a message in hand; none where nothing watches it, or it is not there.
+fn stuck_after(node: &Value, path: &str) -> Option<Duration> {
+    if node["path"].as_str().is_some_and(|found| found.trim_matches('/') == path) {
+        return node["policy"]["stuck_after"].as_str()?.parse::<HumanDuration>().ok().map(Duration::from);
+    }
+    node["children"].as_array()?.iter().find_map(|child| stuck_after(child, path))
 }
 
 fn text(value: &Value) -> String {
@@ -273,6 +381,18 @@ mod tests {
         };
         assert_eq!(paths(""), ["ops/lag", "opsx"]);
         assert_eq!(paths("ops"), ["ops/lag"]);
+    }
+
+    #[test]
+    fn a_stall_lasts_longer_than_its_actor_may_keep_a_message_in_hand() {
+        let lane = json!({"path": "pipelines/a/lane", "policy": {"stuck_after": "30s"}});
+        let unwatched = json!({"path": "ops/lag", "policy": {"stuck_after": null}});
+        let tree = json!({"path": "/", "policy": {"stuck_after": "9s"}, "children": [lane, unwatched]});
+        assert_eq!(stuck_after(&tree, "pipelines/a/lane"), Some(Duration::from_secs(30)));
+        assert_eq!((stuck_after(&tree, "ops/lag"), stuck_after(&tree, "nobody")), (None, None));
+        assert_eq!(beyond(Duration::from_secs(30)), Duration::from_millis(37_500));
+        assert_eq!(beyond(Duration::from_millis(50)), Duration::from_millis(1_050));
+        assert_eq!(beyond(Duration::from_secs(3_600)), LASTING, "nobody waits for an hour");
     }
 
     #[test]

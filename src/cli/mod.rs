@@ -4,9 +4,12 @@ mod bench;
 mod check;
 mod client;
 mod drill;
+mod exit;
+mod interrupt;
 mod replay;
 mod run;
 mod schema;
+mod shell;
 mod table;
 mod topics;
 mod tree;
@@ -14,19 +17,13 @@ mod verify;
 
 use std::{fmt, io::Write, path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
+use self::exit::{Exit, Failure};
 use crate::{
     config::{Exposure, Loaded, Sources, parse_set},
     plan::{self, Plan},
 };
-
-/// Usage, config or data folder: the caller must change something before trying again.
-pub const EXIT_USAGE: u8 = 2;
-/// The root supervisor gave up.
-pub const EXIT_ESCALATED: u8 = 70;
-/// Somebody interrupted the command (Ctrl-C) before it was done.
-pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// A self-healing streaming server.
 #[derive(Debug, Parser)]
@@ -68,6 +65,10 @@ enum Command {
     Tree(tree::TreeArgs),
     /// Make an actor of a running server fail and see it heal.
     Drill(drill::DrillArgs),
+    /// Print completions for a shell.
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    Man(shell::ManArgs),
 }
 
 /// Where the configuration comes from; shared by every command that reads it.
@@ -99,13 +100,13 @@ impl ConfigSource {
     }
 
     /// Likewise, for a start on the data folder: refuses what would harm stored rows, unless it is allowed.
-    fn compile_for_start(&self, exposure: Exposure, allowed: &[String]) -> Result<(Loaded, Plan), String> {
-        plan::load_for_start(&self.sources(exposure), allowed).map_err(|faults| faults.to_string())
+    fn compile_for_start(&self, exposure: Exposure, allowed: &[String]) -> Result<(Loaded, Plan), Failure> {
+        plan::load_for_start(&self.sources(exposure), allowed).map_err(Failure::usage)
     }
 
     /// Reads the configuration and compiles its streams and pipelines; the message lists every fault.
-    fn compile(&self, exposure: Exposure) -> Result<(Loaded, Plan), String> {
-        plan::load(&self.sources(exposure)).map_err(|faults| faults.to_string())
+    fn compile(&self, exposure: Exposure) -> Result<(Loaded, Plan), Failure> {
+        plan::load(&self.sources(exposure)).map_err(Failure::usage)
     }
 }
 
@@ -120,9 +121,20 @@ fn say_line(text: fmt::Arguments<'_>) {
     say(format_args!("{text}\n"));
 }
 
+/// A command and those below it, whose `--help` ends with the exit codes.
+fn documented(command: clap::Command) -> clap::Command {
+    let examples = command.get_after_help().map(|examples| format!("{examples}\n\n")).unwrap_or_default();
+    command.after_long_help(format!("{examples}{}", Exit::HELP)).mut_subcommands(documented)
+}
+
+/// The whole command line.
+fn command_line() -> clap::Command {
+    documented(Cli::command())
+}
+
 /// Runs the command line; returns the process's exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());
     let command = cli.command.unwrap_or(Command::Run(cli.run));
     let done = match command {
         Command::Run(args) => run::run(&args),
@@ -135,12 +147,12 @@ pub fn main() -> ExitCode {
         Command::Topics(args) => topics::topics(&args),
         Command::Tree(args) => tree::tree(&args),
         Command::Drill(args) => drill::drill(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("streamward: {error}");
-            ExitCode::from(EXIT_USAGE)
-        }
-    }
+    let exit = done.unwrap_or_else(|failure| {
+        eprintln!("streamward: {failure}");
+        failure.exit()
+    });
+    exit.into()
 }

@@ -1,11 +1,11 @@
 //! `streamward run`: the server.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use clap::Args;
 use streamward_kit::Outcome;
 
-use super::{ConfigSource, EXIT_ESCALATED, check::exposure};
+use super::{ConfigSource, Exit, Failure, check::exposure, interrupt::Interrupts};
 use crate::{
     app::{App, Options},
     telemetry,
@@ -33,7 +33,7 @@ pub struct RunArgs {
     insecure: bool,
 }
 
-pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
+pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut source = args.source.clone();
     if args.no_simulators {
         source.sets.push(("simulators.sensors.enabled".to_owned(), "false".to_owned()));
@@ -43,7 +43,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
     let options = Options { ready_file: args.ready_file.clone(), observer: None };
     let outcome = actix::System::new().block_on(async {
         let _taken_for_the_whole_process = file_size_signal();
-        let app = App::start(&loaded, plan, options).await.map_err(|error| error.to_string())?;
+        let mut interrupts = Interrupts::listen()?;
+        let app = App::start(&loaded, plan, options).await.map_err(Failure::usage)?;
         let addresses = app.addresses();
         super::say_line(format_args!("Streamward {} is starting", env!("CARGO_PKG_VERSION")));
         super::say_line(format_args!("  console   http://{}/", addresses.http));
@@ -51,7 +52,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
         super::say_line(format_args!("  registry  {}", addresses.registry_url()));
         super::say_line(format_args!("  Kafka     {}", addresses.kafka));
         super::say_line(format_args!("  data      {}", loaded.config.node.data_dir.display()));
-        let stop = stop_signal();
+        let stop = interrupts.next();
         tokio::pin!(stop);
         tokio::select! {
             ready = app.ready() => match ready {
@@ -60,11 +61,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
             },
             () = &mut stop => return Ok(app.run(std::future::ready(())).await),
         }
-        Ok::<_, String>(app.run(stop).await)
+        Ok::<_, Failure>(app.run(stop).await)
     })?;
     Ok(match outcome {
-        Outcome::Stopped => ExitCode::SUCCESS,
-        Outcome::Escalated(_) | Outcome::Crashed => ExitCode::from(EXIT_ESCALATED),
+        Outcome::Stopped => Exit::Done,
+        Outcome::Escalated(_) | Outcome::Crashed => Exit::GaveUp,
     })
 }
 
@@ -72,16 +73,4 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, String> {
 /// on a full disk.
 fn file_size_signal() -> std::io::Result<tokio::signal::unix::Signal> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))
-}
-
-/// Resolves on SIGTERM or SIGINT.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

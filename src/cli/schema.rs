@@ -1,12 +1,12 @@
 //! `streamward schema`: the schemas of a registry, ours or another one.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{
-    ConfigSource,
+    ConfigSource, Exit, Failure, client,
     table::{plain, table},
 };
 use crate::{
@@ -33,6 +33,9 @@ pub struct SchemaArgs {
     /// Print the result as JSON.
     #[arg(long, global = true)]
     json: bool,
+    /// Also name the request in messages of errors.
+    #[arg(long, global = true)]
+    verbose: bool,
     /// Configuration file; without it ./config.yaml, else the built-in one.
     #[arg(long, short, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -144,9 +147,9 @@ fn reference(text: &str) -> Result<Value, String> {
     Ok(json!({"name": name, "subject": subject, "version": version}))
 }
 
-pub fn schema(args: &SchemaArgs) -> Result<ExitCode, String> {
+pub fn schema(args: &SchemaArgs) -> Result<Exit, Failure> {
     actix::System::new().block_on(async {
-        let command = Command { http: args.http()?, json: args.json };
+        let command = Command { http: args.http()?, json: args.json, verbose: args.verbose };
         match &args.what {
             What::List => command.list().await,
             What::Show(show) => command.show(show).await,
@@ -159,24 +162,29 @@ pub fn schema(args: &SchemaArgs) -> Result<ExitCode, String> {
 }
 
 impl SchemaArgs {
-    fn http(&self) -> Result<RegistryHttp, String> {
+    fn http(&self) -> Result<RegistryHttp, Failure> {
         let registry = match &self.url {
-            Some(url) => RegistryConfig { url: Some(url.as_str().into()), ..RegistryConfig::default() },
+            Some(url) => {
+                let url = client::parse(url).map_err(|reason| Failure::usage(format_args!("--url: {reason}")))?;
+                RegistryConfig { url: Some(url.as_str().into()), ..RegistryConfig::default() }
+            }
             None => self.configured()?,
         };
-        let settings = registry_settings(&registry).map_err(|error| error.to_string())?;
-        RegistryHttp::new(&settings.ok_or("there is no registry: give its address with --url")?)
+        let settings = registry_settings(&registry).map_err(Failure::usage)?;
+        let settings = settings.ok_or_else(|| Failure::usage("there is no registry: give its address with --url"))?;
+        RegistryHttp::new(&settings).map_err(Failure::usage)
     }
 
     /// The registry of the configuration; the embedded one by the address that it listens on.
-    fn configured(&self) -> Result<RegistryConfig, String> {
+    fn configured(&self) -> Result<RegistryConfig, Failure> {
         let source = ConfigSource { config: self.config.clone(), sets: self.sets.clone(), data_dir: None };
-        let loaded = Config::load(&source.sources(Exposure::Insecure)).map_err(|faults| faults.to_string())?;
+        let loaded = Config::load(&source.sources(Exposure::Insecure)).map_err(Failure::usage)?;
         let mut registry = loaded.config.registry;
         if registry.url.is_none() {
             let listen = registry.embedded.listen.get();
             if listen.port() == 0 {
-                return Err("the registry's port is chosen at its start: give its address with --url".to_owned());
+                let reason = "the registry's port is chosen at its start: give its address with --url";
+                return Err(Failure::usage(reason));
             }
             registry.url = Some(format!("http://{listen}").as_str().into());
         }
@@ -186,8 +194,10 @@ impl SchemaArgs {
 
 impl FileArgs {
     /// The body of a request, and where it goes below `/subjects`.
-    fn body(&self) -> Result<Value, String> {
-        let text = fs::read_to_string(&self.file).map_err(|error| format!("read {}: {error}", self.file.display()))?;
+    fn body(&self) -> Result<Value, Failure> {
+        let unread = |error| Failure::usage(format_args!("read {}: {error}", self.file.display()));
+        let text = fs::read_to_string(&self.file).map_err(unread)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let ending = self.file.extension().and_then(|ending| ending.to_str());
         let kind = self.kind.unwrap_or(match ending {
             Some("proto") => Kind::Protobuf,
@@ -214,17 +224,25 @@ impl FileArgs {
 struct Command {
     http: RegistryHttp,
     json: bool,
+    verbose: bool,
 }
 
 impl Command {
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
-        self.http.call(method, path, body).await.map_err(|error| match error {
-            CallError::Unavailable(reason) => format!("{reason} (another registry is named with --url)"),
-            CallError::Refused { .. } => error.to_string(),
-        })
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.http.call(method, path, body).await.map_err(|error| self.failure(error))
     }
 
-    async fn get(&self, path: &str) -> Result<Value, String> {
+    fn failure(&self, error: CallError) -> Failure {
+        match error {
+            CallError::Unavailable(reason) => {
+                Failure::unreachable(format_args!("{reason} (another registry is named with --url)"))
+            }
+            CallError::Refused { .. } if self.verbose => Failure::refused(error),
+            CallError::Refused { message, code, .. } => Failure::refused(format_args!("{message} (error code {code})")),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None).await
     }
 
@@ -234,7 +252,7 @@ impl Command {
         super::say_line(format_args!("{}", text.trim_end()));
     }
 
-    async fn list(&self) -> Result<ExitCode, String> {
+    async fn list(&self) -> Result<Exit, Failure> {
         let mut rows = Vec::new();
         for subject in self.get("/subjects").await?.as_array().into_iter().flatten().filter_map(Value::as_str) {
             let path = format!("/subjects/{}/versions", segment(subject));
@@ -246,10 +264,10 @@ impl Command {
             }));
         }
         self.print(&rows.into(), |rows| listed(rows.as_array().map_or(&[], Vec::as_slice)));
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
-    async fn show(&self, args: &ShowArgs) -> Result<ExitCode, String> {
+    async fn show(&self, args: &ShowArgs) -> Result<Exit, Failure> {
         let found = match (&args.subject, args.id) {
             (_, Some(id)) => self.get(&format!("/schemas/ids/{id}")).await?,
             (subject, None) => {
@@ -266,18 +284,18 @@ impl Command {
                 serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |json| format!("{json:#}"));
             format!("{heads}{pretty}")
         });
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
-    async fn register(&self, args: &FileArgs) -> Result<ExitCode, String> {
+    async fn register(&self, args: &FileArgs) -> Result<Exit, Failure> {
         let (body, subject) = (args.body()?, segment(&args.subject));
         let registered =
             self.call(Method::POST, &format!("/subjects/{subject}/versions?{}", args.query()), Some(&body)).await?;
         self.print(&registered, |registered| format!("{} has the id {}", args.subject, registered["id"]));
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
-    async fn check(&self, args: &FileArgs) -> Result<ExitCode, String> {
+    async fn check(&self, args: &FileArgs) -> Result<Exit, Failure> {
         let (body, subject) = (args.body()?, segment(&args.subject));
         let path = format!("/compatibility/subjects/{subject}/versions?verbose=true&{}", args.query());
         let verdict = self.call(Method::POST, &path, Some(&body)).await?;
@@ -287,10 +305,10 @@ impl Command {
             Some(reasons) => reasons.iter().map(|reason| plain(reason) + "\n").collect(),
             None => "it is incompatible".to_owned(),
         });
-        Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(Exit::of_check(fits))
     }
 
-    async fn delete(&self, args: &DeleteArgs) -> Result<ExitCode, String> {
+    async fn delete(&self, args: &DeleteArgs) -> Result<Exit, Failure> {
         let mut path = format!("/subjects/{}", segment(&args.subject));
         if let Some(version) = &args.version {
             path = format!("{path}/versions/{}", segment(version));
@@ -298,10 +316,10 @@ impl Command {
         let deleted = self.call(Method::DELETE, &format!("{path}?permanent={}", args.permanent), None).await?;
         let how = if args.permanent { "deleted for ever" } else { "deleted; with --permanent for ever" };
         self.print(&deleted, |deleted| format!("{} {}: {how}", args.subject, plain(deleted)));
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
-    async fn settings(&self, args: &SettingsArgs) -> Result<ExitCode, String> {
+    async fn settings(&self, args: &SettingsArgs) -> Result<Exit, Failure> {
         let below = args.subject.as_ref().map(|subject| format!("/{}", segment(subject))).unwrap_or_default();
         if let Some(level) = &args.level {
             let body = json!({ "compatibility": level.to_uppercase() });
@@ -320,7 +338,7 @@ impl Command {
             Ok(mode) => shown["mode"] = mode["mode"].clone(),
             // Not every registry has modes.
             Err(CallError::Refused { status: 404, .. }) => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(self.failure(error)),
         }
         if let Some(normalize) = config["normalize"].as_bool() {
             shown["normalize"] = normalize.into();
@@ -329,14 +347,14 @@ impl Command {
             let pairs = shown.as_object().into_iter().flatten();
             pairs.map(|(key, value)| format!("{key}: {}\n", plain(value))).collect()
         });
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
     /// Takes own settings away; a subject without any is as it should be.
-    async fn reset(&self, below: &str) -> Result<(), String> {
+    async fn reset(&self, below: &str) -> Result<(), Failure> {
         for path in [format!("/config{below}"), format!("/mode{below}")] {
             match self.http.call(Method::DELETE, &path, None).await {
-                Err(error) if !error.is_not_found() => return Err(error.to_string()),
+                Err(error) if !error.is_not_found() => return Err(self.failure(error)),
                 Ok(_) | Err(_) => {}
             }
         }

@@ -1,12 +1,16 @@
 //! `streamward tree`: the supervision tree in a terminal.
 
-use std::{process::ExitCode, time::Duration};
+use std::{fmt, time::Duration};
 
 use clap::Args;
 use console::{Style, Term, pad_str, style, truncate_str};
 use serde_json::Value;
 
-use super::client::{AskError, Server};
+use super::{
+    Exit, Failure,
+    client::{AskError, Server},
+    interrupt::Interrupts,
+};
 use crate::clock::now_ms;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -30,14 +34,14 @@ pub struct TreeArgs {
     json: bool,
 }
 
-pub fn tree(args: &TreeArgs) -> Result<ExitCode, String> {
+pub fn tree(args: &TreeArgs) -> Result<Exit, Failure> {
     actix::System::new().block_on(async {
         if args.watch {
             return watch(args).await;
         }
         let tree = args.server.get("/api/v1/supervision/tree").await?;
         super::say(format_args!("{}", text(args, &tree)));
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     })
 }
 
@@ -45,38 +49,88 @@ fn text(args: &TreeArgs, tree: &Value) -> String {
     if args.json { format!("{tree:#}\n") } else { render(tree, now_ms()) }
 }
 
-/// Draws the tree in place, and says so while the server does not answer.
-async fn watch(args: &TreeArgs) -> Result<ExitCode, String> {
+/// Draws the tree in place until somebody interrupts, and says so while the server does not answer.
+async fn watch(args: &TreeArgs) -> Result<Exit, Failure> {
+    let mut seen = Watched::default();
     let screen = Screen::open();
+    let watched = Interrupts::listen()?.unless(draw_again(args, &screen, &mut seen)).await;
+    drop(screen);
+    if let Some(refused) = watched {
+        return Err(refused);
+    }
+    eprintln!("interrupted: {seen}");
+    Ok(Exit::Interrupted)
+}
+
+/// Ends where the server refuses.
+async fn draw_again(args: &TreeArgs, screen: &Screen, seen: &mut Watched) -> Failure {
     loop {
         let shown = match args.server.get("/api/v1/supervision/tree").await {
-            Ok(tree) => text(args, &tree),
+            Ok(tree) => {
+                seen.add(&tree);
+                text(args, &tree)
+            }
             Err(AskError::Passing(reason)) => format!("{reason}\n"),
-            Err(AskError::Final(reason)) => return Err(reason),
+            Err(AskError::Final(reason)) => return reason,
         };
         screen.draw(&shown);
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What a watch has seen of the tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Watched {
+    frames: u64,
+    actors: u64,
+    not_running: u64,
+    restarts: u64,
+}
+
+impl Watched {
+    fn add(&mut self, tree: &Value) {
+        *self = Self { frames: self.frames + 1, ..Self::default() };
+        self.count(tree);
+    }
+
+    fn count(&mut self, node: &Value) {
+        self.actors += 1;
+        self.not_running += u64::from(node["state"] != "running");
+        self.restarts += node["restarts"].as_u64().unwrap_or_default();
+        node["children"].as_array().into_iter().flatten().for_each(|child| self.count(child));
+    }
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frames, actors, not_running, restarts } = self;
+        match frames {
+            0 => f.write_str("the server did not answer"),
+            _ => write!(
+                f,
+                "{frames} frames shown; at last {actors} actors and supervisors, {not_running} not running, {restarts} restarts"
+            ),
         }
     }
 }
 
-/// A terminal that is drawn over in place; plain output where there is none.
+/// A terminal that is drawn over in place; plain frames, with an empty line between them, where there is none.
 struct Screen(Term);
 
 impl Screen {
     fn open() -> Self {
         let term = Term::stdout();
-        // A terminal that cannot do this shows the same text, less smoothly.
-        let _unsupported = term.hide_cursor().and_then(|()| term.clear_screen());
+        if term.is_term() {
+            // A terminal that cannot do this shows the same text, less smoothly.
+            let _unsupported = term.hide_cursor().and_then(|()| term.clear_screen());
+        }
         Self(term)
     }
 
     /// Overwrites line by line, so that nothing flickers.
     fn draw(&self, text: &str) {
         if !self.0.is_term() {
-            super::say(format_args!("{text}"));
+            super::say(format_args!("{text}\n"));
             return;
         }
         let (height, width) = self.0.size();
@@ -89,7 +143,9 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _unsupported = self.0.show_cursor();
+        if self.0.is_term() {
+            let _unsupported = self.0.show_cursor();
+        }
     }
 }
 
@@ -227,6 +283,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_watch_tells_how_the_tree_was_at_last() {
+        let mut seen = Watched::default();
+        assert_eq!(seen.to_string(), "the server did not answer");
+        let child = json!({"path": "a", "state": "backing_off", "restarts": 2, "children": []});
+        seen.add(&json!({"path": "/", "state": "running", "restarts": 9, "children": [child]}));
+        seen.add(&json!({"path": "/", "state": "running", "restarts": 0, "children": [child]}));
+        assert_eq!(seen, Watched { frames: 2, actors: 2, not_running: 1, restarts: 2 });
+    }
 
     #[test]
     fn the_tree_is_drawn_with_one_line_per_actor() {

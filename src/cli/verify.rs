@@ -1,14 +1,14 @@
 //! `streamward verify`: recounts the log against the database.
 
-use std::{path::Path, process::ExitCode};
+use std::path::Path;
 
 use clap::Args;
 
-use super::ConfigSource;
+use super::{ConfigSource, Exit, Failure};
 use crate::{
     app::{self, command_settings},
     config::Exposure,
-    verify::{Difference, Report, Subject},
+    verify::{Difference, Report, Subject, VerifyError},
 };
 
 /// Recount the log against the database and say exactly what differs.
@@ -19,7 +19,7 @@ use crate::{
                   retention removed. Works beside a running server, and on the data folder \
                   of a stopped one. Beside a running server it also looks at whether partitions that have records to \
                   process move. Exit code 1 if anything differs or stands still, 2 if the \
-                  database or the log cannot be read.",
+                  database cannot be read, 3 if the log cannot.",
     after_help = "Example:\n  streamward verify --data-dir ./data --json"
 )]
 pub struct VerifyArgs {
@@ -34,15 +34,15 @@ pub struct VerifyArgs {
     json: bool,
 }
 
-pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
+pub fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
     let config = &loaded.config;
-    let offline = app::offline_broker(config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?;
+    let offline = app::offline_broker(config, args.bootstrap.as_deref()).map_err(Failure::usage)?;
     let settings = match &offline {
         Some(broker) => broker.settings(config),
-        None => command_settings(config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?,
+        None => command_settings(config, args.bootstrap.as_deref()).map_err(Failure::usage)?,
     };
-    let damage = app::damage(config).map_err(|error| error.to_string())?;
+    let damage = app::damage(config).map_err(Failure::usage)?;
     let database = config.storage.sqlite.file(&config.node.data_dir);
     let places = plan.sink_places();
     let subject = Subject {
@@ -53,20 +53,24 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode, String> {
         damage: &damage,
     };
     let verified = actix::System::new().block_on(crate::verify::verify(&subject));
-    let report = verified.map_err(|error| with_findings(error, &config.node.data_dir))?;
+    let report = verified.map_err(|error| failure(error, &config.node.data_dir))?;
     if args.json {
-        super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?));
+        super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(Failure::usage)?));
     } else {
         print(&report);
     }
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of_check(report.ok))
 }
 
 /// An error with what the server of the data folder says: it may know why nothing answers.
-fn with_findings(error: String, data_dir: &Path) -> String {
+fn failure(error: VerifyError, data_dir: &Path) -> Failure {
     let findings = app::last_findings(data_dir).unwrap_or_default();
     let says = |finding: &app::Finding| format!("\n  the server says: {finding}");
-    error + &findings.iter().map(says).collect::<String>()
+    let failure = match error {
+        VerifyError::Log(reason) => Failure::unreachable(reason),
+        VerifyError::Database(reason) => Failure::usage(reason),
+    };
+    failure.worded(|reason| reason + &findings.iter().map(says).collect::<String>())
 }
 
 fn print(report: &Report) {

@@ -67,8 +67,10 @@ fn embedded(path: &Path) -> Option<&'static str> {
 }
 
 fn read_file(path: &Path) -> Result<String, SchemaReadError> {
-    files::read_text(path, MAX_SCHEMA_BYTES)
-        .map_err(|source| SchemaReadError::Unreadable { path: path.to_owned(), source })
+    let text = files::read_text(path, MAX_SCHEMA_BYTES)
+        .map_err(|source| SchemaReadError::Unreadable { path: path.to_owned(), source })?;
+    // Some editors begin a text with a byte order mark, which is no JSON.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 #[cfg(test)]
@@ -94,6 +96,12 @@ mod tests {
         std::fs::create_dir(folder.path().join("schemas")).unwrap();
         std::fs::write(folder.path().join("schemas/series_reading.avsc"), "mine").unwrap();
         assert_eq!(schemas.read(&stream("./schemas/series_reading.avsc")).unwrap(), "mine");
+        std::fs::write(folder.path().join("schemas/series_reading.avsc"), "\u{feff}marked").unwrap();
+        assert_eq!(
+            schemas.read(&stream("schemas/series_reading.avsc")).unwrap(),
+            "marked",
+            "without its byte order mark"
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get("/api/v1/supervision", supervision))
         .service(get("/api/v1/supervision/tree", tree))
         .service(get("/api/v1/supervision/events", events))
-        .service(post("/api/v1/supervision/{path:.+}/{command:restart|pause|resume|drain|inject}", command))
+        .service(post("/api/v1/supervision/{path:.+}/{command:restart|pause|resume|drain|inject|disarm}", command))
         .service(
             web::resource("/api/v1/supervision/{path:.+}/policy")
                 .route(web::patch().to(set_policy))
@@ -57,11 +57,11 @@ pub async fn supervision(state: Data<HttpState>) -> HttpResponse {
     HttpResponse::Ok().json(state.operations.drills())
 }
 
-/// Commands an actor, or all actors below a supervisor that can carry it out; `inject` takes `{"fault": "panic|error|stall|slow", "times", "millis"}`.
+/// Commands an actor, or all actors below a supervisor that can carry it out; `inject` takes `{"fault": "panic|error|stall|slow", "times", "millis"}`, `disarm` takes back what has not struck yet.
 #[utoipa::path(post, path = "/api/v1/supervision/{path}/{command}", tag = "operations",
     params(
         ("path" = String, Path, description = "Path of the node, with its slashes"),
-        ("command" = String, Path, description = "restart, pause, resume, drain or inject"),
+        ("command" = String, Path, description = "restart, pause, resume, drain, inject or disarm"),
     ),
     responses(
         (status = 200, description = "The node's new state"),
@@ -81,6 +81,7 @@ pub async fn command(
         "pause" => OpsCommand::Pause,
         "resume" => OpsCommand::Resume,
         "drain" => OpsCommand::Drain,
+        "disarm" => OpsCommand::Disarm,
         _ => OpsCommand::Inject(fault(payload).await?),
     };
     let answer = state.operations.command(&path, command, &caller.name).await?;

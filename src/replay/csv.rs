@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 
-use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
+use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
 use super::ReplayRecord;
 use super::error::ReadFault;
 use super::mapping::{Cell, Mapper};
 use super::meter::Metered;
+use super::quotes::{Open, QUOTED, Quotes};
 
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// Reads the rows of one file.
 #[derive(Debug)]
 pub(super) struct CsvSource {
-    reader: csv::Reader<Metered>,
+    reader: csv::Reader<Quotes<Metered>>,
+    open_quote: Open,
     columns: Vec<String>,
     index: HashMap<String, usize>,
     row: StringRecord,
@@ -24,9 +26,14 @@ impl CsvSource {
     /// # Errors
     /// There is no header line, or a name stands in it twice.
     pub(super) fn open(input: Metered, delimiter: u8) -> Result<Self, String> {
-        let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).trim(Trim::All).from_reader(input);
+        let quotes = Quotes::new(input, delimiter);
+        let open_quote = quotes.open();
+        let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(quotes);
         let header = reader.headers().map_err(|error| format!("its header line cannot be read: {error}"))?;
-        let columns: Vec<String> = header.iter().map(str::to_owned).collect();
+        let columns: Vec<String> = header.iter().map(|name| cell_text(name).trim().to_owned()).collect();
+        if let Some(line) = open_quote.get() {
+            return Err(format!("its header line has a quote that never closes, opened in line {line}"));
+        }
         if columns.iter().all(String::is_empty) {
             return Err("is empty; a CSV file begins with a header line".to_owned());
         }
@@ -36,7 +43,7 @@ impl CsvSource {
                 return Err(format!("its header line has the column `{column}` twice"));
             }
         }
-        Ok(Self { reader, columns, index, row: StringRecord::new() })
+        Ok(Self { reader, open_quote, columns, index, row: StringRecord::new() })
     }
 
     pub(super) fn columns(&self) -> &[String] {
@@ -50,18 +57,33 @@ impl CsvSource {
             Ok(true) => {}
             Err(error) => return Some(Err(fault(&error, line))),
         }
+        // The end of the file is read for its last row alone.
+        if let Some(number) = self.open_quote.get() {
+            let cell = self.row.len().saturating_sub(1);
+            let column =
+                self.columns.get(cell).map_or_else(|| format!("cell {}", cell + 1), |name| format!("column `{name}`"));
+            let reason = format!(
+                "{column}: a quote opens here and never closes; close it, or double a quote that is meant as text"
+            );
+            return Some(Err(ReadFault::Broken { number, reason }));
+        }
         let number = self.row.position().map_or(line, csv::Position::line);
         let bad = |reason| Some(Err(ReadFault::BadRecord { number, reason }));
         if self.row.len() != self.columns.len() {
             let (cells, columns) = (self.row.len(), self.columns.len());
             return bad(format!("has {cells} cells, the header line has {columns}; check delimiter and quotes"));
         }
-        let cell = |column: &str| self.row.get(*self.index.get(column)?).map(Cell::Text);
+        let cell = |column: &str| self.row.get(*self.index.get(column)?).map(|text| Cell::Text(cell_text(text)));
         match mapper.record(number, cell) {
             Ok(record) => Some(Ok(record)),
             Err(reason) => bad(reason),
         }
     }
+}
+
+/// A cell without the blanks around it; those inside quotes belong to it.
+fn cell_text(cell: &str) -> &str {
+    cell.strip_prefix(QUOTED).unwrap_or_else(|| cell.trim())
 }
 
 fn fault(error: &csv::Error, line: u64) -> ReadFault {

@@ -10,9 +10,7 @@ use serde_json::{Deserializer, Map, Value};
 use super::error::ReadFault;
 use super::mapping::{Cell, Mapper, find};
 use super::meter::Metered;
-use super::{MAX_RECORD_BYTES, ReplayRecord};
-
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+use super::{BYTE_ORDER_MARK, MAX_RECORD_BYTES, ReplayRecord};
 
 /// Whether the first line that is not blank is an object of its own.
 pub(super) fn is_one_record_a_line(probe: &[u8]) -> bool {

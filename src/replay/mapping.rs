@@ -13,6 +13,9 @@ use super::error::MappingError;
 use super::options::{FieldKind, ReplayOptions};
 use super::time::{parse_time_ms, time_of_json_ms};
 
+/// Up to here each whole number has a value of its own among numbers with a fraction: 2^53.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// What a file holds for a column of one record.
 #[derive(Debug)]
 pub(super) enum Cell<'a> {
@@ -178,13 +181,25 @@ pub(super) fn find<'a>(json: &'a Map<String, Value>, column: &str) -> Option<&'a
 fn from_text(text: &str, kind: FieldKind) -> Result<Value, String> {
     match kind {
         FieldKind::Text => Ok(Value::from(text)),
-        FieldKind::Number => number(text).ok_or_else(|| format!("`{text}` is not a finite number")),
+        FieldKind::Number => number(text.trim()).ok_or_else(|| format!("`{text}` is not a finite number")),
+        FieldKind::Whole => whole(text.trim()).ok_or_else(|| format!("`{text}` is not a whole number")),
         FieldKind::Boolean if text.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
         FieldKind::Boolean if text.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
         FieldKind::Boolean => Err(format!("`{text}` is neither true nor false")),
         FieldKind::Time => parse_time_ms(text).map(Value::from).map_err(|error| error.to_string()),
         FieldKind::Any => Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))),
     }
+}
+
+/// A whole number that 64 bits hold exactly, also as `5.0` or `5e3`.
+fn whole(text: &str) -> Option<Value> {
+    if let Ok(whole) = text.parse::<i64>() {
+        return Some(Value::from(whole));
+    }
+    let number: f64 = text.parse().ok()?;
+    let is_exact = number.fract() == 0.0 && number.abs() <= EXACT;
+    // In this range every whole number is one of the type.
+    is_exact.then(|| Value::from(number as i64))
 }
 
 fn number(text: &str) -> Option<Value> {

@@ -49,6 +49,8 @@ pub enum FieldKind {
     Text,
     /// A finite number.
     Number,
+    /// A whole number, which may be written with a fraction of zeros.
+    Whole,
     /// `true` or `false`.
     Boolean,
     /// Any notation of [`super::parse_time_ms`]; becomes epoch milliseconds.
@@ -113,7 +115,8 @@ fn add_fields(record: &RecordSchema, prefix: &str, fields: &mut Vec<TargetField>
 fn kind_of(schema: &Schema) -> FieldKind {
     match schema {
         Schema::String | Schema::Enum(_) | Schema::Uuid(_) => FieldKind::Text,
-        Schema::Int | Schema::Long | Schema::Float | Schema::Double => FieldKind::Number,
+        Schema::Int | Schema::Long => FieldKind::Whole,
+        Schema::Float | Schema::Double => FieldKind::Number,
         Schema::Boolean => FieldKind::Boolean,
         Schema::TimestampMillis | Schema::TimestampMicros | Schema::TimestampNanos => FieldKind::Time,
         Schema::LocalTimestampMillis | Schema::LocalTimestampMicros | Schema::LocalTimestampNanos => FieldKind::Time,

@@ -201,7 +201,7 @@ fn the_fields_of_a_schema_tell_kind_and_need() {
     let expected = [
         TargetField::required("t", FieldKind::Time),
         TargetField::required("e", FieldKind::Text),
-        TargetField::optional("n", FieldKind::Number),
+        TargetField::optional("n", FieldKind::Whole),
         TargetField::required("u", FieldKind::Any),
         TargetField::optional("l", FieldKind::Any),
     ];
@@ -227,6 +227,40 @@ fn bad_csv_rows_are_named_and_the_next_row_follows() {
     for ((bad_record, text), start) in errors.iter().zip(starts) {
         assert!(*bad_record && text.starts_with(start), "{text}");
     }
+}
+
+#[test]
+fn a_quote_that_never_closes_ends_the_file_with_its_line_and_column() {
+    let content = "series,timestamp,value\na,2014-07-01,1\n\"b\nc\",2014-07-01,2\n\"d,2014-07-01,3\ne,2014-07-01,4\n";
+    let (values, errors) = Sample::new("a.csv", content).values_and_errors();
+    assert_eq!(values, [json!(1), json!(2)]);
+    let wanted = "a.csv:5: column `series`: a quote opens here and never closes; close it, or double a quote that is \
+                  meant as text";
+    assert_eq!(errors, [(false, wanted.to_owned())]);
+    let header = Sample::new("a.csv", "timestamp,\"value\n2014-07-01,1\n").refusal();
+    assert!(header.contains("header line has a quote that never closes, opened in line 1"), "{header}");
+}
+
+#[test]
+fn blanks_inside_quotes_are_kept_and_others_are_not() {
+    let content = "\u{feff}\"series\" , timestamp ,value\n\"  a b \"  , 2014-07-01 ,\" 1 \"\n  c d  ,2014-07-01,2\n";
+    let records = Sample::new("a.csv", content).records();
+    assert_eq!((&records[0]["series"], &records[0]["value"]), (&json!("  a b "), &json!(1)));
+    assert_eq!(records[1]["series"], "c d");
+}
+
+#[test]
+fn a_whole_number_may_have_a_fraction_of_zeros_and_no_other() {
+    let mut sample = Sample::new(
+        "a.csv",
+        "series,timestamp,value\na,2014-07-01,5.0\na,2014-07-01,5.5\na,2014-07-01,-9223372036854775808\na,2014-07-01,1e30\n",
+    );
+    sample.options.fields[2].kind = FieldKind::Whole;
+    let (values, errors) = sample.values_and_errors();
+    assert_eq!(values, [json!(5), json!(i64::MIN)]);
+    let errors: Vec<String> = errors.into_iter().map(|(_, text)| text).collect();
+    let wanted = ["a.csv:3: column `value`: `5.5` is", "a.csv:5: column `value`: `1e30` is"];
+    assert_eq!(errors, wanted.map(|start| format!("{start} not a whole number")));
 }
 
 #[test]

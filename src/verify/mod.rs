@@ -54,24 +54,48 @@ pub struct SinkPlace {
     pub skips_gaps: bool,
 }
 
+/// Why a recount did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The cluster does not answer, or does not give out its log.
+    #[error("{0}")]
+    Log(String),
+    /// The database cannot be read.
+    #[error("{0}")]
+    Database(String),
+}
+
+impl VerifyError {
+    fn log(error: impl std::fmt::Display) -> Self {
+        Self::Log(error.to_string())
+    }
+
+    fn database(error: impl std::fmt::Display) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
 /// Recounts every partition that has a position, and looks at whether those that have something to do move.
 ///
 /// # Errors
 /// If the database or the cluster does not answer.
-pub async fn verify(subject: &Subject<'_>) -> Result<Report, String> {
+pub async fn verify(subject: &Subject<'_>) -> Result<Report, VerifyError> {
     let database = subject.database.display();
-    let mut audit = Audit::open(subject.database).await.map_err(|error| format!("open {database}: {error}"))?;
+    let mut audit = Audit::open(subject.database)
+        .await
+        .map_err(|error| VerifyError::Database(format!("open {database}: {error}")))?;
     let mut report = match recount(subject, &mut audit).await {
         Ok(report) => report,
-        Err(error) => return Err(audit.with_damage(error).await),
+        Err(VerifyError::Database(error)) => return Err(VerifyError::Database(audit.with_damage(error).await)),
+        Err(VerifyError::Log(error)) => return Err(VerifyError::Log(error)),
     };
     still::look(subject, &mut audit, &mut report).await?;
     Ok(report)
 }
 
-async fn recount(subject: &Subject<'_>, audit: &mut Audit) -> Result<Report, String> {
+async fn recount(subject: &Subject<'_>, audit: &mut Audit) -> Result<Report, VerifyError> {
     let Subject { kafka, sinks, .. } = *subject;
-    let inspector = LogInspector::connect(kafka).map_err(|error| error.to_string())?;
+    let inspector = LogInspector::connect(kafka).map_err(VerifyError::log)?;
     let mut report = Report { ok: true, ..Report::default() };
     let numbers = log_numbers(audit, &inspector, sinks).await?;
     for (sink, place) in sinks.iter().filter(|(_, place)| !numbers.contains_key(&place.topic)) {
@@ -83,7 +107,7 @@ async fn recount(subject: &Subject<'_>, audit: &mut Audit) -> Result<Report, Str
         tracing::debug!(%error, "the settings of the topics are not known: none counts as compacted");
         BTreeSet::new()
     });
-    for position in audit.positions().await.map_err(|error| error.to_string())? {
+    for position in audit.positions().await.map_err(VerifyError::database)? {
         let Some(place) = sinks.get(&position.sink) else { continue };
         if numbers.get(&position.topic) != Some(&Some(position.log)) {
             report.earlier_logs.push(EarlierLog {
@@ -102,7 +126,7 @@ async fn recount(subject: &Subject<'_>, audit: &mut Audit) -> Result<Report, Str
     }
     for (sink, place) in sinks.iter().filter(|(_, place)| numbers.contains_key(&place.topic)) {
         let unread = |partition: &i32| !known.contains(&(sink.clone(), place.topic.clone(), *partition));
-        let partitions = inspector.partitions(&place.topic, TIMEOUT).map_err(|error| error.to_string())?;
+        let partitions = inspector.partitions(&place.topic, TIMEOUT).map_err(VerifyError::log)?;
         for partition in (0..i32::try_from(partitions).unwrap_or(i32::MAX)).filter(unread) {
             report.add(unread_partition(&inspector, (sink, &place.topic), partition)?);
         }
@@ -115,14 +139,16 @@ async fn log_numbers(
     audit: &mut Audit,
     inspector: &LogInspector,
     sinks: &BTreeMap<String, SinkPlace>,
-) -> Result<BTreeMap<String, Option<i64>>, String> {
+) -> Result<BTreeMap<String, Option<i64>>, VerifyError> {
     let topics: BTreeSet<&str> = sinks.values().map(|place| place.topic.as_str()).collect();
     let topics: Vec<&str> = topics.into_iter().collect();
-    let logs = inspector.logs(&topics, TIMEOUT).map_err(|error| format!("read the ids of the topics: {error}"))?;
+    let logs = inspector
+        .logs(&topics, TIMEOUT)
+        .map_err(|error| VerifyError::Log(format!("read the ids of the topics: {error}")))?;
     let mut numbers = BTreeMap::new();
     for (topic, log) in topics.into_iter().zip(logs) {
         let Some(log) = log else { continue };
-        let number = audit.log_number(topic, &log).await.map_err(|error| error.to_string())?;
+        let number = audit.log_number(topic, &log).await.map_err(VerifyError::database)?;
         numbers.insert(topic.to_owned(), number);
     }
     Ok(numbers)
@@ -133,9 +159,10 @@ fn unread_partition(
     inspector: &LogInspector,
     (sink, topic): (&str, &str),
     partition: i32,
-) -> Result<PartitionReport, String> {
+) -> Result<PartitionReport, VerifyError> {
     let bounds = inspector.bounds(topic, partition, TIMEOUT);
-    let (low, high) = bounds.map_err(|error| format!("read the bounds of {topic} partition {partition}: {error}"))?;
+    let (low, high) = bounds
+        .map_err(|error| VerifyError::Log(format!("read the bounds of {topic} partition {partition}: {error}")))?;
     Ok(PartitionReport {
         sink: sink.to_owned(),
         topic: topic.to_owned(),
@@ -148,14 +175,14 @@ fn unread_partition(
 }
 
 /// Records in a range at the end of a log: some of its offsets may hold none (control records, aborted ones).
-fn pending(inspector: &LogInspector, (topic, partition): (&str, i32), range: Range<i64>) -> Result<u64, String> {
+fn pending(inspector: &LogInspector, (topic, partition): (&str, i32), range: Range<i64>) -> Result<u64, VerifyError> {
     let offsets = range.end.saturating_sub(range.start);
     if offsets > MAX_COUNTED {
         return Ok(u64::try_from(offsets).unwrap_or(0));
     }
     let mut records = 0;
     let scanned = inspector.scan(topic, partition, range, &mut |_| records += 1);
-    scanned.map_err(|error| format!("read {topic} partition {partition}: {error}"))?;
+    scanned.map_err(|error| VerifyError::Log(format!("read {topic} partition {partition}: {error}")))?;
     Ok(records)
 }
 
@@ -171,10 +198,10 @@ async fn partition(
     log: &Log<'_>,
     (position, place): (&StoredPosition, &SinkPlace),
     report: &mut Report,
-) -> Result<(), String> {
+) -> Result<(), VerifyError> {
     let name = format!("{} partition {}", position.topic, position.partition);
     let bounds = log.inspector.bounds(&position.topic, position.partition, TIMEOUT);
-    let (low, high) = bounds.map_err(|error| format!("read the bounds of {name}: {error}"))?;
+    let (low, high) = bounds.map_err(|error| VerifyError::Log(format!("read the bounds of {name}: {error}")))?;
     let from = low.max(position.retained_from).max(position.first_offset);
     let to = position.next_offset;
     if to > high || (to < low && !place.skips_gaps) {
@@ -209,14 +236,15 @@ async fn chunk(
     log: &Log<'_>,
     (position, table): (&StoredPosition, &str),
     range: Range<i64>,
-) -> Result<(Range<i64>, Vec<i64>, Fates), String> {
+) -> Result<(Range<i64>, Vec<i64>, Fates), VerifyError> {
     let (topic, partition) = (&position.topic, position.partition);
-    let of_log = |error: &dyn std::fmt::Display| format!("read {topic} partition {partition}: {error}");
+    let of_log =
+        |error: &dyn std::fmt::Display| VerifyError::Log(format!("read {topic} partition {partition}: {error}"));
     let mut offsets = Vec::new();
     let scanned = log.inspector.scan(topic, partition, range.clone(), &mut |offset| offsets.push(offset));
     scanned.map_err(|error| of_log(&error))?;
     let (low, _) = log.inspector.bounds(topic, partition, TIMEOUT).map_err(|error| of_log(&error))?;
-    let of_database = |error: streamward_pipeline::store::StoreError| error.to_string();
+    let of_database = |error: streamward_pipeline::store::StoreError| VerifyError::database(error);
     audit.begin().await.map_err(of_database)?;
     let floor = audit.retained_from(position).await.map_err(of_database)?;
     let range = range.start.max(low).max(floor).min(range.end)..range.end;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
-use super::{Report, SinkPlace, Subject};
+use super::{Report, SinkPlace, Subject, VerifyError};
 use crate::{
     adapters::sql::audit::{Audit, StoredPosition},
     app::{Cause, Finding, Place, last_findings},
@@ -15,7 +15,7 @@ const MOVES_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Adds what the server of the data folder says, and what it does not say.
-pub async fn look(subject: &Subject<'_>, audit: &mut Audit, report: &mut Report) -> Result<(), String> {
+pub async fn look(subject: &Subject<'_>, audit: &mut Audit, report: &mut Report) -> Result<(), VerifyError> {
     let findings = last_findings(subject.data_dir).unwrap_or_else(|error| {
         tracing::warn!(error, "what the server says of itself is not known");
         Vec::new()
@@ -43,7 +43,7 @@ fn concerns(finding: &Finding, sinks: &BTreeMap<String, SinkPlace>) -> bool {
 }
 
 /// Partitions of a running server that have something to do and do not move.
-async fn unmoved(audit: &mut Audit, report: &mut Report) -> Result<(), String> {
+async fn unmoved(audit: &mut Audit, report: &mut Report) -> Result<(), VerifyError> {
     let mut waiting: BTreeMap<(String, String, i32), (i64, u64)> = report
         .partitions
         .iter()
@@ -52,7 +52,7 @@ async fn unmoved(audit: &mut Audit, report: &mut Report) -> Result<(), String> {
         .collect();
     let until = tokio::time::Instant::now() + MOVES_WITHIN;
     while !waiting.is_empty() && tokio::time::Instant::now() < until {
-        for position in audit.positions().await.map_err(|error| error.to_string())? {
+        for position in audit.positions().await.map_err(VerifyError::database)? {
             let key = (position.sink, position.topic, position.partition);
             if waiting.get(&key).is_some_and(|(was, _)| position.next_offset > *was) {
                 waiting.remove(&key);

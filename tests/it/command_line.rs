@@ -1,12 +1,15 @@
 //! The commands beside `run`, and how `run` refuses to start.
 
-use std::fs;
+use std::{
+    fs,
+    process::{Child, Command},
+};
 
 use serde_json::Value;
 
 use crate::support::{
     server::{Node, run},
-    wait::{self, at_least},
+    wait::{self, at_least, is},
 };
 
 /// Runs `check` in a folder with this `config.yaml`.
@@ -153,7 +156,7 @@ async fn a_drill_reports_how_the_actor_healed() {
     }
     for (path, reason) in [("pipelines/nobody", "nothing at pipelines/nobody"), ("edge/http", "would go with it")] {
         let (code, _, complaint) = drill(path, &[]);
-        assert!(code == Some(2) && complaint.contains(reason), "{complaint}");
+        assert!(code == Some(4) && complaint.contains(reason), "{complaint}");
     }
 }
 
@@ -167,4 +170,159 @@ async fn a_kafka_that_is_away_is_named_with_its_address_the_cause_and_the_settin
     for word in ["kafka.bootstrap 127.0.0.1:1", "refused", "nobody answers for 1s"] {
         assert!(said.contains(word), "{said} without {word}");
     }
+}
+#[test]
+fn the_exit_code_tells_what_kind_of_error_it_is() {
+    let node = Node::new();
+    fs::write(node.path("a.csv"), "timestamp,value\nsoon,1\n").unwrap();
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["tree", "--nonsense"], 2, "--nonsense"),
+        (&["tree", "--url", "ftp://a"], 2, "ftp is not http or https"),
+        (&["schema", "list", "--url", "ftp://a"], 2, "--url: ftp is not http or https"),
+        (&["replay", "a.csv", "--stream", "nobody"], 2, "there is no stream nobody"),
+        (&["replay", "missing.csv", "--bootstrap", "127.0.0.1:1"], 2, "missing.csv: No such file"),
+        (&["tree", "--url", "127.0.0.1:1/below/"], 3, "127.0.0.1:1 does not answer: connection refused"),
+        (&["drill", "a", "--url", "http://[::1]:1"], 3, "[::1]:1 does not answer"),
+        (&["schema", "list", "--url", "127.0.0.1:1"], 3, "http://127.0.0.1:1"),
+        (&["replay", "a.csv", "--bootstrap", "127.0.0.1:1"], 3, "the broker 127.0.0.1:1 cannot be reached"),
+    ];
+    for (arguments, wanted, reason) in cases {
+        let (code, _, complaint) = run(&node, arguments);
+        assert!(code == Some(wanted) && complaint.contains(reason), "{arguments:?}: {code:?} {complaint}");
+        assert!(!complaint.contains("/api/v1/"), "{complaint}");
+    }
+}
+
+#[test]
+fn each_help_ends_with_the_exit_codes() {
+    let node = Node::new();
+    let commands = [
+        "run",
+        "check",
+        "config",
+        "replay",
+        "verify",
+        "bench",
+        "schema",
+        "topics",
+        "tree",
+        "drill",
+        "completions",
+        "man",
+    ];
+    let below: [&[&str]; 3] = [&["topics", "tail"], &["schema", "check"], &["bench", "pipeline"]];
+    for command in commands.iter().map(std::slice::from_ref).chain(below).chain([&[][..]]) {
+        let help = node.command(&[]).args(command).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        let codes = "Exit codes: 0 done, 1 a check failed, 2 usage,";
+        assert!(help.split_whitespace().collect::<Vec<_>>().join(" ").contains(codes), "{command:?}: {help}");
+    }
+}
+
+/// A command that runs on, with its output in the node's files `out` and `err`.
+fn started(node: &Node, arguments: &[&str]) -> Child {
+    let file = |name: &str| fs::File::create(node.path(name)).unwrap();
+    node.command(arguments).stdout(file("out")).stderr(file("err")).spawn().unwrap()
+}
+
+fn signalled(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// Exit code, output and complaint of a [`started`] command.
+fn ended(node: &Node, mut child: Child) -> (Option<i32>, String, String) {
+    let code = child.wait().unwrap().code();
+    let text = |name: &str| fs::read_to_string(node.path(name)).unwrap();
+    (code, text("out"), text("err"))
+}
+
+#[actix_rt::test]
+async fn an_interrupted_drill_takes_its_fault_back_and_tells_what_was_observed() {
+    let server = Node::new().with_drills().start().await;
+    let (node, url) = (server.node(), format!("http://{}", server.http.address()));
+    let armed = async || Ok::<Value, String>(server.http.actor("pipelines/series/lane").await?["armed_faults"].clone());
+    for signal in ["-INT", "-TERM"] {
+        let drill =
+            started(node, &["drill", "pipelines/series/lane", "--fault", "slow", "--times", "300", "--url", &url]);
+        wait::until("the fault is armed", async || is(armed().await?, &300.into())).await;
+        signalled(&drill, signal);
+        let (code, report, complaint) = ended(node, drill);
+        assert_eq!(code, Some(130), "{report}{complaint}");
+        assert!(report.contains("nothing was injected: the fault was taken back before"), "{report}{complaint}");
+        assert_eq!(armed().await, Ok(0.into()));
+    }
+    let drill =
+        started(node, &["drill", "platform/broker", "--fault", "broker-drop", "--lasting", "40s", "--url", &url]);
+    // The broker closes connections at once during an outage, and waits for requests else.
+    let is_closed = || {
+        let mut connection = std::net::TcpStream::connect(server.kafka()).unwrap();
+        connection.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+        std::io::Read::read(&mut connection, &mut [0]).is_ok_and(|bytes| bytes == 0)
+    };
+    wait::until("connections are closed", async || is(is_closed(), &true)).await;
+    signalled(&drill, "-INT");
+    let (code, report, complaint) = ended(node, drill);
+    assert!(code == Some(130) && report.contains("broker_drop"), "{report}{complaint}");
+    wait::until("connections are taken again", async || is(is_closed(), &false)).await;
+}
+
+#[actix_rt::test]
+async fn an_interrupted_drill_of_a_server_that_has_gone_says_that_the_fault_was_not_taken_back() {
+    let server = Node::new().with_drills().start().await;
+    let url = format!("http://{}", server.http.address());
+    let drill = started(server.node(), &["drill", "pipelines/series/lane", "--url", &url]);
+    wait::until("the fault is armed", async || {
+        is(server.http.actor("pipelines/series/lane").await?["armed_faults"].clone(), &1.into())
+    })
+    .await;
+    let pid = server.pid().to_string();
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    signalled(&drill, "-INT");
+    let path = server.node().path("err");
+    wait::until("the command takes it back", async || {
+        let said = fs::read_to_string(&path).unwrap();
+        if said.contains("interrupted: the fault is taken back") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let node = server.kill();
+    let (code, _, complaint) = ended(&node, drill);
+    assert_eq!(code, Some(130), "{complaint}");
+    assert!(complaint.contains("the fault of pipelines/series/lane may still strike"), "{complaint}");
+}
+
+#[actix_rt::test]
+async fn an_interrupted_watch_writes_plain_frames_and_ends_with_a_summary() {
+    let server = Node::new().start().await;
+    let (node, url) = (server.node(), format!("http://{}", server.http.address()));
+    let watch = started(node, &["tree", "--watch", "--url", &url]);
+    let frames = || fs::read_to_string(node.path("out")).unwrap().matches("ACTOR").count();
+    wait::until("there are frames", async || at_least(frames(), &2)).await;
+    signalled(&watch, "-INT");
+    let (code, output, complaint) = ended(node, watch);
+    assert_eq!(code, Some(130), "{complaint}");
+    assert!(!output.contains('\u{1b}') && output.contains("\n\nACTOR"), "{output:?}");
+    assert!(complaint.starts_with("interrupted: ") && complaint.contains("actors and supervisors"), "{complaint}");
+    let tail = started(node, &["topics", "tail", "sensor-readings", "--follow", "--from", "earliest", "--url", &url]);
+    let body = serde_json::json!({"value": "words"});
+    let shown = || fs::read_to_string(node.path("out")).unwrap();
+    wait::until("a record is shown", async || {
+        server.http.post("/api/v1/topics/sensor-readings/records", &body).await;
+        if shown().contains("words") { Ok(()) } else { Err(shown()) }
+    })
+    .await;
+    signalled(&tail, "-INT");
+    let (code, output, complaint) = ended(node, tail);
+    let wanted = format!("interrupted: {} records of sensor-readings were shown\n", output.lines().count());
+    assert_eq!((code, complaint), (Some(130), wanted));
+}
+
+#[test]
+fn completions_and_manual_pages_are_printed() {
+    let node = Node::new();
+    let (code, script, _) = run(&node, &["completions", "bash"]);
+    assert!(code == Some(0) && script.contains("complete -F _streamward"), "{script}");
+    let (code, page, _) = run(&node, &["man"]);
+    assert!(code == Some(0) && page.contains(".TH streamward 1"), "{page}");
+    assert_eq!(run(&node, &["man", "--dir", "pages"]).0, Some(0));
+    assert!(node.path("pages/streamward-topics-tail.1").is_file());
 }

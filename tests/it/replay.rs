@@ -85,6 +85,33 @@ async fn a_replay_to_a_broker_that_is_away_says_which_and_why() {
     let file = series(&node, &[0]);
     let output = node.command(&["replay", &file, "--bootstrap", "127.0.0.1:1"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success(), "{said}");
+    assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(["127.0.0.1:1", "refused"].iter().all(|word| said.contains(word)), "{said}");
+}
+
+#[actix_rt::test]
+async fn a_record_that_the_stream_does_not_take_is_refused_with_its_line_and_field_before_it_is_sent() {
+    let server = Node::new().start().await;
+    let path = server.node().path("readings.csv");
+    let head = "sensor_id,sensor_type,value,timestamp,location,anomaly,metadata.battery_level,metadata.signal_strength";
+    let line = |battery: &str, kind: &str| format!("s,{kind},1,2025-03-01,hall,false,{battery},-9\n");
+    let bad = ["5.5", "3000000000"].map(|battery| line(battery, "humidity")).concat() + &line("5", "colour");
+    std::fs::write(&path, format!("{head}\n{}{bad}", line("5.0", "humidity"))).unwrap();
+    let file = path.display().to_string();
+    let replay = |more: &[&str]| {
+        let arguments =
+            ["replay", &file, "--stream", "sensors", "--speed", "max", "--json", "--bootstrap", server.kafka()];
+        let output = server.node().command(&[&arguments, more].concat()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, complaint) = replay(&[]);
+    assert!(code == Some(2) && complaint.contains("readings.csv:3: column `metadata.battery_level`"), "{complaint}");
+    let (code, report, complaint) = replay(&["--skip-bad"]);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((code, &report["acknowledged"], &report["skipped"]), (Some(0), &1.into(), &3.into()), "{complaint}");
+    wait::until("the good ones are stored", async || at_least(server.database().count("sensor_readings").await, &1))
+        .await;
+    server.verify();
+    assert_eq!(server.database().count("dead_letters").await, 0);
 }

@@ -105,11 +105,13 @@ async fn drills_from_outside_an_actor_report_what_became_of_the_records() {
         assert_eq!(code, Some(0), "{case:?} {report}{complaint}");
         let report: Value = serde_json::from_str(&report).unwrap();
         assert!(report["exit"].is_null() && report["records"]["lost"] == 0, "{report}");
+        let why = report["observed"].as_str().unwrap().contains("before its stuck_after of 30s was over");
+        assert_eq!(why, case.contains(&"stall"), "{report}");
     }
     assert_eq!(server.database().count("dead_letters").await, 7);
     for (path, fault) in [("pipelines/sensors/lane", "broker-drop"), ("ops/lag", "corrupt-record")] {
         let (code, _, complaint) = drill(&server, &[path, "--fault", fault]);
-        assert!(code == Some(2) && complaint.contains("is a fault of"), "{complaint}");
+        assert!(code == Some(4) && complaint.contains("is a fault of"), "{complaint}");
     }
 }
 
@@ -151,7 +153,7 @@ async fn a_drill_of_an_actor_that_is_held_or_down_says_so() {
     wait::until("it is down", async || is(server.http.actor(path).await?["state"].clone(), &json!("stopped"))).await;
     let (code, _, complaint) = drill(&server, &[path, "--fault", "stall"]);
     assert!(
-        code == Some(2) && complaint.contains("is stopped") && complaint.contains("restart it first"),
+        code == Some(4) && complaint.contains("is stopped") && complaint.contains("restart it first"),
         "{complaint}"
     );
 }

@@ -86,12 +86,15 @@ async fn the_command_line_creates_alters_lists_and_deletes() {
     let server = Node::new().start().await;
     done(&server, &["create", "orders", "--partitions", "2", "--config", "retention.ms=60000"]);
     let (code, _, complaint) = topics(&server, &["create", "orders"]);
-    assert_eq!(code, Some(2));
-    assert!(complaint.contains("409") && complaint.contains("there is a topic named orders already"), "{complaint}");
+    assert_eq!((code, complaint.as_str()), (Some(4), "streamward: there is a topic named orders already\n"));
+    let (_, _, complaint) = topics(&server, &["create", "orders", "--verbose"]);
+    assert!(complaint.contains("/api/v1/topics answered 409"), "{complaint}");
     let altered =
         ["alter", "orders", "--partitions", "3", "--config", "retention.bytes=5000", "--default", "retention.ms"];
     let described = done(&server, &altered);
     assert!(described.contains("retention.bytes  5000") && !described.contains("retention.ms"), "{described}");
+    let (code, _, complaint) = topics(&server, &["alter", "orders", "--config", "retention.ms=abc"]);
+    assert!(code == Some(4) && complaint.contains("retention.ms: 'abc' is not a whole number"), "{complaint}");
     let list: Value = serde_json::from_str(&done(&server, &["list", "--json"])).unwrap();
     let find = |name: &str| list.as_array().unwrap().iter().find(|topic| topic["topic"] == name).unwrap().clone();
     assert_eq!(find("orders")["partitions"].as_array().unwrap().len(), 3);
@@ -99,21 +102,20 @@ async fn the_command_line_creates_alters_lists_and_deletes() {
     assert_eq!(find("_schemas")["used_by"], "schemas");
     assert!(find("_schemas")["bytes"].as_u64() > Some(0));
     let (code, _, complaint) = topics(&server, &["delete", "sensor-readings"]);
-    assert_eq!(code, Some(2));
+    assert_eq!(code, Some(4));
     assert!(complaint.contains("the stream sensors reads it"), "{complaint}");
     done(&server, &["delete", "orders"]);
     let (code, _, complaint) = topics(&server, &["describe", "orders"]);
-    assert_eq!(code, Some(2));
-    assert!(complaint.contains("there is no topic named orders"), "{complaint}");
+    assert_eq!((code, complaint.as_str()), (Some(4), "streamward: there is no topic named orders\n"));
 }
 
 #[test]
 fn a_server_that_is_away_is_said_with_what_to_do() {
-    let command = ["topics", "list", "--url", "http://127.0.0.1:1"];
+    let command = ["topics", "list", "--url", "127.0.0.1:1"];
     let Output { status, stderr, .. } = Node::new().command(&command).output().unwrap();
-    let complaint = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(2));
-    assert!(complaint.contains("is the server running? give its address with --url"), "{complaint}");
+    let wanted = "streamward: 127.0.0.1:1 does not answer: connection refused; is the server running? give its address \
+                  with --url\n";
+    assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(3), wanted));
 }
 
 #[actix_rt::test]

@@ -1,6 +1,6 @@
 //! Requests to a registry.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use awc::{Client, Connector, error::SendRequestError, http};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,6 +15,8 @@ pub use awc::http::Method;
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// Largest answer read, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
+/// Longest time that a connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 /// Most schemas that one schema may bring in by references.
 const MAX_REFERENCES: usize = 1_000;
 /// Error codes that say that a subject, version or schema does not exist.
@@ -67,7 +69,8 @@ impl RegistryHttp {
     /// # Errors
     /// If the certificates cannot be read.
     pub fn new(settings: &RegistrySettings) -> Result<Self, String> {
-        let mut connector = Connector::new().timeout(settings.timeout).max_http_version(http::Version::HTTP_11);
+        let mut connector =
+            Connector::new().timeout(settings.timeout.min(CONNECT_WITHIN)).max_http_version(http::Version::HTTP_11);
         if settings.url.starts_with("https:") {
             connector = connector.rustls_0_23(tls::config(settings.ca_file.as_deref())?);
         }
@@ -94,7 +97,7 @@ impl RegistryHttp {
             Some(body) => request.content_type(CONTENT_TYPE).send_body(body.to_string()).await,
             None => request.send().await,
         };
-        let silent = |reason: &dyn std::fmt::Display| CallError::Unavailable(format!("{url}: {reason}"));
+        let silent = |reason: &dyn std::fmt::Display| CallError::Unavailable(format!("{}: {reason}", self.base));
         let mut answer = sent.map_err(|error: SendRequestError| silent(&error))?;
         let status = answer.status();
         let body = answer.body().limit(MAX_ANSWER).await.map_err(|error| silent(&error))?;

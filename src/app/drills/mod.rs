@@ -6,6 +6,7 @@
 
 mod books;
 mod outside;
+mod under_way;
 mod words;
 
 use std::time::Duration;
@@ -16,8 +17,10 @@ use streamward_core::ports::{FaultKind, InjectedFault, OpsError, ReadStore};
 use streamward_kit::{ActorPath, ActorState, Command, ExitReport, Runtime, StruckFault, TreeNode};
 use tokio::time::{Instant, sleep};
 
+pub use self::under_way::UnderWay;
 use self::{
     books::{Books, Records},
+    under_way::End,
     words::Seen,
 };
 use super::{
@@ -38,6 +41,7 @@ pub struct Drills<'a> {
     pub reads: &'a dyn ReadStore,
     pub broker: Option<&'a Embedded>,
     pub producer: &'a KafkaProducer,
+    pub under_way: &'a UnderWay,
 }
 
 /// What became of an injected fault.
@@ -76,13 +80,13 @@ impl Drills<'_> {
     /// An unknown actor, or one that does not take this fault.
     pub async fn run(&self, path: &ActorPath, fault: InjectedFault, within: Duration) -> Result<DrillReport, OpsError> {
         let before = self.node(path)?;
-        let deadline = Instant::now() + within;
+        let end = self.under_way.begin(path, Instant::now() + within);
         match fault.fault {
             FaultKind::Panic | FaultKind::Error | FaultKind::Stall | FaultKind::Slow => {
-                self.inside(before, fault, deadline).await
+                self.inside(before, fault, end).await
             }
-            FaultKind::BrokerDrop => self.broker_drop(before, fault, deadline).await,
-            FaultKind::CorruptRecord => self.corrupt_record(before, fault, deadline).await,
+            FaultKind::BrokerDrop => self.broker_drop(before, fault, end).await,
+            FaultKind::CorruptRecord => self.corrupt_record(before, fault, end).await,
         }
     }
 
@@ -98,7 +102,7 @@ impl Drills<'_> {
     }
 
     /// A fault that strikes at the actor's next fault point.
-    async fn inside(&self, before: TreeNode, fault: InjectedFault, deadline: Instant) -> Result<DrillReport, OpsError> {
+    async fn inside(&self, before: TreeNode, fault: InjectedFault, mut end: End) -> Result<DrillReport, OpsError> {
         let path = before.path.clone();
         let mut books = match self.pipeline_of(&path) {
             Some(pipeline) => Some(Books::open(vec![pipeline], self.reads).await?),
@@ -107,11 +111,13 @@ impl Drills<'_> {
         let armed = fault_of(&fault, &before.kind)?;
         self.runtime.command(&path, Command::Inject(armed)).await.map_err(refusal)?;
         let _disarmed_at_the_end = Disarm { runtime: self.runtime, path: &path };
-        let mut watch = Watch { before, fault, struck: None };
+        let mut watch = Watch { before, fault, struck: None, is_taken_back: false };
         let now = loop {
             let now = self.node(&path)?;
             watch.look(&now);
-            if watch.has_recovered(&now, now_ms()) || Instant::now() >= deadline {
+            let is_over = end.is_over();
+            watch.is_taken_back = end.is_taken_back();
+            if is_over || watch.has_recovered(&now, now_ms()) {
                 break now;
             }
             sleep(LOOK_EVERY).await;
@@ -146,6 +152,8 @@ struct Watch {
     fault: InjectedFault,
     /// The fault that struck last, and what the actor had processed by then.
     struck: Option<(StruckFault, u64)>,
+    /// Whether somebody took back what had not struck.
+    is_taken_back: bool,
 }
 
 impl Watch {
@@ -169,7 +177,8 @@ impl Watch {
         let is_held = now.in_hand.as_ref().is_some_and(|hand| hand.label.starts_with(UNDER_FAULT))
             || now.waiting_on.as_ref().is_some_and(|wait| wait.on == UNDER_FAULT);
         let ends_it = matches!(self.fault.fault, FaultKind::Panic | FaultKind::Error);
-        let has_ended = now.generation >= self.before.generation + u64::from(self.fault.times);
+        let strikes = if self.is_taken_back { 1 } else { self.fault.times };
+        let has_ended = now.generation >= self.before.generation + u64::from(strikes);
         let works = self.before.processed == 0 || self.has_worked(now);
         now.armed_faults == 0 && is_up && !is_held && is_over && (has_ended || !ends_it) && works
     }
@@ -199,6 +208,7 @@ impl Watch {
             has_recovered,
             has_ended: exit.is_some(),
             has_worked: self.has_worked(now),
+            is_taken_back: self.is_taken_back,
         };
         let observed = seen.in_words();
         let since_fault = |at: u64| struck_at.map(|struck| at.saturating_sub(struck));
@@ -245,7 +255,7 @@ mod tests {
         for (fault, kind) in [(FaultKind::Stall, Injected::Stall(700)), (FaultKind::Slow, Injected::Slow(700))] {
             let fault = InjectedFault { fault, times: 1, millis: 700, seed: 1 };
             let struck = StruckFault { kind, point: "look".to_owned(), at: 10_000 };
-            let watch = Watch { before: node.clone(), fault, struck: Some((struck, 0)) };
+            let watch = Watch { before: node.clone(), fault, struck: Some((struck, 0)), is_taken_back: false };
             assert!(!watch.has_recovered(&node, 10_699) && watch.has_recovered(&node, 10_700));
         }
         runtime.shutdown(Vec::new()).await;

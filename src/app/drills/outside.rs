@@ -5,9 +5,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::ChaCha8Rng};
 use streamward_core::ports::{InjectedFault, OpsError};
 use streamward_kit::TreeNode;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::{Books, DrillReport, Drills, LOOK_EVERY, Records};
+use super::{Books, DrillReport, Drills, End, LOOK_EVERY, Records};
 use crate::{
     adapters::kafka::producer::{Outgoing, Placed},
     clock::now_ms,
@@ -32,7 +32,7 @@ impl Drills<'_> {
         &self,
         before: TreeNode,
         fault: InjectedFault,
-        deadline: Instant,
+        mut end: End,
     ) -> Result<DrillReport, OpsError> {
         let broker = self.broker.filter(|_| before.kind.as_ref() == "broker").ok_or_else(|| {
             OpsError::Refused("broker_drop is a fault of the embedded broker, platform/broker".to_owned())
@@ -42,7 +42,7 @@ impl Drills<'_> {
         let mut times = Times { struck: now_ms(), ..Times::default() };
         broker.drop_connections(Duration::from_millis(fault.millis));
         let mut passed = None;
-        while Instant::now() < deadline {
+        while !end.is_over() {
             sleep(LOOK_EVERY).await;
             books.look();
             if !broker.takes_connections() {
@@ -72,7 +72,7 @@ impl Drills<'_> {
         &self,
         before: TreeNode,
         fault: InjectedFault,
-        deadline: Instant,
+        mut end: End,
     ) -> Result<DrillReport, OpsError> {
         let pipeline = self.pipeline_of(&before.path).ok_or_else(|| {
             OpsError::Refused("corrupt_record is a fault of a pipeline: name it or an actor of it".to_owned())
@@ -86,7 +86,7 @@ impl Drills<'_> {
             let slot = pipeline.slots.get(place.partition);
             slot.is_some_and(|slot| slot.committed() > place.offset)
         };
-        while Instant::now() < deadline && times.recovered.is_none() {
+        while !end.is_over() && times.recovered.is_none() {
             sleep(LOOK_EVERY).await;
             books.look();
             if dead() >= expected && times.detected.is_none() {

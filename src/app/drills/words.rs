@@ -3,6 +3,7 @@
 use streamward_kit::{ActorState, StruckFault, TreeNode};
 
 use super::FaultKind;
+use crate::config::HumanDuration;
 
 /// What was seen of a fault inside an actor.
 pub(super) struct Seen<'a> {
@@ -14,14 +15,24 @@ pub(super) struct Seen<'a> {
     pub has_ended: bool,
     /// Whether the actor has finished something since.
     pub has_worked: bool,
+    /// Whether somebody took back what had not struck.
+    pub is_taken_back: bool,
 }
 
 impl Seen<'_> {
     pub fn in_words(&self) -> String {
-        let Some(struck) = self.struck else { return self.not_struck() };
+        let words = match self.struck {
+            None if self.is_taken_back => return "nothing was injected: the fault was taken back before".to_owned(),
+            None => return self.not_struck(),
+            Some(struck) => self.of_strike(struck),
+        };
+        if self.is_taken_back { format!("{words}; what had not struck was taken back") } else { words }
+    }
+
+    fn of_strike(&self, struck: &StruckFault) -> String {
         let fault = match (self.has_ended, matches!(self.fault, FaultKind::Stall | FaultKind::Slow)) {
             (true, _) => "an incarnation ended of the fault and another one runs",
-            (false, true) => "the actor was held and went on by itself",
+            (false, true) => &self.held(),
             (false, false) => "the fault struck",
         };
         let point = &struck.point;
@@ -35,6 +46,21 @@ impl Seen<'_> {
             }
             (false, _, false) => format!("at {point}: the fault struck, and the actor is {}", self.state()),
         }
+    }
+
+    /// Why a stall or a delay ended no incarnation.
+    fn held(&self) -> String {
+        let why = match (self.fault, self.now.policy.stuck_after) {
+            (FaultKind::Stall, Some(limit)) => {
+                format!(
+                    ", before its stuck_after of {} was over",
+                    HumanDuration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
+                )
+            }
+            (FaultKind::Stall, None) => ", since it has no stuck_after".to_owned(),
+            _ => String::new(),
+        };
+        format!("the actor was held and went on by itself{why}")
     }
 
     fn not_struck(&self) -> String {

@@ -38,6 +38,7 @@ use super::{
     broker::Embedded,
     checkpointer,
     descriptors::Shares,
+    drills::UnderWay,
     ingest::KafkaIngest,
     lag::{self, LogEnds},
     logs, make_topics,
@@ -288,6 +289,7 @@ impl<'a> Builder<'a> {
             broker: self.parts.broker.clone(),
             producer: self.producer.clone(),
             drills: self.parts.config.drills.enabled,
+            drills_under_way: UnderWay::new(),
             serving: serving.clone(),
         }
     }

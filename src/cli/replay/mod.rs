@@ -2,14 +2,14 @@
 
 mod sender;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use self::sender::Sender;
-use super::{ConfigSource, EXIT_INTERRUPTED};
+use self::sender::{SendError, Sender};
+use super::{ConfigSource, Exit, Failure};
 use crate::{
-    adapters::kafka::producer::KafkaProducer,
+    adapters::kafka::producer::{KafkaProducer, ProduceError},
     app::command_settings,
     config::Exposure,
     plan::StreamSetup,
@@ -61,31 +61,46 @@ pub struct ReplayArgs {
     source: ConfigSource,
 }
 
-pub fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
+pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
     let stream = plan.stream(&args.stream).ok_or_else(|| {
         let names: Vec<&str> = plan.streams.iter().map(|stream| &*stream.name).collect();
-        format!("there is no stream {}; the configuration has {}", args.stream, names.join(", "))
+        Failure::usage(format_args!("there is no stream {}; the configuration has {}", args.stream, names.join(", ")))
     })?;
-    let settings = command_settings(&loaded.config, args.bootstrap.as_deref()).map_err(|error| error.to_string())?;
-    let producer = KafkaProducer::create(&settings, "streamward-replay").map_err(|error| error.to_string())?;
-    let records = replay::open(&args.file, &options(args, stream)?).map_err(|error| error.to_string())?;
+    let settings = command_settings(&loaded.config, args.bootstrap.as_deref()).map_err(Failure::usage)?;
+    let producer = KafkaProducer::create(&settings, "streamward-replay").map_err(Failure::usage)?;
+    let records = replay::open(&args.file, &options(args, stream)?).map_err(Failure::usage)?;
     let topic = &stream.topic;
-    producer.reach(topic).map_err(|error| format!("the broker {} cannot be reached: {error}", settings.bootstrap))?;
+    producer.reach(topic).map_err(|error| {
+        Failure::unreachable(format_args!("the broker {} cannot be reached: {error}", settings.bootstrap))
+    })?;
     let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(records));
-    done.map(|report| report.print(args))
+    done.map(|report| report.print(args)).map_err(|error| match error {
+        SendError::File(error) => Failure::usage(format_args!("{error} (--skip-bad leaves such records out)")),
+        SendError::Broker { sent, error } => {
+            let words = format!("the broker {}: after {sent} records: {error}", settings.bootstrap);
+            match error {
+                ProduceError::Refused(_) => Failure::refused(words),
+                ProduceError::Unavailable(_) => Failure::unreachable(words),
+            }
+        }
+        SendError::Signals(failure) => failure,
+    })
 }
 
-fn options(args: &ReplayArgs, stream: &StreamSetup) -> Result<ReplayOptions, String> {
-    let fields = TargetField::of_avro_schema(&stream.schema.avro).map_err(|error| error.to_string())?;
+fn options(args: &ReplayArgs, stream: &StreamSetup) -> Result<ReplayOptions, Failure> {
+    let fields = TargetField::of_avro_schema(&stream.schema.avro).map_err(Failure::usage)?;
     let mut options = ReplayOptions::new(fields, &stream.event_time);
     if &*stream.name == "series" {
         options = options.with_series_named_after(&args.file);
     }
     options.format = args.format;
-    options.mapping = ColumnMapping::parse(&args.maps, &args.constants).map_err(|error| error.to_string())?;
+    options.mapping = ColumnMapping::parse(&args.maps, &args.constants).map_err(Failure::usage)?;
     options.delimiter = match args.delimiter {
-        Some(delimiter) => Some(u8::try_from(delimiter).map_err(|_| format!("{delimiter:?} is no ASCII character"))?),
+        Some(delimiter) => {
+            let wide = |_| Failure::usage(format_args!("--delimiter: {delimiter:?} is no ASCII character"));
+            Some(u8::try_from(delimiter).map_err(wide)?)
+        }
         None => None,
     };
     Ok(options)
@@ -101,7 +116,7 @@ struct Report {
 }
 
 impl Report {
-    fn print(&self, args: &ReplayArgs) -> ExitCode {
+    fn print(&self, args: &ReplayArgs) -> Exit {
         let Self { acknowledged, skipped, interrupted } = self;
         if args.json {
             super::say_line(format_args!(
@@ -117,6 +132,6 @@ impl Report {
                 if *interrupted { ": interrupted" } else { "" }
             ));
         }
-        if *interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS }
+        if *interrupted { Exit::Interrupted } else { Exit::Done }
     }
 }

@@ -1,6 +1,6 @@
 //! Sends records when they are due, and lets go of them when they are acknowledged.
 
-use std::{borrow::Cow, future::Future, pin::Pin, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,11 +10,12 @@ use streamward_core::{
     decode::{Decoder, Format},
     record::key_text,
 };
-use tokio::{signal::ctrl_c, time::Instant};
+use tokio::time::Instant;
 
 use super::{ReplayArgs, Report};
 use crate::{
     adapters::kafka::producer::{KafkaProducer, Outgoing, Placed, ProduceError},
+    cli::{Failure, interrupt::Interrupts},
     clock::now_ms,
     plan::StreamSetup,
     replay::{Pacer, Replay, ReplayError, ReplayRecord},
@@ -39,6 +40,18 @@ pub(super) struct Sender<'a> {
     show_at: Instant,
 }
 
+/// Why a replay did not come to its end.
+#[derive(Debug)]
+pub(super) enum SendError {
+    File(ReplayError),
+    /// After so many acknowledged records.
+    Broker {
+        sent: u64,
+        error: ProduceError,
+    },
+    Signals(Failure),
+}
+
 /// What ends a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
@@ -61,25 +74,28 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends until the file ends or somebody interrupts, then waits for what was sent. A second interrupt ends that wait.
-    pub(super) async fn run(mut self, records: Replay) -> Result<Report, String> {
+    pub(super) async fn run(mut self, records: Replay) -> Result<Report, SendError> {
         self.bar = progress(records.total_bytes());
-        let interrupt = std::pin::pin!(ctrl_c());
-        self.report.interrupted = self.send_all(records, interrupt).await? == Woken::Interrupted;
+        let mut interrupts = Interrupts::listen().map_err(SendError::Signals)?;
+        self.report.interrupted = self.send_all(records, &mut interrupts).await? == Woken::Interrupted;
         if self.report.interrupted {
             self.bar.println("interrupted: waiting for what was sent (interrupt again to leave at once)");
         }
-        let interrupt = std::pin::pin!(ctrl_c());
-        self.report.interrupted |= self.settle(interrupt).await? == Woken::Interrupted;
+        self.report.interrupted |= self.settle(&mut interrupts).await? == Woken::Interrupted;
         self.bar.finish_and_clear();
         Ok(self.report)
     }
 
-    async fn send_all(&mut self, mut records: Replay, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+    async fn send_all(&mut self, mut records: Replay, interrupts: &mut Interrupts) -> Result<Woken, SendError> {
         // Distances between records are kept by the monotonic clock.
         let (started, start_ms) = (Instant::now(), now_ms());
         let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, start_ms);
         while let Some(record) = records.next() {
-            let Some(mut record) = self.good(record)? else { continue };
+            let judged = record.and_then(|record| match self.keys.of_record(&record) {
+                Ok(key) => Ok((record, key)),
+                Err(reason) => Err(records.refuse(&record, reason)),
+            });
+            let Some((mut record, key)) = self.good(judged)? else { continue };
             let paced = pacer.pace(record.event_time_ms);
             if self.args.shift_to.is_some() {
                 record.set_event_time(paced.event_time_ms);
@@ -87,16 +103,16 @@ impl<'a> Sender<'a> {
             self.show(records.bytes_read(), record.event_time_ms);
             let since_start_ms = u64::try_from(paced.due_wall_ms - start_ms).unwrap_or(0);
             let due = started + Duration::from_millis(since_start_ms);
-            if self.wait(due, interrupt.as_mut()).await? == Woken::Interrupted {
+            if self.wait(due, interrupts).await? == Woken::Interrupted {
                 return Ok(Woken::Interrupted);
             }
-            self.send(record);
+            self.send(record, key);
         }
         Ok(Woken::Due)
     }
 
-    /// A record that could be read; none where it is left out.
-    fn good(&mut self, record: Result<ReplayRecord, ReplayError>) -> Result<Option<ReplayRecord>, String> {
+    /// A record that could be read and that the stream takes; none where it is left out.
+    fn good<T>(&mut self, record: Result<T, ReplayError>) -> Result<Option<T>, SendError> {
         match record {
             Ok(record) => Ok(Some(record)),
             Err(error) if self.args.skip_bad && error.is_bad_record() => {
@@ -106,14 +122,13 @@ impl<'a> Sender<'a> {
                 }
                 Ok(None)
             }
-            Err(error) => Err(format!("{error} (--skip-bad leaves such records out)")),
+            Err(error) => Err(SendError::File(error)),
         }
     }
 
-    fn send(&mut self, record: ReplayRecord) {
+    fn send(&mut self, record: ReplayRecord, key: Option<String>) {
         let (producer, topic) = (self.producer, &*self.stream.topic);
         let value = Value::Object(record.json).to_string();
-        let key = self.keys.of_record(&value);
         let sent = async move {
             let (key, value) = (key.as_deref().map(str::as_bytes), Some(value.as_bytes()));
             producer.send(Outgoing { topic, partition: None, key, value, headers: Vec::new() }).await
@@ -122,12 +137,12 @@ impl<'a> Sender<'a> {
     }
 
     /// Takes acknowledgements until `due`, and for longer while too many are missing.
-    async fn wait(&mut self, due: Instant, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+    async fn wait(&mut self, due: Instant, interrupts: &mut Interrupts) -> Result<Woken, SendError> {
         loop {
             let is_full = self.in_flight.len() >= MAX_IN_FLIGHT;
             tokio::select! {
                 biased;
-                _ = interrupt.as_mut() => return Ok(Woken::Interrupted),
+                () = interrupts.next() => return Ok(Woken::Interrupted),
                 Some(sent) = self.in_flight.next() => self.report.count(sent)?,
                 () = tokio::time::sleep_until(due), if !is_full => return Ok(Woken::Due),
             }
@@ -135,11 +150,11 @@ impl<'a> Sender<'a> {
     }
 
     /// Takes the acknowledgements of all that was sent.
-    async fn settle(&mut self, mut interrupt: Pin<&mut impl Future>) -> Result<Woken, String> {
+    async fn settle(&mut self, interrupts: &mut Interrupts) -> Result<Woken, SendError> {
         loop {
             tokio::select! {
                 biased;
-                _ = interrupt.as_mut() => return Ok(Woken::Interrupted),
+                () = interrupts.next() => return Ok(Woken::Interrupted),
                 sent = self.in_flight.next() => match sent {
                     Some(sent) => self.report.count(sent)?,
                     None => return Ok(Woken::Due),
@@ -162,10 +177,8 @@ impl<'a> Sender<'a> {
 }
 
 impl Report {
-    fn count(&mut self, sent: Result<Placed, ProduceError>) -> Result<(), String> {
-        sent.map_err(|error| {
-            format!("after {} records the broker gave no acknowledgement or refused: {error}", self.acknowledged)
-        })?;
+    fn count(&mut self, sent: Result<Placed, ProduceError>) -> Result<(), SendError> {
+        sent.map_err(|error| SendError::Broker { sent: self.acknowledged, error })?;
         self.acknowledged += 1;
         Ok(())
     }
@@ -183,13 +196,22 @@ impl Keys {
         Self { decoder, column: stream.table.key }
     }
 
-    /// The key of a record; none where it is null, and where the record cannot be read.
-    fn of_record(&mut self, json: &str) -> Option<String> {
+    /// The key of a record; none where it is null.
+    ///
+    /// # Errors
+    /// Why the stream does not take the record.
+    fn of_record(&mut self, record: &ReplayRecord) -> Result<Option<String>, String> {
+        self.of_json(&serde_json::to_string(&record.json).map_err(|error| error.to_string())?)
+    }
+
+    fn of_json(&mut self, json: &str) -> Result<Option<String>, String> {
         let mut batch = RawBatch::with_capacity("".into(), 0, json.len());
         batch.push(0, 0, None, Some(json.as_bytes()));
-        let decoded = self.decoder.decode(&batch, 0..1);
-        let column = decoded.batch.column(self.column);
-        (decoded.batch.num_rows() == 1).then(|| key_text(column.as_ref(), 0).map(Cow::into_owned)).flatten()
+        let mut decoded = self.decoder.decode(&batch, 0..1);
+        match decoded.rejected.pop() {
+            Some(rejected) => Err(rejected.reason),
+            None => Ok(key_text(decoded.batch.column(self.column).as_ref(), 0).map(Cow::into_owned)),
+        }
     }
 }
 
@@ -210,9 +232,10 @@ mod tests {
         let battery = nested.schema.column_index("battery_level").unwrap();
         let reading = r#"{"sensor_id": "s", "sensor_type": "humidity", "value": 1, "timestamp": 1740834000000,
             "location": "hall", "anomaly": false, "metadata": {"battery_level": 9, "signal_strength": -9}}"#;
-        assert_eq!(Keys::of(nested).of_record(reading).as_deref(), Some("s"));
+        assert_eq!(Keys::of(nested).of_json(reading), Ok(Some("s".to_owned())));
         let mut keys = Keys { column: battery, ..Keys::of(nested) };
-        assert_eq!(keys.of_record(reading).as_deref(), Some("9"), "a nested number");
-        assert_eq!(Keys::of(stream).of_record(reading), None, "no record of this stream");
+        assert_eq!(keys.of_json(reading), Ok(Some("9".to_owned())), "a nested number");
+        let refused = Keys::of(stream).of_json(reading).unwrap_err();
+        assert!(refused.contains("series"), "no record of this stream: {refused}");
     }
 }

@@ -2,12 +2,11 @@
 
 mod tail;
 
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::{
+    Exit, Failure,
     client::{Method, Server, segment},
     table::{plain, table},
 };
@@ -109,7 +108,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-pub fn topics(args: &TopicsArgs) -> Result<ExitCode, String> {
+pub fn topics(args: &TopicsArgs) -> Result<Exit, Failure> {
     actix::System::new().block_on(async {
         match &args.what {
             What::List => args.list().await,
@@ -128,13 +127,13 @@ fn path(topic: &str) -> String {
 
 impl TopicsArgs {
     /// Prints a result, as JSON or as the lines made of it.
-    fn print(&self, result: &Value, lines: impl FnOnce(&Value) -> String) -> Result<ExitCode, String> {
+    fn print(&self, result: &Value, lines: impl FnOnce(&Value) -> String) -> Result<Exit, Failure> {
         let text = if self.json { format!("{result:#}") } else { lines(result) };
         super::say_line(format_args!("{}", text.trim_end()));
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Done)
     }
 
-    async fn list(&self) -> Result<ExitCode, String> {
+    async fn list(&self) -> Result<Exit, Failure> {
         let mut topics = Vec::new();
         let mut next = String::new();
         loop {
@@ -148,14 +147,14 @@ impl TopicsArgs {
         self.print(&topics.into(), |topics| listed(topics.as_array().map_or(&[], Vec::as_slice)))
     }
 
-    async fn create(&self, args: &CreateArgs) -> Result<ExitCode, String> {
+    async fn create(&self, args: &CreateArgs) -> Result<Exit, Failure> {
         let configs: Map<String, Value> = args.configs.iter().map(|(n, v)| (n.clone(), v.as_str().into())).collect();
         let body = json!({ "name": args.name.topic, "partitions": args.partitions, "configs": configs });
         let created = self.server.call(Method::POST, "/api/v1/topics", Some(&body)).await?;
         self.print(&created, |_| format!("created {} with {} partitions", args.name.topic, args.partitions))
     }
 
-    async fn alter(&self, args: &AlterArgs) -> Result<ExitCode, String> {
+    async fn alter(&self, args: &AlterArgs) -> Result<Exit, Failure> {
         let mut configs: Map<String, Value> =
             args.configs.iter().map(|(n, v)| (n.clone(), v.as_str().into())).collect();
         configs.extend(args.defaults.iter().map(|name| (name.clone(), Value::Null)));
@@ -167,7 +166,7 @@ impl TopicsArgs {
         self.print(&altered, described)
     }
 
-    async fn delete(&self, args: &DeleteArgs) -> Result<ExitCode, String> {
+    async fn delete(&self, args: &DeleteArgs) -> Result<Exit, Failure> {
         let path = format!("{}?force={}", path(&args.name.topic), args.force);
         self.server.call(Method::DELETE, &path, None).await?;
         self.print(&json!({ "deleted": args.name.topic }), |_| format!("deleted {}", args.name.topic))

@@ -1,6 +1,6 @@
 //! `streamward topics tail`: pages of records, one after the other, oldest first.
 
-use std::{process::ExitCode, str::FromStr, time::Duration};
+use std::{cell::Cell, convert::Infallible, str::FromStr, time::Duration};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::{super::say_line, path};
 use crate::cli::{
+    Exit, Failure,
     client::{AskError, Server, segment},
+    interrupt::Interrupts,
     table::plain,
 };
 
@@ -66,14 +68,24 @@ impl FromStr for From {
 }
 
 impl TailArgs {
-    pub async fn run(&self, server: &Server, json: bool) -> Result<ExitCode, String> {
+    pub async fn run(&self, server: &Server, json: bool) -> Result<Exit, Failure> {
+        let shown = Cell::new(0_u64);
         let show = |record: &Value| {
             let text = if json { record.to_string() } else { line(record) };
             say_line(format_args!("{text}"));
+            shown.set(shown.get() + 1);
         };
+        if let Some(done) = Interrupts::listen()?.unless(self.show_all(server, &show)).await {
+            return done.map(|()| Exit::Done);
+        }
+        eprintln!("interrupted: {} records of {} were shown", shown.get(), self.topic);
+        Ok(Exit::Interrupted)
+    }
+
+    async fn show_all(&self, server: &Server, show: &impl Fn(&Value)) -> Result<(), Failure> {
         let cursor = match &self.from {
-            From::Earliest => self.forward(server, "order=oldest", &show).await?,
-            From::Time(time) => self.forward(server, &format!("time={}", segment(&time.to_string())), &show).await?,
+            From::Earliest => self.forward(server, "order=oldest", show).await?,
+            From::Time(time) => self.forward(server, &format!("time={}", segment(&time.to_string())), show).await?,
             From::Latest => self.last(server, 1).await?.1,
             From::Last(count) => {
                 let (records, cursor) = self.last(server, *count).await?;
@@ -81,11 +93,14 @@ impl TailArgs {
                 cursor
             }
         };
-        if self.follow { self.go_on(server, cursor, &show).await } else { Ok(ExitCode::SUCCESS) }
+        if self.follow {
+            self.go_on(server, cursor, show).await?;
+        }
+        Ok(())
     }
 
     /// Shows what comes behind a cursor until the server refuses; one that is away is said once and waited for.
-    async fn go_on(&self, server: &Server, mut cursor: String, show: &impl Fn(&Value)) -> Result<ExitCode, String> {
+    async fn go_on(&self, server: &Server, mut cursor: String, show: &impl Fn(&Value)) -> Result<Infallible, Failure> {
         let mut is_away = false;
         loop {
             match self.page(server, &format!("cursor={}", segment(&cursor)), PAGE).await {
@@ -123,7 +138,7 @@ impl TailArgs {
     }
 
     /// Shows everything up to the present end; answers the cursor behind it.
-    async fn forward(&self, server: &Server, place: &str, show: &impl Fn(&Value)) -> Result<String, String> {
+    async fn forward(&self, server: &Server, place: &str, show: &impl Fn(&Value)) -> Result<String, Failure> {
         let mut place = place.to_owned();
         loop {
             let page = self.page(server, &place, PAGE).await?;
@@ -137,7 +152,7 @@ impl TailArgs {
     }
 
     /// The last records, newest first, and the cursor to what comes after them.
-    async fn last(&self, server: &Server, count: usize) -> Result<(Vec<Value>, String), String> {
+    async fn last(&self, server: &Server, count: usize) -> Result<(Vec<Value>, String), Failure> {
         let mut page = self.page(server, "order=newest", count.min(PAGE)).await?;
         let after = text(&page["previous"])?;
         let mut records = Vec::new();
@@ -155,8 +170,9 @@ impl TailArgs {
     }
 }
 
-fn text(cursor: &Value) -> Result<String, String> {
-    cursor.as_str().map(str::to_owned).ok_or_else(|| "the server's answer has no cursor: is it older?".to_owned())
+fn text(cursor: &Value) -> Result<String, Failure> {
+    let none = || Failure::refused("the server's answer has no cursor: is it older?");
+    cursor.as_str().map(str::to_owned).ok_or_else(none)
 }
 
 /// Time, place, key and value of a record.
@@ -216,7 +232,7 @@ mod tests {
         };
         #[expect(clippy::disallowed_methods, reason = "a test's server ends with its requests")]
         std::thread::Builder::new().spawn(serve).unwrap();
-        Server { url, token: None }
+        Server { url: url.parse().unwrap(), token: None, verbose: false }
     }
 
     #[actix_rt::test]
@@ -243,7 +259,7 @@ mod tests {
         let show = |record: &Value| seen.borrow_mut().push(record["offset"].clone());
         let ended = args.go_on(&server, "newer_0".to_owned(), &show).await.unwrap_err();
         assert_eq!(*seen.borrow(), [1, 2]);
-        assert!(ended.contains("no such topic"), "{ended}");
+        assert!(ended.exit() == Exit::Refused && ended.to_string() == "no such topic", "{ended}");
     }
 
     #[test]

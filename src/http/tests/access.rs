@@ -161,7 +161,7 @@ fn each_role_may_do_what_it_should() {
 }
 
 /// Every route that changes something: method, path in the document, an example with its body, and who may do it.
-const CHANGES: [(&str, &str, &str, &str, Role); 13] = {
+const CHANGES: [(&str, &str, &str, &str, Role); 14] = {
     const COMMAND: &str = "/api/v1/supervision/{path}/{command}";
     const FAULT: &str = r#"{"fault": "panic"}"#;
     [
@@ -178,6 +178,7 @@ const CHANGES: [(&str, &str, &str, &str, Role); 13] = {
         ("POST", COMMAND, "/api/v1/supervision/pipelines/lane/pause", "", Role::Operator),
         ("POST", COMMAND, "/api/v1/supervision/pipelines/lane/resume", "", Role::Operator),
         ("POST", COMMAND, "/api/v1/supervision/pipelines/lane/drain", "", Role::Operator),
+        ("POST", COMMAND, "/api/v1/supervision/pipelines/lane/disarm", "", Role::Operator),
         ("POST", COMMAND, INJECT, FAULT, Role::Admin),
         ("POST", "/api/v1/supervision/{path}/drill", "/api/v1/supervision/pipelines/lane/drill", FAULT, Role::Admin),
         (

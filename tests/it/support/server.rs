@@ -180,7 +180,9 @@ impl Node {
             command.env_remove(name);
         }
         command.current_dir(self.folder.path()).stdin(Stdio::null()).args(arguments);
-        let takes_no_folder = |command: &&str| matches!(*command, "tree" | "schema" | "topics" | "drill" | "bench");
+        let takes_no_folder = |command: &&str| {
+            matches!(*command, "tree" | "schema" | "topics" | "drill" | "bench" | "completions" | "man")
+        };
         if arguments.first().is_some_and(|command| !takes_no_folder(command)) {
             command.arg("--data-dir").arg(self.data());
         }

@@ -330,6 +330,8 @@ pub enum OpsCommand {
     Resume,
     Drain,
     Inject(InjectedFault),
+    /// Takes back the faults that have not struck yet, and ends the drill that watches them.
+    Disarm,
 }
 
 /// A fault that a drill asks for.

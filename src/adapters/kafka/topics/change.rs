@@ -29,6 +29,29 @@ fn own(entries: Vec<ConfigEntry>) -> BTreeMap<String, String> {
     own.filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }
 
+/// What to say where the broker refuses these changes: it says neither which nor why, but the present values tell what
+/// a setting can be.
+fn refusal(entries: &[ConfigEntry], changes: &[(String, Option<String>)]) -> String {
+    let wrong = |(name, value): &(String, Option<String>)| {
+        let (value, entry) = (value.as_ref()?, entries.iter().find(|entry| entry.name == *name)?);
+        let present = entry.value.as_deref().unwrap_or_default();
+        let is_whole = |text: &str| text.parse::<i64>().is_ok();
+        let is_truth = |text: &str| matches!(text, "true" | "false");
+        let kind = match (is_whole(present), is_truth(present)) {
+            (true, _) if !is_whole(value) => "not a whole number",
+            (_, true) if !is_truth(value) => "neither true nor false",
+            _ => return None,
+        };
+        Some(format!("{name}: '{value}' is {kind}; it is {present}"))
+    };
+    let wrongs: Vec<String> = changes.iter().filter_map(wrong).collect();
+    if !wrongs.is_empty() {
+        return wrongs.join("; ");
+    }
+    let set = changes.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
+    format!("the broker refuses {}", set.collect::<Vec<_>>().join(" or "))
+}
+
 impl KafkaTopics {
     pub(super) async fn create_topic(&self, topic: NewTopic) -> Result<(), TopicError> {
         let what = format!("create topic {}", topic.name);
@@ -87,6 +110,7 @@ impl KafkaTopics {
         if let Some((name, _)) = unknown {
             return Err(TopicError::Invalid { field: "configs", reason: format!("the broker knows no {name}") });
         }
+        let refusal = refusal(&entries, &changes);
         let before = own(entries);
         let mut wanted = before.clone();
         for (name, value) in changes {
@@ -106,15 +130,19 @@ impl KafkaTopics {
         for result in altered.map_err(|error| of_error(error, topic, &what))? {
             result.map_err(|(_, code)| of_code(code, topic, &what))?;
         }
-        self.await_change(topic, &before).await
+        self.await_change(topic, &before, refusal).await
     }
 
     /// The client library does not tell that the broker refused the values; a topic that stays as it was does.
-    async fn await_change(&self, topic: &str, before: &BTreeMap<String, String>) -> Result<(), TopicError> {
+    async fn await_change(
+        &self,
+        topic: &str,
+        before: &BTreeMap<String, String>,
+        reason: String,
+    ) -> Result<(), TopicError> {
         let until = Instant::now() + SEEN_WITHIN;
         while own(self.config_entries(topic).await?) == *before {
             if Instant::now() >= until {
-                let reason = "the broker refuses a value among them".to_owned();
                 return Err(TopicError::Invalid { field: "configs", reason });
             }
             tokio::time::sleep(LOOK_EVERY).await;

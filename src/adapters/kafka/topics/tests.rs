@@ -214,7 +214,9 @@ async fn a_topic_is_altered_and_takes_defaults_back() {
     let unknown = alter(change(None, &[("retention.sm", Some("1"))])).await.unwrap_err().to_string();
     assert_eq!(unknown, "configs: the broker knows no retention.sm");
     let wrong = alter(change(None, &[("retention.ms", Some("soon"))])).await.unwrap_err().to_string();
-    assert_eq!(wrong, "configs: the broker refuses a value among them");
+    assert_eq!(wrong, "configs: retention.ms: 'soon' is not a whole number; it is 604800000");
+    let low = alter(change(None, &[("retention.ms", Some("-2"))])).await.unwrap_err().to_string();
+    assert_eq!(low, "configs: the broker refuses retention.ms=-2");
 }
 
 #[actix_rt::test]

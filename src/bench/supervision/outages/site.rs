@@ -172,7 +172,7 @@ impl Site {
         let (database, kafka) = (self.database(), self.server.kafka.clone());
         let subject =
             Subject { database: &database, data_dir: &self.folder, kafka: &kafka, sinks: &places, damage: &[] };
-        let recount = verify::verify(&subject).await?;
+        let recount = verify::verify(&subject).await.map_err(|error| error.to_string())?;
         let complaint = if !books.is_exact() {
             Some(format!("{books:?}"))
         } else if recount.differs() {
