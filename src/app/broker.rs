@@ -293,7 +293,7 @@ pub fn offline_broker(config: &Config, bootstrap: Option<&str>) -> Result<Option
     let mut offline = config.clone();
     offline.kafka.embedded.listen = config::ListenAddr::loopback(0);
     offline.kafka.embedded.local_listen = config::ListenAddr::loopback(0);
-    let Some(embedded) = open(&offline, &folder, usize::MAX)? else { return Ok(None) };
+    let Some(embedded) = open(&offline, &folder, *BrokerConfig::CONNECTIONS.end())? else { return Ok(None) };
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let serving = embedded.clone();
     #[expect(clippy::disallowed_methods, reason = "a command without a tree owns it, and joins it when it ends")]
