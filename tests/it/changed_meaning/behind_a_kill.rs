@@ -37,7 +37,8 @@ async fn other_settings_are_refused_until_the_server_has_stopped_with_those_of_b
     let changes = [
         (settings(", format: json"), "format was auto"),
         (settings(", max_record: 3KiB"), "max_record"),
-        (settings("").replace("out_of_orderness: 0s", "out_of_orderness: 1s"), "out_of_orderness was 0ms"),
+        (settings("").replace("out_of_orderness: 0s", "out_of_orderness: 1s"), "out_of_orderness was 0s"),
+        (settings(", topic: elsewhere"), "topic was orders"),
         (orders(&body("weight > 1", WINDOW, RULE)), "window minutes"),
         (orders(&body("weight > 0", &WINDOW.replace("10m", "9m"), RULE)), "allowed_lateness"),
         (orders(&body("weight > 0", WINDOW, &RULE.replace("1000", "999"))), "rule high"),
@@ -123,4 +124,66 @@ async fn a_rule_that_is_new_says_nothing_of_what_was_before() {
         assert_eq!(firing(&server).await, 1);
         server.verify();
     }
+}
+
+#[actix_rt::test]
+async fn a_start_that_fails_carries_nothing_out() {
+    let before = config("", "orders", &steps(&[&window(WINDOW)]));
+    let server = start(&before).await;
+    post(&server, &[1, 2, 3], 3).await;
+    let (_, node) = server.terminate().await;
+    let node = written(node, &config("", "orders", PLAIN));
+    let settings = ["registry.url=http://127.0.0.1:1", "registry.start_timeout=5s", "http.listen=127.0.0.1:0"];
+    let broker = ["kafka.embedded.listen=127.0.0.1:0", "kafka.embedded.local_listen=127.0.0.1:0"];
+    let arguments = settings.iter().chain(&broker).flat_map(|setting| ["--set", setting]);
+    let output = node.command(&["run", "--no-simulators"]).args(arguments).output().unwrap();
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let server = written(node, &before).start().await;
+    post(&server, &[4, 61], 5).await;
+    windows_are(&server, &[(0, "s0", 2), (0, "s1", 2)]).await;
+}
+
+#[actix_rt::test]
+async fn a_window_that_began_and_was_killed_at_once_loses_none_of_its_windows() {
+    let server = start(&config("", "orders", PLAIN)).await;
+    post(&server, &[1], 1).await;
+    let (_, node) = server.terminate().await;
+    let with = config("", "orders", &steps(&[&window(WINDOW)]));
+    let server = written(node, &with).start().await;
+    post(&server, &[61, 62], 3).await;
+    let server = server.kill().start().await;
+    post(&server, &[63, 121], 5).await;
+    windows_are(&server, &[(60, "s0", 1), (60, "s1", 2)]).await;
+    server.verify();
+}
+
+#[actix_rt::test]
+async fn an_alert_that_the_server_ended_fires_again_where_its_condition_holds() {
+    let with = config("", "orders", &steps(&[FIRES]));
+    let server = start(&with).await;
+    post(&server, &[1, 2], 2).await;
+    assert_eq!(firing(&server).await, 1);
+    let server = written(server.kill(), "streams: {}\npipelines: {}\n").start().await;
+    wait::until("the server ends it", async || wait::is(firing(&server).await, &0)).await;
+    let (_, node) = server.terminate().await;
+    let server = written(node, &with).start().await;
+    post(&server, &[3], 3).await;
+    wait::until("it fires again", async || wait::is(firing(&server).await, &1)).await;
+}
+
+#[actix_rt::test]
+async fn where_records_that_a_rule_had_judged_are_gone_its_alert_ends() {
+    let with = config("", "orders", &steps(&[FIRES]));
+    let server = start(&with).await;
+    post(&server, &[1, 2, 3], 3).await;
+    assert_eq!(firing(&server).await, 1);
+    crate::support::kafka::delete_records(server.kafka(), "orders", (0, 2)).await;
+    let server = server.kill().start().await;
+    wait::until("the server ends it", async || wait::is(firing(&server).await, &0)).await;
+    post(&server, &[4], 4).await;
+    wait::until("the next record fires", async || wait::is(firing(&server).await, &1)).await;
+    let pairs = "SELECT count(*) FROM alerts a WHERE n = 1 AND NOT EXISTS \
+                 (SELECT 1 FROM alerts b WHERE b.alert_id = a.alert_id AND b.n = 0)";
+    assert_eq!(server.database().number(pairs).await, 0, "nothing ends that never fired");
+    server.verify();
 }

@@ -51,8 +51,8 @@ impl Change {
         let concerned = match &self.concerned {
             Concerned::Rows(table) => format!("table {table} has {count} rows of before"),
             Concerned::Replay(_) => format!(
-                "the server did not stop, it was ended, and would read {count} records again, which it stored with the \
-                 settings of before"
+                "{count} records were stored with the settings of before since the last checkpoint, and the new ones would be \
+                 applied to them (the server still runs, was killed, or was stopped while it caught up)"
             ),
         };
         format!("{subject}: {difference}; {concerned}: {}", ways.join(", or "))

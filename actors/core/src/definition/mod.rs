@@ -10,7 +10,7 @@ mod changes;
 mod replay;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use std::{collections::BTreeMap, fmt};
 

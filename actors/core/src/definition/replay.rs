@@ -21,7 +21,7 @@ impl Definitions {
                     concerned: Concerned::Replay(before),
                     difference: differences.join("; "),
                     ways: vec![
-                        Way::Write("start once with the settings of before, and stop the server when it has caught up".to_owned()),
+                        Way::Write("start once with the settings of before, and stop the server (SIGTERM, Ctrl-C), until check accepts it".to_owned()),
                         Way::Allow { word: format!("replay/{name}"), effect: effect.to_owned() },
                     ],
                 }

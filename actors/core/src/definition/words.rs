@@ -5,7 +5,7 @@ use super::ColumnDefinition;
 const UNITS: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// A length of time as a configuration has it: `1h30m`; `0s` for nothing, and for less.
-pub(super) fn duration(ms: i64) -> String {
+pub(crate) fn duration(ms: i64) -> String {
     if ms <= 0 {
         return "0s".to_owned();
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    definition::PipelineDefinition,
+    definition::{PipelineDefinition, words::duration},
     expr::{ExprError, PlanFault, ScalarExpr},
     record::can_be_key,
     rule::{RulePlan, RuleSpec},
@@ -154,7 +154,7 @@ impl PipelinePlan {
             settings.insert(name, text + &filters);
         }
         if !settings.is_empty() {
-            settings.insert("out_of_orderness".to_owned(), format!("{}ms", self.watermark.out_of_orderness_ms));
+            settings.insert("out_of_orderness".to_owned(), duration(self.watermark.out_of_orderness_ms));
         }
         settings
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::RuleSpec;
 use crate::{
+    definition::words::duration,
     expr::{PlanFault, ScalarExpr, scope_of},
     schema::StreamSchema,
     window::milliseconds,
@@ -70,7 +71,7 @@ impl RulePlan {
         let Self { hold_ms, cooldown_ms, resolve_after_ms, .. } = self;
         let times = [("for", hold_ms), ("cooldown", cooldown_ms), ("resolve_after", resolve_after_ms)];
         let set = times.iter().filter(|(_, ms)| **ms > 0);
-        let times: String = set.map(|(setting, ms)| format!(" {setting} {ms}ms")).collect();
+        let times: String = set.map(|(setting, ms)| format!(" {setting} {}", duration(**ms))).collect();
         format!("when {}{times}", self.condition.definition(schema))
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::WindowSpec;
 use crate::{
-    definition::{ColumnDefinition, WindowDefinition},
+    definition::{ColumnDefinition, WindowDefinition, words::duration},
     expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr},
     schema::{Kind, StreamSchema},
 };
@@ -136,7 +136,7 @@ impl WindowPlan {
 
     /// What its state comes from besides what its rows mean.
     pub(crate) fn replay(&self) -> String {
-        format!("with allowed_lateness {}ms", self.lateness_ms)
+        format!("with allowed_lateness {}", duration(self.lateness_ms))
     }
 
     /// Start of the window that an event time falls into.

@@ -1,4 +1,4 @@
-//! Partitions whose checkpoint is older than their position: the server did not stop, it was ended.
+//! Partitions whose checkpoint is older than their position: the server was killed, or it still runs.
 //!
 //! What lies in between is read again. A rule that is new says nothing of it; and where somebody allows other settings,
 //! nothing is read again, and windows and rules begin at the position.
