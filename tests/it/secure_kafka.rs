@@ -74,9 +74,8 @@ async fn stores(node: Node) {
 
 /// Starts a server that is refused with these words.
 fn refused(node: &Node, words: &[&str]) {
-    let output = node.command(&["run"]).output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(!output.status.success() && !said.contains(PASSWORD), "{said}");
+    let (succeeded, said) = node.ends();
+    assert!(!succeeded && !said.contains(PASSWORD), "{said}");
     assert!(words.iter().all(|word| said.contains(word)), "{said} without {words:?}");
 }
 

@@ -151,6 +151,12 @@ impl Node {
         self
     }
 
+    /// Starts a server that ends by itself; answers whether it did so with success, and what it said.
+    pub fn ends(&self) -> (bool, String) {
+        let status = self.server_command(&self.path("ready.json")).status().unwrap();
+        (status.success(), fs::read_to_string(self.path("log")).unwrap())
+    }
+
     fn server_command(&self, ready_file: &Path) -> Command {
         let mut command = self.command(&["run"]);
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
