@@ -39,6 +39,8 @@ struct Target {
     /// Column of the stream's key.
     key: usize,
     decoder: Mutex<Decoder>,
+    /// Why it takes nothing that is posted.
+    refusal: Option<String>,
     /// Why its records lead nowhere.
     warning: Option<String>,
 }
@@ -49,7 +51,8 @@ impl KafkaIngest {
         let target = |stream: &StreamSetup| {
             let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
             let (topic, key, warning) = (stream.topic.clone(), stream.table.key, plan.warning(&stream.name));
-            let target = Target { topic, key, decoder: Mutex::new(decoder), warning };
+            let refusal = stream.takes_no_json();
+            let target = Target { topic, key, decoder: Mutex::new(decoder), refusal, warning };
             (stream.name.to_string(), target)
         };
         Self { producer, ends, streams: plan.streams.iter().map(target).collect(), plan: plan.clone() }
@@ -66,6 +69,10 @@ impl KafkaIngest {
 
     async fn append_all(&self, stream: &str, records: Vec<NewRecord>) -> Result<Vec<Placed>, IngestError> {
         let target = self.streams.get(stream).ok_or_else(|| IngestError::UnknownStream(stream.to_owned()))?;
+        if let Some(reason) = target.refusal.clone() {
+            let fault = RecordFault { index: 0, field: Vec::new(), reason, input: Value::Null };
+            return Err(IngestError::Invalid(vec![fault]));
+        }
         let keys = target.keys(&records).map_err(IngestError::Invalid)?;
         if let Some(why) = self.not_taken(&target.topic) {
             return Err(IngestError::NotTaken(why));
@@ -192,7 +199,8 @@ mod tests {
         );
         let schema = Arc::new(StreamSchema::parse(&schema).unwrap());
         let decoder = Decoder::new(schema, DecodeLimits::default()).with_format(Format::Json);
-        let target = Target { topic: "facts".into(), key: 0, decoder: Mutex::new(decoder), warning: None };
+        let target =
+            Target { topic: "facts".into(), key: 0, decoder: Mutex::new(decoder), refusal: None, warning: None };
         let record = |(key, code): &(Option<&str>, &str)| NewRecord {
             key: key.map(str::to_owned),
             value: format!(r#"{{"meta": {{"code": {code}}}}}"#).into_bytes(),
@@ -209,7 +217,8 @@ mod tests {
             {"name": "meta", "type": {"type": "record", "name": "Meta", "fields": [{"name": "a", "type": "double"}, {"name": "b", "type": "boolean"}]}}]}"#;
         let schema = Arc::new(StreamSchema::parse(schema).unwrap());
         let decoder = Decoder::new(schema, DecodeLimits::default()).with_format(Format::Json);
-        let target = Target { topic: "facts".into(), key: 0, decoder: Mutex::new(decoder), warning: None };
+        let target =
+            Target { topic: "facts".into(), key: 0, decoder: Mutex::new(decoder), refusal: None, warning: None };
         let long = "é".repeat(300);
         let sound = json!({"code": 1, "name": "n", "meta": {"a": 1, "b": true}});
         let records = [

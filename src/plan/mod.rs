@@ -92,6 +92,20 @@ impl StreamSetup {
     }
 }
 
+impl StreamSetup {
+    /// Why JSON values would be dead letters of this stream; none where it takes them.
+    #[must_use]
+    pub fn takes_no_json(&self) -> Option<String> {
+        (self.format == Format::Avro).then(|| {
+            format!(
+                "stream {name} takes Avro alone, and this would write JSON: set streams.{name}.format: auto, or produce to \
+                 its topic with a client that writes Avro",
+                name = self.name
+            )
+        })
+    }
+}
+
 impl Plan {
     /// The stream of that name.
     #[must_use]

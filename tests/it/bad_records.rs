@@ -117,3 +117,17 @@ async fn exactly_the_bad_records_of_a_mix_are_dead_letters_and_nothing_restarts(
     let restarts = page.lines().filter(|line| line.starts_with("streamward_actor_restarts_total{"));
     assert_eq!(restarts.filter(|line| !line.ends_with(" 0")).collect::<Vec<_>>(), Vec::<&str>::new());
 }
+
+#[actix_rt::test]
+async fn a_stream_that_takes_avro_alone_refuses_what_would_be_written_as_json() {
+    let server = Node::new().set("streams.series.format", "avro").start().await;
+    let reading = json!({ "series": "s", "timestamp": "2025-03-01T12:00:00Z", "value": 1.0 });
+    let (status, answer) = server.http.post("/api/v1/streams/series/records", &reading).await;
+    assert!(status == 422 && answer.to_string().contains("format: auto"), "{status} {answer}");
+    let node = server.node();
+    std::fs::write(node.path("a.csv"), "timestamp,value\n2025-03-01 12:00:00,1\n").unwrap();
+    let arguments = ["replay", "a.csv", "--set", "streams.series.format=avro", "--bootstrap", server.kafka()];
+    let output = node.command(&arguments).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("format: auto"), "{said}");
+}

@@ -67,6 +67,9 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         let names: Vec<&str> = plan.streams.iter().map(|stream| &*stream.name).collect();
         Failure::usage(format_args!("there is no stream {}; the configuration has {}", args.stream, names.join(", ")))
     })?;
+    if let Some(reason) = stream.takes_no_json() {
+        return Err(Failure::usage(reason));
+    }
     let settings = command_settings(&loaded.config, args.bootstrap.as_deref()).map_err(Failure::usage)?;
     let producer = KafkaProducer::create(&settings, "streamward-replay").map_err(Failure::usage)?;
     let records = replay::open(&args.file, &options(args, stream)?).map_err(Failure::usage)?;
