@@ -51,14 +51,10 @@ pub enum ProduceError {
     Unavailable(String),
 }
 
-/// How long a command waits for a cluster that does not answer.
-const REACH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Keeps what the cluster said to the producer's user and password, and why it could not be reached last.
+/// Keeps what the cluster said to the producer's user and password.
 #[derive(Clone, Default)]
 struct Quiet {
     refusal: Arc<Mutex<Option<String>>>,
-    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl ClientContext for Quiet {
@@ -68,11 +64,8 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "kafka producer");
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication) => *self.refusal.lock() = Some(reason.to_owned()),
-            // It says only that there is trouble with each broker, which was told before.
-            Some(RDKafkaErrorCode::AllBrokersDown) => {}
-            _ => *self.trouble.lock() = Some(reason.to_owned()),
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
+            *self.refusal.lock() = Some(reason.to_owned());
         }
     }
 }
@@ -81,7 +74,7 @@ impl ClientContext for Quiet {
 #[derive(Clone)]
 pub struct KafkaProducer {
     producer: FutureProducer<Quiet>,
-    context: Quiet,
+    refusal: Arc<Mutex<Option<String>>>,
     delivery_timeout: Duration,
 }
 
@@ -105,22 +98,8 @@ impl KafkaProducer {
     ) -> Result<Self, KafkaError> {
         let config = bounded(settings, client_id, delivery_timeout);
         let context = Quiet::default();
-        Ok(Self { producer: config.create_with_context(context.clone())?, context, delivery_timeout })
-    }
-
-    /// Asks the cluster for the topic, so that somebody waiting for a command learns soon that nobody answers.
-    ///
-    /// # Errors
-    /// If the cluster does not answer within 5 s, refuses the user, or has no such topic.
-    pub fn reach(&self, topic: &str) -> Result<(), String> {
-        let metadata = self.producer.client().fetch_metadata(Some(topic), REACH_TIMEOUT).map_err(|error| {
-            let reason = self.context.refusal.lock().take().or_else(|| self.context.trouble.lock().take());
-            reason.unwrap_or_else(|| error.to_string())
-        })?;
-        match metadata.topics().iter().find(|found| found.name() == topic).and_then(|found| found.error()) {
-            None => Ok(()),
-            Some(error) => Err(format!("topic {topic}: {}", RDKafkaErrorCode::from(error))),
-        }
+        let refusal = context.refusal.clone();
+        Ok(Self { producer: config.create_with_context(context)?, refusal, delivery_timeout })
     }
 
     /// Writes one record and waits for its place in the log.
@@ -155,7 +134,7 @@ impl KafkaProducer {
                 | RDKafkaErrorCode::TopicAuthorizationFailed),
             ) => ProduceError::Refused(code),
             // A client that may not come in sees its records time out; the cause is what it was told before.
-            other => match self.context.refusal.lock().take() {
+            other => match self.refusal.lock().take() {
                 Some(refusal) => ProduceError::Unavailable(format!("{other}; {refusal}")),
                 None => ProduceError::Unavailable(other.to_string()),
             },

@@ -11,6 +11,7 @@ use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::Metadata,
     producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext},
 };
 
@@ -21,6 +22,9 @@ pub const START_WITHIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Dura
 
 /// How long one question waits for its answer.
 const ASK_FOR: Duration = Duration::from_secs(1);
+
+/// How long a command waits for a cluster that does not answer.
+const TOPIC_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long events of the client are waited for, between two questions.
 const SERVE_FOR: Duration = Duration::from_millis(100);
@@ -67,20 +71,12 @@ impl ProducerContext for Told {
 /// # Errors
 /// [`Unreachable`]
 pub fn reach(settings: &KafkaSettings, within: Duration, waits: impl Fn(&str)) -> Result<(), Unreachable> {
-    let context = Told::default();
-    let client: BaseProducer<Told> = settings
-        .client("streamward-reach")
-        .create_with_context(context.clone())
-        .map_err(|error| Unreachable::Refused(error.to_string()))?;
+    let asker = Asker::new(settings).map_err(|error| Unreachable::Refused(error.to_string()))?;
     let until = Instant::now() + within;
     let (mut said, mut told) = (String::new(), None);
     loop {
-        let Err(error) = client.client().fetch_metadata(None, ASK_FOR) else { return Ok(()) };
-        // What the client was told meanwhile comes by events.
-        client.poll(SERVE_FOR);
-        if let Some((code, reason)) = context.trouble.lock().take() {
-            told = Some((code, without_tail(&reason).to_owned()));
-        }
+        let Err(error) = asker.ask(None, ASK_FOR) else { return Ok(()) };
+        told = asker.told().or(told);
         let (code, reason) = told.clone().unwrap_or_else(|| {
             let silent =
                 "connections are closed without a word; does the listener want TLS (kafka.client: security.protocol)?";
@@ -95,6 +91,46 @@ pub fn reach(settings: &KafkaSettings, within: Duration, waits: impl Fn(&str)) -
             }
             None => {}
         }
+    }
+}
+
+/// Asks the cluster once for a topic, so that somebody waiting for a command learns soon that nobody answers.
+///
+/// # Errors
+/// Why the cluster does not answer within 5 s, if it refuses the user, or has no such topic.
+pub fn reach_topic(settings: &KafkaSettings, topic: &str) -> Result<(), String> {
+    let asker = Asker::new(settings).map_err(|error| error.to_string())?;
+    let metadata = asker
+        .ask(Some(topic), TOPIC_WITHIN)
+        .map_err(|error| asker.told().map_or_else(|| error.to_string(), |(_, reason)| reason))?;
+    match metadata.topics().iter().find(|found| found.name() == topic).and_then(|found| found.error()) {
+        None => Ok(()),
+        Some(error) => Err(format!("topic {topic}: {}", RDKafkaErrorCode::from(error))),
+    }
+}
+
+/// A client that keeps why it gets no answer.
+struct Asker {
+    client: BaseProducer<Told>,
+    context: Told,
+}
+
+impl Asker {
+    fn new(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        let context = Told::default();
+        let client = settings.client("streamward-reach").create_with_context(context.clone())?;
+        Ok(Self { client, context })
+    }
+
+    fn ask(&self, topic: Option<&str>, within: Duration) -> Result<Metadata, KafkaError> {
+        self.client.client().fetch_metadata(topic, within)
+    }
+
+    /// What the client was told since it was last asked: that comes by events.
+    fn told(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.client.poll(SERVE_FOR);
+        let (code, reason) = self.context.trouble.lock().take()?;
+        Some((code, without_tail(&reason).to_owned()))
     }
 }
 

@@ -20,6 +20,7 @@ use streamward_pipeline::store::StoreError;
 use super::{
     Layout, WriteError,
     ddl::{self, quoted},
+    files::beside,
     migrations, window_tables,
 };
 
@@ -182,9 +183,7 @@ fn has_missing_pages_in_log(path: &Path, connection: &Connection) -> Result<bool
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
     let (size, pages) = (number("PRAGMA page_size")?, number("PRAGMA page_count")?);
     let in_file = fs::metadata(path).map_or(0, |found| i64::try_from(found.len()).unwrap_or(i64::MAX)) / size.max(1);
-    let mut log = path.to_owned().into_os_string();
-    log.push("-wal");
-    let found = File::open(log).and_then(|log| pages_of_log(BufReader::new(log), size));
+    let found = File::open(beside(path, "-wal")).and_then(|log| pages_of_log(BufReader::new(log), size));
     let in_log = found.map_or(0, |found| found.into_iter().filter(|page| (in_file + 1..=pages).contains(page)).count());
     Ok(i64::try_from(in_log).unwrap_or(i64::MAX) >= pages - in_file)
 }

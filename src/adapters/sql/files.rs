@@ -99,7 +99,7 @@ impl OpenFiles {
             return Err(Lost::File(format!("{path} was emptied while it was in use")));
         }
         for (ending, known) in [("-wal", &mut state.log), ("-shm", &mut state.index)] {
-            let part = self.beside(ending);
+            let part = beside(&self.path, ending);
             let seen = identity(&part);
             if known.is_some_and(|known| seen != Some(known)) {
                 return Err(Lost::Log(format!(
@@ -112,18 +112,18 @@ impl OpenFiles {
         Ok(())
     }
 
-    /// The file of that ending beside the database.
-    fn beside(&self, ending: &str) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(ending);
-        path.into()
-    }
-
     /// Whether another program has begun a write-ahead log of its own in the place of ours.
     fn has_strange_log(&self) -> bool {
-        let (log, known) = (self.beside("-wal"), self.state.lock().log);
+        let (log, known) = (beside(&self.path, "-wal"), self.state.lock().log);
         identity(&log) != known && fs::metadata(log).is_ok_and(|log| log.len() > 0)
     }
+}
+
+/// The file of that ending beside a database.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.to_owned().into_os_string();
+    path.push(ending);
+    path.into()
 }
 
 fn identity(path: &Path) -> Option<Identity> {

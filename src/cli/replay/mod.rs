@@ -9,7 +9,10 @@ use clap::Args;
 use self::sender::{SendError, Sender};
 use super::{ConfigSource, Exit, Failure};
 use crate::{
-    adapters::kafka::producer::{KafkaProducer, ProduceError},
+    adapters::kafka::{
+        producer::{KafkaProducer, ProduceError},
+        reach::reach_topic,
+    },
     app::command_settings,
     config::Exposure,
     plan::StreamSetup,
@@ -73,8 +76,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     let settings = command_settings(&loaded.config, args.bootstrap.as_deref()).map_err(Failure::usage)?;
     let producer = KafkaProducer::create(&settings, "streamward-replay").map_err(Failure::usage)?;
     let records = replay::open(&args.file, &options(args, stream)?).map_err(Failure::usage)?;
-    let topic = &stream.topic;
-    producer.reach(topic).map_err(|error| {
+    reach_topic(&settings, &stream.topic).map_err(|error| {
         Failure::unreachable(format_args!("the broker {} cannot be reached: {error}", settings.bootstrap))
     })?;
     let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(records));
