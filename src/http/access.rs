@@ -78,7 +78,7 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// Whom the server takes the caller for, so that a page offers only what will be allowed.
-#[utoipa::path(get, path = "/api/v1/caller", tag = "operations", responses((status = 200, description = "`{name, role}`; the role is viewer, operator or admin")))]
+#[utoipa::path(get, path = "/api/v1/caller", tag = "operations", responses((status = 200, description = "Whom the token belongs to", body = ref("#/components/schemas/Caller"))))]
 pub async fn caller(caller: ReqData<Caller>) -> Answer {
     Ok(HttpResponse::Ok().json(&*caller))
 }

@@ -21,13 +21,13 @@ pub fn routes(config: &mut ServiceConfig) {
 /// Alerts with their newest state, in the order in which they fired, newest first.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "facts",
     params(
-        ("state" = Option<String>, Query, description = "firing or resolved"),
+        ("state" = Option<String>, Query, description = "Only this state"),
         ("severity" = Option<String>, Query, description = "Only this severity"),
         ("rule" = Option<String>, Query, description = "Only this rule"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most alerts, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
-    responses((status = 200, description = "`{total, count, next, alerts}`"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "A page of alerts", body = ref("#/components/schemas/Alerts")), (status = 422, description = "A parameter is wrong")))]
 pub async fn alerts(state: Data<HttpState>, mut params: Params) -> Answer {
     let query = AlertQuery {
         state: params.one_of("state", &["firing", "resolved"]),
@@ -45,11 +45,11 @@ pub async fn alerts(state: Data<HttpState>, mut params: Params) -> Answer {
         ("topic" = Option<String>, Query, description = "Only of this topic"),
         ("partition" = Option<i64>, Query, minimum = 0, description = "Only of this partition"),
         ("offset" = Option<i64>, Query, minimum = 0, description = "Only of this offset"),
-        ("class" = Option<String>, Query, description = "decode, contract, permanent or poison"),
+        ("class" = Option<String>, Query, description = "Only this class"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most dead letters, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
-    responses((status = 200, description = "`{total, count, next, dead_letters}`"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "A page of dead letters", body = ref("#/components/schemas/DeadLetters")), (status = 422, description = "A parameter is wrong")))]
 pub async fn dead_letters(state: Data<HttpState>, mut params: Params) -> Answer {
     let query = DeadLetterQuery {
         topic: params.text("topic"),
@@ -68,7 +68,7 @@ pub async fn dead_letters(state: Data<HttpState>, mut params: Params) -> Answer 
 /// One dead letter with its whole value.
 #[utoipa::path(get, path = "/api/v1/dead-letters/{id}", tag = "facts",
     params(("id" = i64, Path, description = "Id of the dead letter")),
-    responses((status = 200, description = "The dead letter"), (status = 404, description = "No such dead letter")))]
+    responses((status = 200, description = "The dead letter", body = ref("#/components/schemas/DeadLetter")), (status = 404, description = "No such dead letter")))]
 pub async fn dead_letter(state: Data<HttpState>, id: Path<String>) -> Answer {
     let id = id.parse().map_err(|_| Problem::not_found())?;
     let letter = state.reads.dead_letter(id).await?.ok_or_else(Problem::not_found)?;

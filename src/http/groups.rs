@@ -31,7 +31,7 @@ pub fn routes(config: &mut ServiceConfig) {
 /// Consumer groups of the broker, by name.
 #[utoipa::path(get, path = "/api/v1/groups", tag = "topics",
     responses(
-        (status = 200, description = "`{total, count, next, groups: [{group, state, protocol_type, protocol, members}]}`"),
+        (status = 200, description = "The groups", body = ref("#/components/schemas/Groups")),
         (status = 503, description = "The broker does not answer"),
     ))]
 pub async fn groups(state: Data<HttpState>) -> Answer {
@@ -43,7 +43,7 @@ pub async fn groups(state: Data<HttpState>) -> Answer {
 #[utoipa::path(get, path = "/api/v1/groups/{group}", tag = "topics",
     params(("group" = String, Path, description = "Name of the group")),
     responses(
-        (status = 200, description = "`{group, state, members, lag, offsets: [{topic, partition, offset, log_end, lag}]}`"),
+        (status = 200, description = "The group", body = ref("#/components/schemas/Group")),
         (status = 404, description = "No such group"),
     ))]
 pub async fn group(state: Data<HttpState>, group: Path<String>) -> Answer {
@@ -71,9 +71,9 @@ struct Move {
 /// Moves a group that has no members in one topic.
 #[utoipa::path(post, path = "/api/v1/groups/{group}/offsets", tag = "topics",
     params(("group" = String, Path, description = "Name of the group")),
-    request_body(description = "`{\"topic\", \"to\": \"earliest\", \"latest\" or a time in RFC 3339}`, or `{\"topic\", \"offsets\": {\"0\": 17}}`", content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/MoveGroup"), description = "Where to", content_type = "application/json"),
     responses(
-        (status = 200, description = "`{total, count, next, offsets: [{topic, partition, offset, log_end, lag}]}`: where it is then"),
+        (status = 200, description = "Where it is then", body = ref("#/components/schemas/GroupOffsets")),
         (status = 404, description = "No such group, topic or partition"),
         (status = 409, description = "The group has members"),
         (status = 422, description = "The body is wrong, or an offset lies outside of its log"),

@@ -46,25 +46,26 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// The supervision tree.
-#[utoipa::path(get, path = "/api/v1/supervision/tree", tag = "operations", responses((status = 200, description = "Nested `{path, kind, state, generation, restarts, since, last_exit, inbox, children}`")))]
+#[utoipa::path(get, path = "/api/v1/supervision/tree", tag = "operations", responses((status = 200, description = "The root, with its children", body = ref("#/components/schemas/Node"))))]
 pub async fn tree(state: Data<HttpState>) -> Answer {
     Ok(HttpResponse::Ok().json(state.operations.tree().await?))
 }
 
 /// Whether drills are allowed, and which there are.
-#[utoipa::path(get, path = "/api/v1/supervision", tag = "operations", responses((status = 200, description = "`{drills, faults: [{fault, about, takes_millis}]}`")))]
+#[utoipa::path(get, path = "/api/v1/supervision", tag = "operations", responses((status = 200, description = "Drills", body = ref("#/components/schemas/Drills"))))]
 pub async fn supervision(state: Data<HttpState>) -> HttpResponse {
     HttpResponse::Ok().json(state.operations.drills())
 }
 
-/// Commands an actor, or all actors below a supervisor that can carry it out; `inject` takes `{"fault": "panic|error|stall|slow", "times", "millis"}`, `disarm` takes back what has not struck yet.
+/// Commands an actor, or all actors below a supervisor that can carry it out; `inject` takes a fault, `disarm` takes back what has not struck yet.
 #[utoipa::path(post, path = "/api/v1/supervision/{path}/{command}", tag = "operations",
     params(
         ("path" = String, Path, description = "Path of the node, with its slashes"),
-        ("command" = String, Path, description = "restart, pause, resume, drain, inject or disarm"),
+        ("command" = String, Path, description = "What to do"),
     ),
+    request_body(content = ref("#/components/schemas/Fault"), description = "Of `inject` alone", content_type = "application/json"),
     responses(
-        (status = 200, description = "The node's new state"),
+        (status = 200, description = "The node's new state", body = ref("#/components/schemas/Node")),
         (status = 403, description = "Drills are off"),
         (status = 404, description = "No such node"),
         (status = 409, description = "The actor cannot do it in its state, and nothing was changed; `detail` names the state and the way out. `pause`, `resume` and `inject` want an actor that runs or is about to, `drain` one that is not down; `restart` works in every state while the supervisor above runs"),
@@ -91,9 +92,9 @@ pub async fn command(
 /// Changes how a node is looked after, from now on; only the given keys change. A restart of the process forgets it.
 #[utoipa::path(patch, path = "/api/v1/supervision/{path}/policy", tag = "operations",
     params(("path" = String, Path, description = "Path of the node, with its slashes")),
-    request_body(content_type = "application/json", description = "Of any node `restart` (permanent, transient, temporary), `backoff: {first, min, max, factor, jitter, reset_after}`, `stop_within` (or `shutdown`), `stuck_after` and `no_progress_after` (null for never), `max_zombies`; of a supervisor also `strategy` (one-for-one, one-for-all, rest-for-one), `intensity: {max_restarts, within}`, `max_children`. Times as text, such as `250ms`"),
+    request_body(content = ref("#/components/schemas/Policy"), content_type = "application/json", description = "What to change; null for never"),
     responses(
-        (status = 200, description = "The node's new state, as in the tree"),
+        (status = 200, description = "The node's new state, as in the tree", body = ref("#/components/schemas/Node")),
         (status = 404, description = "No such node"),
         (status = 409, description = "The node cannot do it now"),
         (status = 422, description = "A key or a value is wrong; nothing was changed"),
@@ -121,11 +122,12 @@ fn half_a_minute() -> u64 {
     30_000
 }
 
-/// Injects a fault, waits until the actor has recovered and reports; takes `{"fault": "panic|error|stall|slow|broker_drop|corrupt_record", "times", "millis", "seed", "within_ms"}`.
+/// Injects a fault, waits until the actor has recovered and reports.
 #[utoipa::path(post, path = "/api/v1/supervision/{path}/drill", tag = "operations",
     params(("path" = String, Path, description = "Path of an actor, with its slashes")),
+    request_body(content = ref("#/components/schemas/Drill"), description = "What to inject", content_type = "application/json"),
     responses(
-        (status = 200, description = "`{path, fault, point, detected_after_ms, recovered_after_ms, generation_before, generation, state, exit, observed, records: {passed, lost, duplicated, reordered}}`; times count from when the fault struck, and are null for what did not happen in time; `observed` says in words what was seen and what was not, such as a fault that did not strike because the actor had nothing to do"),
+        (status = 200, description = "What became of it, also of a fault that did not strike because the actor had nothing to do", body = ref("#/components/schemas/DrillReport")),
         (status = 403, description = "Drills are off"),
         (status = 404, description = "No such node"),
         (status = 409, description = "The node takes no faults, or not in its state"),
@@ -167,9 +169,9 @@ fn check(fault: &InjectedFault) -> Result<(), Problem> {
         ("cursor" = Option<u64>, Query, description = "The same: the `next` of the page before"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most events, default 100"),
     ),
-    responses((status = 200, description = "`{total, count, next, events}`"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "A page of events", body = ref("#/components/schemas/Events")), (status = 422, description = "A parameter is wrong")))]
 pub async fn events(state: Data<HttpState>, mut params: Params) -> Answer {
-    let after = params.sequence("after").max(params.sequence("cursor"));
+    let after = params.number("after").max(params.number("cursor")).map_or(0, i64::unsigned_abs);
     let limit = params.integer("limit", 100, 1..=MAX_LIMIT);
     params.finish()?;
     let page = state.operations.events(after, limit).await?;
@@ -177,13 +179,13 @@ pub async fn events(state: Data<HttpState>, mut params: Params) -> Answer {
 }
 
 /// Streams, pipelines and sinks, and how they are connected.
-#[utoipa::path(get, path = "/api/v1/topology", tag = "operations", responses((status = 200, description = "The topology")))]
+#[utoipa::path(get, path = "/api/v1/topology", tag = "operations", responses((status = 200, description = "The topology", body = ref("#/components/schemas/Topology"))))]
 pub async fn topology(state: Data<HttpState>) -> Answer {
     Ok(HttpResponse::Ok().json(state.operations.topology().await?))
 }
 
 /// Whatever does not progress although it should: partitions, actors, the database, the cluster.
-#[utoipa::path(get, path = "/api/v1/standing-still", tag = "operations", responses((status = 200, description = "`{total, count, next, standing_still: [{cause, actor, pipeline, topic, partition, since, reason, way_out}]}`")))]
+#[utoipa::path(get, path = "/api/v1/standing-still", tag = "operations", responses((status = 200, description = "What stands still; an empty list where nothing does", body = ref("#/components/schemas/StandingStill"))))]
 pub async fn standing_still(state: Data<HttpState>) -> Answer {
     Ok(list("standing_still", whole(state.operations.readiness().standing_still), |finding| finding))
 }
@@ -192,13 +194,13 @@ pub async fn standing_still(state: Data<HttpState>) -> Answer {
 ///
 /// `lag_records` counts the offsets that a reader of committed records could get and that are not stored; control records
 /// and aborted ones do not count, and open transactions are apart. `state` is `moving` or `standing_still`.
-#[utoipa::path(get, path = "/api/v1/lag", tag = "operations", responses((status = 200, description = "`{total, count, next, lag: [{pipeline, stream, topic, partition, position, log_end, lag_records, lag_seconds, in_open_transactions, state, standing_still}]}`; `position` is null where it is not known")))]
+#[utoipa::path(get, path = "/api/v1/lag", tag = "operations", responses((status = 200, description = "The partitions", body = ref("#/components/schemas/Lag"))))]
 pub async fn lag(state: Data<HttpState>) -> Answer {
     Ok(list("lag", whole(state.operations.lag().await?), |partition| partition))
 }
 
 /// Whether the process answers.
-#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, description = "It does")))]
+#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, description = "It does", body = ref("#/components/schemas/Live"))))]
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "live"}))
 }
@@ -207,8 +209,9 @@ pub async fn live() -> HttpResponse {
 #[utoipa::path(get, path = "/health/ready", tag = "operations",
     params(("strict" = Option<bool>, Query, description = "`true`: answer 503 also while something stands still")),
     responses(
-        (status = 200, description = "It should. `{status, ready, reasons, degraded, standing_still}`: `degraded` names in words what stands still, `standing_still` has `{cause, actor, pipeline, topic, partition, since, reason, way_out}` of each"),
-        (status = 503, description = "It should not; `reasons` says why")))]
+        (status = 422, description = "A parameter is wrong"),
+        (status = 200, description = "It should", body = ref("#/components/schemas/Readiness")),
+        (status = 503, description = "It should not; `reasons` says why", body = ref("#/components/schemas/Readiness"))))]
 pub async fn ready(state: Data<HttpState>, mut params: Params) -> Answer {
     let is_strict = params.one_of("strict", &["true", "false"]).is_some_and(|text| text == "true");
     params.finish()?;

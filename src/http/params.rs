@@ -67,20 +67,6 @@ impl Params {
         u32::try_from(number).unwrap_or(default)
     }
 
-    /// A whole number from 0 on.
-    pub fn sequence(&mut self, name: &'static str) -> u64 {
-        let number = self.text(name).map(|text| text.trim().parse());
-        match number {
-            None => 0,
-            Some(Ok(number)) => number,
-            Some(Err(_)) => {
-                let msg = "Input should be a valid integer, unable to parse string as an integer".to_owned();
-                self.fault("int_parsing", name, msg, None);
-                0
-            }
-        }
-    }
-
     /// A whole number from 0 on, if it is given.
     pub fn number(&mut self, name: &'static str) -> Option<i64> {
         let number = self.text(name)?.trim().parse().ok().filter(|number| *number >= 0);

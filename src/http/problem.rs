@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use streamward_core::ports::{IngestError, OpsError, ReadError};
 
-const CONTENT_TYPE: &str = "application/problem+json";
+/// Media type of every error.
+pub const CONTENT_TYPE: &str = "application/problem+json";
 /// Seconds after which a client may try again when a part of the server does not answer.
 const RETRY_AFTER_S: u32 = 2;
 

@@ -22,9 +22,9 @@ pub fn routes(config: &mut ServiceConfig) {
 /// Appends records: one JSON object, an array of them, or `{"records": [{"key", "value"}]}`.
 #[utoipa::path(post, path = "/api/v1/streams/{stream}/records", tag = "streams",
     params(("stream" = String, Path, description = "Name of the stream")),
-    request_body(description = "A record, an array of records, or `{\"records\": [{\"key\"?, \"value\"}]}`", content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/AppendRecords"), description = "The records", content_type = "application/json"),
     responses(
-        (status = 202, description = "`{count, records: [{partition, offset}], warning?}`: the broker has them; a warning says that no pipeline reads the stream"),
+        (status = 202, description = "The broker has them", body = ref("#/components/schemas/Appended")),
         (status = 404, description = "No such stream"),
         (status = 413, description = "The body is too large"),
         (status = 422, description = "A record does not fit the schema; none was appended"),

@@ -26,7 +26,7 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// Health in the reference's shape, or the console for browsers.
-#[utoipa::path(get, path = "/", tag = "compatible", responses((status = 200, description = "`{status, service, timestamp}`, or the console where `Accept` asks for HTML")))]
+#[utoipa::path(get, path = "/", tag = "compatible", responses((status = 200, description = "Health, or the console where `Accept` asks for HTML", body = ref("#/components/schemas/Health"))))]
 pub async fn root(request: HttpRequest) -> Answer {
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/html")) {
@@ -43,7 +43,7 @@ pub async fn root(request: HttpRequest) -> Answer {
         ("sensor_type" = Option<String>, Query, description = "Only this type; other columns filter by their names too, and a parameter that names no column is ignored"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Most readings, default 10"),
     ),
-    responses((status = 200, description = "`{count, readings}`"), (status = 422, description = "A parameter is out of its limits")))]
+    responses((status = 200, description = "The readings", body = ref("#/components/schemas/Readings")), (status = 422, description = "A parameter is out of its limits")))]
 pub async fn latest(state: Data<HttpState>, mut params: Params) -> Answer {
     let limit = params.integer("limit", 10, 1..=MAX_LIMIT);
     let query = row_query(&params, limit);
@@ -58,7 +58,7 @@ pub async fn latest(state: Data<HttpState>, mut params: Params) -> Answer {
         ("sensor_type" = Option<String>, Query, description = "Only this type; other columns filter by their names too, and a parameter that names no column is ignored"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Most readings, default 20"),
     ),
-    responses((status = 200, description = "`{count, anomalies}`"), (status = 422, description = "A parameter is out of its limits")))]
+    responses((status = 200, description = "The readings", body = ref("#/components/schemas/ReadingAnomalies")), (status = 422, description = "A parameter is out of its limits")))]
 pub async fn anomalies(state: Data<HttpState>, mut params: Params) -> Answer {
     let limit = params.integer("limit", 20, 1..=MAX_LIMIT);
     let query = row_query(&params, limit);
@@ -70,7 +70,7 @@ pub async fn anomalies(state: Data<HttpState>, mut params: Params) -> Answer {
 /// Totals over the last minutes of event time.
 #[utoipa::path(get, path = "/api/v1/sensors/stats", tag = "compatible",
     params(("time_window_minutes" = Option<u32>, Query, minimum = 1, maximum = 1440, description = "How far back, default 60")),
-    responses((status = 200, description = "`{total_messages, messages_per_second, active_sensors, anomaly_count, avg_value}`"), (status = 422, description = "A parameter is out of its limits")))]
+    responses((status = 200, description = "The totals", body = ref("#/components/schemas/SensorStats")), (status = 422, description = "A parameter is out of its limits")))]
 pub async fn stats(state: Data<HttpState>, mut params: Params) -> Answer {
     let (minutes, now_ms) = (minutes(&mut params), now_ms());
     params.finish()?;

@@ -26,7 +26,7 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// All streams: their columns, windows and what is stored of them.
-#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "`{total, count, next, streams}`; a stream's `warning` is null or says that no pipeline reads it, or that its topic has another number of partitions than the configuration; `stored` counts the rows of its table since the beginning, also those of topics that it had before and those that retention has removed, and the other counts are of the same records; of these, `ahead` were too far ahead of their log time to count, and windows missed some that came `late` or found their state `full`; `in_gaps` counts offsets that the log no longer held and that were passed over")))]
+#[utoipa::path(get, path = "/api/v1/streams", tag = "streams", responses((status = 200, description = "The streams", body = ref("#/components/schemas/Streams"))))]
 pub async fn streams(state: Data<HttpState>) -> Answer {
     let streams = state.reads.streams(now_ms()).await?;
     Ok(list("streams", whole(streams.iter().map(|stream| shown(&state, stream)).collect()), |stream| stream))
@@ -67,7 +67,7 @@ fn warning(state: &HttpState, stream: &str) -> Option<String> {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
-    responses((status = 200, description = "`{total, count, next, records}`"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "A page of records", body = ref("#/components/schemas/Records")), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
 pub async fn latest(state: Data<HttpState>, stream: Path<String>, params: Params) -> Answer {
     let query = row_query(stream.into_inner(), params)?;
     Ok(list("records", state.reads.latest(query).await?, Value::Object))
@@ -83,7 +83,7 @@ pub async fn latest(state: Data<HttpState>, stream: Path<String>, params: Params
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
-    responses((status = 200, description = "`{total, count, next, anomalies}`"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "A page of records", body = ref("#/components/schemas/Anomalies")), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
 pub async fn anomalies(state: Data<HttpState>, stream: Path<String>, params: Params) -> Answer {
     let query = row_query(stream.into_inner(), params)?;
     Ok(list("anomalies", state.reads.anomalies(query).await?, Value::Object))
@@ -95,7 +95,7 @@ pub async fn anomalies(state: Data<HttpState>, stream: Path<String>, params: Par
         ("stream" = String, Path, description = "Name of the stream"),
         ("time_window_minutes" = Option<u32>, Query, minimum = 1, maximum = 1440, description = "How far back, default 60"),
     ),
-    responses((status = 200, description = "`{total_records, records_per_second, active_keys, anomaly_count, avg_measure}`, with `overflow` naming a mean whose sum no float can hold"), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "The totals", body = ref("#/components/schemas/StreamStats")), (status = 404, description = "No such stream"), (status = 422, description = "A parameter is wrong")))]
 pub async fn stats(state: Data<HttpState>, stream: Path<String>, mut params: Params) -> Answer {
     let (minutes, now_ms) = (sensors::minutes(&mut params), now_ms());
     params.only(&["time_window_minutes"]);
@@ -122,7 +122,7 @@ pub async fn stats(state: Data<HttpState>, stream: Path<String>, mut params: Par
         ("is_null" = Option<String>, Query, description = "Only windows in which these columns of the group are null; several with commas"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
-    responses((status = 200, description = "`{total, count, next, windows}`; a window's `overflow` names values that are null because their type cannot hold them"), (status = 404, description = "No such stream or window"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "A page of windows", body = ref("#/components/schemas/Windows")), (status = 404, description = "No such stream or window"), (status = 422, description = "A parameter is wrong")))]
 pub async fn windows(state: Data<HttpState>, stream: Path<String>, mut params: Params) -> Answer {
     let query = WindowQuery {
         stream: stream.into_inner(),

@@ -53,9 +53,9 @@ pub fn routes(config: &mut ServiceConfig) {
 #[utoipa::path(get, path = "/api/v1/topics/{topic}/records", tag = "topics",
     params(
         ("topic" = String, Path, description = "Name of the topic"),
-        ("partition" = Option<i32>, Query, description = "Only this partition; needed above 100 partitions"),
-        ("order" = Option<String>, Query, description = "newest (default) or oldest first"),
-        ("offset" = Option<i64>, Query, description = "From this offset on, oldest first"),
+        ("partition" = Option<i32>, Query, minimum = 0, description = "Only this partition; needed above 100 partitions"),
+        ("order" = Option<String>, Query, description = "What comes first, default newest"),
+        ("offset" = Option<i64>, Query, minimum = 0, description = "From this offset on, oldest first"),
         ("time" = Option<String>, Query, description = "From this time on, oldest first; RFC 3339 or milliseconds since 1970"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most records, default 50. Keys and values are shown up to 128 KiB, up to 4 MiB with a limit of 1; a page ends after 8 MiB"),
         ("key" = Option<String>, Query, description = "Only records with this key"),
@@ -63,7 +63,7 @@ pub fn routes(config: &mut ServiceConfig) {
         ("cursor" = Option<String>, Query, description = "The `next` or `previous` of another page"),
     ),
     responses(
-        (status = 200, description = "`{total, count, next, previous, scanned, records: [{partition, offset, timestamp, key, value, headers, size}]}`; a header is `{name, value or value_base64}`, with `name_base64` where its name is not UTF-8; key and value are null or `{format: avro|json|text|base64, data, schema_id?, bytes, truncated}`; `previous` reads on the other way from where this page begins"),
+        (status = 200, description = "A page of records", body = ref("#/components/schemas/TopicRecords")),
         (status = 404, description = "No such topic or partition"),
         (status = 422, description = "A parameter is wrong"),
         (status = 503, description = "The broker does not deliver"),
@@ -252,9 +252,9 @@ struct Content<'a> {
 /// Writes one record and waits for the broker's acknowledgement.
 #[utoipa::path(post, path = "/api/v1/topics/{topic}/records", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic")),
-    request_body(description = "`{\"key\"?, \"value\"?, \"headers\"?: [{\"name\", \"value\" or \"value_base64\"}], \"partition\"?}`; key and value are a text, null, `{\"text\"}`, `{\"base64\"}`, `{\"json\"}` or `{\"json\", \"subject\"}`, which is encoded as Avro by the subject's latest schema", content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/NewRecord"), description = "The record", content_type = "application/json"),
     responses(
-        (status = 201, description = "`{partition, offset}`: the broker has it"),
+        (status = 201, description = "The broker has it", body = ref("#/components/schemas/Placed")),
         (status = 404, description = "No such topic or partition"),
         (status = 409, description = "The topic does not take such a record"),
         (status = 413, description = "The body is too large"),

@@ -58,7 +58,8 @@ fn read_resource(path: &str, get: actix_web::Route, head: actix_web::Route) -> R
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
     responses(
-        (status = 200, description = "`{total, count, next, topics: [{topic, stream, used_by, internal, records, bytes, cleanup_policy, partitions}]}`; `records` is how many offsets the logs span"),
+        (status = 200, description = "A page of topics", body = ref("#/components/schemas/Topics")),
+        (status = 422, description = "A parameter is wrong"),
         (status = 503, description = "The broker does not answer"),
     ))]
 pub async fn topics(state: Data<HttpState>, mut params: Params) -> Answer {
@@ -72,7 +73,7 @@ pub async fn topics(state: Data<HttpState>, mut params: Params) -> Answer {
 #[utoipa::path(get, path = "/api/v1/topics/{topic}", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic")),
     responses(
-        (status = 200, description = "As in the list, with leaders and copies, `configs: [{name, value, source, own, read_only}]` and `groups: [{group, state, members, lag, offsets}]`; `groups_not_asked` counts groups beyond the first 32"),
+        (status = 200, description = "The topic", body = ref("#/components/schemas/Topic")),
         (status = 404, description = "No such topic"),
         (status = 503, description = "The broker does not answer"),
     ))]
@@ -96,9 +97,9 @@ fn one() -> u32 {
 
 /// Creates a topic.
 #[utoipa::path(post, path = "/api/v1/topics", tag = "topics",
-    request_body(description = "`{\"name\", \"partitions\"? (default 1, at most 1000), \"configs\"?: {\"retention.ms\": …}}`", content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/NewTopic"), description = "The topic to make", content_type = "application/json"),
     responses(
-        (status = 201, description = "The topic"),
+        (status = 201, description = "The topic", body = ref("#/components/schemas/TopicCreated")),
         (status = 409, description = "There is one of this name, or the broker refuses"),
         (status = 422, description = "Name, partitions or configs are wrong"),
     ))]
@@ -125,9 +126,9 @@ struct Alteration {
 /// Adds partitions, sets configs or takes them back to their defaults.
 #[utoipa::path(patch, path = "/api/v1/topics/{topic}", tag = "topics",
     params(("topic" = String, Path, description = "Name of the topic")),
-    request_body(description = "`{\"partitions\"?: how many in all, \"configs\"?: {\"retention.ms\": …, \"cleanup.policy\": null}}`; null takes the topic's own value away", content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/TopicChange"), description = "What to change", content_type = "application/json"),
     responses(
-        (status = 200, description = "The topic as it is then"),
+        (status = 200, description = "The topic as it is then", body = ref("#/components/schemas/Topic")),
         (status = 404, description = "No such topic"),
         (status = 422, description = "Partitions or configs are wrong"),
     ))]
@@ -158,6 +159,7 @@ pub async fn alter(state: Data<HttpState>, topic: Path<String>, caller: ReqData<
         (status = 204, description = "It is gone"),
         (status = 404, description = "No such topic"),
         (status = 409, description = "It is in use; the detail says by whom"),
+        (status = 422, description = "A parameter is wrong"),
     ))]
 pub async fn delete(
     state: Data<HttpState>,

@@ -27,6 +27,7 @@ mod kills;
 mod live;
 mod made_anew;
 mod memory;
+mod openapi;
 mod quickstart;
 mod recovery;
 mod refused_rows;

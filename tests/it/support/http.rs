@@ -55,6 +55,19 @@ impl Http {
         if answer.status().is_success() { Ok(text) } else { Err(format!("{path}: {}: {text}", answer.status())) }
     }
 
+    /// Status and JSON body, of any method.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let method = awc::http::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = Self::new(&self.address).client.request(method, self.url(path));
+        let sent = match body {
+            Some(body) => request.send_json(body),
+            None => request.send(),
+        };
+        let mut answer = sent.await.unwrap();
+        let body = answer.body().limit(MAX_BODY).await.unwrap();
+        (answer.status().as_u16(), serde_json::from_slice(&body).unwrap_or_default())
+    }
+
     /// Status and JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         self.try_post(path, body).await.unwrap()

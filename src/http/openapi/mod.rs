@@ -8,13 +8,24 @@ use actix_web::{
     middleware::{Next, from_fn},
     web::{self, Data, ServiceConfig},
 };
+use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, openapi::Response};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{access, facts, get, groups, operations, records, sensors, streams, topic_records, topics, ws};
+use super::{access, facts, get, groups, operations, problem, records, sensors, streams, topic_records, topics, ws};
 
 /// The page sets styles on its elements and shows pictures from its own style sheet.
 const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'";
+
+/// JSON Schemas by name: of answers, and of requests' bodies.
+const SHAPES: [&str; 4] = [
+    include_str!("streams.json"),
+    include_str!("topics.json"),
+    include_str!("operations.json"),
+    include_str!("bodies.json"),
+];
+/// JSON Schemas of the parameters that take one of a list or a time, by the parameter's name.
+const PARAMETERS: &str = include_str!("parameters.json");
 
 #[derive(OpenApi)]
 #[openapi(
@@ -61,7 +72,7 @@ const CONTENT_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
 )]
 struct Document;
 
-/// The document as JSON text.
+/// The document as JSON text: what the handlers say of themselves, with the shapes of bodies and answers.
 #[must_use]
 pub fn document() -> String {
     let mut document = Document::openapi();
@@ -77,7 +88,30 @@ pub fn document() -> String {
             }
         }
     }
-    document.to_pretty_json().expect("the document is JSON")
+    let mut document = serde_json::to_value(document).expect("the document is JSON");
+    for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        item.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(complete);
+    }
+    document["components"]["schemas"] = SHAPES.iter().flat_map(|file| parsed(file)).collect();
+    format!("{document:#}")
+}
+
+/// What one of its handlers does not say of an operation: enumerations, and the body of errors.
+fn complete(operation: &mut Value) {
+    let known = parsed(PARAMETERS);
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        if let Some(schema) = parameter["name"].as_str().and_then(|name| known.get(name)) {
+            parameter["schema"] = schema.clone();
+        }
+    }
+    let answers = operation["responses"].as_object_mut().into_iter().flatten();
+    for (_, answer) in answers.filter(|(status, answer)| status.as_str() >= "400" && answer["content"].is_null()) {
+        answer["content"] = json!({ problem::CONTENT_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } });
+    }
+}
+
+fn parsed(file: &str) -> Map<String, Value> {
+    serde_json::from_str(file).expect("a file of this folder is a JSON object")
 }
 
 /// Statuses that every route may answer, beside its own.
