@@ -1,9 +1,12 @@
 //! A sink that is held, made to fail, watched, and told to end: what storage gets meanwhile, and what people are told.
 
 use parking_lot::Mutex;
-use streamward_kit::{ActorPath, Command, Fault, FaultKind, Runtime, SupervisorSpec};
+use streamward_kit::{ActorPath, Command, Fault, FaultKind, Phase, PhaseAction, Runtime, SupervisorSpec};
 
-use super::{tests::Rig, *};
+use super::{
+    tests::{MAX_DELAY, Rig},
+    *,
+};
 use crate::fakes::{Answer, in_virtual_time, logged, on_a_system};
 
 fn path() -> ActorPath {
@@ -19,21 +22,36 @@ fn busy() -> Answer {
 }
 
 #[test]
-fn a_sink_that_is_held_commits_nothing_until_it_goes_on() {
-    let left = on_a_system(async {
+fn a_sink_that_is_held_with_outputs_in_hand_commits_nothing_until_it_goes_on() {
+    let left = in_virtual_time(async {
         let rig = Rig::new(&[stored]);
-        let runtime = rig.start(1);
-        runtime.command(&path(), Command::Pause).await.unwrap();
         rig.send(&[0]);
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(rig.sink(10, 10_000))).unwrap();
         let waits_for = || runtime.snapshot().find("sink").and_then(|sink| sink.waiting_on.clone());
-        while waits_for().is_none_or(|waiting| waiting.on != "resume") && rig.store.attempts.lock().is_empty() {
+        while waits_for().is_none_or(|waiting| waiting.on != "rows") {
             tokio::task::yield_now().await;
         }
-        assert_eq!(*rig.store.attempts.lock(), [[0; 0]; 0]);
+        runtime.command(&path(), Command::Pause).await.unwrap();
+        tokio::time::sleep(2 * MAX_DELAY).await;
+        assert_eq!(*rig.store.attempts.lock(), [[0; 0]; 0], "it would have waited for rows long enough");
         runtime.command(&path(), Command::Resume).await.unwrap();
         rig.finish(runtime).await
     });
     assert_eq!((left.committed(), left.attempts.len(), left.sink.restarts), (vec![5], 1, 0));
+}
+
+#[test]
+fn a_sink_that_drains_while_storage_is_unavailable_stores_what_is_queued() {
+    let left = in_virtual_time(async {
+        let rig = Rig::new(&[busy, busy, busy, stored]);
+        rig.send(&[0]);
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(rig.sink(1, 10_000))).unwrap();
+        runtime.until(|| !rig.store.attempts.lock().is_empty()).await;
+        let drain = Phase::new("sinks", &["sink"], PhaseAction::Drain, Duration::from_secs(3_600));
+        runtime.shutdown(vec![drain]).await;
+        rig.finish(runtime).await
+    });
+    assert_eq!((left.committed(), left.attempts.len()), (vec![5], 4));
 }
 
 #[test]

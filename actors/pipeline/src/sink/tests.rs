@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a small transaction waits for more rows: longer than any test.
-const MAX_DELAY: Duration = Duration::from_secs(3_600);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(3_600);
 
 /// What a sink has left when its inbox is empty.
 pub(super) struct Left {
