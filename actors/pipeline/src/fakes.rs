@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Longest wait for any state; only a broken test reaches it.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs a test on an actix system.
 pub(crate) fn on_a_system<T>(test: impl Future<Output = T>) -> T {
@@ -29,6 +29,44 @@ pub(crate) fn on_a_system<T>(test: impl Future<Output = T>) -> T {
 pub(crate) fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     actix_rt::System::with_tokio_rt(runtime).block_on(test)
+}
+
+/// The lines that the work on this thread logs.
+pub(crate) fn logged(work: impl FnOnce()) -> Vec<String> {
+    let lines = Lines::default();
+    tracing::subscriber::with_default(lines.clone(), work);
+    let lines = lines.0.lock();
+    lines.clone()
+}
+
+/// Keeps each event as a line of its fields.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            line.push_str(&format!("{field}={value:?} "));
+        });
+        self.0.lock().push(line);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 /// Holds threads until the test lets them go.
@@ -78,22 +116,42 @@ pub(crate) struct Storage {
     pub(crate) starts: Mutex<Vec<Start>>,
     /// Logs whose rules begin anew.
     pub(crate) begun: Mutex<Vec<i64>>,
+    /// The question to which it only says that it is busy.
+    pub(crate) is_busy_at: &'static str,
+    /// Which partition each question, that of commits apart, was about.
+    pub(crate) asked: Mutex<Vec<(&'static str, PartitionKey)>>,
+    /// Done once, when a partition is assigned.
+    pub(crate) meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Storage {
+    fn asked(&self, question: &'static str, key: &PartitionKey) -> Result<(), StoreError> {
+        self.asked.lock().push((question, key.clone()));
+        if question == self.is_busy_at { Err(StoreError::Unavailable("busy".to_owned())) } else { Ok(()) }
+    }
 }
 
 impl SinkStore for Storage {
-    fn assign<'a>(&'a self, _: &'a PartitionKey, _: &'a LogIdentity) -> BoxFuture<'a, Result<Assignment, StoreError>> {
+    fn assign<'a>(
+        &'a self,
+        key: &'a PartitionKey,
+        _: &'a LogIdentity,
+    ) -> BoxFuture<'a, Result<Assignment, StoreError>> {
         let assignment = self.assignment.clone().expect("nothing is assigned here");
-        Box::pin(async { Ok(assignment) })
+        if let Some(meanwhile) = self.meanwhile.lock().take() {
+            meanwhile();
+        }
+        Box::pin(async move { self.asked("assign", key).map(|()| assignment) })
     }
 
-    fn start_at<'a>(&'a self, _: &'a PartitionKey, start: Start) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn start_at<'a>(&'a self, key: &'a PartitionKey, start: Start) -> BoxFuture<'a, Result<(), StoreError>> {
         self.starts.lock().push(start);
-        Box::pin(async { Ok(()) })
+        Box::pin(async move { self.asked("start_at", key) })
     }
 
-    fn begin_rules<'a>(&'a self, _: &'a PartitionKey, log: i64) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn begin_rules<'a>(&'a self, key: &'a PartitionKey, log: i64) -> BoxFuture<'a, Result<(), StoreError>> {
         self.begun.lock().push(log);
-        Box::pin(async { Ok(()) })
+        Box::pin(async move { self.asked("begin_rules", key) })
     }
 
     fn commit<'a>(&'a self, pending: &'a [Arc<Pending>]) -> BoxFuture<'a, Result<Vec<Outcome>, StoreError>> {

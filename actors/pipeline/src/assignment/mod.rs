@@ -1,6 +1,9 @@
 //! What happens when the group hands a partition to this process: fence, read position and state, make a slot.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use streamward_core::{
     output::StateChunk,
@@ -9,13 +12,15 @@ use streamward_core::{
 
 use crate::{
     logs::{LogIdentity, Logs},
-    slot::{Reader, SlotStart, Slots},
+    slot::{PartitionSlot, Reader, SlotStart, Slots},
     source::SourceError,
     store::{Assignment, PartitionKey, SinkStore, Start},
 };
 
 /// How long a revoked partition may take to get what was issued into storage.
 const REVOKE_WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked whether storage has it.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// What to do where the log no longer holds the next offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,18 +105,18 @@ impl Assigner {
             if checkpoint.next_offset >= bounds.low {
                 start.state =
                     self.restore(&checkpoint.chunks, partition, assignment.newest_event_ms)?.of_log(assignment.log);
-                start.fetch_from = checkpoint.next_offset.min(emit_from);
+                start.fetch_from = checkpoint.next_offset;
             } else {
                 tracing::warn!(%self.topic, partition, "the log no longer reaches back to the checkpoint: windows and rules begin anew");
                 start.state = self.behind_gap((&start.key, &assignment), emit_from)?;
-                start.fetch_from = bounds.low.min(emit_from);
+                start.fetch_from = bounds.low;
             }
         } else {
             if bounds.low > assignment.first_offset {
                 tracing::warn!(%self.topic, partition, "the log no longer has all records, and there is no checkpoint: windows and rules begin anew");
                 start.state = self.behind_gap((&start.key, &assignment), emit_from)?;
             }
-            start.fetch_from = bounds.low.min(emit_from);
+            start.fetch_from = bounds.low;
         }
         if assignment.position == Some(emit_from) {
             start.state = start.state.with_decisions(assignment.decisions);
@@ -126,9 +131,8 @@ impl Assigner {
     /// Ends the assignment, after a bounded wait for what was issued.
     pub fn revoked(&self, reader: Reader, partition: i32) {
         let Some(slot) = self.slots.of_reader(reader, partition) else { return };
-        let until = std::time::Instant::now() + REVOKE_WAIT;
-        while slot.committed() < slot.processed() && !slot.is_revoked() && std::time::Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(2));
+        if !is_settled(&slot, REVOKE_WAIT) {
+            tracing::warn!(%self.topic, partition, "the partition is given back before its last records are stored: its next owner reads them again");
         }
         self.slots.revoke(reader, partition);
     }
@@ -229,5 +233,19 @@ impl Assigner {
     }
 }
 
+/// Waits until storage has what was issued for a partition, or nobody can store it any more; false if neither comes in time.
+fn is_settled(slot: &PartitionSlot, at_most: Duration) -> bool {
+    let until = Instant::now() + at_most;
+    while slot.committed() < slot.processed() && !slot.is_revoked() {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    true
+}
+
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What storage knows of a partition whose epoch was 6 and whose log has the number 3.
-fn known(position: Option<i64>, checkpoint: Option<i64>) -> Assignment {
+pub(super) fn known(position: Option<i64>, checkpoint: Option<i64>) -> Assignment {
     let checkpoint = checkpoint.map(|next_offset| {
         let (stage, mut state) = (stage(|_| {}), PartitionState::new(&plan(), "orders".into(), 0));
         let input = stage.decode(&mut stage.decoder(), &six_orders(), 0..next_offset, &[]);
@@ -56,11 +56,12 @@ impl Assigned {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
-fn assigner(store: Arc<Storage>, on_gap: OnGap, runtime: &tokio::runtime::Runtime) -> Assigner {
+/// Of orders, with this storage.
+pub(super) fn assigner(store: Arc<Storage>, on_gap: OnGap, runtime: &tokio::runtime::Runtime) -> Assigner {
     Assigner {
         sink: "orders".into(),
         topic: "orders".into(),
@@ -120,7 +121,9 @@ fn a_position_outside_the_log_stops_the_partition_or_skips_the_gap_as_configured
         let stopped = assigned(known(Some(position), Some(2)), OnGap::Fail, (5, 20));
         assert_eq!((stopped.fetch_from, stopped.told()), (None, vec![]));
         let why = stopped.slots.stopped().unwrap();
-        assert!(stopped.slots.get(0).is_none() && why.contains(&format!("position {position} is outside")), "{why}");
+        assert!(stopped.slots.get(0).is_none());
+        let outside = format!("position {position} is outside the log [5, 20): records are gone; ");
+        assert_eq!(why, format!("topic orders partition 0: {outside}set on_gap: earliest to go on without them"));
         let skipped = assigned(known(Some(position), Some(2)), OnGap::Earliest, (5, 20));
         assert_eq!((skipped.fetch_from, skipped.begins()), (Some(5), (5, None)));
         assert_eq!((skipped.told(), skipped.slots.stopped()), (vec![(5, Some(gap))], None));
@@ -291,6 +294,7 @@ fn alerts_are_ended_where_records_are_gone_that_rules_would_have_to_judge_again(
     assert_eq!(begun(Some(8), Some(6), OnGap::Fail, 6), [0; 0], "all of them are there");
     assert_eq!(begun(Some(8), Some(6), OnGap::Fail, 7), [3]);
     assert_eq!(begun(Some(8), None, OnGap::Fail, 6), [3], "also from the beginning");
+    assert_eq!(begun(Some(8), None, OnGap::Fail, 5), [0; 0], "it was read from there");
     assert_eq!(begun(Some(4), Some(3), OnGap::Earliest, 5), [3]);
     assert_eq!(begun(Some(4), Some(4), OnGap::Earliest, 5), [0; 0], "what was judged is known: rules go on");
 }
@@ -307,4 +311,22 @@ fn behind_such_a_gap_rules_judge_nothing_below_the_position() {
     let input = stage.decode(&mut stage.decoder(), &orders(5..10), 5..10, &[]);
     let told: Vec<i64> = stage.run(&mut state, &input, 8).unwrap().alerts.iter().map(|alert| alert.offset).collect();
     assert_eq!(told, [8, 9]);
+}
+
+#[test]
+fn behind_such_a_gap_of_what_a_checkpoint_knows_only_the_watermark_goes_on() {
+    let plan = fires();
+    let (stage, mut state) = (stage_of(plan.clone()), PartitionState::new(&plan, "orders".into(), 0));
+    let input = stage.decode(&mut stage.decoder(), &orders(0..3), 0..3, &[]);
+    stage.run(&mut state, &input, 0).unwrap();
+    assert_eq!((state.size(), state.watermark_ms()), ((0, 3), ORDERED_MS));
+    let checkpoint = Some(Checkpoint { next_offset: 3, chunks: state.checkpoint(&plan, CheckpointScope::Full) });
+    let known = Assignment { checkpoint, ..known(Some(8), None) };
+    let store = Arc::new(Storage { assignment: Some(known), ..Storage::default() });
+    let runtime = runtime();
+    let assigner = Assigner { plan, ..assigner(store, OnGap::Fail, &runtime) };
+    let (log, bounds) = (assigner.log().unwrap(), LogBounds { low: 5, high: 20 });
+    assigner.assigned(assigner.slots.begin_reading(), 0, (&log, bounds)).unwrap();
+    let state = assigner.slots.get(0).unwrap().take_over(1).snapshot;
+    assert_eq!((state.size(), state.watermark_ms()), ((0, 0), ORDERED_MS), "nobody knows which keys fire still");
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A lane with a slot for partition 0 that begins to emit there, and its sink.
-fn parts(emit_from: i64, stage: Stage) -> (LaneShared, Arc<PartitionSlot>, Inbox<Arc<Store>>) {
+pub(super) fn parts(emit_from: i64, stage: Stage) -> (LaneShared, Arc<PartitionSlot>, Inbox<Arc<Store>>) {
     let slots = Arc::new(Slots::default());
     let start = SlotStart { emit_from, ..slot::tests::start(0) };
     let slot = slots.assign(slots.begin_reading(), start).unwrap();
@@ -27,12 +27,14 @@ fn parts(emit_from: i64, stage: Stage) -> (LaneShared, Arc<PartitionSlot>, Inbox
     (shared(stage, slots, Arc::new(OneTopic::named("first")), &sink), slot, sink)
 }
 
-fn work(slot: &Arc<PartitionSlot>, range: std::ops::Range<i64>) -> Work {
+/// Orders of a partition.
+pub(super) fn work(slot: &Arc<PartitionSlot>, range: std::ops::Range<i64>) -> Work {
     let (start, end) = (range.start, range.end);
     Work { slot: slot.clone(), batch: orders(range), start, end, read_by: Instant::now() }
 }
 
-fn supervised(parts: &Arc<LaneShared>) -> Runtime {
+/// A runtime with this lane.
+pub(super) fn supervised(parts: &Arc<LaneShared>) -> Runtime {
     let (inbox, parts) = (parts.inbox.clone(), parts.clone());
     let lane = ChildSpec::role("lane", "lane", move |scope| run(scope, parts.clone())).inbox(&inbox);
     Runtime::start(SupervisorSpec::new("root").child(lane)).unwrap()
@@ -138,7 +140,7 @@ fn a_cluster_that_does_not_answer_is_asked_again_at_waits_that_double_up_to_a_bo
 }
 
 /// A registry that never answers.
-struct Silent;
+pub(super) struct Silent;
 
 impl SchemaSource for Silent {
     fn schemas<'a>(&'a self, _: &'a [u32]) -> BoxFuture<'a, Result<Vec<Option<Arc<str>>>, String>> {

@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 mod duties;
+#[cfg(test)]
+mod endings;
 mod replay;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -131,7 +133,6 @@ impl Lane {
             return Ok(());
         }
         let in_hand = self.hold(work);
-        self.scope.pause_point().await;
         self.scope.fault_point("process").await?;
         match self.origin(work).await {
             Origin::Same => {}
@@ -277,8 +278,9 @@ impl Lane {
         let mut pause = FIRST_PAUSE;
         loop {
             let answer = tokio::select! {
-                answer = question() => answer,
+                biased;
                 () = self.scope.stopping_now() => return None,
+                answer = question() => answer,
             };
             match answer {
                 Ok(answer) => {
@@ -287,18 +289,12 @@ impl Lane {
                 }
                 Err(reason) => self.scope.set_state_note(&note(reason)),
             }
-            if self.must_stop_within(pause).await {
-                return None;
+            // Also while draining: what is queued is to be finished.
+            tokio::select! {
+                () = self.scope.stopping_now() => {}
+                () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Waits, also while draining: what is queued is to be finished. True if the lane is to stop first.
-    async fn must_stop_within(&self, pause: Duration) -> bool {
-        tokio::select! {
-            () = self.scope.stopping_now() => true,
-            () = tokio::time::sleep(pause) => false,
         }
     }
 
@@ -324,7 +320,7 @@ impl Lane {
         let Some(working) = self.working.get_mut(&slot.key.partition) else { return Ok(false) };
         let emits = output.end > slot.emit_from;
         working.after_batch(&self.shared.stage.spec.plan, &self.shared.settings, &mut output);
-        if emits && self.shared.live.has_subscribers() {
+        if self.shared.live.has_subscribers() {
             let now_ms = self.shared.clock.now_ms();
             steps::publish(&self.shared.live, &self.shared.stage, (&output, slot.log), now_ms);
         }

@@ -342,6 +342,7 @@ fn a_batch_that_a_lost_incarnation_has_issued_is_not_processed_again() {
     assert_eq!((woken.processed, woken.issued[1]), (6, woken.issued[0]));
     let exit = woken.lane.last_exit.unwrap();
     assert_eq!((woken.lane.restarts, exit.reason), (1, ExitReason::Stuck), "{}", exit.message);
+    assert_eq!(exit.culprit.unwrap().offset, 0, "the batch that it had in hand began there");
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn a_partition_that_is_revoked_while_a_batch_is_processed_ends_no_lane() {
     });
     let lane = given(parts, slot, |lane| lane.last_exit.is_some());
     assert_eq!((lane.last_exit.map(|exit| exit.message), sink.figures().depth), (None, 0));
+    assert_eq!(lane.processed, 0, "its next owner processes them");
 }
 
 /// A cluster that answers questions about topics from some question on.

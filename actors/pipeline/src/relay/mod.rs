@@ -123,9 +123,10 @@ async fn page(scope: &Scope, shared: &RelayShared) -> Result<u64, String> {
         return Ok(0);
     }
     let _in_hand = scope.in_hand(format!("{} facts", facts.len()));
-    let waiting = scope.waiting_on("target");
-    let answers = chains::send(&*shared.target, facts).await;
-    drop(waiting);
+    let answers = {
+        let _waiting = scope.waiting_on("target");
+        chains::send(&*shared.target, facts).await
+    };
     let mut done = Vec::with_capacity(answers.len());
     let mut failed = None;
     for (entry, answer) in answers {

@@ -104,9 +104,10 @@ async fn gather(scope: &Scope, shared: &SinkShared, first: Delivery<Arc<Store>>)
 async fn commit(scope: &Scope, shared: &SinkShared, pending: &[Arc<Pending>]) -> Result<Vec<Outcome>, Failure> {
     let mut wait = RETRY_FIRST;
     loop {
-        let waiting = scope.waiting_on("sql");
-        let result = shared.store.commit(pending).await;
-        drop(waiting);
+        let result = {
+            let _waiting = scope.waiting_on("sql");
+            shared.store.commit(pending).await
+        };
         match result {
             Ok(outcomes) => {
                 scope.clear_state_note();
@@ -173,5 +174,7 @@ fn refuse(slot: &PartitionSlot, output: &Output, why: &str) {
     slot.refuse(told.into());
 }
 
+#[cfg(test)]
+mod drills;
 #[cfg(test)]
 mod tests;

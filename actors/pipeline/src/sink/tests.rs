@@ -14,17 +14,17 @@ use crate::{
 };
 
 /// How long a small transaction waits for more rows: longer than any test.
-const MAX_DELAY: Duration = Duration::from_secs(3_600);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(3_600);
 
 /// What a sink has left when its inbox is empty.
-struct Left {
-    slots: Slots,
-    sink: TreeNode,
-    attempts: Vec<Vec<i32>>,
+pub(super) struct Left {
+    pub(super) slots: Slots,
+    pub(super) sink: TreeNode,
+    pub(super) attempts: Vec<Vec<i32>>,
 }
 
 impl Left {
-    fn committed(&self) -> Vec<i64> {
+    pub(super) fn committed(&self) -> Vec<i64> {
         self.slots.all().iter().map(|slot| slot.committed()).collect()
     }
 
@@ -51,24 +51,25 @@ fn store(slot: &Arc<PartitionSlot>, records: usize) -> Arc<Store> {
 }
 
 /// A supervised sink, and what it works with.
-struct Rig {
-    slots: Slots,
+pub(super) struct Rig {
+    pub(super) slots: Slots,
     reader: Reader,
-    inbox: Inbox<Arc<Store>>,
-    store: Arc<Storage>,
+    pub(super) inbox: Inbox<Arc<Store>>,
+    pub(super) store: Arc<Storage>,
+    pub(super) observer: Option<Arc<dyn CommitObserver>>,
 }
 
 impl Rig {
-    fn new(answers: &[fn() -> Answer]) -> Self {
+    pub(super) fn new(answers: &[fn() -> Answer]) -> Self {
         let inbox: Inbox<Arc<Store>> = Inbox::weighted("outputs", Capacity { items: 64, weight: usize::MAX }, |_| 1);
         let store = Arc::new(Storage { answers: answers.to_vec(), ..Storage::default() });
         let slots = Slots::default();
         let reader = slots.begin_reading();
-        Self { slots, reader, inbox, store }
+        Self { slots, reader, inbox, store, observer: None }
     }
 
     /// Puts outputs of five records of these partitions into the inbox.
-    fn send(&self, partitions: &[i32]) {
+    pub(super) fn send(&self, partitions: &[i32]) {
         for partition in partitions {
             let known = self.slots.get(*partition);
             let slot = known.or_else(|| self.slots.assign(self.reader, slot::tests::start(*partition)));
@@ -77,7 +78,7 @@ impl Rig {
     }
 
     /// Starts the sink; it waits for `max_rows` rows before it commits.
-    fn start(&self, max_rows: usize) -> Runtime {
+    pub(super) fn start(&self, max_rows: usize) -> Runtime {
         self.start_with(max_rows, 10_000)
     }
 
@@ -87,17 +88,17 @@ impl Rig {
         Runtime::start(SupervisorSpec::new("root").child(sink)).unwrap()
     }
 
-    fn sink(&self, max_rows: usize, max_rows_busy: usize) -> ChildSpec {
+    pub(super) fn sink(&self, max_rows: usize, max_rows_busy: usize) -> ChildSpec {
         let limits = CommitLimits { max_rows, max_rows_busy, max_delay: MAX_DELAY };
-        let (inbox, store) = (self.inbox.clone(), self.store.clone());
-        let shared = Arc::new(SinkShared { inbox, store, limits, observer: None });
+        let (inbox, store, observer) = (self.inbox.clone(), self.store.clone(), self.observer.clone());
+        let shared = Arc::new(SinkShared { inbox, store, limits, observer });
         ChildSpec::role("sink", "sink", move |scope| run(scope, shared.clone()))
             .inbox(&self.inbox)
             .policy(ChildPolicy::permanent())
     }
 
     /// What is left once the inbox is empty.
-    async fn finish(self, runtime: Runtime) -> Left {
+    pub(super) async fn finish(self, runtime: Runtime) -> Left {
         self.inbox.drained().await;
         let sink = runtime.snapshot().find("sink").unwrap().clone();
         runtime.shutdown(Vec::new()).await;
@@ -167,7 +168,7 @@ fn storage_that_is_unavailable_is_asked_again_and_stops_nothing() {
         ],
     );
     assert_eq!((left.committed(), left.refused(), left.attempts.len()), (vec![5], vec![], 3));
-    assert_eq!(left.sink.note, None, "nothing is wrong any more");
+    assert_eq!((left.sink.note, left.sink.restarts), (None, 0), "nothing is wrong any more");
 }
 
 #[test]
@@ -176,6 +177,7 @@ fn rows_that_became_dead_letters_on_the_way_are_counted_as_dead() {
     let totals = left.slots.totals();
     let count = |total: &std::sync::atomic::AtomicU64| total.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!((count(&totals.stored), count(&totals.dead), left.committed()), (3, 2, vec![5]));
+    assert_eq!(left.sink.processed, 5, "all of them are done");
 }
 
 #[test]

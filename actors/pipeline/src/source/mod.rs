@@ -161,9 +161,10 @@ pub fn run(scope: &Scope, gather: &mut Gather, client: &mut dyn LogClient) -> Re
             tracing::warn!(topic = %shared.topic, "the topic was made anew: it is read as another log, from its beginning");
             return Ok(Ended::OtherLog);
         }
-        let waiting = scope.waiting_on("log");
-        gather.poll(client)?;
-        drop(waiting);
+        {
+            let _waiting = scope.waiting_on("log");
+            gather.poll(client)?;
+        }
         gather.hand_over(scope, client);
         if committed_at.elapsed() >= COMMIT_EVERY {
             committed_at = Instant::now();

@@ -209,6 +209,7 @@ fn a_schema_that_the_registry_did_not_know_is_asked_for_again_after_a_while() {
                 break;
             }
         }
+        assert_eq!(inbox.figures().returned, 0, "what it has learned it uses at once");
         runtime.shutdown(Vec::new()).await;
     });
 }

@@ -27,7 +27,7 @@ pub(super) struct Working {
     checkpoint_at: Instant,
     /// Records since the last checkpoint that are dead letters or ahead.
     decisions: usize,
-    /// Since when everything that the log holds has been processed.
+    /// Since when everything that the log holds has been processed; unknown after a batch, and only a batch ends it.
     at_rest_since: Option<Instant>,
     /// First moment of the wall clock at which a tick may emit something; unknown after a batch.
     emits_at_ms: Option<i64>,
@@ -65,8 +65,6 @@ impl Working {
             if since.elapsed() >= settings.idle_after {
                 output = self.emit(plan, now_ms);
             }
-        } else {
-            self.at_rest_since = None;
         }
         let is_due = last || self.is_checkpoint_due(settings.checkpoint_every);
         if output.is_none() && is_due && self.slot.checkpointed() < self.slot.processed() {

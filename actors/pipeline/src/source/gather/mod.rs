@@ -239,10 +239,8 @@ impl Gather {
         let (start, end) = (slot.next_fetch(), batch.next_offset().unwrap_or_else(|| slot.next_fetch()));
         let lane = usize::try_from(batch.partition).unwrap_or(0) % self.shared.lanes.len();
         let work = Work { slot: slot.clone(), batch: Arc::new(batch), start, end, read_by: Instant::now() };
-        let waiting = scope.waiting_on_inbox("lane", &self.shared.lanes[lane]);
-        let sent = self.shared.lanes[lane].blocking_send_timeout(work, wait);
-        drop(waiting);
-        match sent {
+        let _waiting = scope.waiting_on_inbox("lane", &self.shared.lanes[lane]);
+        match self.shared.lanes[lane].blocking_send_timeout(work, wait) {
             Ok(()) => {
                 slot.fetched(end, at_end);
                 Ok(())
