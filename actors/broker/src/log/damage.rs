@@ -155,7 +155,24 @@ mod tests {
         let max = i64::try_from(MAX_RANGES).unwrap();
         lost.declare(dir.path(), (0..max + 5).map(|n| range(n * 10, n * 10))).unwrap();
         assert_eq!(lost.iter().count(), MAX_RANGES);
-        assert_eq!(lost.iter().last().unwrap().last_offset, (max + 4) * 10);
+        let last = |lost: &LostRanges| lost.iter().last().map(|range| (range.first_offset, range.last_offset));
+        assert_eq!(last(&lost), Some(((max - 1) * 10, (max + 4) * 10)));
+        lost.declare(dir.path(), [range(5, 6)]).unwrap();
+        assert_eq!(last(&lost), Some((5, (max + 4) * 10)));
+        assert_eq!(LostRanges::read(dir.path()), lost);
+    }
+
+    #[test]
+    fn damaged_files_are_kept_within_a_number_of_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("00000000000000000000.log");
+        std::fs::File::create(&path).unwrap().set_len(MAX_KEPT_BYTES / 2).unwrap();
+        for now_ms in 1..=3 {
+            keep_aside(&path, now_ms);
+        }
+        let is_kept = |at: i64| dir.path().join(format!("{:020}.{at}.damaged", 0)).exists();
+        assert_eq!([1, 2, 3].map(is_kept), [false, true, true]);
+        assert!(path.exists(), "the file itself is not touched");
     }
 
     #[test]

@@ -329,6 +329,24 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_is_a_use_too_and_makes_room_as_a_batch_does() {
+        let mut p = Producers::default();
+        let of = |id, base_offset| {
+            let header = BatchHeader::parse(&batch(1, 1, P { id, epoch: 0, sequence: 0 })).unwrap();
+            BatchHeader { base_offset, ..header }
+        };
+        let max = i64::try_from(MAX_IDLE_PRODUCERS).unwrap();
+        for id in 0..max {
+            p.note_batch(&of(id, id), -1, 0);
+        }
+        p.note_marker(&of(0, max), Marker::Commit, 0);
+        assert_eq!(p.by_id.len(), MAX_IDLE_PRODUCERS);
+        p.note_marker(&of(max, max + 1), Marker::Commit, 0);
+        assert_eq!(p.by_id.len(), MAX_IDLE_PRODUCERS);
+        assert!(p.by_id.contains_key(&0) && !p.by_id.contains_key(&1), "the marker was its last use");
+    }
+
+    #[test]
     fn idle_producers_are_forgotten() {
         let mut p = Producers::default();
         written(&mut p, header(0, 0, 1), 0);
@@ -336,5 +354,107 @@ mod tests {
         assert_eq!(p.by_id.len(), 1);
         p.expire(PRODUCER_EXPIRY_MS);
         assert!(p.by_id.is_empty());
+    }
+
+    /// A header of a transactional batch of one record, with the marker's or the batch's offset.
+    fn transactional(id: i64, epoch: i16, base_offset: i64) -> BatchHeader {
+        let mut bytes = batch(1, 1, P { id, epoch, sequence: 0 });
+        bytes[22] |= 0x10;
+        BatchHeader { base_offset, ..BatchHeader::parse(&bytes).unwrap() }
+    }
+
+    #[test]
+    fn a_repetition_is_told_the_time_that_was_told_and_is_one_only_with_the_same_records() {
+        let mut p = Producers::default();
+        p.note_batch(&BatchHeader { base_offset: 7, ..header(0, 0, 10) }, 55, 60);
+        let told = Verdict::Duplicate { base_offset: 7, append_time_ms: 55 };
+        assert_eq!(p.check(&header(0, 0, 10)), Ok(told));
+        assert_eq!(p.check(&header(0, 0, 9)), Err(Code::OutOfOrderSequenceNumber));
+        assert_eq!(p.check(&header(0, 1, 9)), Err(Code::OutOfOrderSequenceNumber));
+    }
+
+    #[test]
+    fn the_stable_offset_is_that_of_the_oldest_open_transaction() {
+        let mut p = Producers::default();
+        for (id, offset) in [(1, 10), (2, 20), (1, 30), (3, 40)] {
+            p.note_batch(&transactional(id, 0, offset), -1, 0);
+        }
+        assert_eq!(p.first_open_offset(), Some(10), "a transaction is as old as its first record");
+        let aborted = p.note_marker(&transactional(1, 0, 50), Marker::Abort, 0);
+        assert_eq!(aborted, Some(AbortedTxn { producer_id: 1, first_offset: 10, last_offset: 50 }));
+        assert_eq!((p.first_open_offset(), p.is_open(1), p.is_open(2)), (Some(20), false, true));
+        assert_eq!(p.note_marker(&transactional(2, 0, 60), Marker::Commit, 0), None);
+        assert_eq!(p.first_open_offset(), Some(40));
+        assert_eq!(p.note_marker(&transactional(2, 0, 70), Marker::Abort, 0), None, "none is open");
+        assert_eq!(p.open(), [(3, 0)]);
+        assert_eq!((p.last_marker_offset(2), p.last_marker_offset(3)), (Some(70), None));
+    }
+
+    #[test]
+    fn a_marker_of_an_older_epoch_takes_nothing_from_the_newer_one() {
+        let mut p = Producers::default();
+        written(&mut p, header(3, 0, 1), 4);
+        p.note_marker(&BatchHeader { base_offset: 5, ..header(2, 0, 1) }, Marker::Abort, 0);
+        assert_eq!(p.epoch(9), Some(3));
+        assert_eq!(p.check(&header(3, 1, 1)), Ok(Verdict::Append));
+        p.note_marker(&BatchHeader { base_offset: 6, ..header(3, 0, 1) }, Marker::Commit, 0);
+        assert_eq!(p.check(&header(3, 1, 1)), Ok(Verdict::Append), "sequences go on behind a marker");
+        p.note_marker(&BatchHeader { base_offset: 7, ..header(4, 0, 1) }, Marker::Abort, 0);
+        assert_eq!(p.epoch(9), Some(4));
+        assert_eq!(p.check(&header(3, 1, 1)), Err(Code::InvalidProducerEpoch));
+    }
+
+    #[test]
+    fn a_snapshot_keeps_everything_that_is_known_of_the_producers() {
+        let mut p = Producers::default();
+        p.note_batch(&transactional(1, 2, 10), 5, 6);
+        p.note_batch(&transactional(2, 0, 11), -1, 7);
+        p.note_marker(&transactional(2, 0, 12), Marker::Abort, 8);
+        let read: Producers = serde_json::from_slice(&serde_json::to_vec(&p).unwrap()).unwrap();
+        assert_eq!(read, p);
+        assert_eq!((read.first_open_offset(), read.last_marker_offset(2)), (Some(10), Some(12)));
+    }
+
+    #[test]
+    fn a_producer_is_as_idle_as_its_last_batch_or_marker_and_never_while_its_transaction_is_open() {
+        let mut p = Producers::default();
+        p.note_batch(&transactional(1, 0, 1), -1, 0);
+        p.note_batch(&transactional(2, 0, 2), -1, 100);
+        p.note_batch(&transactional(3, 0, 3), -1, 100);
+        p.note_marker(&transactional(2, 0, 4), Marker::Commit, 200);
+        p.note_marker(&transactional(3, 0, 5), Marker::Commit, 50);
+        let left = |p: &Producers| p.by_id.keys().copied().collect::<BTreeSet<_>>();
+        p.expire(PRODUCER_EXPIRY_MS + 99);
+        assert_eq!(left(&p), BTreeSet::from([1, 2, 3]));
+        p.expire(PRODUCER_EXPIRY_MS + 100);
+        assert_eq!(left(&p), BTreeSet::from([1, 2]));
+        p.expire(PRODUCER_EXPIRY_MS + 200);
+        assert_eq!(left(&p), BTreeSet::from([1]));
+    }
+
+    #[test]
+    fn administrators_see_each_producer_as_it_is() {
+        let mut p = Producers::default();
+        p.note_batch(&transactional(1, 2, 10), -1, 6);
+        p.note_marker(&BatchHeader { base_offset: 12, ..header(4, 0, 1) }, Marker::Abort, 8);
+        let mut seen = p.active();
+        seen.sort_by_key(|producer| producer.id);
+        let open = ActiveProducer {
+            id: 1,
+            epoch: 2,
+            last_sequence: Some(0),
+            last_used_ms: 6,
+            open_since_offset: Some(10),
+            has_marker: false,
+        };
+        let ended = ActiveProducer {
+            id: 9,
+            epoch: 4,
+            last_sequence: None,
+            last_used_ms: 8,
+            open_since_offset: None,
+            has_marker: true,
+        };
+        assert_eq!(seen, [open, ended]);
     }
 }

@@ -300,6 +300,11 @@ fn copy(from: &Path) -> tempfile::TempDir {
     to
 }
 
+fn with_extension(dir: &Path, extension: &str) -> usize {
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|known| known == extension)).count()
+}
+
 #[test]
 fn a_crash_at_any_step_of_the_swap_leaves_a_whole_log() {
     let dir = tempfile::tempdir().unwrap();
@@ -316,10 +321,12 @@ fn a_crash_at_any_step_of_the_swap_leaves_a_whole_log() {
     let end = log.lock().segments[0].next_offset;
     let replaced: Vec<_> = bases.iter().filter(|b| (0..end).contains(*b)).collect();
     assert!(replaced.len() > 1);
+    let begun = |dir: &Path| ["cleaned", "swap"].map(|extension| with_extension(dir, extension));
     // Before the rename: the old segments count.
     let crashed = copy(old.path());
     std::fs::copy(&written, crashed.path().join(format!("{:020}.cleaned", 0))).unwrap();
     assert_eq!(records(&open(crashed.path())).len(), 12);
+    assert_eq!(begun(crashed.path()), [0, 0]);
     // After it, with any number of sources removed: the written one counts.
     for removed in 0..replaced.len() {
         let crashed = copy(old.path());
@@ -328,6 +335,9 @@ fn a_crash_at_any_step_of_the_swap_leaves_a_whole_log() {
             std::fs::remove_file(crashed.path().join(format!("{base:020}.log"))).unwrap();
         }
         let log = open(crashed.path());
+        assert_eq!(begun(crashed.path()), [0, 0]);
+        let left = crate::log::segment::bases(crashed.path(), "log").unwrap();
+        assert!(replaced[1..].iter().all(|base| !left.contains(base)), "{removed} removed: {left:?}");
         run(&log, 100);
         assert_eq!(keys(&log), expected, "{removed} removed");
         drop(log);

@@ -8,6 +8,7 @@ use std::path::Path;
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq};
 
 use super::batch::tests::{NO_PRODUCER, Producer, batch, seal};
+use super::reservation::Mark;
 use super::*;
 use crate::Fsync;
 
@@ -188,6 +189,42 @@ fn a_log_that_was_closed_goes_on_without_a_gap_in_another_boot() {
 }
 
 #[test]
+fn a_mark_is_due_once_half_of_the_reserved_offsets_are_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    assert_eq!(log.reserved, RESERVE_AHEAD);
+    let due = |log: &PartitionLog| log.reservation_due().map(|(_, mark)| mark);
+    log.next_offset = RESERVE_AHEAD / 2;
+    assert_eq!(due(&log), None);
+    log.next_offset += 1;
+    let mark = Mark::Ahead(log.next_offset + RESERVE_AHEAD);
+    assert_eq!(due(&log), Some(mark));
+    log.note_reserved(mark);
+    assert_eq!((due(&log), log.reserved), (None, mark.offset()));
+    log.note_reserved(Mark::Ahead(1));
+    assert_eq!(log.reserved, mark.offset(), "a mark never goes back");
+    log.next_offset = mark.offset();
+    log.make_read_only();
+    assert_eq!(due(&log), None, "no offset is given any more");
+}
+
+#[test]
+fn offsets_below_a_request_are_deleted_and_never_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    append_many(&mut log, 30);
+    let second = log.segments[1].base;
+    assert_eq!(log.delete_before(second - 1).unwrap(), second - 1);
+    assert_eq!(log.segments.len(), 3, "a segment goes as a whole");
+    assert_eq!(log.delete_before(second).unwrap(), second);
+    assert_eq!((log.segments.len(), log.segments[0].base), (2, second));
+    assert_eq!(log.delete_before(3).unwrap(), second);
+    assert_eq!(log.delete_before(1_000).unwrap(), 30, "not beyond the end");
+    assert_eq!((log.start_offset(), log.high_watermark(), log.segments.len()), (30, 30, 1));
+    assert_eq!(append(&mut log, &batch(1, 9, NO_PRODUCER)), Ok(30));
+}
+
+#[test]
 fn a_log_whose_marks_are_lost_skips_ahead() {
     let dir = tempfile::tempdir().unwrap();
     append_many(&mut open(dir.path(), "a"), 5);
@@ -216,6 +253,27 @@ fn producers_are_known_again_with_and_without_snapshots() {
     let mut log = open(dir.path(), "a");
     assert_eq!(append(&mut log, &batch(1, 1, producer(36))), Ok(36));
     assert_eq!(log.producers.first_open_offset(), expected.first_open_offset());
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_is_not_believed_and_the_one_before_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path(), "a");
+    let producer = |sequence| Producer { id: 4, epoch: 1, sequence };
+    for sequence in 0..40 {
+        append(&mut log, &batch(1, 1, producer(sequence))).unwrap();
+    }
+    log.take_flush().run().unwrap();
+    drop(log);
+    let newest = segment::bases(dir.path(), "producers").unwrap().pop().unwrap();
+    let newest = segment::segment_path(dir.path(), newest, "producers");
+    let content = String::from_utf8_lossy(&std::fs::read(&newest).unwrap()[4..]).replace("\"epoch\":1", "\"epoch\":7");
+    assert!(content.contains(":7"));
+    let crc = std::fs::read(&newest).unwrap()[..4].to_vec();
+    std::fs::write(&newest, [&crc, content.as_bytes()].concat()).unwrap();
+    let mut log = open(dir.path(), "a");
+    assert_eq!(append(&mut log, &batch(1, 1, producer(38))), Ok(38));
+    assert_eq!(append(&mut log, &batch(1, 1, producer(40))), Ok(40));
 }
 
 #[test]
@@ -256,6 +314,22 @@ fn retention_by_age_and_size_removes_whole_old_segments() {
     assert_eq!((log.start_offset(), log.high_watermark()), (60, 60));
     drop(log);
     assert_eq!(open(dir.path(), "a").high_watermark(), 60);
+}
+
+#[test]
+fn records_are_as_old_after_a_restart_as_their_files_say() {
+    let dir = tempfile::tempdir().unwrap();
+    append_many(&mut open(dir.path(), "a"), 30);
+    let written_ms = 1_000_000_000_000;
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(written_ms as u64);
+    for base in segment::bases(dir.path(), "log").unwrap() {
+        let path = segment::segment_path(dir.path(), base, "log");
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    }
+    let mut log = open(dir.path(), "a");
+    let by_age = Retention { max_age_ms: Some(1_000), max_bytes: None, segment_ms: i64::MAX / 4 };
+    assert_eq!(log.retain(&by_age, written_ms + 1_000).unwrap(), 0, "though their own times are of 1970");
+    assert_eq!(log.retain(&by_age, written_ms + 1_001).unwrap(), 3);
 }
 
 #[test]

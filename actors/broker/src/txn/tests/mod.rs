@@ -1,4 +1,8 @@
-//! Transactions after a loss of power, which may take the logs and the metadata back to different moments.
+//! Transactions: who may write to one, what ends it, and what a loss of power takes that may take the logs and the
+//! metadata back to different moments.
+
+mod decided;
+mod epochs;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -26,13 +30,18 @@ fn open(dir: &Path, boot: &str) -> Broker {
 
 /// Writes one record in a transaction that stays open.
 fn write(broker: &Broker, producer: ProducerEpoch, sequence: i32) {
+    write_to(broker, producer, sequence, (TOPIC, 0));
+}
+
+/// Likewise, to a partition.
+fn write_to(broker: &Broker, producer: ProducerEpoch, sequence: i32, (topic, partition): (&str, i32)) {
     let inner = broker.inner();
-    inner.add_txn_partitions(ID, producer, vec![(TOPIC.to_owned(), 0)]).unwrap();
+    inner.add_txn_partitions(ID, producer, vec![(topic.to_owned(), partition)]).unwrap();
     let mut bytes = batch(1, 5, Producer { id: producer.0, epoch: producer.1, sequence });
     bytes[22] |= 0x10;
     seal(&mut bytes);
-    let rules = inner.topics.get(TOPIC).unwrap().settings().append_rules(5);
-    let partition = inner.topics.partition(TOPIC, 0).unwrap();
+    let rules = inner.topics.get(topic).unwrap().settings().append_rules(5);
+    let partition = inner.topics.partition(topic, partition).unwrap();
     partition.log.lock().append(&Produced::check(&bytes, 10_000).unwrap(), &rules).unwrap();
 }
 
