@@ -8,7 +8,7 @@ use actix_web::{
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
-use streamward_core::ports::NewRecord;
+use streamward_core::ports::{Appended, NewRecord};
 
 use super::{
     Answer, HttpState, Limits, post,
@@ -24,7 +24,7 @@ pub fn routes(config: &mut ServiceConfig) {
     params(("stream" = String, Path, description = "Name of the stream")),
     request_body(description = "A record, an array of records, or `{\"records\": [{\"key\"?, \"value\"}]}`", content_type = "application/json"),
     responses(
-        (status = 202, description = "`{count, records: [{partition, offset}], warning?}`: the broker has them; a warning says that no pipeline reads the stream"),
+        (status = 202, description = "`{count, records: [{partition, offset}], ignored_fields?, warning?}`: the broker has them; `ignored_fields` names fields that the schema does not have, which no column takes; a warning says that no pipeline reads the stream"),
         (status = 404, description = "No such stream"),
         (status = 413, description = "The body is too large"),
         (status = 422, description = "A record does not fit the schema; none was appended"),
@@ -51,8 +51,11 @@ pub async fn append(
             Some(json!({"min_length": 1})),
         ));
     }
-    let placed = state.ingest.append(&stream, records).await?;
+    let Appended { placed, ignored_fields } = state.ingest.append(&stream, records).await?;
     let mut body = json!({"count": placed.len(), "records": placed});
+    if !ignored_fields.is_empty() {
+        body["ignored_fields"] = ignored_fields.into();
+    }
     if let Some(warning) = state.ingest.warning(&stream) {
         body["warning"] = warning.into();
     }
