@@ -153,8 +153,7 @@ async fn follow(server: &Server, block: &Block) {
 }
 
 /// A server with the documented configuration.
-async fn served(yaml: &str) -> Server {
-    let node = Node::new();
+async fn served(node: Node, yaml: &str) -> Server {
     fs::write(node.path("config.yaml"), prepared(&node, yaml)).unwrap();
     node.start().await
 }
@@ -162,7 +161,8 @@ async fn served(yaml: &str) -> Server {
 #[actix_rt::test]
 async fn the_readme_s_stream_of_pumps_prints_what_it_shows() {
     let yaml = block("README.md", "yaml", "pump_minutes");
-    let server = served(&yaml.text).await;
+    // The second window of the page would close where its reader takes half a minute.
+    let server = served(Node::new().set("streams.pumps.idle_after", "1h"), &yaml.text).await;
     fs::write(server.node().path("pumps.yaml"), &yaml.text).unwrap();
     follow(&server, &block("README.md", "console", "--config pumps.yaml")).await;
     follow(&server, &block("docs/avro.md", "console", "ignored_fields")).await;
@@ -180,7 +180,7 @@ async fn the_readme_s_bad_record_is_refused_and_becomes_a_dead_letter_as_shown()
 
 #[actix_rt::test]
 async fn the_walk_with_tokens_prints_what_it_shows() {
-    let server = served(&block("docs/access.md", "yaml", "auth:").text).await;
+    let server = served(Node::new(), &block("docs/access.md", "yaml", "auth:").text).await;
     follow(&server, &block("docs/access.md", "console", "/api/v1/caller")).await;
     follow(&server, &block("docs/access.md", "console", "STREAMWARD_TOKEN")).await;
 }
