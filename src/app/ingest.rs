@@ -1,14 +1,18 @@
 //! `POST …/records`: validates against the stream's schema, writes through Kafka, answers with the broker's places.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde_json::Value;
 use streamward_core::{
     batch::RawBatch,
-    decode::{Decoder, FieldFault, Format, Rejected},
-    ports::{Answer, Ingest, IngestError, NewRecord, Placed, RecordFault},
+    decode::{Decoder, FieldFault, Format, Rejected, ignored_fields},
+    ports::{Answer, Appended, Ingest, IngestError, NewRecord, Placed, RecordFault},
     record::key_text,
 };
 
@@ -67,13 +71,13 @@ impl KafkaIngest {
         (lasting > SILENT_AFTER).then(|| format!("Kafka has not answered for {} s", lasting.as_secs()))
     }
 
-    async fn append_all(&self, stream: &str, records: Vec<NewRecord>) -> Result<Vec<Placed>, IngestError> {
+    async fn append_all(&self, stream: &str, records: Vec<NewRecord>) -> Result<Appended, IngestError> {
         let target = self.streams.get(stream).ok_or_else(|| IngestError::UnknownStream(stream.to_owned()))?;
         if let Some(reason) = target.refusal.clone() {
             let fault = RecordFault { index: 0, field: Vec::new(), reason, input: Value::Null };
             return Err(IngestError::Invalid(vec![fault]));
         }
-        let keys = target.keys(&records).map_err(IngestError::Invalid)?;
+        let Sound { keys, ignored_fields } = target.sound(&records).map_err(IngestError::Invalid)?;
         if let Some(why) = self.not_taken(&target.topic) {
             return Err(IngestError::NotTaken(why));
         }
@@ -92,7 +96,7 @@ impl KafkaIngest {
             .map(|sent| sent.as_ref().ok().map(|place| Placed { partition: place.partition, offset: place.offset }))
             .collect();
         match sent.into_iter().find_map(Result::err) {
-            None => Ok(placed.into_iter().flatten().collect()),
+            None => Ok(Appended { placed: placed.into_iter().flatten().collect(), ignored_fields }),
             Some(ProduceError::Refused(code)) => {
                 Err(IngestError::Unavailable { reason: code.to_string(), retry_after_s: RETRY_AFTER_S, placed })
             }
@@ -103,9 +107,15 @@ impl KafkaIngest {
     }
 }
 
+/// What is known of records that all fit the schema.
+struct Sound {
+    /// What a client gave, else the value of the stream's key, none where that is null.
+    keys: Vec<Option<String>>,
+    ignored_fields: Vec<String>,
+}
+
 impl Target {
-    /// Keys of sound records: what a client gave, else the value of the stream's key, none where that is null.
-    fn keys(&self, records: &[NewRecord]) -> Result<Vec<Option<String>>, Vec<RecordFault>> {
+    fn sound(&self, records: &[NewRecord]) -> Result<Sound, Vec<RecordFault>> {
         let bytes = records.iter().map(|record| record.value.len()).sum();
         let mut batch = RawBatch::with_capacity(self.topic.clone(), 0, bytes);
         for (offset, record) in (0..).zip(records) {
@@ -116,10 +126,16 @@ impl Target {
         if !decoded.rejected.is_empty() {
             return Err(faults(&mut decoder, records, decoded.rejected));
         }
+        let schema = Arc::clone(decoder.schema());
         drop(decoder);
+        let mut names = BTreeSet::new();
+        if decoded.unknown_fields > 0 {
+            records.iter().for_each(|record| ignored_fields(&schema, &record.value, &mut names));
+        }
         let column = decoded.batch.column(self.key).as_ref();
         let own = |row| key_text(column, row).map(std::borrow::Cow::into_owned);
-        Ok(records.iter().enumerate().map(|(row, record)| record.key.clone().or_else(|| own(row))).collect())
+        let keys = records.iter().enumerate().map(|(row, record)| record.key.clone().or_else(|| own(row))).collect();
+        Ok(Sound { keys, ignored_fields: names.into_iter().collect() })
     }
 }
 
@@ -167,7 +183,7 @@ fn field_of(reason: &str) -> Vec<String> {
 }
 
 impl Ingest for KafkaIngest {
-    fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError> {
+    fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Appended, IngestError> {
         let stream = stream.to_owned();
         Box::pin(async move { self.append_all(&stream, records).await })
     }
@@ -205,7 +221,7 @@ mod tests {
             key: key.map(str::to_owned),
             value: format!(r#"{{"meta": {{"code": {code}}}}}"#).into_bytes(),
         };
-        target.keys(&records.iter().map(record).collect::<Vec<_>>()).unwrap()
+        target.sound(&records.iter().map(record).collect::<Vec<_>>()).unwrap().keys
     }
 
     #[test]
@@ -229,7 +245,7 @@ mod tests {
             sound,
         ];
         let records = records.map(|record| NewRecord { key: None, value: record.to_string().into_bytes() });
-        let told = target.keys(&records).unwrap_err();
+        let told = target.sound(&records).err().unwrap();
         let told: Vec<_> = told
             .iter()
             .map(|fault| (fault.index, fault.field.join("."), fault.reason.as_str(), &fault.input))

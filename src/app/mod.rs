@@ -54,11 +54,7 @@ use self::{
 };
 use crate::{
     adapters::{
-        kafka::{
-            KafkaSettings,
-            admin::{TopicSpec, ensure_topics},
-            reach::reach,
-        },
+        kafka::{KafkaSettings, admin::ensure_topics, reach::reach},
         sql::{
             SqlStore, SqliteSettings, Synchronous,
             read::{ReadSettings, SqliteReads},
@@ -383,20 +379,7 @@ fn http_settings(config: &Config, connections: usize) -> HttpSettings {
 
 /// Topics that must exist before anything reads or writes.
 async fn make_topics(kafka: &KafkaSettings, config: &Config, plan: &Plan) -> Result<(), AppError> {
-    let mut topics: Vec<TopicSpec> = plan
-        .streams
-        .iter()
-        .map(|stream| TopicSpec {
-            name: stream.topic.to_string(),
-            partitions: i32::try_from(stream.config.partitions).unwrap_or(i32::MAX),
-            configs: broker::topic_configs(&stream.config),
-        })
-        .collect();
-    let dlq_bytes = plan.streams.iter().map(|stream| stream.limits.max_record_bytes).max().unwrap_or(0) + (64 << 10);
-    let plain = |name: &str, configs| TopicSpec { name: name.to_owned(), partitions: 1, configs };
-    topics.push(plain(&config.alerts.topic, Vec::new()));
-    let dlq = vec![("max.message.bytes".to_owned(), dlq_bytes.to_string())];
-    topics.push(plain(&config.dlq.topic, dlq));
+    let topics = topics::specs(config, plan);
     let found = ensure_topics(kafka, &topics).await.map_err(|error| AppError::open("the topics", error))?;
     for (stream, found) in plan.streams.iter().filter_map(|stream| Some((stream, found.get(&*stream.topic)?))) {
         if let Some(difference) = stream.partitions_differ(found.partitions) {

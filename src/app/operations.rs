@@ -40,8 +40,6 @@ pub struct PipelineView {
     pub name: Arc<str>,
     pub stream: Arc<str>,
     pub topic: Arc<str>,
-    /// Partitions of the topic where the configuration makes it.
-    pub partitions: u32,
     pub slots: Arc<Slots>,
 }
 

@@ -4,14 +4,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use streamward_core::ports::topics::TopicUse;
 
-use super::broker::Embedded;
+use super::broker::{Embedded, topic_configs};
 use crate::{
     adapters::kafka::{
         admin::{TopicFound, TopicSpec},
         topics::{Knowledge, Sizes},
     },
     config::{Config, HumanDuration},
-    plan::Plan,
+    plan::{Plan, StreamSetup},
 };
 
 /// What to say of each setting that a topic was to be made with and does not have.
@@ -37,7 +37,22 @@ fn with_length(setting: &str, value: &str) -> String {
     }
 }
 
-/// The topics of streams, alerts, dead letters and the registry.
+/// The topics of streams, alerts and dead letters, as they are made when they are missing.
+pub fn specs(config: &Config, plan: &Plan) -> Vec<TopicSpec> {
+    let of_stream = |stream: &StreamSetup| TopicSpec {
+        name: stream.topic.to_string(),
+        partitions: i32::try_from(stream.config.partitions).unwrap_or(i32::MAX),
+        configs: topic_configs(&stream.config),
+    };
+    let mut topics: Vec<TopicSpec> = plan.streams.iter().map(of_stream).collect();
+    let dlq_bytes = plan.streams.iter().map(|stream| stream.limits.max_record_bytes).max().unwrap_or(0) + (64 << 10);
+    let plain = |name: &str, configs| TopicSpec { name: name.to_owned(), partitions: 1, configs };
+    topics.push(plain(&config.alerts.topic, Vec::new()));
+    topics.push(plain(&config.dlq.topic, vec![("max.message.bytes".to_owned(), dlq_bytes.to_string())]));
+    topics
+}
+
+/// What is known of the topics of streams, alerts, dead letters and the registry.
 pub fn knowledge(config: &Config, plan: &Plan, broker: Option<Arc<Embedded>>) -> Knowledge {
     let mut uses: HashMap<String, TopicUse> = HashMap::new();
     if config.registry.url.is_none() {
@@ -49,7 +64,7 @@ pub fn knowledge(config: &Config, plan: &Plan, broker: Option<Arc<Embedded>>) ->
         uses.insert(stream.topic.to_string(), TopicUse::Stream(stream.name.to_string()));
     }
     let bytes = broker.map(|broker| -> Sizes { Arc::new(move |topic| broker.broker().topic_bytes(topic)) });
-    Knowledge { uses, bytes }
+    Knowledge { uses, bytes, specs: specs(config, plan) }
 }
 
 #[cfg(test)]

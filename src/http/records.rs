@@ -8,7 +8,7 @@ use actix_web::{
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
-use streamward_core::ports::NewRecord;
+use streamward_core::ports::{Appended, NewRecord};
 
 use super::{
     Answer, HttpState, Limits, post,
@@ -51,8 +51,11 @@ pub async fn append(
             Some(json!({"min_length": 1})),
         ));
     }
-    let placed = state.ingest.append(&stream, records).await?;
+    let Appended { placed, ignored_fields } = state.ingest.append(&stream, records).await?;
     let mut body = json!({"count": placed.len(), "records": placed});
+    if !ignored_fields.is_empty() {
+        body["ignored_fields"] = ignored_fields.into();
+    }
     if let Some(warning) = state.ingest.warning(&stream) {
         body["warning"] = warning.into();
     }

@@ -85,19 +85,15 @@ pub async fn topic(state: Data<HttpState>, topic: Path<String>) -> Answer {
 #[serde(deny_unknown_fields)]
 struct Creation {
     name: String,
-    #[serde(default = "one")]
-    partitions: u32,
+    #[serde(default)]
+    partitions: Option<u32>,
     #[serde(default)]
     configs: BTreeMap<String, Value>,
 }
 
-fn one() -> u32 {
-    1
-}
-
 /// Creates a topic.
 #[utoipa::path(post, path = "/api/v1/topics", tag = "topics",
-    request_body(content = ref("#/components/schemas/NewTopic"), description = "The topic to make", content_type = "application/json"),
+    request_body(content = ref("#/components/schemas/NewTopic"), description = "The topic to make; what is left out is as the configuration has it, for the topics that it names, else 1 partition and the broker's settings", content_type = "application/json"),
     responses(
         (status = 201, description = "The topic", body = ref("#/components/schemas/TopicCreated")),
         (status = 409, description = "There is one of this name, or the broker refuses"),
@@ -106,10 +102,10 @@ fn one() -> u32 {
 pub async fn create(state: Data<HttpState>, caller: ReqData<Caller>, payload: Payload) -> Answer {
     let Creation { name, partitions, configs } = parse(payload).await?;
     check_name(&name)?;
-    check_partitions(partitions)?;
+    partitions.map_or(Ok(()), check_partitions)?;
     let text = |(name, value): (String, Value)| Ok((name.clone(), config_text(&name, value)?));
     let configs = configs.into_iter().map(text).collect::<Result<_, Problem>>()?;
-    state.topics.create(NewTopic { name: name.clone(), partitions, configs }).await?;
+    let partitions = state.topics.create(NewTopic { name: name.clone(), partitions, configs }).await?;
     tracing::info!(who = caller.name, topic = name, partitions, "topic created");
     Ok(HttpResponse::Created().json(json!({ "topic": name, "partitions": partitions })))
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use super::ReplayRecord;
 use super::error::ReadFault;
+use super::ignored::Ignored;
 use super::mapping::{Cell, Mapper, find};
 use super::meter::Metered;
 
@@ -43,7 +44,7 @@ impl AvroSource {
         &self.columns
     }
 
-    pub(super) fn next(&mut self, mapper: &Mapper) -> Option<Result<ReplayRecord, ReadFault>> {
+    pub(super) fn next(&mut self, mapper: &Mapper, ignored: &mut Ignored) -> Option<Result<ReplayRecord, ReadFault>> {
         let number = self.number + 1;
         let value = match self.reader.next()? {
             Ok(value) => value,
@@ -53,7 +54,13 @@ impl AvroSource {
         };
         self.number = number;
         let record = match to_json(value) {
-            Ok(Value::Object(object)) => mapper.record(number, |column| find(&object, column).map(Cell::Json)),
+            Ok(Value::Object(object)) => {
+                let record = mapper.record(number, |column| find(&object, column).map(Cell::Json));
+                if record.is_ok() {
+                    mapper.note_unused(&object, ignored);
+                }
+                record
+            }
             Ok(_) => Err("is not a record".to_owned()),
             Err(reason) => Err(reason),
         };

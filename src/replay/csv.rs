@@ -6,6 +6,7 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
 use super::ReplayRecord;
 use super::error::ReadFault;
+use super::ignored::Ignored;
 use super::mapping::{Cell, Mapper};
 use super::meter::Metered;
 use super::quotes::{Open, QUOTED, Quotes};
@@ -19,6 +20,8 @@ pub(super) struct CsvSource {
     open_quote: Open,
     columns: Vec<String>,
     index: HashMap<String, usize>,
+    /// Columns that no field takes.
+    unused: Vec<String>,
     row: StringRecord,
 }
 
@@ -43,14 +46,20 @@ impl CsvSource {
                 return Err(format!("its header line has the column `{column}` twice"));
             }
         }
-        Ok(Self { reader, open_quote, columns, index, row: StringRecord::new() })
+        Ok(Self { reader, open_quote, columns, index, unused: Vec::new(), row: StringRecord::new() })
     }
 
     pub(super) fn columns(&self) -> &[String] {
         &self.columns
     }
 
-    pub(super) fn next(&mut self, mapper: &Mapper) -> Option<Result<ReplayRecord, ReadFault>> {
+    /// Remembers which columns no field takes; those without a name cannot be told.
+    pub(super) fn note_unused(&mut self, mapper: &Mapper) {
+        let unused = self.columns.iter().filter(|column| !column.is_empty() && !mapper.takes(column));
+        self.unused = unused.cloned().collect();
+    }
+
+    pub(super) fn next(&mut self, mapper: &Mapper, ignored: &mut Ignored) -> Option<Result<ReplayRecord, ReadFault>> {
         let line = self.reader.position().line();
         match self.reader.read_record(&mut self.row) {
             Ok(false) => return None,
@@ -75,7 +84,10 @@ impl CsvSource {
         }
         let cell = |column: &str| self.row.get(*self.index.get(column)?).map(|text| Cell::Text(cell_text(text)));
         match mapper.record(number, cell) {
-            Ok(record) => Some(Ok(record)),
+            Ok(record) => {
+                self.unused.iter().for_each(|column| ignored.count(column));
+                Some(Ok(record))
+            }
             Err(reason) => bad(reason),
         }
     }

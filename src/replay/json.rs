@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Deserializer, Map, Value};
 
 use super::error::ReadFault;
+use super::ignored::Ignored;
 use super::mapping::{Cell, Mapper, find};
 use super::meter::Metered;
 use super::{BYTE_ORDER_MARK, MAX_RECORD_BYTES, ReplayRecord};
@@ -32,7 +33,7 @@ impl Lines {
         Self { input: BufReader::new(input), line: Vec::new(), number: 0 }
     }
 
-    pub(super) fn next(&mut self, mapper: &Mapper) -> Option<Result<ReplayRecord, ReadFault>> {
+    pub(super) fn next(&mut self, mapper: &Mapper, ignored: &mut Ignored) -> Option<Result<ReplayRecord, ReadFault>> {
         loop {
             self.line.clear();
             let read = self.input.by_ref().take(MAX_RECORD_BYTES).read_until(b'\n', &mut self.line);
@@ -56,7 +57,7 @@ impl Lines {
                 continue;
             }
             let record = match serde_json::from_slice::<Map<String, Value>>(text) {
-                Ok(object) => map_object(&object, number, mapper),
+                Ok(object) => map_object(&object, number, (mapper, ignored)),
                 Err(error) => Err(ReadFault::BadRecord { number, reason: not_an_object(&error) }),
             };
             return Some(record);
@@ -78,7 +79,7 @@ impl Values {
         Self { input, in_list: false, begun: false }
     }
 
-    pub(super) fn next(&mut self, mapper: &Mapper) -> Option<Result<ReplayRecord, ReadFault>> {
+    pub(super) fn next(&mut self, mapper: &Mapper, ignored: &mut Ignored) -> Option<Result<ReplayRecord, ReadFault>> {
         loop {
             let peeked = self.input.peek();
             let number = self.input.line;
@@ -96,7 +97,7 @@ impl Values {
                     self.begun = true;
                     let object = Map::deserialize(&mut Deserializer::from_reader(&mut self.input));
                     return match object {
-                        Ok(object) => Some(map_object(&object, number, mapper)),
+                        Ok(object) => Some(map_object(&object, number, (mapper, ignored))),
                         Err(error) => broken(not_an_object(&error)),
                     };
                 }
@@ -142,10 +143,16 @@ impl<R: BufRead> Read for LineCounter<R> {
     }
 }
 
-fn map_object(object: &Map<String, Value>, number: u64, mapper: &Mapper) -> Result<ReplayRecord, ReadFault> {
-    mapper
-        .record(number, |column| find(object, column).map(Cell::Json))
-        .map_err(|reason| ReadFault::BadRecord { number, reason })
+fn map_object(
+    object: &Map<String, Value>,
+    number: u64,
+    (mapper, ignored): (&Mapper, &mut Ignored),
+) -> Result<ReplayRecord, ReadFault> {
+    let record = mapper.record(number, |column| find(object, column).map(Cell::Json));
+    if record.is_ok() {
+        mapper.note_unused(object, ignored);
+    }
+    record.map_err(|reason| ReadFault::BadRecord { number, reason })
 }
 
 fn not_an_object(error: &serde_json::Error) -> String {

@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use super::ReplayRecord;
 use super::error::MappingError;
+use super::ignored::Ignored;
 use super::options::{FieldKind, ReplayOptions};
 use super::time::{parse_time_ms, time_of_json_ms};
 
@@ -96,6 +97,32 @@ impl Mapper {
             }
         }
         Ok(())
+    }
+
+    /// Whether a field takes the column of this whole name.
+    pub(super) fn takes(&self, column: &str) -> bool {
+        self.rules.iter().any(|rule| rule.column == column)
+    }
+
+    /// Notes the fields of an object that no field takes, also inside of objects of which some are taken.
+    pub(super) fn note_unused(&self, object: &Map<String, Value>, ignored: &mut Ignored) {
+        self.note_within("", object, ignored);
+    }
+
+    fn note_within(&self, within: &str, object: &Map<String, Value>, ignored: &mut Ignored) {
+        for (name, value) in object {
+            let path = format!("{within}{name}");
+            let leads_to = |column: &String| column.strip_prefix(&*path).is_some_and(|rest| rest.starts_with('.'));
+            if self.takes(&path) {
+                continue;
+            }
+            match value {
+                Value::Object(inner) if self.rules.iter().any(|rule| leads_to(&rule.column)) => {
+                    self.note_within(&format!("{path}."), inner, ignored);
+                }
+                _ => ignored.count(&path),
+            }
+        }
     }
 
     /// One record of the cells that `cell` finds by column.

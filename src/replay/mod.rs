@@ -13,6 +13,7 @@
 mod avro;
 mod csv;
 mod error;
+mod ignored;
 mod json;
 mod mapping;
 mod meter;
@@ -32,6 +33,7 @@ use serde_json::{Map, Value};
 
 use error::ReadFault;
 pub use error::{MappingError, Place, ReplayError};
+pub use ignored::Ignored;
 use mapping::Mapper;
 use meter::{Meter, Metered};
 pub use options::{ColumnMapping, FieldKind, Format, ReplayOptions, TargetField};
@@ -75,6 +77,7 @@ pub struct Replay {
     meter: Arc<Meter>,
     mapper: Mapper,
     source: Source,
+    ignored: Ignored,
     ended: bool,
 }
 
@@ -119,8 +122,9 @@ pub fn open(path: &Path, options: &ReplayOptions) -> Result<Replay, ReplayError>
     let source = match format {
         Format::Csv => {
             let delimiter = options.delimiter.unwrap_or_else(|| csv::guess_delimiter(&probe));
-            let source = csv::CsvSource::open(input, delimiter).map_err(refused)?;
+            let mut source = csv::CsvSource::open(input, delimiter).map_err(refused)?;
             mapper.check_columns(path, source.columns())?;
+            source.note_unused(&mapper);
             Source::Csv(Box::new(source))
         }
         Format::Json if json::is_one_record_a_line(&probe) => Source::Lines(json::Lines::new(input)),
@@ -132,7 +136,15 @@ pub fn open(path: &Path, options: &ReplayOptions) -> Result<Replay, ReplayError>
             Source::Avro(Box::new(source))
         }
     };
-    Ok(Replay { path: path.to_owned(), total_bytes: metadata.len(), meter, mapper, source, ended: false })
+    Ok(Replay {
+        path: path.to_owned(),
+        total_bytes: metadata.len(),
+        meter,
+        mapper,
+        source,
+        ignored: Ignored::default(),
+        ended: false,
+    })
 }
 
 impl Replay {
@@ -150,6 +162,12 @@ impl Replay {
 }
 
 impl Replay {
+    /// Fields that the records read so far had and that no field of the stream takes.
+    #[must_use]
+    pub fn ignored(&self) -> &Ignored {
+        &self.ignored
+    }
+
     /// Says of a record that was read that the stream does not take it.
     #[must_use]
     pub fn refuse(&self, record: &ReplayRecord, reason: String) -> ReplayError {
@@ -169,12 +187,12 @@ impl Iterator for Replay {
             return None;
         }
         self.meter.begin_record();
-        let (mapper, path) = (&self.mapper, &self.path);
+        let (mapper, path, ignored) = (&self.mapper, &self.path, &mut self.ignored);
         let (next, place): (_, fn(&Path, u64) -> Place) = match &mut self.source {
-            Source::Csv(source) => (source.next(mapper), Place::line),
-            Source::Lines(source) => (source.next(mapper), Place::line),
-            Source::Values(source) => (source.next(mapper), Place::line),
-            Source::Avro(source) => (source.next(mapper), Place::record),
+            Source::Csv(source) => (source.next(mapper, ignored), Place::line),
+            Source::Lines(source) => (source.next(mapper, ignored), Place::line),
+            Source::Values(source) => (source.next(mapper, ignored), Place::line),
+            Source::Avro(source) => (source.next(mapper, ignored), Place::record),
         };
         match next {
             None => {

@@ -399,3 +399,23 @@ fn the_shipped_series_are_whole_and_breach_a_limit_in_a_labelled_window_only() {
     let marathon = time("2014-10-30 15:30:00")..=time("2014-11-03 22:30:00");
     assert!(!above.is_empty() && above.iter().all(|time_ms| marathon.contains(time_ms)));
 }
+
+#[test]
+fn fields_that_the_stream_does_not_have_are_named_with_the_records_that_had_them() {
+    let named = |sample: &Sample| {
+        let mut replay = sample.open().unwrap();
+        replay.by_ref().for_each(drop);
+        replay.ignored().names().iter().map(|(name, records)| format!("{name} {records}")).collect::<Vec<_>>()
+    };
+    let lines = "{\"timestamp\": 1, \"value\": 2, \"unit\": \"C\", \"deep\": {\"a\": 1}}\n{\"timestamp\": 2, \"value\": 2, \"unit\": \"C\"}\n{\"unit\": 1}\n";
+    assert_eq!(named(&Sample::new("a.jsonl", lines)), ["deep 1", "unit 2"]);
+    assert_eq!(
+        named(
+            &Sample::new("a.json", "[{\"timestamp\": 1, \"at\": {\"value\": 2, \"x\": 0}}]")
+                .map(&["value=at.value"], &[])
+        ),
+        ["at.x 1"]
+    );
+    assert_eq!(named(&Sample::new("a.csv", ",timestamp,value,site\n0,1,2,hall\n1,2,2,\n")), ["site 2"]);
+    assert!(named(&Sample::new("b.csv", "timestamp,value\n1,2\n")).is_empty());
+}

@@ -85,7 +85,7 @@ pub fn gap(position: &StoredPosition, log: Range<i64>) -> Finding {
 pub fn topic_gone(sink: &str, place: &SinkPlace) -> Finding {
     let topic = &place.topic;
     let reason = format!("topic {topic} does not exist: it was deleted, or this user may not see it");
-    let way_out = "a start of the server makes it anew, and so does streamward topics create".to_owned();
+    let way_out = format!("a start of the server makes it anew, and so does streamward topics create {topic}");
     finding(Cause::TopicGone, (sink, topic, None), reason, way_out)
 }
 

@@ -16,6 +16,7 @@ mod changed_meaning;
 mod command_line;
 mod config_walk;
 mod damaged;
+mod documented;
 mod exactness;
 mod facts;
 mod groups_and_sums;

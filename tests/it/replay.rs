@@ -115,3 +115,29 @@ async fn a_record_that_the_stream_does_not_take_is_refused_with_its_line_and_fie
     server.verify();
     assert_eq!(server.database().count("dead_letters").await, 0);
 }
+
+#[actix_rt::test]
+async fn a_fast_replay_that_is_shifted_to_now_ends_at_the_present_and_nothing_is_ahead() {
+    let server = Node::new().start().await;
+    let file = server.node().path("day.csv");
+    std::fs::write(&file, "timestamp,value,site\n2025-03-01 00:00:00,1,a\n2025-03-02 00:00:00,2,a\n").unwrap();
+    let file = file.display().to_string();
+    let replay = ["replay", &file, "--speed", "max", "--shift-to", "now", "--bootstrap", server.kafka()];
+    let before_ms = now_ms();
+    let output = server.node().command(&replay).output().unwrap();
+    let after_ms = now_ms();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("2 records of ") && said.contains("left out: site (in 2 records)"), "{said}");
+    wait::until("both are stored", async || is(server.database().count("series_readings").await, &2)).await;
+    let newest = server.database().number("SELECT max(timestamp) FROM series_readings").await;
+    assert!((before_ms..=after_ms).contains(&newest), "{before_ms} <= {newest} <= {after_ms}");
+    let oldest = server.database().number("SELECT min(timestamp) FROM series_readings").await;
+    assert_eq!(newest - oldest, 86_400_000);
+    let streams = server.http.get("/api/v1/streams").await;
+    let series = streams["streams"].as_array().unwrap().iter().find(|stream| stream["name"] == "series").unwrap();
+    assert_eq!(series["ahead"].as_u64(), Some(0), "{series}");
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

@@ -82,6 +82,31 @@ async fn avro_json_text_and_garbage_are_browsed_as_what_they_are() {
 }
 
 #[actix_rt::test]
+async fn a_topic_that_is_made_again_by_the_advice_is_as_the_configuration_says() {
+    let node = Node::new().set("streams.series.retention.age", "3d").set("streams.series.partitions", "2");
+    let server = node.start().await;
+    done(&server, &["delete", "series-readings", "--force"]);
+    let advice = wait::until("the missing topic is named", async || {
+        let findings = server.http.get("/api/v1/standing-still").await;
+        let finding = findings["standing_still"].as_array().unwrap().iter().find(|one| one["cause"] == "topic_gone");
+        finding.map(|one| one["way_out"].as_str().unwrap().to_owned()).ok_or_else(|| findings.to_string())
+    });
+    let advice = advice.await;
+    let command = advice.split("streamward topics ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let made = done(&server, &command.split(' ').collect::<Vec<_>>());
+    assert_eq!(made, "created series-readings with 2 partitions\n", "{advice}");
+    let described = done(&server, &["describe", "series-readings"]);
+    assert!(described.contains("259200000") && described.contains("LogAppendTime"), "{described}");
+    let log = server.node().path("log");
+    let node = server.terminate().await.1;
+    std::fs::remove_file(&log).unwrap();
+    let server = node.start().await;
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(!log.contains("series-readings: ") && !log.contains("it was made with"), "the start is content: {log}");
+    drop(server);
+}
+
+#[actix_rt::test]
 async fn the_command_line_creates_alters_lists_and_deletes() {
     let server = Node::new().start().await;
     done(&server, &["create", "orders", "--partitions", "2", "--config", "retention.ms=60000"]);

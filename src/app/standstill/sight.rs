@@ -49,8 +49,6 @@ pub enum Mended {
 pub struct PipelineSight {
     pub name: Arc<str>,
     pub topic: Arc<str>,
-    /// Partitions of the topic where the configuration makes it.
-    pub configured_partitions: u32,
     /// None before the cluster has told.
     pub logs: Option<TopicLogs>,
     /// Whether the group has dealt its partitions at least once.
@@ -125,7 +123,6 @@ impl PipelineSight {
         Self {
             name: pipeline.name.clone(),
             topic: pipeline.topic.clone(),
-            configured_partitions: pipeline.partitions,
             logs: ends.topic(&pipeline.topic),
             was_assigned: pipeline.slots.was_assigned(),
             stopped: pipeline.slots.standing_still().into_iter().map(stop).collect(),

@@ -48,13 +48,8 @@ impl Builder<'_> {
             .child(self.sink(&sink_inbox))
             .child(self.lanes(setup, &slots, &lane_inbox, &sink_inbox))
             .child(self.source(setup, &slots, &lane_inbox));
-        let view = PipelineView {
-            name: setup.name.clone(),
-            stream: stream.name.clone(),
-            topic: stream.topic.clone(),
-            partitions: stream.config.partitions,
-            slots,
-        };
+        let view =
+            PipelineView { name: setup.name.clone(), stream: stream.name.clone(), topic: stream.topic.clone(), slots };
         Ok((supervisor, view))
     }
 

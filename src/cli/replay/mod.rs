@@ -16,7 +16,7 @@ use crate::{
     app::command_settings,
     config::Exposure,
     plan::StreamSetup,
-    replay::{self, ColumnMapping, ReplayOptions, ShiftTo, Speed, TargetField},
+    replay::{self, ColumnMapping, Ignored, Pacer, ReplayOptions, ShiftTo, Speed, TargetField},
 };
 
 /// Write the records of a file into a stream.
@@ -36,7 +36,8 @@ pub struct ReplayArgs {
     /// Pace of the event times: 1x, 10x, 0.5x or max.
     #[arg(long, default_value = "1x")]
     speed: Speed,
-    /// Move all event times so that the first one is `now` or the given time.
+    /// Move all event times, by the same distance: to `now`, so that the newest record has the time at which it is sent
+    /// and none is ahead of the clock, or so that the first record has the given time.
     #[arg(long, value_name = "now|TIME")]
     shift_to: Option<ShiftTo>,
     /// Take a field of the stream from a column of another name; repeatable.
@@ -64,6 +65,9 @@ pub struct ReplayArgs {
     source: ConfigSource,
 }
 
+/// Fields named in the summary for people.
+const MAX_SAID: usize = 10;
+
 pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
     let stream = plan.stream(&args.stream).ok_or_else(|| {
@@ -75,11 +79,14 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     }
     let settings = command_settings(&loaded.config, args.bootstrap.as_deref()).map_err(Failure::usage)?;
     let producer = KafkaProducer::create(&settings, "streamward-replay").map_err(Failure::usage)?;
-    let records = replay::open(&args.file, &options(args, stream)?).map_err(Failure::usage)?;
+    let options = options(args, stream)?;
+    let open = || replay::open(&args.file, &options).map_err(Failure::usage);
+    let rehearsal = Pacer::needs_span(args.speed, args.shift_to).then(open).transpose()?;
+    let records = open()?;
     reach_topic(&settings, &stream.topic).map_err(|error| {
         Failure::unreachable(format_args!("the broker {} cannot be reached: {error}", settings.bootstrap))
     })?;
-    let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(records));
+    let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(rehearsal, records));
     done.map(|report| report.print(args)).map_err(|error| match error {
         SendError::File(error) => Failure::usage(format_args!("{error} (--skip-bad leaves such records out)")),
         SendError::Broker { sent, error } => {
@@ -118,25 +125,49 @@ struct Report {
     skipped: u64,
     /// Whether somebody ended the replay before the end of the file.
     interrupted: bool,
+    /// Fields of the file that no field of the stream takes.
+    ignored: Ignored,
 }
 
 impl Report {
     fn print(&self, args: &ReplayArgs) -> Exit {
-        let Self { acknowledged, skipped, interrupted } = self;
+        let Self { acknowledged, skipped, interrupted, ignored } = self;
         if args.json {
-            super::say_line(format_args!(
-                "{}",
-                serde_json::json!({ "acknowledged": acknowledged, "skipped": skipped, "interrupted": interrupted })
-            ));
+            let report = serde_json::json!({
+                "acknowledged": acknowledged, "skipped": skipped, "interrupted": interrupted, "ignored_fields": ignored.names()
+            });
+            super::say_line(format_args!("{report}"));
         } else {
-            let skipped = if *skipped > 0 { format!(", {skipped} left out") } else { String::new() };
             super::say_line(format_args!(
-                "{acknowledged} records of {} are in the topic of stream {}{skipped}{}",
+                "{} of {} {} in the topic of stream {}{}{}",
+                counted(*acknowledged),
                 args.file.display(),
+                if *acknowledged == 1 { "is" } else { "are" },
                 args.stream,
+                if *skipped > 0 { format!(", {skipped} left out") } else { String::new() },
                 if *interrupted { ": interrupted" } else { "" }
             ));
+            if !ignored.names().is_empty() {
+                super::say_line(format_args!(
+                    "fields that the stream does not have were left out: {}",
+                    listed(ignored)
+                ));
+            }
         }
         if *interrupted { Exit::Interrupted } else { Exit::Done }
     }
+}
+
+fn counted(records: u64) -> String {
+    format!("{records} {}", if records == 1 { "record" } else { "records" })
+}
+
+/// `site (in 3 records), unit (in 1 record)`.
+fn listed(ignored: &Ignored) -> String {
+    let one = |(name, records): (&String, &u64)| format!("{name} (in {})", counted(*records));
+    let mut names: Vec<String> = ignored.names().iter().take(MAX_SAID).map(one).collect();
+    if ignored.has_further() || ignored.names().len() > MAX_SAID {
+        names.push("and others".to_owned());
+    }
+    names.join(", ")
 }

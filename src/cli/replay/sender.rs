@@ -23,6 +23,8 @@ use crate::{
 
 /// Records that may wait for their acknowledgement at once.
 const MAX_IN_FLIGHT: usize = 5_000;
+/// Records that are read in one go before anybody is heard.
+const RECORDS_AT_ONCE: u32 = 1_000;
 /// Bad records named one by one; the rest is counted.
 const MAX_NAMED: u64 = 10;
 /// How often the progress bar says something new.
@@ -74,10 +76,21 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends until the file ends or somebody interrupts, then waits for what was sent. A second interrupt ends that wait.
-    pub(super) async fn run(mut self, records: Replay) -> Result<Report, SendError> {
+    ///
+    /// `rehearsal` reads the same file before it, for a pacer that has to know its span; a record that would stop the
+    /// replay stops it there, before anything is sent.
+    pub(super) async fn run(mut self, rehearsal: Option<Replay>, mut records: Replay) -> Result<Report, SendError> {
         self.bar = progress(records.total_bytes());
         let mut interrupts = Interrupts::listen().map_err(SendError::Signals)?;
-        self.report.interrupted = self.send_all(records, &mut interrupts).await? == Woken::Interrupted;
+        let span_ms = match rehearsal {
+            Some(records) => self.span_ms(records, &mut interrupts).await?,
+            None => Some(0),
+        };
+        self.report.interrupted = match span_ms {
+            Some(span_ms) => self.send_all(&mut records, span_ms, &mut interrupts).await? == Woken::Interrupted,
+            None => true,
+        };
+        self.report.ignored = records.ignored().clone();
         if self.report.interrupted {
             self.bar.println("interrupted: waiting for what was sent (interrupt again to leave at once)");
         }
@@ -86,15 +99,39 @@ impl<'a> Sender<'a> {
         Ok(self.report)
     }
 
-    async fn send_all(&mut self, mut records: Replay, interrupts: &mut Interrupts) -> Result<Woken, SendError> {
+    /// How much newer than the first record the newest one is, in event time; none if somebody interrupts.
+    async fn span_ms(&mut self, mut records: Replay, interrupts: &mut Interrupts) -> Result<Option<i64>, SendError> {
+        let mut times: Option<(i64, i64)> = None;
+        let mut until_pause = RECORDS_AT_ONCE;
+        while let Some(judged) = self.keys.next_of(&mut records) {
+            let time_ms = match judged {
+                Ok((record, _)) => record.event_time_ms,
+                Err(error) if self.leaves_out(&error) => continue,
+                Err(error) => return Err(SendError::File(error)),
+            };
+            let (_, newest) = times.get_or_insert((time_ms, time_ms));
+            *newest = (*newest).max(time_ms);
+            until_pause -= 1;
+            if until_pause == 0 {
+                until_pause = RECORDS_AT_ONCE;
+                if interrupts.unless(tokio::task::yield_now()).await.is_none() {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(times.map_or(0, |(first, newest)| newest.saturating_sub(first))))
+    }
+
+    async fn send_all(
+        &mut self,
+        records: &mut Replay,
+        span_ms: i64,
+        interrupts: &mut Interrupts,
+    ) -> Result<Woken, SendError> {
         // Distances between records are kept by the monotonic clock.
         let (started, start_ms) = (Instant::now(), now_ms());
-        let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, start_ms);
-        while let Some(record) = records.next() {
-            let judged = record.and_then(|record| match self.keys.of_record(&record) {
-                Ok(key) => Ok((record, key)),
-                Err(reason) => Err(records.refuse(&record, reason)),
-            });
+        let mut pacer = Pacer::new(self.args.speed, self.args.shift_to, start_ms).with_span(span_ms);
+        while let Some(judged) = self.keys.next_of(records) {
             let Some((mut record, key)) = self.good(judged)? else { continue };
             let paced = pacer.pace(record.event_time_ms);
             if self.args.shift_to.is_some() {
@@ -115,7 +152,7 @@ impl<'a> Sender<'a> {
     fn good<T>(&mut self, record: Result<T, ReplayError>) -> Result<Option<T>, SendError> {
         match record {
             Ok(record) => Ok(Some(record)),
-            Err(error) if self.args.skip_bad && error.is_bad_record() => {
+            Err(error) if self.leaves_out(&error) => {
                 self.report.skipped += 1;
                 if self.report.skipped <= MAX_NAMED {
                     self.bar.println(error.to_string());
@@ -124,6 +161,10 @@ impl<'a> Sender<'a> {
             }
             Err(error) => Err(SendError::File(error)),
         }
+    }
+
+    fn leaves_out(&self, error: &ReplayError) -> bool {
+        self.args.skip_bad && error.is_bad_record()
     }
 
     fn send(&mut self, record: ReplayRecord, key: Option<String>) {
@@ -194,6 +235,15 @@ impl Keys {
     fn of(stream: &StreamSetup) -> Self {
         let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
         Self { decoder, column: stream.table.key }
+    }
+
+    /// The next record of a file with its key, or why it cannot be read or is not taken.
+    fn next_of(&mut self, records: &mut Replay) -> Option<Result<(ReplayRecord, Option<String>), ReplayError>> {
+        let record = records.next()?;
+        Some(record.and_then(|record| match self.of_record(&record) {
+            Ok(key) => Ok((record, key)),
+            Err(reason) => Err(records.refuse(&record, reason)),
+        }))
     }
 
     /// The key of a record; none where it is null.

@@ -70,10 +70,10 @@ struct Name {
 struct CreateArgs {
     #[command(flatten)]
     name: Name,
-    /// How many partitions.
-    #[arg(long, default_value_t = 1)]
-    partitions: u32,
-    /// A setting of the topic; repeatable.
+    /// How many partitions. Without it as many as the configuration says, for a topic that it names, else 1.
+    #[arg(long)]
+    partitions: Option<u32>,
+    /// A setting of the topic; repeatable. A topic of the configuration has its other settings from there.
     #[arg(long = "config", value_name = "NAME=VALUE", value_parser = setting)]
     configs: Vec<(String, String)>,
 }
@@ -151,7 +151,7 @@ impl TopicsArgs {
         let configs: Map<String, Value> = args.configs.iter().map(|(n, v)| (n.clone(), v.as_str().into())).collect();
         let body = json!({ "name": args.name.topic, "partitions": args.partitions, "configs": configs });
         let created = self.server.call(Method::POST, "/api/v1/topics", Some(&body)).await?;
-        self.print(&created, |_| format!("created {} with {} partitions", args.name.topic, args.partitions))
+        self.print(&created, |made| format!("created {} with {}", args.name.topic, partitions(&made["partitions"])))
     }
 
     async fn alter(&self, args: &AlterArgs) -> Result<Exit, Failure> {
@@ -171,6 +171,10 @@ impl TopicsArgs {
         self.server.call(Method::DELETE, &path, None).await?;
         self.print(&json!({ "deleted": args.name.topic }), |_| format!("deleted {}", args.name.topic))
     }
+}
+
+fn partitions(number: &Value) -> String {
+    if *number == 1 { "1 partition".to_owned() } else { format!("{number} partitions") }
 }
 
 fn rows(items: &Value, fields: &[&str]) -> Vec<Vec<String>> {

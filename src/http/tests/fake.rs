@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use streamward_core::{
     ports::{
-        AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Decoded, Full, Ingest, IngestError, InjectedFault,
-        NewRecord, Operations, OpsCommand, OpsError, Page, Placed, PositionRow, ReadError, ReadStore, Readiness,
-        RecordFault, Row, RowQuery, Session, SessionHost, StatsQuery, StreamStats, StreamSummary, ValueDecoder,
-        WindowQuery,
+        AlertQuery, Answer, Appended, DeadLetterQuery, DeadLetterRow, Decoded, Full, Ingest, IngestError,
+        InjectedFault, NewRecord, Operations, OpsCommand, OpsError, Page, Placed, PositionRow, ReadError, ReadStore,
+        Readiness, RecordFault, Row, RowQuery, Session, SessionHost, StatsQuery, StreamStats, StreamSummary,
+        ValueDecoder, WindowQuery,
     },
     schema::Kind,
     table::{Column, StreamTable},
@@ -178,7 +178,7 @@ impl Ingest for Fake {
         (stream == "sensors").then(|| "its topic has 3 partitions".to_owned())
     }
 
-    fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError> {
+    fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Appended, IngestError> {
         self.note(format!("append {stream} {}", records.len()));
         let bad = records.iter().position(|record| record.value == b"{}");
         let fault = |index| RecordFault {
@@ -190,7 +190,10 @@ impl Ingest for Fake {
         let placed = |offset| Placed { partition: 1, offset };
         ready(match (stream, bad) {
             ("sensors", Some(index)) => Err(IngestError::Invalid(vec![fault(index)])),
-            ("sensors", None) => Ok((0..).map(placed).take(records.len()).collect()),
+            ("sensors", None) => Ok(Appended {
+                placed: (0..).map(placed).take(records.len()).collect(),
+                ignored_fields: if records.len() == 1 { vec!["valeu".to_owned()] } else { Vec::new() },
+            }),
             ("full", _) => Err(IngestError::Unavailable {
                 reason: "broker at 10.0.0.1 is down".to_owned(),
                 retry_after_s: 7,

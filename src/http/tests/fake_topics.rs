@@ -83,9 +83,13 @@ impl Topics for Fake {
         ready(known(&topic, detail))
     }
 
-    fn create(&self, topic: NewTopic) -> Answer<'_, (), TopicError> {
+    fn create(&self, topic: NewTopic) -> Answer<'_, u32, TopicError> {
         self.note(format!("create {topic:?}"));
-        ready(if topic.name == "orders" { Err(TopicError::Exists(topic.name)) } else { Ok(()) })
+        ready(if topic.name == "orders" {
+            Err(TopicError::Exists(topic.name))
+        } else {
+            Ok(topic.partitions.unwrap_or(4))
+        })
     }
 
     fn alter(&self, topic: String, change: TopicChange) -> Answer<'_, (), TopicError> {

@@ -229,6 +229,8 @@ fn records_are_accepted_with_their_places() {
     let places = json!({"count": 2, "records": [{"partition": 1, "offset": 0}, {"partition": 1, "offset": 1}],
                         "warning": "no pipeline reads it"});
     assert_eq!(reply.json(), places);
+    let misspelt = server.post(path, r#"{"value": 1, "valeu": 2}"#);
+    assert_eq!((misspelt.status, &misspelt.json()["ignored_fields"]), (202, &json!(["valeu"])));
     let bad = server.post(path, r#"[{"value": 1}, {}]"#);
     is_problem(&bad, 422);
     assert_eq!(bad.json()["detail"][0]["loc"], json!(["body", 1, "value"]));

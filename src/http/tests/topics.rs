@@ -143,9 +143,11 @@ fn a_topic_is_created_altered_and_deleted() {
     let body =
         json!({"name": "new.one", "partitions": 3, "configs": {"retention.ms": 1000, "cleanup.policy": "compact"}});
     assert_eq!(server.post("/api/v1/topics", &body.to_string()).status, 201);
-    let wanted = "create NewTopic { name: \"new.one\", partitions: 3, \
+    let wanted = "create NewTopic { name: \"new.one\", partitions: Some(3), \
                   configs: [(\"cleanup.policy\", \"compact\"), (\"retention.ms\", \"1000\")] }";
     assert_eq!(server.fake.asked(), wanted);
+    let open = server.post("/api/v1/topics", r#"{"name": "named.in.the.configuration"}"#);
+    assert_eq!((open.status, &open.json()["partitions"]), (201, &json!(4)), "as many as it got");
     is_problem(&server.post("/api/v1/topics", r#"{"name": "orders"}"#), 409);
     let wrong = [
         r#"{"name": "a b"}"#,

@@ -195,6 +195,16 @@ impl Node {
         command
     }
 
+    /// A line for a shell in this node's folder, where `streamward` is the binary.
+    pub fn shell(&self, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        let binary = binary();
+        let folder = Path::new(&binary).parent().unwrap().display();
+        let path = format!("{folder}:{}", std::env::var("PATH").unwrap_or_default());
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).env("PATH", path).args(["-c", line]);
+        command
+    }
+
     /// Recounts the log of a stopped server against its database; asserts that nothing differs.
     pub fn verify(&self) -> Value {
         exact(&self.command(&["verify", "--json"]).output().unwrap())

@@ -13,6 +13,7 @@ pub mod avro;
 mod columns;
 mod fault;
 mod field_faults;
+mod ignored;
 mod json;
 mod row;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use arrow_array::RecordBatch;
 pub use columns::MAX_BATCH_TEXT_BYTES;
 pub use fault::MAX_REASON_BYTES;
 pub use field_faults::FieldFault;
+pub use ignored::{MAX_IGNORED_NAMES, ignored_fields};
 pub use writers::{MAX_MISSING_IDS, MAX_WRITER_SCHEMAS};
 
 use crate::{

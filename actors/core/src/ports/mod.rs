@@ -254,6 +254,16 @@ pub struct Placed {
     pub offset: i64,
 }
 
+/// What became of records that were appended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// One place per record, in their order.
+    pub placed: Vec<Placed>,
+    /// Dotted paths of fields that the schema does not have, each once, at most
+    /// [`crate::decode::MAX_IGNORED_NAMES`]: they are in the log and not in the table.
+    pub ignored_fields: Vec<String>,
+}
+
 /// One thing that is wrong with one record of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordFault {
@@ -285,8 +295,7 @@ pub enum IngestError {
 /// Appends records to a stream's topic.
 pub trait Ingest: Send + Sync {
     /// Validates all records against the stream's schema, appends them and waits for the broker's acknowledgement.
-    /// Answers one place per record, in their order.
-    fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Vec<Placed>, IngestError>;
+    fn append(&self, stream: &str, records: Vec<NewRecord>) -> Answer<'_, Appended, IngestError>;
 
     /// What a client should know before it relies on a stream, such as that no pipeline reads it.
     fn warning(&self, stream: &str) -> Option<&str>;

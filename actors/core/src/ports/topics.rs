@@ -126,11 +126,13 @@ pub struct TopicDetail {
     pub used_by: Option<TopicUse>,
 }
 
-/// A topic to make.
+/// A topic to make. What is left open is as the configuration has it, for the topics that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTopic {
     pub name: String,
-    pub partitions: u32,
+    /// `None`: as the configuration has it, else 1.
+    pub partitions: Option<u32>,
+    /// These come before those of the configuration.
     pub configs: Vec<(String, String)>,
 }
 
@@ -286,7 +288,8 @@ pub trait Topics: Send + Sync {
     /// Topics by name; `after` is the last name of the page before.
     fn list(&self, after: Option<String>, limit: u32) -> Answer<'_, Page<TopicSummary>, TopicError>;
     fn describe(&self, topic: String) -> Answer<'_, TopicDetail, TopicError>;
-    fn create(&self, topic: NewTopic) -> Answer<'_, (), TopicError>;
+    /// Makes a topic; answers how many partitions it got.
+    fn create(&self, topic: NewTopic) -> Answer<'_, u32, TopicError>;
     fn alter(&self, topic: String, change: TopicChange) -> Answer<'_, (), TopicError>;
     fn delete(&self, topic: String, deletion: Deletion) -> Answer<'_, (), TopicError>;
     fn records(&self, query: RecordQuery) -> Answer<'_, RecordPage, TopicError>;

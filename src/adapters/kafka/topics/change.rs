@@ -53,17 +53,17 @@ fn refusal(entries: &[ConfigEntry], changes: &[(String, Option<String>)]) -> Str
 }
 
 impl KafkaTopics {
-    pub(super) async fn create_topic(&self, topic: NewTopic) -> Result<(), TopicError> {
+    pub(super) async fn create_topic(&self, topic: NewTopic) -> Result<u32, TopicError> {
         let what = format!("create topic {}", topic.name);
-        let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
-        let new = New::new(&topic.name, partitions, TopicReplication::Fixed(-1));
+        let topic = self.shared.completed(topic);
+        let new = New::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
         let new = topic.configs.iter().fold(new, |new, (name, value)| new.set(name, value));
         let admin = self.shared.admin()?;
         let created = admin.create_topics(&[new], &options()).await;
         for result in created.map_err(|error| of_error(error, &topic.name, &what))? {
             result.map_err(|(_, code)| of_code(code, &topic.name, &what))?;
         }
-        Ok(())
+        Ok(u32::try_from(topic.partitions).unwrap_or_default())
     }
 
     /// Settings come first, for they can be changed back; a number of partitions that cannot be is refused before.

@@ -38,7 +38,7 @@ use self::{
     errors::unavailable,
     reader::Reader,
 };
-use super::{KafkaSettings, QuietContext, producer::KafkaProducer};
+use super::{KafkaSettings, QuietContext, admin::TopicSpec, producer::KafkaProducer};
 
 /// Blocking calls that run at once.
 pub const CONCURRENT: usize = 4;
@@ -57,6 +57,8 @@ pub struct Knowledge {
     pub uses: HashMap<String, TopicUse>,
     /// Bytes of a topic on the disk, where the broker is ours.
     pub bytes: Option<Sizes>,
+    /// Topics that the configuration names, as they are made when they are missing.
+    pub specs: Vec<TopicSpec>,
 }
 
 /// Topics through librdkafka. Clones share their clients.
@@ -143,6 +145,21 @@ impl Shared {
         self.knowledge.uses.get(topic).cloned()
     }
 
+    /// The topic as it is to be made: what the request leaves open, the configuration says.
+    fn completed(&self, topic: NewTopic) -> TopicSpec {
+        let NewTopic { name, partitions, mut configs } = topic;
+        let spec = self.knowledge.specs.iter().find(|spec| spec.name == name);
+        let of_spec = spec.map_or(&[][..], |spec| &spec.configs).iter();
+        let open = of_spec.filter(|(setting, _)| !configs.iter().any(|(given, _)| given == setting));
+        let open: Vec<_> = open.cloned().collect();
+        configs.extend(open);
+        let partitions = match partitions {
+            Some(partitions) => i32::try_from(partitions).unwrap_or(i32::MAX),
+            None => spec.map_or(1, |spec| spec.partitions),
+        };
+        TopicSpec { name, partitions, configs }
+    }
+
     fn records(&self, query: &RecordQuery) -> Result<RecordPage, TopicError> {
         let catalog = self.catalog()?;
         let partitions = catalog.partitions(&query.topic)?;
@@ -199,7 +216,7 @@ impl Topics for KafkaTopics {
         Box::pin(self.describe_topic(topic))
     }
 
-    fn create(&self, topic: NewTopic) -> Answer<'_, (), TopicError> {
+    fn create(&self, topic: NewTopic) -> Answer<'_, u32, TopicError> {
         Box::pin(self.create_topic(topic))
     }
 

@@ -19,14 +19,14 @@ impl Reached {
         let used = [("orders".to_owned(), TopicUse::Stream("shop".to_owned()))];
         let broker = served.broker.clone();
         let bytes: Sizes = Arc::new(move |topic| broker.topic_bytes(topic));
-        let knowledge = Knowledge { uses: HashMap::from(used), bytes: Some(bytes) };
+        let knowledge = Knowledge { uses: HashMap::from(used), bytes: Some(bytes), specs: Vec::new() };
         let topics = KafkaTopics::new(served.settings.clone(), producer, knowledge);
         Self { topics, broker: served }
     }
 
     async fn make(&self, name: &str, partitions: u32, configs: &[(&str, &str)]) {
         let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.topics.create(NewTopic { name: name.to_owned(), partitions, configs }).await.unwrap();
+        self.topics.create(NewTopic { name: name.to_owned(), partitions: Some(partitions), configs }).await.unwrap();
     }
 
     async fn write(&self, topic: &str, partition: i32, key: &str, value: &str) {

@@ -169,8 +169,7 @@ impl Look<'_> {
                 let place = Place { topic: Some(topic.clone()), ..of_pipeline(Cause::TopicGone, pipeline) };
                 let reason = format!("topic {topic} does not exist: it was deleted, or this user may not see it");
                 let way_out = format!(
-                    "make it again: streamward topics create {topic} --partitions {}, or restart the server, which makes it",
-                    pipeline.configured_partitions
+                    "make it again, as the configuration has it: streamward topics create {topic}, or restart the server"
                 );
                 self.find(place, reason, way_out);
             }

@@ -160,6 +160,25 @@ fn unknown_fields_are_counted_in_good_records_alone() {
 }
 
 #[test]
+fn unknown_fields_are_named_by_their_paths_each_once_and_in_bounds() {
+    let schema = decoder_of(
+        r#"{"name":"a","type":"int"},{"name":"r","type":{"type":"record","name":"Inner","fields":[{"name":"b","type":"int"}]}}"#,
+    )
+    .schema()
+    .clone();
+    let named = |values: &[&str]| {
+        let mut names = std::collections::BTreeSet::new();
+        values.iter().for_each(|value| ignored_fields(&schema, value.as_bytes(), &mut names));
+        names.into_iter().collect::<Vec<_>>()
+    };
+    let first = r#"{"z":1e999,"a":1,"r":{"b":1,"a":2,"c":{"d":1}}}"#;
+    assert_eq!(named(&[first, r#"{"a":1,"b":2,"r":{"b":1,"a":3}}"#]), ["b", "r.a", "r.c", "z"]);
+    assert!(named(&[r#"{"a":1,"r":{"b":1}}"#, "7", "{", r#"{"r":7}"#]).is_empty());
+    let many: Vec<String> = (0..500).map(|n| format!("\"n{n}\":0")).collect();
+    assert_eq!(named(&[&format!("{{{}}}", many.join(","))]).len(), MAX_IGNORED_NAMES);
+}
+
+#[test]
 fn a_reason_holds_nothing_of_the_payload() {
     for text in [r#"{"a":"secret"}"#, r#"{"a":1,"b":"secret"#, r#"{"a":secret}"#, r#"{"secret":1}"#] {
         let (_, reason) = one(&mut decoder_of(PAIR), text).unwrap_err();
