@@ -100,9 +100,9 @@ fn a_subscriber_sees_each_row_and_none_that_is_stored_already_or_of_another_log(
 }
 
 /// A cluster that answers questions about topics from some question on, and notes when each one came.
-struct Cluster {
-    from: usize,
-    asked: Mutex<Vec<tokio::time::Instant>>,
+pub(super) struct Cluster {
+    pub(super) from: usize,
+    pub(super) asked: Mutex<Vec<tokio::time::Instant>>,
 }
 
 impl Logs for Cluster {

@@ -51,7 +51,7 @@ fn a_sink_that_drains_while_storage_is_unavailable_stores_what_is_queued() {
         runtime.shutdown(vec![drain]).await;
         rig.finish(runtime).await
     });
-    assert_eq!((left.committed(), left.attempts.len()), (vec![5], 4));
+    assert_eq!((left.committed(), left.attempts.len(), left.sink.restarts), (vec![5], 4, 0));
 }
 
 #[test]
