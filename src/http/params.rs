@@ -77,10 +77,10 @@ impl Params {
         number
     }
 
-    /// A time: RFC 3339, the same without offset (UTC), or milliseconds since 1970.
+    /// A time: RFC 3339, the same without offset (UTC), or milliseconds since 1970, in the years 1 to 9999.
     pub fn time_ms(&mut self, name: &'static str) -> Option<i64> {
         let text = self.text(name)?;
-        let time = text.parse().ok().or_else(|| read_time(&text));
+        let time = text.parse().ok().filter(|ms| instant::is_in_range(*ms)).or_else(|| read_time(&text));
         if time.is_none() {
             let msg = "Input should be a valid datetime".to_owned();
             self.fault("datetime_parsing", name, msg, None);

@@ -99,7 +99,8 @@ pub fn document() -> String {
 /// What one of its handlers does not say of an operation: enumerations, and the body of errors.
 fn complete(operation: &mut Value) {
     let known = parsed(PARAMETERS);
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
         if let Some(schema) = parameter["name"].as_str().and_then(|name| known.get(name)) {
             parameter["schema"] = schema.clone();
         }

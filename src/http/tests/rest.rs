@@ -380,8 +380,11 @@ fn the_document_names_the_statuses_that_come_of_hosts_tokens_and_bodies() {
                 &[]
             };
             for status in ["401", "403", "404", "503"].iter().chain(of_body) {
-                assert!(operation["responses"][status]["description"].is_string(), "{method} {path}: {status}");
+                let answer = &operation["responses"][status];
+                assert!(answer["description"].is_string(), "{method} {path}: {status}");
+                assert!(answer["content"].is_object(), "{method} {path}: the body of {status}");
             }
+            assert!(operation.get("parameters").is_none_or(Value::is_array), "{method} {path}");
         }
     }
     let append = &document["paths"]["/api/v1/streams/{stream}/records"]["post"]["responses"];
