@@ -35,9 +35,9 @@ pub enum Unreachable {
     /// It, or the library, does not accept the settings: trying again does not help.
     #[error("{0}")]
     Refused(String),
-    /// Nobody answered for as long as this.
-    #[error("nobody answers for {0:?}: {1}")]
-    Away(Duration, String),
+    /// Nobody answered in time.
+    #[error("nobody answers: {0}")]
+    Away(String),
 }
 
 /// What the client was told since it was last asked.
@@ -84,7 +84,7 @@ pub fn reach(settings: &KafkaSettings, within: Duration, waits: impl Fn(&str)) -
         });
         match hint(code, &reason) {
             Some(hint) => return Err(Unreachable::Refused(format!("{reason}; see {hint}"))),
-            None if Instant::now() >= until => return Err(Unreachable::Away(within, reason)),
+            None if Instant::now() >= until => return Err(Unreachable::Away(reason)),
             None if said != reason => {
                 waits(&reason);
                 said = reason;

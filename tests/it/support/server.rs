@@ -151,10 +151,10 @@ impl Node {
         self
     }
 
-    /// Starts a server that ends by itself; answers whether it did so with success, and what it said.
-    pub fn ends(&self) -> (bool, String) {
+    /// Starts a server that ends by itself; answers its exit code, and what it said.
+    pub fn ends(&self) -> (Option<i32>, String) {
         let status = self.server_command(&self.path("ready.json")).status().unwrap();
-        (status.success(), fs::read_to_string(self.path("log")).unwrap())
+        (status.code(), fs::read_to_string(self.path("log")).unwrap())
     }
 
     fn server_command(&self, ready_file: &Path) -> Command {
