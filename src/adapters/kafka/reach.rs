@@ -137,6 +137,8 @@ impl Asker {
 /// The settings that an error is about; none where the cluster is away. OpenSSL's words tell where the code does not.
 fn hint(code: RDKafkaErrorCode, reason: &str) -> Option<&'static str> {
     match code {
+        // The token server is away, or refuses: the library goes on asking it.
+        RDKafkaErrorCode::Authentication if reason.contains("OAUTHBEARER token") => None,
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             Some("kafka.client: sasl.mechanisms, sasl.username, sasl.password")
         }
