@@ -9,6 +9,7 @@ mod broker;
 mod checkpointer;
 mod descriptors;
 mod drills;
+mod groups;
 mod ingest;
 mod kafka_clients;
 mod lag;

@@ -26,7 +26,10 @@ use super::{
     standstill::Findings,
 };
 use crate::{
-    adapters::{kafka::producer::KafkaProducer, sql::SqlStore},
+    adapters::{
+        kafka::{members::Member, producer::KafkaProducer},
+        sql::SqlStore,
+    },
     clock::now_ms,
     plan::Plan,
 };
@@ -43,6 +46,8 @@ pub struct PipelineView {
     /// Partitions of the topic where the configuration makes it.
     pub partitions: u32,
     pub slots: Arc<Slots>,
+    /// Its place in its consumer group.
+    pub member: Arc<Member>,
 }
 
 /// Answers for the running system.

@@ -27,6 +27,7 @@ mod kills;
 mod live;
 mod made_anew;
 mod memory;
+mod outage;
 mod quickstart;
 mod recovery;
 mod refused_rows;
@@ -36,6 +37,7 @@ mod retention;
 #[cfg(feature = "tls")]
 mod secure_kafka;
 mod security;
+mod shared_group;
 #[cfg(feature = "crash-tests")]
 mod soak;
 mod standing_still;

@@ -192,6 +192,7 @@ impl Ingest for Fake {
             ("sensors", Some(index)) => Err(IngestError::Invalid(vec![fault(index)])),
             ("sensors", None) => Ok((0..).map(placed).take(records.len()).collect()),
             ("full", _) => Err(IngestError::Unavailable {
+                broker: "Kafka at k:9092".to_owned(),
                 reason: "broker at 10.0.0.1 is down".to_owned(),
                 retry_after_s: 7,
                 placed: vec![Some(placed(3)), None],
