@@ -29,6 +29,10 @@ const TOPIC_WITHIN: Duration = Duration::from_secs(5);
 /// How long events of the client are waited for, between two questions.
 const SERVE_FOR: Duration = Duration::from_millis(100);
 
+/// What the reason for a missing token ends with.
+const TOKEN_SETTINGS: &str = "; see kafka.client: sasl.oauthbearer.token.endpoint.url, sasl.oauthbearer.client.id, \
+                              sasl.oauthbearer.client.secret, sasl.oauthbearer.scope";
+
 /// Why a cluster was not reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
@@ -130,7 +134,9 @@ impl Asker {
     fn told(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.client.poll(SERVE_FOR);
         let (code, reason) = self.context.trouble.lock().take()?;
-        Some((code, without_tail(&reason).to_owned()))
+        let reason = without_tail(&reason);
+        let see = if is_about_token(code, reason) { TOKEN_SETTINGS } else { "" };
+        Some((code, format!("{reason}{see}")))
     }
 }
 
@@ -138,7 +144,7 @@ impl Asker {
 fn hint(code: RDKafkaErrorCode, reason: &str) -> Option<&'static str> {
     match code {
         // The token server is away, or refuses: the library goes on asking it.
-        RDKafkaErrorCode::Authentication if reason.contains("OAUTHBEARER token") => None,
+        _ if is_about_token(code, reason) => None,
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             Some("kafka.client: sasl.mechanisms, sasl.username, sasl.password")
         }
@@ -152,6 +158,11 @@ fn hint(code: RDKafkaErrorCode, reason: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether an error is about getting a bearer token.
+fn is_about_token(code: RDKafkaErrorCode, reason: &str) -> bool {
+    code == RDKafkaErrorCode::Authentication && reason.contains("OAUTHBEARER token")
 }
 
 /// Without how long it took and how often it was, so that the same reason reads the same.

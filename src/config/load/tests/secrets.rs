@@ -136,7 +136,7 @@ fn bearer_tokens_are_taken_from_a_token_server_by_a_build_with_the_feature_oidc_
 kafka:
   client:
     security.protocol: sasl_plaintext
-    sasl.mechanism: oauthbearer
+    sasl.mechanism: OAUTHBEARER
     sasl.oauthbearer.method: oidc
     sasl.oauthbearer.client.id: me
     sasl.oauthbearer.client.secret: hunter2
