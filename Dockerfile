@@ -7,7 +7,8 @@ WORKDIR /streamward
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/streamward/target \
-    cargo build --release --locked --features tls --bin streamward \
+    apt-get update && apt-get install --yes --no-install-recommends cmake \
+    && cargo build --release --locked --features oidc --bin streamward \
     && cp target/release/streamward /usr/local/bin/streamward
 
 FROM debian:12.11-slim

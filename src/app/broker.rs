@@ -9,9 +9,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use streamward_broker::{
-    AuthConfig, Broker, BrokerConfig, ClientRates, Damage, Fsync, Internal, Mechanism, TlsConfig, User,
-};
+use streamward_broker::{AuthConfig, Broker, BrokerConfig, ClientRates, Damage, Fsync, Internal, Mechanism, User};
 use streamward_kit::{Failure, Scope};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -175,7 +173,7 @@ pub fn open(config: &Config, folder: &NodeFolder, connections: usize) -> Result<
     let mut settings = BrokerConfig::new(folder.join(FOLDER));
     settings.advertised_host.clone_from(&embedded.advertised_host);
     settings.auth = auth(embedded);
-    settings.tls = tls(embedded);
+    settings.tls = embedded.tls.served();
     settings.fsync = match embedded.fsync {
         config::Fsync::Interval => Fsync::Interval(embedded.fsync_interval.into()),
         config::Fsync::EveryBatch => Fsync::EveryBatch,
@@ -222,16 +220,6 @@ fn auth(embedded: &EmbeddedKafka) -> Option<AuthConfig> {
         mechanisms: auth.mechanisms.iter().map(mechanism).collect(),
         users: auth.users.iter().map(|user| User::new(&user.name, user.password.expose())).collect(),
         max_session: auth.reauthenticate_after.map(Into::into),
-    })
-}
-
-fn tls(embedded: &EmbeddedKafka) -> Option<TlsConfig> {
-    let tls = &embedded.tls;
-    let (certificate, key) = (tls.certificate.as_ref()?, tls.key.as_ref()?);
-    Some(TlsConfig {
-        certificate: certificate.clone().into_bytes(),
-        key: key.expose().as_bytes().to_vec(),
-        client_ca: tls.client_ca.clone().map(String::into_bytes),
     })
 }
 

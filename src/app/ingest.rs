@@ -33,6 +33,8 @@ const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// Writes records of clients.
 pub struct KafkaIngest {
     producer: KafkaProducer,
+    /// Whom it writes to, as people know it.
+    broker: String,
     ends: LogEnds,
     streams: HashMap<String, Target>,
     plan: Plan,
@@ -51,7 +53,7 @@ struct Target {
 
 impl KafkaIngest {
     /// Takes records for these streams.
-    pub fn new(producer: KafkaProducer, ends: LogEnds, plan: &Plan) -> Self {
+    pub fn new((producer, broker): (KafkaProducer, String), ends: LogEnds, plan: &Plan) -> Self {
         let target = |stream: &StreamSetup| {
             let decoder = Decoder::new(stream.schema.clone(), stream.limits).with_format(Format::Json);
             let (topic, key, warning) = (stream.topic.clone(), stream.table.key, plan.warning(&stream.name));
@@ -59,7 +61,7 @@ impl KafkaIngest {
             let target = Target { topic, key, decoder: Mutex::new(decoder), refusal, warning };
             (stream.name.to_string(), target)
         };
-        Self { producer, ends, streams: plan.streams.iter().map(target).collect(), plan: plan.clone() }
+        Self { producer, broker, ends, streams: plan.streams.iter().map(target).collect(), plan: plan.clone() }
     }
 
     /// Why a topic takes no records, if that is known: nobody needs to wait to learn it.
@@ -68,7 +70,7 @@ impl KafkaIngest {
             return Some(format!("topic {topic} does not exist: it was deleted"));
         }
         let (lasting, _) = self.ends.silence()?;
-        (lasting > SILENT_AFTER).then(|| format!("Kafka has not answered for {} s", lasting.as_secs()))
+        (lasting > SILENT_AFTER).then(|| format!("{} has not answered for {} s", self.broker, lasting.as_secs()))
     }
 
     async fn append_all(&self, stream: &str, records: Vec<NewRecord>) -> Result<Appended, IngestError> {
@@ -95,13 +97,14 @@ impl KafkaIngest {
             .iter()
             .map(|sent| sent.as_ref().ok().map(|place| Placed { partition: place.partition, offset: place.offset }))
             .collect();
+        let broker = self.broker.clone();
         match sent.into_iter().find_map(Result::err) {
             None => Ok(Appended { placed: placed.into_iter().flatten().collect(), ignored_fields }),
             Some(ProduceError::Refused(code)) => {
-                Err(IngestError::Unavailable { reason: code.to_string(), retry_after_s: RETRY_AFTER_S, placed })
+                Err(IngestError::Unavailable { broker, reason: code.to_string(), retry_after_s: RETRY_AFTER_S, placed })
             }
             Some(ProduceError::Unavailable(reason)) => {
-                Err(IngestError::Unavailable { reason, retry_after_s: RETRY_AFTER_S, placed })
+                Err(IngestError::Unavailable { broker, reason, retry_after_s: RETRY_AFTER_S, placed })
             }
         }
     }

@@ -9,6 +9,7 @@ mod broker;
 mod checkpointer;
 mod descriptors;
 mod drills;
+mod groups;
 mod ingest;
 mod kafka_clients;
 mod lag;
@@ -54,7 +55,11 @@ use self::{
 };
 use crate::{
     adapters::{
-        kafka::{KafkaSettings, admin::ensure_topics, reach::reach},
+        kafka::{
+            KafkaSettings,
+            admin::ensure_topics,
+            reach::{self, Unreachable},
+        },
         sql::{
             SqlStore, SqliteSettings, Synchronous,
             read::{ReadSettings, SqliteReads},
@@ -92,6 +97,9 @@ pub enum AppError {
     Open { what: &'static str, reason: String },
     #[error("{0}")]
     Config(String),
+    /// Kafka or the registry outside does not answer; it may later.
+    #[error("{0}")]
+    Unreachable(String),
     #[error("not ready after {0:?}: {1}")]
     NotReady(Duration, String),
 }
@@ -298,11 +306,17 @@ async fn outside(config: &Config) -> Result<KafkaSettings, AppError> {
     #[expect(clippy::disallowed_methods, reason = "the start waits for it and tells its panic")]
     let reached = tokio::task::spawn_blocking(move || {
         let waits = |reason: &str| tracing::warn!("kafka.bootstrap {} does not answer yet: {reason}", asked.bootstrap);
-        reach(&asked, within, waits)
+        reach::reach(&asked, within, waits)
     });
     match reached.await {
         Ok(Ok(())) => Ok(settings),
-        Ok(Err(error)) => Err(AppError::Config(format!("kafka.bootstrap {}: {error}", settings.bootstrap))),
+        Ok(Err(Unreachable::Refused(why))) => {
+            Err(AppError::Config(format!("kafka.bootstrap {}: {why}", settings.bootstrap)))
+        }
+        Ok(Err(Unreachable::Away(why))) => Err(AppError::Unreachable(format!(
+            "kafka.bootstrap {}: nobody answers within kafka.start_timeout ({}): {why}",
+            settings.bootstrap, config.kafka.start_timeout
+        ))),
         Err(error) => Err(AppError::open("kafka.bootstrap", error)),
     }
 }

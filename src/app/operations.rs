@@ -26,7 +26,10 @@ use super::{
     standstill::Findings,
 };
 use crate::{
-    adapters::{kafka::producer::KafkaProducer, sql::SqlStore},
+    adapters::{
+        kafka::{members::Member, producer::KafkaProducer},
+        sql::SqlStore,
+    },
     clock::now_ms,
     plan::Plan,
 };
@@ -41,6 +44,8 @@ pub struct PipelineView {
     pub stream: Arc<str>,
     pub topic: Arc<str>,
     pub slots: Arc<Slots>,
+    /// Its place in its consumer group.
+    pub member: Arc<Member>,
 }
 
 /// Answers for the running system.

@@ -195,7 +195,7 @@ fn follow(scope: &Scope, registry: &Registry) -> Result<(), Failure> {
 /// registry outside that does not answer is asked again until `within` has passed.
 ///
 /// # Errors
-/// If a schema is refused: the message says why.
+/// If a schema is refused: the message says why. [`AppError::Unreachable`] once the time is over.
 pub async fn register_all(
     schemas: &dyn Schemas,
     streams: &[StreamSetup],
@@ -214,7 +214,8 @@ pub async fn register_all(
                 }
                 Err(RegisterError::Refused(reason)) => return Err(AppError::Config(refused(reason))),
                 Err(RegisterError::Unavailable(reason)) if Instant::now() >= until => {
-                    return Err(AppError::open("the registry", refused(reason)));
+                    let waited = format!("{reason}; registry.start_timeout ({within:?}) is over");
+                    return Err(AppError::Unreachable(refused(waited)));
                 }
                 Err(RegisterError::Unavailable(reason)) => {
                     tracing::warn!(reason, "the registry does not answer yet");

@@ -7,7 +7,7 @@ use streamward_kit::Outcome;
 
 use super::{ConfigSource, Exit, Failure, check::exposure, interrupt::Interrupts};
 use crate::{
-    app::{App, Options},
+    app::{App, AppError, Options},
     telemetry,
 };
 
@@ -44,7 +44,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let outcome = actix::System::new().block_on(async {
         let _taken_for_the_whole_process = file_size_signal();
         let mut interrupts = Interrupts::listen()?;
-        let app = App::start(&loaded, plan, options).await.map_err(Failure::usage)?;
+        let app = App::start(&loaded, plan, options).await.map_err(not_started)?;
         let addresses = app.addresses();
         super::say_line(format_args!("Streamward {} is starting", env!("CARGO_PKG_VERSION")));
         super::say_line(format_args!("  console   http://{}/", addresses.http));
@@ -67,6 +67,19 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         Outcome::Stopped => Exit::Done,
         Outcome::Escalated(_) | Outcome::Crashed => Exit::GaveUp,
     })
+}
+
+/// Whether something outside does not answer, which may change by itself, or somebody must change something first.
+fn not_started(error: AppError) -> Failure {
+    match error {
+        AppError::Unreachable(why) => Failure::unreachable(why),
+        AppError::Node(_)
+        | AppError::Database(_)
+        | AppError::Listen { .. }
+        | AppError::Open { .. }
+        | AppError::Config(_)
+        | AppError::NotReady(..) => Failure::usage(error),
+    }
 }
 
 /// Takes the signal of a file that has reached the process's limit, which would end the process: the write fails then, as

@@ -1,6 +1,6 @@
 //! Sections `node`, `kafka` and `registry`: who this process is and where its records and schemas come from.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,13 @@ impl Default for KafkaConfig {
             start_timeout: HumanDuration::from_secs(30),
             embedded: EmbeddedKafka::default(),
         }
+    }
+}
+
+impl KafkaConfig {
+    /// What to say of the certificate of the embedded broker, where that runs.
+    pub fn remark(&self) -> Option<String> {
+        if self.bootstrap.is_some() { None } else { self.embedded.tls.remark(SystemTime::now()) }
     }
 }
 

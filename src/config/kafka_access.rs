@@ -1,8 +1,10 @@
 //! Sections `auth`, `tls` and `client_rates` of `kafka.embedded`: who may use the embedded broker, and how much of it.
 
+use std::time::SystemTime;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use streamward_broker::BrokerConfig;
+use streamward_broker::{BrokerConfig, TlsConfig, Validity};
 
 use super::limits::{bytes_within, within};
 use super::secret::Secret;
@@ -75,4 +77,57 @@ pub struct ClientRates {
     /// Of fetched records; null: no limit.
     #[schemars(transform = bytes_within(BrokerConfig::CLIENT_RATE))]
     pub fetch: Option<ByteSize>,
+}
+
+impl KafkaTls {
+    /// What the broker's listener needs; none without TLS.
+    pub fn served(&self) -> Option<TlsConfig> {
+        let (certificate, key) = (self.certificate.as_ref()?, self.key.as_ref()?);
+        Some(TlsConfig {
+            certificate: certificate.clone().into_bytes(),
+            key: key.expose().as_bytes().to_vec(),
+            client_ca: self.client_ca.clone().map(String::into_bytes),
+        })
+    }
+
+    /// What to say of the certificate's times; a text that holds none is refused by the broker.
+    pub fn remark(&self, now: SystemTime) -> Option<String> {
+        let why = match self.served()?.validity(now).ok()? {
+            Validity::Lasting => return None,
+            Validity::EndsSoon => {
+                "expires within 14 days: renew it and restart, or clients that check it no longer connect"
+            }
+            Validity::Expired => "has expired: clients that check it do not connect; renew it and restart",
+            Validity::NotYetValid => "is not valid yet: clients that check it do not connect; see this machine's clock",
+        };
+        Some(format!("kafka.embedded.tls.certificate {why}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_valid_for_long_is_remarked() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let tls = KafkaTls {
+            certificate: Some(made.cert.pem()),
+            key: Some(Secret::new(made.signing_key.serialize_pem())),
+            client_ca: None,
+        };
+        // rcgen's are valid from 1975 to 4096.
+        let year = |year: u64| SystemTime::UNIX_EPOCH + Duration::from_hours((year - 1970) * 8766);
+        let said = |now| tls.remark(now).unwrap_or_default();
+        assert_eq!(said(year(2026)), "");
+        assert!(said(year(4097)).contains("kafka.embedded.tls.certificate has expired"), "{}", said(year(4097)));
+        assert!(said(year(1973)).contains("not valid yet"), "{}", said(year(1973)));
+        let new_year = year(4096);
+        let soon = (0..40).map(|days| said(new_year - Duration::from_hours(24 * days)));
+        let soon = soon.filter(|said| said.contains("expires within 14 days")).count();
+        assert!((13..=15).contains(&soon), "{soon} days");
+        assert_eq!(KafkaTls::default().remark(year(4097)), None);
+    }
 }

@@ -140,9 +140,8 @@ pub const CHILDLESS: [&str; 2] = ["edge/sessions", "simulators"];
 /// [`CHILDLESS`].
 pub fn actor_paths(config: &Config) -> Vec<String> {
     let mut paths = Vec::new();
-    if config.kafka.bootstrap.is_none() {
-        paths.push("platform/broker".to_owned());
-    }
+    let is_outside = config.kafka.bootstrap.is_some();
+    paths.push(if is_outside { "platform/logs" } else { "platform/broker" }.to_owned());
     let registry: &[&str] = if config.registry.url.is_some() { &["client"] } else { &["follower", "http"] };
     paths.extend(registry.iter().map(|id| format!("platform/registry/{id}")));
     for pipeline in config.pipelines.keys() {
@@ -155,6 +154,7 @@ pub fn actor_paths(config: &Config) -> Vec<String> {
             .chain(&["ops/checkpointer", "ops/retention", "ops/lag", "ops/standstill"])
             .map(|path| (*path).to_owned()),
     );
+    paths.extend(is_outside.then(|| "ops/groups".to_owned()));
     paths.push(if config.sensor_simulator().is_some() { "simulators/sensors" } else { "simulators" }.to_owned());
     paths
 }

@@ -156,9 +156,9 @@ impl From<IngestError> for Problem {
                 Self::unprocessable(&faults)
             }
             IngestError::NotTaken(_) => Self::unavailable(error.to_string()),
-            IngestError::Unavailable { reason, retry_after_s, placed } => {
+            IngestError::Unavailable { ref reason, retry_after_s, ref placed, .. } => {
                 tracing::warn!(reason, "the broker refused records");
-                let mut problem = Self::unavailable("the broker does not take records now");
+                let mut problem = Self::unavailable(error.to_string());
                 problem.retry_after_s = Some(retry_after_s);
                 problem.extra = vec![("records", json!(placed))];
                 problem

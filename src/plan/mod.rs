@@ -275,6 +275,7 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     }
     plan.as_last_read =
         plan.pipelines.iter().filter_map(|pipeline| as_last_read(&plan, pipeline, &remembered)).collect();
+    plan.remarks.extend(loaded.config.kafka.remark());
     plan.allowed = allowed.to_vec();
     Ok((loaded, plan))
 }

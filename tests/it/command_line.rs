@@ -160,13 +160,20 @@ async fn a_drill_reports_how_the_actor_healed() {
     }
 }
 
-#[actix_rt::test]
-async fn a_kafka_that_is_away_is_named_with_its_address_the_cause_and_the_setting() {
-    let node = Node::new().set("kafka.bootstrap", "127.0.0.1:1").set("kafka.start_timeout", "1s");
-    let (succeeded, said) = node.ends();
-    assert!(!succeeded, "{said}");
-    for word in ["kafka.bootstrap 127.0.0.1:1", "refused", "nobody answers for 1s"] {
-        assert!(said.contains(word), "{said} without {word}");
+#[test]
+fn a_start_without_its_kafka_or_its_registry_ends_with_3_and_names_the_address_the_cause_and_the_setting() {
+    let dead = "127.0.0.1:1";
+    let kafka = Node::new().set("kafka.bootstrap", dead).set("kafka.start_timeout", "1s");
+    let url = format!("http://{dead}");
+    let registry = Node::new().set("registry.url", &url).set("registry.start_timeout", "5s");
+    let cases = [
+        (kafka, ["kafka.bootstrap 127.0.0.1:1", "refused", "nobody answers within kafka.start_timeout (1s)"]),
+        (registry, ["127.0.0.1:1", "refused", "registry.start_timeout (5s) is over"]),
+    ];
+    for (node, words) in cases {
+        let (code, said) = node.ends();
+        assert_eq!(code, Some(3), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said} without {words:?}");
     }
 }
 

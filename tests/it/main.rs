@@ -29,6 +29,7 @@ mod live;
 mod made_anew;
 mod memory;
 mod openapi;
+mod outage;
 mod quickstart;
 mod recovery;
 mod refused_rows;
@@ -38,6 +39,7 @@ mod retention;
 #[cfg(feature = "tls")]
 mod secure_kafka;
 mod security;
+mod shared_group;
 #[cfg(feature = "crash-tests")]
 mod soak;
 mod standing_still;

@@ -2,7 +2,8 @@
 //!
 //! `STREAMWARD_KAFKA_SECURE` is `HOST:PORT FOLDER`: a listener with SASL_SSL (user `streamward`), and the folder with
 //! `ca.pem`, `other-ca.pem`, `client.pem`, `client.key`, `expired.pem` and `expired.key`. `STREAMWARD_KAFKA_MTLS` is
-//! likewise one that asks for a certificate besides, and `STREAMWARD_KAFKA_PLAIN` a port without TLS.
+//! likewise one that asks for a certificate besides, and `STREAMWARD_KAFKA_PLAIN` a port without TLS. With the feature `oidc`,
+//! `STREAMWARD_KAFKA_OIDC` is one with the mechanism OAUTHBEARER that takes tokens which nobody signed.
 
 use serde_json::json;
 
@@ -74,8 +75,8 @@ async fn stores(node: Node) {
 
 /// Starts a server that is refused with these words.
 fn refused(node: &Node, words: &[&str]) {
-    let (succeeded, said) = node.ends();
-    assert!(!succeeded && !said.contains(PASSWORD), "{said}");
+    let (code, said) = node.ends();
+    assert!(code == Some(2) && !said.contains(PASSWORD), "{code:?}: {said}");
     assert!(words.iter().all(|word| said.contains(word)), "{said} without {words:?}");
 }
 
@@ -102,6 +103,64 @@ fn who_is_not_let_in_is_told_the_address_the_cause_and_the_settings() {
     refused(&mutual.node(&borrowed(&expired)), &[&there, "certificate", "ssl.certificate.location"]);
     refused(&mutual.node(&[]), &[&there, "certificate", "ssl.certificate.location"]);
     refused(&secure.node(&[("security.protocol", "PLAINTEXT")]), &[&here, "security.protocol"]);
-    let plain = Secure { address: std::env::var("STREAMWARD_KAFKA_PLAIN").unwrap(), folder: secure.folder.clone() };
+    let plain = Secure { address: std::env::var("STREAMWARD_KAFKA_PLAIN").unwrap(), folder: secure.folder };
     refused(&plain.node(&[]), &[&at(&plain), "PLAINTEXT", "security.protocol"]);
+}
+
+#[cfg(feature = "oidc")]
+mod bearer {
+    use std::net::TcpListener;
+
+    use actix_web::{
+        App, HttpRequest, HttpResponse, HttpServer,
+        web::{Path, post},
+    };
+    use base64::{Engine as _, engine::general_purpose as base};
+    use serde_json::{Value, json};
+
+    use super::{PASSWORD, Secure, stores};
+
+    /// A token that nobody signed, for who shows the client's secret.
+    async fn token(request: HttpRequest, scope: Path<String>) -> HttpResponse {
+        let shown = base::STANDARD.encode(format!("streamward:{PASSWORD}"));
+        let authorization = request.headers().get("authorization").map(|value| value.as_bytes());
+        if scope.as_str() != "known" || authorization != Some(format!("Basic {shown}").as_bytes()) {
+            return HttpResponse::Unauthorized().json(json!({"error": "invalid_client"}));
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let part = |part: Value| base::URL_SAFE_NO_PAD.encode(part.to_string());
+        let claims = json!({"sub": "streamward", "iat": now, "exp": now + 60});
+        let token = format!("{}.{}.", part(json!({"alg": "none"})), part(claims));
+        HttpResponse::Ok().json(json!({"access_token": token, "token_type": "Bearer", "expires_in": 60}))
+    }
+
+    #[actix_rt::test]
+    async fn records_come_and_go_with_tokens_and_who_gets_none_is_told_the_answer_and_the_settings() {
+        let secure = Secure::of("STREAMWARD_KAFKA_OIDC");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = HttpServer::new(|| App::new().route("/{scope}/token", post().to(token)));
+        let server = server.workers(1).disable_signals().listen(listener).unwrap().run();
+        let node = |client: &str| {
+            secure.node(&[
+                ("sasl.mechanisms", "OAUTHBEARER"),
+                ("sasl.oauthbearer.method", "oidc"),
+                ("sasl.oauthbearer.client.id", "streamward"),
+                ("sasl.oauthbearer.client.secret", PASSWORD),
+                ("sasl.oauthbearer.token.endpoint.url", &format!("http://{address}/{client}/token")),
+            ])
+        };
+        let (good, refused) = (node("known"), node("unknown"));
+        let case = async {
+            stores(good).await;
+            let (code, said) = refused.ends();
+            assert_eq!(code, Some(3), "{said}");
+            assert!(said.contains("invalid_client") && said.contains("sasl.oauthbearer.token.endpoint.url"), "{said}");
+            assert!(!said.contains(PASSWORD), "{said}");
+        };
+        tokio::select! {
+            ended = server => panic!("the token server has ended: {ended:?}"),
+            () = case => {}
+        }
+    }
 }

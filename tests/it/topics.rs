@@ -134,6 +134,17 @@ async fn the_command_line_creates_alters_lists_and_deletes() {
     assert_eq!((code, complaint.as_str()), (Some(4), "streamward: there is no topic named orders\n"));
 }
 
+/// A cluster answers that a topic is made, or has more partitions, before each of them has a leader.
+#[actix_rt::test]
+async fn a_topic_grows_as_soon_as_it_is_made() {
+    let server = Node::somewhere().set("kafka.consumer_group", "grows").start().await;
+    for number in 0..5 {
+        let name = format!("grows-{}-{number}", std::process::id());
+        done(&server, &["create", &name, "--partitions", "1"]);
+        done(&server, &["alter", &name, "--partitions", "4"]);
+    }
+}
+
 #[test]
 fn a_server_that_is_away_is_said_with_what_to_do() {
     let command = ["topics", "list", "--url", "127.0.0.1:1"];

@@ -49,7 +49,7 @@ pub use damage::Damage;
 pub use error::{OpenError, TopicError};
 pub use serve::Internal;
 pub use storage::StorageTrouble;
-pub use tls::TlsConfig;
+pub use tls::{TlsConfig, Validity};
 
 /// Partitions that one topic may have.
 pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;

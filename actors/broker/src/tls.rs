@@ -3,14 +3,31 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{CertificateError, RootCertStore, ServerConfig};
 
 use crate::error::OpenError;
+
+/// How long before its end a certificate is said to end soon.
+const ENDS_SOON: Duration = Duration::from_hours(14 * 24);
+
+/// Whether a certificate is valid, by its own times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// For longer than 14 days.
+    Lasting,
+    /// For at most 14 days.
+    EndsSoon,
+    Expired,
+    NotYetValid,
+}
 
 /// What a listener shows its clients, and what it asks of them. All in PEM.
 #[derive(Clone)]
@@ -56,6 +73,42 @@ impl TlsConfig {
             .map_err(|_| OpenError::tls("key")("no private key in this PEM text"))?;
         let config = builder.with_single_cert(chain, key).map_err(OpenError::tls("certificate and key"))?;
         Ok(Arc::new(config))
+    }
+}
+
+impl TlsConfig {
+    /// Whether clients that compare times take the certificate.
+    ///
+    /// # Errors
+    /// [`OpenError::Tls`] if there is none in the text.
+    pub fn validity(&self, now: SystemTime) -> Result<Validity, OpenError> {
+        let chain = certificates("certificate", &self.certificate)?;
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = |time| complaint(&chain, time).map_err(OpenError::tls("certificate"));
+        Ok(match (at(now)?, at(now + ENDS_SOON)?) {
+            (Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }), _) => Validity::Expired,
+            (Some(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }), _) => {
+                Validity::NotYetValid
+            }
+            (_, Some(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => Validity::EndsSoon,
+            _ => Validity::Lasting,
+        })
+    }
+}
+
+/// What a client that trusts the first certificate itself says of it at a time since 1970. Times come before all that
+/// depends on who signed it, so that any other complaint says that they are in order.
+fn complaint(chain: &[CertificateDer<'static>], at: Duration) -> Result<Option<CertificateError>, rustls::Error> {
+    let Some((first, rest)) = chain.split_first() else { return Ok(None) };
+    let mut roots = RootCertStore::empty();
+    roots.add(first.clone())?;
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let verifier = verifier.map_err(|error| rustls::Error::General(error.to_string()))?;
+    let name = ServerName::try_from("localhost").map_err(|error| rustls::Error::General(error.to_string()))?;
+    match verifier.verify_server_cert(first, rest, &name, &[], UnixTime::since_unix_epoch(at)) {
+        Err(rustls::Error::InvalidCertificate(complaint)) => Ok(Some(complaint)),
+        Ok(_) | Err(_) => Ok(None),
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! [`source`] consumes for a pipeline, [`producer`] writes, [`schemas`] keeps the registry, [`admin`] makes topics and
 //! reads log bounds, [`topics`] lets people look at topics and change them, [`reach`] says why a cluster cannot be
-//! reached, [`probe`] asks the library whether it takes settings, [`measure`] is for benchmarks. All of them speak to the
+//! reached, [`members`] who else is in a pipeline's group, [`probe`] asks the library whether it takes settings, [`measure`] is for benchmarks. All of them speak to the
 //! embedded broker and to Apache Kafka alike.
 
 pub mod admin;
 mod ffi;
 pub mod logs;
 pub mod measure;
+pub mod members;
 pub mod probe;
 pub mod producer;
 pub mod reach;

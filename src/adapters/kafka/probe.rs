@@ -79,14 +79,23 @@ mod tests {
     }
 
     #[test]
-    fn what_the_build_lacks_and_what_does_not_fit_together_is_refused() {
+    fn what_no_build_has_and_what_does_not_fit_together_is_refused() {
         for settings in [
-            &[("security.protocol", "ssl")][..],
-            &[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "GSSAPI")],
+            &[("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "GSSAPI")][..],
             &[("reconnect.backoff.max.ms", "1")],
             &[("receive.message.max.bytes", "1000")],
         ] {
             assert_eq!(refused(settings).len(), 1, "{settings:?}");
+        }
+    }
+
+    #[test]
+    fn tls_and_scram_are_taken_by_a_build_with_the_feature_tls_and_refused_by_one_without() {
+        let user = [("sasl.username", "me"), ("sasl.password", "secret")];
+        let scram = [("security.protocol", "sasl_plaintext"), ("sasl.mechanisms", "SCRAM-SHA-512")];
+        for settings in [&[("security.protocol", "ssl")][..], &[&scram[..], &user].concat()] {
+            let refusals = refused(settings);
+            assert_eq!(refusals.is_empty(), cfg!(feature = "tls"), "{settings:?}: {refusals:?}");
         }
     }
 

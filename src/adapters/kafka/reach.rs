@@ -29,15 +29,19 @@ const TOPIC_WITHIN: Duration = Duration::from_secs(5);
 /// How long events of the client are waited for, between two questions.
 const SERVE_FOR: Duration = Duration::from_millis(100);
 
+/// What the reason for a missing token ends with.
+const TOKEN_SETTINGS: &str = "; see kafka.client: sasl.oauthbearer.token.endpoint.url, sasl.oauthbearer.client.id, \
+                              sasl.oauthbearer.client.secret, sasl.oauthbearer.scope";
+
 /// Why a cluster was not reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
     /// It, or the library, does not accept the settings: trying again does not help.
     #[error("{0}")]
     Refused(String),
-    /// Nobody answered for as long as this.
-    #[error("nobody answers for {0:?}: {1}")]
-    Away(Duration, String),
+    /// Nobody answered in time.
+    #[error("nobody answers: {0}")]
+    Away(String),
 }
 
 /// What the client was told since it was last asked.
@@ -84,7 +88,7 @@ pub fn reach(settings: &KafkaSettings, within: Duration, waits: impl Fn(&str)) -
         });
         match hint(code, &reason) {
             Some(hint) => return Err(Unreachable::Refused(format!("{reason}; see {hint}"))),
-            None if Instant::now() >= until => return Err(Unreachable::Away(within, reason)),
+            None if Instant::now() >= until => return Err(Unreachable::Away(reason)),
             None if said != reason => {
                 waits(&reason);
                 said = reason;
@@ -130,13 +134,17 @@ impl Asker {
     fn told(&self) -> Option<(RDKafkaErrorCode, String)> {
         self.client.poll(SERVE_FOR);
         let (code, reason) = self.context.trouble.lock().take()?;
-        Some((code, without_tail(&reason).to_owned()))
+        let reason = without_tail(&reason);
+        let see = if is_about_token(code, reason) { TOKEN_SETTINGS } else { "" };
+        Some((code, format!("{reason}{see}")))
     }
 }
 
 /// The settings that an error is about; none where the cluster is away. OpenSSL's words tell where the code does not.
 fn hint(code: RDKafkaErrorCode, reason: &str) -> Option<&'static str> {
     match code {
+        // The token server is away, or refuses: the library goes on asking it.
+        _ if is_about_token(code, reason) => None,
         RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
             Some("kafka.client: sasl.mechanisms, sasl.username, sasl.password")
         }
@@ -150,6 +158,11 @@ fn hint(code: RDKafkaErrorCode, reason: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether an error is about getting a bearer token.
+fn is_about_token(code: RDKafkaErrorCode, reason: &str) -> bool {
+    code == RDKafkaErrorCode::Authentication && reason.contains("OAUTHBEARER token")
 }
 
 /// Without how long it took and how often it was, so that the same reason reads the same.

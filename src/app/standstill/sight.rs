@@ -11,6 +11,7 @@ use streamward_kit::{ActorState, Runtime, TreeNode};
 use streamward_pipeline::slot::PartitionSlot;
 
 use crate::app::{
+    groups::GroupsSeen,
     lag::{LogEnds, TopicLogs},
     operations::PipelineView,
 };
@@ -53,6 +54,8 @@ pub struct PipelineSight {
     pub logs: Option<TopicLogs>,
     /// Whether the group has dealt its partitions at least once.
     pub was_assigned: bool,
+    /// Who else is in the pipeline's group, and what to do about it.
+    pub strangers: Option<(String, String)>,
     /// Why partitions are not read or not stored.
     pub stopped: BTreeMap<i32, (Stop, String)>,
     pub partitions: BTreeMap<i32, PartitionSight>,
@@ -95,14 +98,14 @@ impl Sight {
     pub fn of(
         runtime: &Runtime,
         pipelines: &[PipelineView],
-        ends: &LogEnds,
+        (ends, groups): (&LogEnds, &GroupsSeen),
         (storage, broker): (Option<StorageSight>, Option<StorageTrouble>),
     ) -> Self {
         let actors = runtime.nodes();
         let actors = actors.iter().filter(|node| node.strategy.is_none());
         let actors = actors.filter(|node| !node.path.as_str().starts_with("edge/sessions/"));
         Self {
-            pipelines: pipelines.iter().map(|pipeline| PipelineSight::of(pipeline, ends)).collect(),
+            pipelines: pipelines.iter().map(|pipeline| PipelineSight::of(pipeline, ends, groups)).collect(),
             kafka: ends.silence(),
             storage,
             broker,
@@ -112,7 +115,7 @@ impl Sight {
 }
 
 impl PipelineSight {
-    fn of(pipeline: &PipelineView, ends: &LogEnds) -> Self {
+    fn of(pipeline: &PipelineView, ends: &LogEnds, groups: &GroupsSeen) -> Self {
         let slots = pipeline.slots.all();
         let refused: Vec<i32> =
             slots.iter().filter(|slot| slot.refusal().is_some()).map(|slot| slot.key.partition).collect();
@@ -125,6 +128,7 @@ impl PipelineSight {
             topic: pipeline.topic.clone(),
             logs: ends.topic(&pipeline.topic),
             was_assigned: pipeline.slots.was_assigned(),
+            strangers: groups.strangers(&pipeline.name).map(|others| (others.to_string(), others.way_out())),
             stopped: pipeline.slots.standing_still().into_iter().map(stop).collect(),
             partitions: slots.iter().map(|slot| (slot.key.partition, PartitionSight::of(slot))).collect(),
             without_room: pipeline.slots.totals().without_room.load(Ordering::Relaxed),

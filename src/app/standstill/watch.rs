@@ -22,6 +22,7 @@ use crate::{
     adapters::sql::{SqlStore, read::SqliteReads},
     app::{
         broker::Embedded,
+        groups::GroupsSeen,
         lag::{LogEnds, TopicLogs},
         operations::PipelineView,
     },
@@ -39,6 +40,7 @@ pub struct WatchShared {
     pub runtime: Runtime,
     pub pipelines: Vec<PipelineView>,
     pub ends: LogEnds,
+    pub groups: GroupsSeen,
     pub store: Arc<SqlStore>,
     pub reads: Arc<SqliteReads>,
     pub broker: Option<Arc<Embedded>>,
@@ -69,7 +71,7 @@ pub async fn run(scope: Scope, shared: Arc<WatchShared>) -> Result<(), Failure> 
             return Ok(());
         }
         let stores = (storage.silence(), broker.trouble());
-        let sight = Sight::of(&shared.runtime, &shared.pipelines, &shared.ends, stores);
+        let sight = Sight::of(&shared.runtime, &shared.pipelines, (&shared.ends, &shared.groups), stores);
         let findings = judge.look(&sight, Instant::now(), now_ms());
         told.tell(&shared, &findings);
         let positions = unread_positions(&shared, &sight).await;

@@ -5,7 +5,7 @@
 //!      ─ pipelines/<name>: sink, lanes/<n>, source        (own intensity each)
 //!      ─ relays: alerts, dead-letters
 //!      ─ edge: http, sessions/*
-//!      ─ ops: checkpointer, retention, lag, standstill
+//!      ─ ops: checkpointer, retention, lag, groups, standstill
 //!      ─ simulators: sensors
 //! ```
 //!
@@ -39,6 +39,7 @@ use super::{
     checkpointer,
     descriptors::Shares,
     drills::UnderWay,
+    groups::{self, GroupsSeen},
     ingest::KafkaIngest,
     lag::{self, LogEnds},
     logs, make_topics,
@@ -55,7 +56,7 @@ use super::{
 };
 use crate::{
     adapters::{
-        kafka::{KafkaSettings, producer::KafkaProducer, topics::KafkaTopics},
+        kafka::{KafkaSettings, members::KnownIds, producer::KafkaProducer, topics::KafkaTopics},
         sql::{SqlStore, read::SqliteReads, retention::RetentionPolicy},
     },
     config::{self, Config},
@@ -72,7 +73,7 @@ use crate::{
 /// Arbiter that sinks and relays share.
 const SINKS: &str = "sinks";
 /// How long a client that posts records waits for Kafka.
-const INGEST_WITHIN: Duration = Duration::from_millis(4_500);
+const INGEST_WITHIN: Duration = Duration::from_secs(4);
 
 /// Everything that outlives the actors.
 pub struct Parts {
@@ -239,6 +240,9 @@ struct Builder<'a> {
     producer: KafkaProducer,
     live: LiveHub,
     ends: LogEnds,
+    groups: GroupsSeen,
+    /// On an outside cluster.
+    known: Option<Arc<KnownIds>>,
     findings: Findings,
     logs: Arc<dyn Logs>,
     store: Arc<SqlStore>,
@@ -255,7 +259,9 @@ impl<'a> Builder<'a> {
         let kafka = |error| AppError::open("Kafka", error);
         let producer = KafkaProducer::create(&parts.kafka, "streamward").map_err(kafka)?;
         let (live, ends, findings) = (LiveHub::default(), LogEnds::default(), Findings::default());
-        Ok(Self { parts, runtime, schemas, producer, live, ends, findings, logs, store, reads })
+        let groups = GroupsSeen::default();
+        let known = parts.broker.is_none().then(|| Arc::new(KnownIds::open(parts.folder.path())));
+        Ok(Self { parts, runtime, schemas, producer, live, ends, groups, known, findings, logs, store, reads })
     }
 
     fn policy(&self) -> ChildPolicy {
@@ -298,7 +304,11 @@ impl<'a> Builder<'a> {
     fn ingest(&self) -> Result<KafkaIngest, AppError> {
         let producer = KafkaProducer::with_timeout(&self.parts.kafka, "streamward-ingest", INGEST_WITHIN);
         let producer = producer.map_err(|error| AppError::open("Kafka", error))?;
-        Ok(KafkaIngest::new(producer, self.ends.clone(), &self.parts.plan))
+        let broker = match &self.parts.broker {
+            Some(_) => "the embedded broker".to_owned(),
+            None => format!("Kafka at {}", self.parts.kafka.bootstrap),
+        };
+        Ok(KafkaIngest::new((producer, broker), self.ends.clone(), &self.parts.plan))
     }
 
     fn topics(&self) -> KafkaTopics {
@@ -353,11 +363,13 @@ impl<'a> Builder<'a> {
         let store = self.store.clone();
         let checkpointer =
             ChildSpec::role("checkpointer", "checkpointer", move |scope| checkpointer::run(scope, store.clone()));
-        SupervisorSpec::new("ops")
+        let groups = self.known.is_some().then(|| self.groups(views));
+        let watches = [Some(self.lag()), groups, Some(self.standstill(views, serving))];
+        let ops = SupervisorSpec::new("ops")
             .child(checkpointer.placement(Placement::pool(SINKS)).policy(self.policy()))
-            .child(retain.placement(Placement::pool(SINKS)).policy(self.policy()))
-            .child(self.lag().policy(self.policy()))
-            .child(self.standstill(views, serving).policy(self.policy()))
+            .child(retain.placement(Placement::pool(SINKS)).policy(self.policy()));
+        let watches = watches.into_iter().flatten().map(|watch| watch.policy(self.policy()));
+        watches.fold(ops, SupervisorSpec::child)
     }
 
     fn lag(&self) -> ChildSpec {
@@ -366,11 +378,18 @@ impl<'a> Builder<'a> {
         ChildSpec::thread("lag", "lag", move |scope| lag::run(&scope, &kafka, &topics, &ends))
     }
 
+    /// Looks at the consumer groups of the pipelines.
+    fn groups(&self, views: &[PipelineView]) -> ChildSpec {
+        let (views, kafka, seen) = (views.to_vec(), self.parts.kafka.clone(), self.groups.clone());
+        ChildSpec::thread("groups", "groups", move |scope| groups::run(&scope, &kafka, &views, &seen))
+    }
+
     fn standstill(&self, views: &[PipelineView], serving: &Arc<AtomicBool>) -> ChildSpec {
         let shared = Arc::new(WatchShared {
             runtime: self.runtime.clone(),
             pipelines: views.to_vec(),
             ends: self.ends.clone(),
+            groups: self.groups.clone(),
             store: self.store.clone(),
             reads: self.reads.clone(),
             broker: self.parts.broker.clone(),

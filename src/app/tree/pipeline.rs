@@ -16,7 +16,10 @@ use streamward_pipeline::{
 
 use super::{Builder, SINKS};
 use crate::{
-    adapters::kafka::source::{KeptSource, SourceSettings},
+    adapters::kafka::{
+        members::Member,
+        source::{KeptSource, SourceSettings},
+    },
     app::{AppError, kafka_clients, operations::PipelineView, supervision::intensity},
     clock::SystemClock,
     config,
@@ -41,15 +44,21 @@ impl Builder<'_> {
         let lane_inbox: Inbox<Work> = Inbox::weighted("batches", lane_capacity, |work| work.batch.bytes());
         let sink_capacity = Capacity { items: SINK_INBOX_OUTPUTS, weight: SINK_INBOX_BYTES };
         let sink_inbox: Inbox<Arc<Store>> = Inbox::weighted("outputs", sink_capacity, |store| store.bytes());
+        let member = self.member(setup);
         let config = &self.parts.config.supervision;
         let limits = setup.config.supervision.as_ref().unwrap_or(&config.pipelines);
         let supervisor = SupervisorSpec::new(&*setup.name)
             .intensity(intensity(limits))
             .child(self.sink(&sink_inbox))
             .child(self.lanes(setup, &slots, &lane_inbox, &sink_inbox))
-            .child(self.source(setup, &slots, &lane_inbox));
-        let view =
-            PipelineView { name: setup.name.clone(), stream: stream.name.clone(), topic: stream.topic.clone(), slots };
+            .child(self.source(setup, &slots, &lane_inbox, &member));
+        let view = PipelineView {
+            name: setup.name.clone(),
+            stream: stream.name.clone(),
+            topic: stream.topic.clone(),
+            slots,
+            member,
+        };
         Ok((supervisor, view))
     }
 
@@ -108,7 +117,22 @@ impl Builder<'_> {
             .policy(self.policy())
     }
 
-    fn source(&self, setup: &PipelineSetup, slots: &Arc<Slots>, inbox: &Inbox<Work>) -> ChildSpec {
+    fn member(&self, setup: &PipelineSetup) -> Arc<Member> {
+        Arc::new(Member {
+            pipeline: setup.name.clone(),
+            group: kafka_clients::group(&self.parts.config, &setup.name),
+            node_id: self.parts.folder.id().to_owned(),
+            known: self.known.clone(),
+        })
+    }
+
+    fn source(
+        &self,
+        setup: &PipelineSetup,
+        slots: &Arc<Slots>,
+        inbox: &Inbox<Work>,
+        member: &Arc<Member>,
+    ) -> ChildSpec {
         let stream = &self.parts.plan.streams[setup.stream];
         let batch = &setup.config.batch;
         let shared = Arc::new(SourceShared {
@@ -128,8 +152,7 @@ impl Builder<'_> {
         let progress = move || watched.progress(|partition| ends.bounds(&watched.topic, partition).map(|log| log.end));
         let settings = Arc::new(SourceSettings {
             kafka: self.parts.kafka.clone(),
-            group: kafka_clients::group(&self.parts.config, &setup.name),
-            instance: format!("{}-{}", self.parts.folder.id(), setup.name),
+            member: member.clone(),
             assigner: Arc::new(Assigner {
                 sink: setup.name.clone(),
                 topic: stream.topic.clone(),
@@ -146,9 +169,11 @@ impl Builder<'_> {
         });
         let kept = KeptSource::default();
         ChildSpec::thread("source", "source", move |scope| {
-            let poll =
-                || kept.lend((&settings, &shared), &scope, |client, gather| source::run(&scope, gather, client))?;
-            while poll()? == source::Ended::OtherLog {}
+            let poll = || {
+                kept.lend((&settings, &shared), &scope, |client, gather| source::run(&scope, gather, client))?
+                    .transpose()
+            };
+            while poll()? == Some(source::Ended::OtherLog) {}
             Ok(())
         })
         .progress(progress)

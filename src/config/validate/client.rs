@@ -38,25 +38,35 @@ const KEPT: [(&str, &[&str], &str); 5] = [
     ("queuing.strategy", &["fifo"], "records would be written in another order"),
     ("delivery.report.only.error", &["false"], "acknowledgements are waited for"),
 ];
+/// Whether the library that is built in asks a token server.
+const HAS_OIDC: bool = cfg!(feature = "oidc");
+/// Why bearer tokens are refused, and what there is instead.
+const NO_TOKENS: &str = "bearer tokens (OAUTHBEARER) need a binary that is built with 'cargo build --release --features oidc'; \
+                         without it log in with SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, or show a client certificate";
+/// The way to a token that is built in.
+const METHOD: &str = "sasl.oauthbearer.method";
 /// Requests in flight up to which a retry keeps the order (KIP-98).
 const MAX_IN_FLIGHT: u32 = 5;
 
 pub fn all(settings: &ClientSettings, check: &mut Check<'_>) {
     let mut others = BTreeMap::new();
     for (name, value) in settings.expose() {
-        match reason(name, value) {
+        match reason(name, value).or_else(|| without_token(name, value, settings)) {
             Some(reason) => check.fault(&format!("kafka.client.{name}"), reason),
             None => {
                 others.insert(name.to_owned(), value.to_owned());
             }
         }
     }
+    let has_refused = others.len() < settings.names().count();
     for refusal in probe::refusals(&others) {
         match refusal.name {
             Some(name) if is_secret_setting(&name) => {
                 check.fault(&format!("kafka.client.{name}"), "the client library refuses this value");
             }
             Some(name) => check.fault(&format!("kafka.client.{name}"), refusal.reason),
+            // Without the refused ones they are not what was meant.
+            None if has_refused => {}
             None => check.fault("kafka.client", without_secrets(refusal.reason, &others)),
         }
     }
@@ -75,6 +85,23 @@ fn reason(name: &str, value: &str) -> Option<String> {
     let is_more = value.trim().parse::<u32>().is_ok_and(|count| count > MAX_IN_FLIGHT);
     (in_flight && is_more)
         .then(|| format!("'{name}' must be at most {MAX_IN_FLIGHT}: with more, a retry changes the order of records"))
+}
+
+/// Why a setting leads to no bearer token.
+fn without_token(name: &str, value: &str, settings: &ClientSettings) -> Option<String> {
+    let is = |value: &str, word: &str| value.trim().eq_ignore_ascii_case(word);
+    let is_mechanism = matches!(name, "sasl.mechanism" | "sasl.mechanisms") && is(value, "OAUTHBEARER");
+    if !is_mechanism && !name.contains("sasl.oauthbearer.") {
+        return None;
+    }
+    let asks = settings.expose().any(|(name, value)| name == METHOD && is(value, "oidc"));
+    let is_for_tests = matches!(name, "enable.sasl.oauthbearer.unsecure.jwt" | "sasl.oauthbearer.config");
+    match (HAS_OIDC, is_for_tests) {
+        (false, _) => Some(format!("'{name}': {NO_TOKENS}")),
+        (true, true) => Some(format!("'{name}' cannot be set here: a token that nobody signed proves nothing")),
+        (true, false) if is_mechanism && !asks => Some(format!("'{name}': OAUTHBEARER needs {METHOD}: oidc")),
+        (true, false) => None,
+    }
 }
 
 fn without_secrets(text: String, settings: &BTreeMap<String, String>) -> String {

@@ -195,6 +195,7 @@ impl Ingest for Fake {
                 ignored_fields: if records.len() == 1 { vec!["valeu".to_owned()] } else { Vec::new() },
             }),
             ("full", _) => Err(IngestError::Unavailable {
+                broker: "Kafka at k:9092".to_owned(),
                 reason: "broker at 10.0.0.1 is down".to_owned(),
                 retry_after_s: 7,
                 placed: vec![Some(placed(3)), None],

@@ -138,6 +138,26 @@ impl Node {
         Server { http: Http::new(&address("http")), registry: address("registry"), child, node: Some(self) }
     }
 
+    /// Starts the server and waits until it has said where it answers, which is before it is ready.
+    pub async fn start_unready(mut self) -> Server {
+        let mut child = self.server_command(&self.path("ready.json")).spawn().unwrap();
+        let (log, stdout) = (self.path("log"), self.path("stdout"));
+        let printed = wait::until("the server says where it answers", async || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", tail(&log));
+            }
+            let printed = fs::read_to_string(&stdout).unwrap();
+            if printed.contains("  data ") { Ok(printed) } else { Err(printed) }
+        });
+        let printed = printed.await;
+        let address = |name: &str| {
+            let line = printed.lines().find_map(|line| line.trim_start().strip_prefix(name)).unwrap();
+            line.trim().trim_start_matches("http://").trim_end_matches('/').to_owned()
+        };
+        self.kafka = address("Kafka");
+        Server { http: Http::new(&address("console")), registry: address("registry"), child, node: Some(self) }
+    }
+
     /// Starts the server and ends it as [`Server::kill`] does once its broker takes connections, in mid-recovery.
     #[cfg(feature = "crash-tests")]
     pub async fn crash_while_starting(self) -> Self {
@@ -151,10 +171,10 @@ impl Node {
         self
     }
 
-    /// Starts a server that ends by itself; answers whether it did so with success, and what it said.
-    pub fn ends(&self) -> (bool, String) {
+    /// Starts a server that ends by itself; answers its exit code, and what it said.
+    pub fn ends(&self) -> (Option<i32>, String) {
         let status = self.server_command(&self.path("ready.json")).status().unwrap();
-        (status.success(), fs::read_to_string(self.path("log")).unwrap())
+        (status.code(), fs::read_to_string(self.path("log")).unwrap())
     }
 
     fn server_command(&self, ready_file: &Path) -> Command {

@@ -288,8 +288,8 @@ pub enum IngestError {
     #[error("{0}")]
     NotTaken(String),
     /// The broker did not take (all of) them; `placed` has one entry per record, in their order.
-    #[error("the broker does not take records now")]
-    Unavailable { reason: String, retry_after_s: u32, placed: Vec<Option<Placed>> },
+    #[error("{broker} does not take records now")]
+    Unavailable { broker: String, reason: String, retry_after_s: u32, placed: Vec<Option<Placed>> },
 }
 
 /// Appends records to a stream's topic.

@@ -7,5 +7,5 @@
 mod texts;
 mod topic_ids;
 
-pub use texts::{Group, Member, add_header, for_each_header, groups};
+pub use texts::{Group, Member, add_header, for_each_header, groups, member_id};
 pub use topic_ids::topic_ids;

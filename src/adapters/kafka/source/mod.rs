@@ -29,17 +29,22 @@ use streamward_pipeline::{
     source::{Gather, HeaderVisitor, LogClient, Polled, RecordView, SourceError, SourceShared},
 };
 
-use super::{KafkaSettings, ffi::for_each_header, log_line};
+use super::{
+    KafkaSettings,
+    ffi::for_each_header,
+    log_line,
+    members::{ASSIGNOR, Member},
+};
 
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a source that waits for others to leave the group looks at it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a pipeline's consumer needs to know.
 pub struct SourceSettings {
     pub kafka: KafkaSettings,
-    pub group: String,
-    /// Stable over restarts, so that a restart gets its partitions back at once (KIP-345).
-    pub instance: String,
+    pub member: Arc<Member>,
     pub assigner: Arc<Assigner>,
 }
 
@@ -47,6 +52,9 @@ pub struct SourceSettings {
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
     topic: Arc<str>,
+    member: Arc<Member>,
+    /// Whether the id of its member is known.
+    has_id: bool,
 }
 
 /// Keeps a consumer, and what it gave, over a panic of whoever polls it: the group does not notice, and reading goes on at
@@ -55,7 +63,8 @@ pub struct KafkaSource {
 pub struct KeptSource(Mutex<Option<(KafkaSource, Gather)>>);
 
 impl KeptSource {
-    /// Works with the consumer that a panicking incarnation left, or with a new one.
+    /// Works with the consumer that a panicking incarnation left, or with a new one, once its group has no other member;
+    /// none if the scope asks to stop before.
     ///
     /// # Errors
     /// If the client refuses.
@@ -64,12 +73,16 @@ impl KeptSource {
         (settings, shared): (&SourceSettings, &Arc<SourceShared>),
         scope: &Scope,
         work: impl FnOnce(&mut KafkaSource, &mut Gather) -> T,
-    ) -> Result<T, SourceError> {
+    ) -> Result<Option<T>, SourceError> {
         let left = self.0.lock().take();
         let (mut client, mut gather) = match left {
             Some(left) => resumed(left)?,
             None => {
-                let client = KafkaSource::subscribe(settings)?;
+                let client = KafkaSource::create(settings)?;
+                if !client.waits_until_alone(scope) {
+                    return Ok(None);
+                }
+                client.subscribe()?;
                 let gather = Gather::new(shared.clone(), client.consumer.context().reader);
                 (client, gather)
             }
@@ -79,7 +92,7 @@ impl KeptSource {
                 // The client asks the cluster, and waits for what it asked before.
                 let _in_hand = scope.in_hand("close of the client");
                 drop(client);
-                Ok(done)
+                Ok(Some(done))
             }
             Err(panic) => {
                 // One that was fenced has a successor with a consumer of its own.
@@ -101,6 +114,7 @@ fn resumed((mut client, mut gather): (KafkaSource, Gather)) -> Result<(KafkaSour
 
 struct Context {
     assigner: Arc<Assigner>,
+    member: Arc<Member>,
     reader: Reader,
     /// The first failure of a rebalance: it ends the incarnation.
     failure: Mutex<Option<SourceError>>,
@@ -125,7 +139,7 @@ pub(super) fn config(kafka: &KafkaSettings, group: &str, instance: &str) -> Clie
     config
         .set("group.id", group)
         .set("group.instance.id", instance)
-        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("partition.assignment.strategy", ASSIGNOR)
         .set("session.timeout.ms", "10000")
         .set("heartbeat.interval.ms", "1000")
         .set("enable.auto.commit", "false")
@@ -143,22 +157,58 @@ pub(super) fn config(kafka: &KafkaSettings, group: &str, instance: &str) -> Clie
 }
 
 impl KafkaSource {
-    /// Creates the consumer and subscribes to the pipeline's topic.
-    ///
-    /// # Errors
-    /// If a setting is refused.
-    pub fn subscribe(settings: &SourceSettings) -> Result<Self, SourceError> {
-        let topic = settings.assigner.topic.clone();
-        let config = config(&settings.kafka, &settings.group, &settings.instance);
+    /// Creates the consumer, which is in no group yet.
+    fn create(settings: &SourceSettings) -> Result<Self, SourceError> {
+        let (topic, member) = (settings.assigner.topic.clone(), settings.member.clone());
+        let config = config(&settings.kafka, &member.group, &member.instance());
         let context = Context {
             assigner: settings.assigner.clone(),
+            member: member.clone(),
             reader: settings.assigner.slots.begin_reading(),
             failure: Mutex::new(None),
             deal: Mutex::new(Deal::Awaited),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(client_error)?;
-        consumer.subscribe(&[&topic]).map_err(client_error)?;
-        Ok(Self { consumer, topic })
+        Ok(Self { consumer, topic, member, has_id: false })
+    }
+
+    /// Waits until nobody else is in the group (docs/adr/0028); false if the scope asks to stop before. A cluster that does
+    /// not say who is in it keeps nobody away: either nobody can join, or `app/groups` names whoever is there.
+    fn waits_until_alone(&self, scope: &Scope) -> bool {
+        let mut said = String::new();
+        while !scope.is_stopping() {
+            scope.pause_point_blocking();
+            match self.member.strangers(self.consumer.client()) {
+                Ok(None) => {
+                    if !said.is_empty() {
+                        tracing::info!(pipeline = %self.member.pipeline, "nobody else is in the group any more: joining it");
+                    }
+                    scope.clear_state_note();
+                    return true;
+                }
+                Ok(Some(strangers)) => {
+                    let words = format!("nothing is read until it is gone: {strangers}");
+                    if words != said {
+                        tracing::warn!(pipeline = %self.member.pipeline, "{words}; {}", strangers.way_out());
+                        scope.set_state_note(&words);
+                        said = words;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, pipeline = %self.member.pipeline, "look at the group");
+                    return true;
+                }
+            }
+            if scope.stopping_within(LOOK_EVERY) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Subscribes to the pipeline's topic, which joins the group.
+    fn subscribe(&self) -> Result<(), SourceError> {
+        self.consumer.subscribe(&[&self.topic]).map_err(client_error)
     }
 
     /// Has the group deal the partitions anew where it may have dealt those of an older topic.
@@ -215,7 +265,7 @@ impl LogClient for KafkaSource {
             {
                 visit(Polled::Nothing);
             }
-            Some(Err(error)) => return Err(client_error(error)),
+            Some(Err(error)) => return Err(self.consumer.context().poll_error(error)),
         }
         Ok(())
     }
@@ -233,6 +283,7 @@ impl LogClient for KafkaSource {
     }
 
     fn commit(&mut self, positions: &[(i32, i64)]) {
+        self.has_id = self.has_id || self.member.learn(self.consumer.client());
         let mut list = TopicPartitionList::new();
         for (partition, offset) in positions {
             if list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).is_err() {
@@ -321,7 +372,10 @@ impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
         let done = match err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, &partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.member.learn(consumer.client());
+                self.assign(consumer, &partitions)
+            }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
                 for partition in &partitions {
                     self.assigner.revoked(self.reader, *partition);
@@ -341,6 +395,23 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
+    /// Why the client cannot go on; of its group with the setting.
+    fn poll_error(&self, error: KafkaError) -> SourceError {
+        let Member { group, node_id, .. } = &*self.member;
+        let why = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::FencedInstanceId) => {
+                format!(
+                    "another server with node.id {node_id} has joined group {group}: each needs a node.id and a kafka.consumer_group of its own"
+                )
+            }
+            Some(RDKafkaErrorCode::InconsistentGroupProtocol) => {
+                format!("group {group} is held with another assignor than {ASSIGNOR}: set another kafka.consumer_group")
+            }
+            _ => return client_error(error),
+        };
+        SourceError::Client(format!("{why} ({error})"))
+    }
+
     /// Asks the cluster whether the topic is still the log that is read.
     fn reads_another_log(&self) -> Result<bool, SourceError> {
         Ok(self.assigner.slots.reads_another_log(&self.assigner.log()?))

@@ -112,8 +112,12 @@ impl Pipeline {
         };
         let settings = SourceSettings {
             kafka: served.settings.clone(),
-            group: "sensors".to_owned(),
-            instance: "one".to_owned(),
+            member: Arc::new(Member {
+                pipeline: "sensors".into(),
+                group: "sensors".to_owned(),
+                node_id: "one".to_owned(),
+                known: None,
+            }),
             assigner: Arc::new(assigner),
         };
         Self { settings, store, slots, _served: served, _runtime: runtime }
@@ -121,7 +125,8 @@ impl Pipeline {
 
     /// A client that has all partitions, at that epoch.
     fn client(&self, epoch: i64) -> KafkaSource {
-        let mut client = KafkaSource::subscribe(&self.settings).unwrap();
+        let mut client = KafkaSource::create(&self.settings).unwrap();
+        client.subscribe().unwrap();
         let until = Instant::now() + PATIENCE;
         while self.epochs() != vec![epoch; PARTITIONS as usize] {
             assert!(Instant::now() < until, "{:?}", self.epochs());

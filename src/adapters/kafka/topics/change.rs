@@ -63,7 +63,23 @@ impl KafkaTopics {
         for result in created.map_err(|error| of_error(error, &topic.name, &what))? {
             result.map_err(|(_, code)| of_code(code, &topic.name, &what))?;
         }
+        self.await_leaders(&topic.name, usize::try_from(topic.partitions).unwrap_or_default()).await?;
         Ok(u32::try_from(topic.partitions).unwrap_or_default())
+    }
+
+    /// Waits until every partition has a leader that answers: a cluster elects them behind its answer, and whoever asks
+    /// about the topic before is told that it is not there. Where that takes long the next question says so.
+    async fn await_leaders(&self, topic: &str, partitions: usize) -> Result<(), TopicError> {
+        let until = Instant::now() + SEEN_WITHIN;
+        loop {
+            let name = topic.to_owned();
+            let known = self.blocking(move |shared| shared.catalog()?.known_bounds(&name)).await;
+            let answering = known.ok().flatten().map_or(0, |logs| logs.values().flatten().count());
+            if answering >= partitions || Instant::now() >= until {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Settings come first, for they can be changed back; a number of partitions that cannot be is refused before.
@@ -99,7 +115,7 @@ impl KafkaTopics {
         for result in created.map_err(|error| of_error(error, topic, &what))? {
             result.map_err(|(_, code)| of_code(code, topic, &what))?;
         }
-        Ok(())
+        self.await_leaders(topic, wanted).await
     }
 
     /// The request replaces all settings of the topic's own, so those that stay are given again. Another client's change

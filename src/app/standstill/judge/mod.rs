@@ -203,7 +203,12 @@ impl Look<'_> {
 
     fn unassigned(&mut self, pipeline: &PipelineSight, partition: i32) {
         let place = of_partition(Cause::Unassigned, pipeline, partition);
-        if !self.lasts(&place, DEAL_WITHIN) {
+        let is_over = self.lasts(&place, DEAL_WITHIN);
+        if let Some((reason, way_out)) = &pipeline.strangers {
+            self.find(place, reason.clone(), way_out.clone());
+            return;
+        }
+        if !is_over {
             return;
         }
         let reason = match pipeline.was_assigned {

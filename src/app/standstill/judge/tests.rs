@@ -22,6 +22,7 @@ impl World {
             topic: "orders-topic".into(),
             logs: Some(logs(&[0])),
             was_assigned: true,
+            strangers: None,
             stopped: BTreeMap::new(),
             partitions: BTreeMap::from([(0, seen)]),
             without_room: 7,
@@ -173,6 +174,17 @@ fn a_partition_that_no_source_reads_is_named_once_the_group_has_had_time() {
     let within = u32::try_from(DEAL_WITHIN.as_secs()).unwrap() + 1;
     let finding = world.names(within, |world| world.pipeline().logs = Some(logs(&[0])));
     assert_eq!((finding.place.cause, finding.place.partition), (Cause::Unassigned, Some(1)));
+}
+
+#[test]
+fn another_member_of_the_group_is_named_at_once_where_it_has_a_partition_and_not_where_this_server_has_all() {
+    let mut world = World::at_rest();
+    world.pipeline().strangers = Some(("another member is in group g".to_owned(), "stop it".to_owned()));
+    assert_eq!(world.look(), []);
+    world.pipeline().logs = Some(logs(&[0, 1]));
+    let finding = world.names(1, |world| world.pipeline().logs = Some(logs(&[0])));
+    let told = (finding.place.cause, finding.place.partition, &*finding.reason, &*finding.way_out);
+    assert_eq!(told, (Cause::Unassigned, Some(1), "another member is in group g", "stop it"));
 }
 
 #[test]

@@ -124,6 +124,33 @@ kafka:
     for (line, wanted) in lines.iter().zip(wanted) {
         assert!(line.starts_with(wanted), "{line} is not {wanted}");
     }
+    // Only a build with the feature has TLS.
     let lacking = given("kafka: { client: { security.protocol: ssl } }\n").lines();
-    assert!(lacking.len() == 1 && lacking[0].contains("kafka.client"), "{lacking:?}");
+    assert_eq!(lacking.len(), usize::from(cfg!(not(feature = "tls"))), "{lacking:?}");
+    assert!(lacking.iter().all(|line| line.contains("kafka.client")), "{lacking:?}");
+}
+
+#[test]
+fn bearer_tokens_are_taken_from_a_token_server_by_a_build_with_the_feature_oidc_alone() {
+    let oidc = "\
+kafka:
+  client:
+    security.protocol: sasl_plaintext
+    sasl.mechanism: OAUTHBEARER
+    sasl.oauthbearer.method: oidc
+    sasl.oauthbearer.client.id: me
+    sasl.oauthbearer.client.secret: hunter2
+    sasl.oauthbearer.token.endpoint.url: https://t/
+";
+    let lines = given(oidc).lines();
+    assert_eq!(lines.len(), if cfg!(feature = "oidc") { 0 } else { 5 }, "{lines:#?}");
+    for line in &lines {
+        assert!(line.contains("--features oidc") && line.contains("SCRAM-SHA-512"), "{line}");
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+    for settings in ["sasl.mechanisms: OAUTHBEARER", "enable.sasl.oauthbearer.unsecure.jwt: true"] {
+        let lines = given(&format!("kafka: {{ client: {{ {settings} }} }}\n")).lines();
+        let is_about_tokens = |line: &String| line.contains("oauthbearer") || line.contains("oidc");
+        assert!(lines.first().is_some_and(is_about_tokens), "{settings}: {lines:?}");
+    }
 }

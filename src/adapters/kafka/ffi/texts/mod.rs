@@ -18,11 +18,13 @@ use rdkafka::{
     ClientContext,
     bindings::{
         rd_kafka_group_info, rd_kafka_group_list, rd_kafka_group_list_destroy, rd_kafka_group_member_info,
-        rd_kafka_header_add, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_list_groups, rd_kafka_version,
+        rd_kafka_header_add, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_list_groups, rd_kafka_mem_free,
+        rd_kafka_memberid, rd_kafka_version,
     },
     client::Client,
     error::{IsError, KafkaError},
     message::{BorrowedHeaders, OwnedHeaders},
+    types::RDKafkaRespErr,
 };
 use streamward_pipeline::source::HeaderVisitor;
 
@@ -110,7 +112,7 @@ pub struct Member {
 /// All groups, or the one of a name; none has a name with a NUL.
 ///
 /// # Errors
-/// If the cluster does not answer in time.
+/// If the cluster does not answer in time. One group is told as soon as its broker has told it, whatever the others do.
 pub fn groups<C: ClientContext>(
     client: &Client<C>,
     name: Option<&str>,
@@ -122,11 +124,12 @@ pub fn groups<C: ClientContext>(
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the client outlives the call, as does the text; the place for the answer is ours.
     let answered = unsafe { rd_kafka_list_groups(client.native_ptr(), wanted, &mut list, millis) };
-    // A late answer of some brokers comes with an error and a list.
-    let found = if answered.is_error() || list.is_null() {
+    // Where some brokers did not answer, the list is that of the others.
+    let is_partial = answered == RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTIAL;
+    let found = if list.is_null() || (answered.is_error() && !is_partial) {
         Vec::new()
     } else {
-        // SAFETY: without an error the list is whole, and it is ours until it is destroyed.
+        // SAFETY: the library made it, and it is ours until it is destroyed.
         let list = unsafe { &*list };
         // SAFETY: the count belongs to the array.
         let groups: &[rd_kafka_group_info] = unsafe { array(list.groups, list.group_cnt) };
@@ -137,7 +140,23 @@ pub fn groups<C: ClientContext>(
         // SAFETY: the library gave it, and nothing borrows from it any more.
         unsafe { rd_kafka_group_list_destroy(list) };
     }
-    if answered.is_error() { Err(KafkaError::GroupListFetch(answered.into())) } else { Ok(found) }
+    let is_answer = !answered.is_error() || (is_partial && !wanted.is_null() && !found.is_empty());
+    if is_answer { Ok(found) } else { Err(KafkaError::GroupListFetch(answered.into())) }
+}
+
+/// The id that its group has given to a client; none before.
+pub fn member_id<C: ClientContext>(client: &Client<C>) -> Option<String> {
+    let rk = client.native_ptr();
+    // SAFETY: `rk` is valid as long as `client` is borrowed; the text is null or ends with a NUL, and it is ours.
+    let id = unsafe {
+        let text = rd_kafka_memberid(rk);
+        let id = lossy(text);
+        if !text.is_null() {
+            rd_kafka_mem_free(rk, text.cast());
+        }
+        id
+    };
+    Some(id).filter(|id| !id.is_empty())
 }
 
 /// # Safety
