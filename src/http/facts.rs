@@ -27,7 +27,7 @@ pub fn routes(config: &mut ServiceConfig) {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most alerts, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),
-    responses((status = 200, description = "`{total, count, next, alerts}`"), (status = 422, description = "A parameter is wrong")))]
+    responses((status = 200, description = "`{total, count, next, alerts}`. An alert has the `condition` under which it fired, and apart `fired` and `resolved` (null while it fires): `{event_time, created_at, offset, message, record}`; `resolved.by` is `record`, or `server`, which ends an alert without a record. The same fields of the alert itself are those of its newest transition"), (status = 422, description = "A parameter is wrong")))]
 pub async fn alerts(state: Data<HttpState>, mut params: Params) -> Answer {
     let query = AlertQuery {
         state: params.one_of("state", &["firing", "resolved"]),
