@@ -191,8 +191,9 @@ pub async fn standing_still(state: Data<HttpState>) -> Answer {
 /// How far each partition is behind, in records and seconds.
 ///
 /// `lag_records` counts the offsets that a reader of committed records could get and that are not stored; control records
-/// and aborted ones do not count, and open transactions are apart. `state` is `moving` or `standing_still`.
-#[utoipa::path(get, path = "/api/v1/lag", tag = "operations", responses((status = 200, description = "`{total, count, next, lag: [{pipeline, stream, topic, partition, position, log_end, lag_records, lag_seconds, in_open_transactions, state, standing_still}]}`; `position` is null where it is not known")))]
+/// and aborted ones do not count, and open transactions are apart. `state` is `moving` or `standing_still`; `behind` says whether
+/// the newest stored record is older than 30 seconds while there are newer ones.
+#[utoipa::path(get, path = "/api/v1/lag", tag = "operations", responses((status = 200, description = "`{total, count, next, lag: [{pipeline, stream, topic, partition, position, log_end, lag_records, lag_seconds, behind, in_open_transactions, state, standing_still}]}`; `position` is null where it is not known")))]
 pub async fn lag(state: Data<HttpState>) -> Answer {
     Ok(list("lag", whole(state.operations.lag().await?), |partition| partition))
 }
