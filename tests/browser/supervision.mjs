@@ -128,7 +128,7 @@ async function drills() {
   await test("a fault that is refused is said", async (page) => {
     await openActor(page, LANE);
     await unfold(page, "Drill");
-    await page.getByLabel("Times").fill("many");
+    await page.getByLabel("Times", { exact: true }).fill("many");
     await page.getByRole("button", { name: "Run drill" }).click();
     await page.locator(".drill .said[data-tone=bad]").waitFor(WAIT);
   });
