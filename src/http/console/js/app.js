@@ -74,7 +74,8 @@ function place() {
 /** The view at a place. */
 function viewAt({ name, path }) {
   const view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : null;
-  if (!view || (path && !view.takesPath)) return notFound(`There is no page ${name}${path ? `/${path}` : ""}.`, OVERVIEW);
+  if (!view) return notFound(`There is no page ${name}.`, OVERVIEW);
+  if (path && !view.takesPath) return notFound(`There is no page ${name}/${path}.`, { href: `#/${name}`, text: view.title });
   if (name === "sensors" && !sensorFeed.isThere) {
     return sensorFeed.isThere === null ? LOADING : notFound("This server has no stream named sensors.", OVERVIEW);
   }
