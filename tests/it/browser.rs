@@ -20,7 +20,7 @@ fn drive(script: &str, server: &Server) {
     let url = format!("http://{}", server.http.address());
     let output = Command::new("node").args([&format!("{SCRIPTS}/{script}"), &url]).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    println!("{printed}");
+    eprintln!("{printed}");
     assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
