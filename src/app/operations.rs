@@ -269,7 +269,7 @@ impl Operations for LiveOperations {
                 let state = if lag.standing_still.is_some() { "standing_still" } else { "moving" };
                 json!({ "pipeline": lag.pipeline, "stream": lag.stream, "topic": lag.topic,
                         "partition": lag.partition, "position": lag.position, "log_end": lag.log_end,
-                        "lag_records": lag.records, "lag_seconds": lag.seconds,
+                        "lag_records": lag.records, "lag_seconds": lag.seconds, "behind": lag.is_behind(),
                         "in_open_transactions": lag.in_transactions, "state": state,
                         "standing_still": lag.standing_still.and_then(|finding| finding.to_json().ok()) })
             };

@@ -193,7 +193,8 @@ pub async fn standing_still(state: Data<HttpState>) -> Answer {
 /// How far each partition is behind, in records and seconds.
 ///
 /// `lag_records` counts the offsets that a reader of committed records could get and that are not stored; control records
-/// and aborted ones do not count, and open transactions are apart. `state` is `moving` or `standing_still`.
+/// and aborted ones do not count, and open transactions are apart. `state` is `moving` or `standing_still`; `behind` says whether
+/// the newest stored record is older than 30 seconds while there are newer ones.
 #[utoipa::path(get, path = "/api/v1/lag", tag = "operations", responses((status = 200, description = "The partitions", body = ref("#/components/schemas/Lag"))))]
 pub async fn lag(state: Data<HttpState>) -> Answer {
     Ok(list("lag", whole(state.operations.lag().await?), |partition| partition))

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 
 export const base = process.argv[2];
-const { PLAYWRIGHT_CORE, AXE_CORE, SCREENSHOTS, CHROMIUM = "/usr/bin/chromium" } = process.env;
+const { PLAYWRIGHT_CORE, AXE_CORE, SCREENSHOTS, CHROMIUM = "/usr/bin/chromium", ONLY = "" } = process.env;
 if (!base || !PLAYWRIGHT_CORE || !AXE_CORE) {
   console.error("usage: PLAYWRIGHT_CORE=… AXE_CORE=… [SCREENSHOTS=…] node console.mjs BASE_URL");
   process.exit(2);
@@ -25,9 +25,10 @@ export function assert(condition, message) {
   if (!condition) throw new Error(message);
 }
 
-/** Runs one test in a page of its own. `options`: viewport, scheme, motion, prepare(page) before the first load. */
-export async function test(name, body, { viewport = DESKTOP, scheme = "light", motion = "no-preference", prepare = async () => {} } = {}) {
-  const context = await browser.newContext({ viewport, colorScheme: scheme, reducedMotion: motion });
+/** Runs one test in a page of its own; where `ONLY` is set, those whose sentence matches it. `options`: viewport, scheme, motion, time zone, prepare(page) before the first load. */
+export async function test(name, body, { viewport = DESKTOP, scheme = "light", motion = "no-preference", zone = "UTC", prepare = async () => {} } = {}) {
+  if (!new RegExp(ONLY).test(name)) return;
+  const context = await browser.newContext({ viewport, colorScheme: scheme, reducedMotion: motion, timezoneId: zone, locale: "en-US" });
   const page = await context.newPage();
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(error.message));
@@ -43,6 +44,8 @@ export async function test(name, body, { viewport = DESKTOP, scheme = "light", m
     failed += 1;
     console.log(`FAIL ${name}\n     ${String(error.message).split("\n").slice(0, 6).join("\n     ")}`);
   }
+  // An answer that is still being changed belongs to nobody any more.
+  await page.unrouteAll({ behavior: "ignoreErrors" });
   await context.close();
 }
 
@@ -83,20 +86,46 @@ export const EMPTY = {
   "/api/v1/dead-letters": { total: 0, count: 0, next: null, dead_letters: [] },
   "/api/v1/streams": { total: 0, count: 0, next: null, streams: [] },
   "/api/v1/lag": { total: 0, count: 0, next: null, lag: [] },
-  "/api/v1/standing-still": { total: 0, count: 0, next: null, standing_still: [] },
+  "/health/ready": { status: "ready", ready: true, reasons: [], degraded: [], standing_still: [] },
   "/api/v1/events": { total: 0, count: 0, next: null, events: [] },
   "/api/v1/supervision/tree": { path: "/", kind: "supervisor", state: "running", generation: 1, restarts: 0, since: Date.now(), last_exit: null, inbox: null, in_hand: null, processed: 0, children: [] },
   "/api/v1/sensors/latest": { count: 0, readings: [] },
   "/api/v1/topics": { total: 0, count: 0, next: null, topics: [] },
 };
 
+/** All that the console asks for. */
+export const REQUESTS = /\/(api|health)\//;
+
 export const answerWith = (bodies) => async (page) => {
   await page.routeWebSocket("**/ws/*", () => {});
-  await page.route("**/api/**", (route) => {
+  await page.route(REQUESTS, (route) => {
     const body = bodies[new URL(route.request().url()).pathname];
     return body ? route.fulfill({ json: body }) : route.fallback();
   });
 };
+
+/** An answer of the server as it is, with `change(json)`. */
+export const changed = (path, change) => (page) =>
+  page.route((url) => url.pathname === path, async (route) => {
+    const response = await route.fetch();
+    const json = await response.json();
+    change(json);
+    await route.fulfill({ status: response.status(), json });
+  });
+
+/** Views of axe and the screenshots, light and dark, on both widths. */
+export async function looks(name, body, options = {}) {
+  for (const scheme of ["light", "dark"]) {
+    for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]]) {
+      const sentence = `${name}, ${size}, ${scheme}`;
+      await test(sentence, async (page) => {
+        await body(page, `${size}-${scheme}`);
+        const width = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert(width <= viewport.width, `the page is ${width} px wide`);
+      }, { ...options, viewport, scheme });
+    }
+  }
+}
 
 /** Ends the browser and the process, with the tally. */
 export async function finish() {

@@ -128,7 +128,7 @@ async function drills() {
   await test("a fault that is refused is said", async (page) => {
     await openActor(page, LANE);
     await unfold(page, "Drill");
-    await page.getByLabel("Times").fill("many");
+    await page.getByLabel("Times", { exact: true }).fill("many");
     await page.getByRole("button", { name: "Run drill" }).click();
     await page.locator(".drill .said[data-tone=bad]").waitFor(WAIT);
   });
@@ -213,7 +213,11 @@ async function commands() {
   });
 
   await test("events are shown as they happen, without a poll", async (page) => {
+    const opened = page.waitForEvent("websocket", { predicate: (socket) => socket.url().endsWith("/ws/supervision"), ...WAIT });
     await openActor(page, IDLE);
+    await (await opened).waitForEvent("framereceived", WAIT);
+    // What happened before the feed began is known by a poll.
+    await page.waitForResponse("**/api/v1/events?*", WAIT);
     await page.locator(".events li").first().waitFor(WAIT);
     await page.route("**/api/v1/events?*", (route) => route.fulfill({ json: EMPTY["/api/v1/events"] }));
     const before = await page.locator(".events li", { hasText: "resume" }).count();

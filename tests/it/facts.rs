@@ -70,6 +70,8 @@ async fn a_rule_fires_once_is_announced_and_resolves() {
     assert_eq!((&fired["rule"], &fired["key"]), (&"temperature_max".into(), &"sensor_hot".into()), "{fired}");
     assert_eq!((&fired["state"], &fired["severity"]), (&"firing".into(), &"critical".into()), "{fired}");
     assert_eq!(fired["event_time"], "2025-03-01T12:00:01.000Z", "{fired}");
+    assert_eq!(fired["condition"], "sensor_type = 'temperature' AND value > 80", "{fired}");
+    assert_eq!((&fired["fired"]["record"]["value"], &fired["resolved"]), (&90.0.into(), &Value::Null), "{fired}");
 
     assert_eq!(server.http.post(RECORDS, &reading("sensor_hot", 20.0, 3)).await.0, 202);
     wait::until("it resolves", async || {
@@ -81,6 +83,11 @@ async fn a_rule_fires_once_is_announced_and_resolves() {
         .map(drop)
     })
     .await;
+    let resolved = alerts(&server).await.unwrap().remove(0);
+    assert_eq!(resolved["fired"], fired["fired"], "the record that fired stays: {resolved}");
+    let end = &resolved["resolved"];
+    assert_eq!((&end["record"]["value"], &end["by"]), (&20.0.into(), &"record".into()), "{resolved}");
+    assert_eq!(end["event_time"], "2025-03-01T12:00:03.000Z", "{resolved}");
     let database = server.database();
     wait::until("both are announced", async || is(database.count("sw_outbox").await, &0)).await;
     let announced: Vec<Value> = read_all(server.kafka(), "system-alerts")
@@ -111,6 +118,12 @@ async fn an_alert_is_resolved_and_announced_when_its_rule_leaves_the_configurati
     assert_eq!((&alert["state"], &alert["n"], &alert["key"]), (&"resolved".into(), &1.into(), &"sensor_hot".into()));
     let message = "resolved by the server: rule temperature_max is not configured any more";
     assert_eq!(alert["message"], message, "{alert}");
+    let (end, fired) = (&alert["resolved"], &alert["fired"]["record"]);
+    assert_eq!(
+        (&end["by"], &end["record"], &fired["value"]),
+        (&"server".into(), &Value::Null, &90.0.into()),
+        "{alert}"
+    );
     wait::until("it is announced", async || is(announced(&server), &vec!["firing".to_owned(), "resolved".to_owned()]))
         .await;
 }

@@ -10,6 +10,10 @@ use crate::app::{
     standstill::{Finding, Findings},
 };
 
+/// Age of the newest stored record, while there are newer ones, from which on a partition counts as behind, in seconds;
+/// `monitoring/alerts.yml` warns of the same.
+pub const BEHIND_SECONDS: f64 = 30.0;
+
 /// How far one partition is behind.
 #[derive(Debug)]
 pub struct Lag {
@@ -30,6 +34,13 @@ pub struct Lag {
     pub in_transactions: i64,
     /// Why it does not progress.
     pub standing_still: Option<Finding>,
+}
+
+impl Lag {
+    /// Whether it is further behind than it should ever be.
+    pub fn is_behind(&self) -> bool {
+        self.seconds > BEHIND_SECONDS
+    }
 }
 
 /// Every partition that its topic has, and those that the source still reads.
@@ -82,5 +93,30 @@ fn of_partition(
         seconds: if records == 0 { 0.0 } else { (now_ms - since_ms).max(0) as f64 / 1000.0 },
         in_transactions: slot.map_or(0, |slot| slot.end().in_transactions()),
         standing_still,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALERTS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring/alerts.yml"));
+
+    #[test]
+    fn a_partition_counts_as_behind_when_the_alert_rule_warns_of_it() {
+        assert!(ALERTS.contains(&format!("streamward_consumer_lag_seconds > {BEHIND_SECONDS}\n")), "{BEHIND_SECONDS}");
+        let lag = |seconds| Lag {
+            pipeline: "p".into(),
+            stream: "s".into(),
+            topic: "t".into(),
+            partition: 0,
+            position: Some(1),
+            log_end: 2,
+            records: 1,
+            seconds,
+            in_transactions: 0,
+            standing_still: None,
+        };
+        assert_eq!([29.9, 30.0, 30.1].map(|seconds| lag(seconds).is_behind()), [false, false, true]);
     }
 }

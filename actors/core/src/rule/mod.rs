@@ -28,6 +28,7 @@ mod plan;
 #[cfg(test)]
 mod reference;
 mod state;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 pub use plan::RulePlan;
 pub use state::{MAX_KEYS, RuleState};
+pub use words::condition_of;
 
 pub(crate) use state::{Alerts, RuleInput};
 

@@ -5,7 +5,7 @@ use std::{fmt::Write, sync::Arc};
 use hashbrown::{HashTable, hash_table::Entry};
 use serde::{Deserialize, Serialize};
 
-use super::RulePlan;
+use super::{RulePlan, words};
 use crate::{
     output::{AlertState, AlertTransition},
     record::{Keys, StepInput, hash_text, key_of, record_json},
@@ -288,10 +288,6 @@ fn transition(
     (alert_id, n, state): Change,
     moment: Moment,
 ) -> AlertTransition {
-    let verb = match state {
-        AlertState::Firing => "holds",
-        AlertState::Resolved => "no longer holds",
-    };
     AlertTransition {
         alert_id,
         n,
@@ -300,7 +296,7 @@ fn transition(
         state,
         key: key_of(key).map(str::to_owned),
         record: record_json(input.schema, input.step.batch, row),
-        message: format!("{} {verb} for {}", plan.condition.text(), key_of(key).unwrap_or("a record without a key")),
+        message: words::message(plan.condition.text(), state, key_of(key)),
         event_time_ms: moment.time_ms,
         offset: moment.offset,
     }

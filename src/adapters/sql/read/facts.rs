@@ -1,9 +1,12 @@
 //! Alerts and dead letters.
 
-use serde_json::Value;
-use sqlx::{QueryBuilder, Row as _, sqlite::SqliteRow};
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use streamward_core::{
     ports::{AlertQuery, DeadLetterQuery, DeadLetterRow, Page, ReadError, Row},
+    rule::condition_of,
     schema::Kind,
 };
 
@@ -31,7 +34,8 @@ impl SqliteReads {
     pub(super) async fn read_alerts(&self, query: AlertQuery) -> Result<Page<Row>, ReadError> {
         let mut connection = self.connection().await?;
         let walked = alert_scan(&query).page(&mut connection, &query.page).await?;
-        walked.into_page(alert)
+        let first = first_transitions(&mut connection, &walked.rows).await?;
+        walked.into_page(|row| alert(row, &first))
     }
 
     pub(super) async fn read_dead_letters(&self, query: DeadLetterQuery) -> Result<Page<DeadLetterRow>, ReadError> {
@@ -91,20 +95,104 @@ fn by_first(filters: &[(&str, &Option<String>)]) -> (Vec<Condition>, Vec<Conditi
     (given, keep)
 }
 
-fn alert(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+/// A transition of an alert, as a list shows it.
+struct Transition {
+    event_time_ms: i64,
+    created_at_ms: i64,
+    offset: i64,
+    message: String,
+    record: Value,
+}
+
+impl Transition {
+    fn of(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let record: String = row.try_get("record")?;
+        Ok(Self {
+            event_time_ms: row.try_get("event_time")?,
+            created_at_ms: row.try_get("created_at")?,
+            offset: row.try_get("offset")?,
+            message: row.try_get("message")?,
+            record: serde_json::from_str(&record).unwrap_or(Value::Null),
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        json!({"event_time": time(self.event_time_ms), "created_at": time(self.created_at_ms), "offset": self.offset,
+               "message": self.message, "record": self.record})
+    }
+
+    /// As the end of an alert that began with `first`. The server ends an alert without a record: its transition repeats
+    /// the place of the one before.
+    fn to_end_json(&self, first: &Self) -> Value {
+        if self.offset != first.offset {
+            let mut end = self.to_json();
+            end["by"] = "record".into();
+            return end;
+        }
+        json!({"by": "server", "event_time": null, "created_at": time(self.created_at_ms), "offset": null,
+               "message": self.message, "record": null})
+    }
+}
+
+/// The transitions with which alerts fired whose newest one is another; by number.
+async fn first_transitions(
+    connection: &mut SqliteConnection,
+    rows: &[SqliteRow],
+) -> Result<HashMap<i64, Transition>, ReadError> {
+    let mut wanted = Vec::new();
+    for row in rows {
+        let (id, opened): (i64, i64) = (column(row, "id")?, column(row, ALERT_PLACE)?);
+        if id != opened {
+            wanted.push(opened);
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = first_sql(&wanted).build().fetch_all(connection).await.map_err(read_error)?;
+    rows.iter().map(|row| Ok((column(row, "id")?, Transition::of(row).map_err(read_error)?))).collect()
+}
+
+fn column(row: &SqliteRow, name: &str) -> Result<i64, ReadError> {
+    row.try_get(name).map_err(read_error)
+}
+
+/// The statement that reads transitions by their numbers.
+pub(super) fn first_sql(ids: &[i64]) -> QueryBuilder<Sqlite> {
+    let mut sql =
+        QueryBuilder::new("SELECT id, message, record, event_time, \"offset\", created_at FROM alerts WHERE id IN (");
+    let mut list = sql.separated(", ");
+    for id in ids {
+        list.push_bind(*id);
+    }
+    sql.push(")");
+    sql
+}
+
+/// An alert with its newest transition, and the two with which it fired and was resolved apart.
+fn alert(row: &SqliteRow, first: &HashMap<i64, Transition>) -> Result<Row, sqlx::Error> {
     let mut object = Row::new();
-    for column in ["alert_id", "rule", "stream", "severity", "state", "message", "topic"] {
+    for column in ["alert_id", "rule", "stream", "severity", "state", "topic"] {
         object.insert(column.to_owned(), row.try_get::<String, _>(column)?.into());
     }
-    for column in ["id", "n", "partition", "offset"] {
+    for column in ["id", "n", "partition"] {
         object.insert(column.to_owned(), row.try_get::<i64, _>(column)?.into());
     }
-    for column in ["event_time", "created_at"] {
-        object.insert(column.to_owned(), time(row.try_get(column)?));
+    let key: Option<String> = row.try_get("key")?;
+    let newest = Transition::of(row)?;
+    let fired = match row.try_get::<i64, _>(ALERT_PLACE)? {
+        opened if opened == row.try_get::<i64, _>("id")? => Some(&newest),
+        opened => first.get(&opened),
+    };
+    let is_resolved = row.try_get::<String, _>("state")? == "resolved";
+    let resolved = is_resolved.then(|| newest.to_end_json(fired.unwrap_or(&newest)));
+    object.insert("condition".to_owned(), fired.and_then(|fired| condition_of(&fired.message, key.as_deref())).into());
+    object.insert("key".to_owned(), key.into());
+    object.insert("fired".to_owned(), fired.map(Transition::to_json).into());
+    object.insert("resolved".to_owned(), resolved.into());
+    if let Value::Object(newest) = newest.to_json() {
+        object.extend(newest);
     }
-    object.insert("key".to_owned(), row.try_get::<Option<String>, _>("key")?.into());
-    let record: String = row.try_get("record")?;
-    object.insert("record".to_owned(), serde_json::from_str(&record).unwrap_or(Value::Null));
     let undeliverable: Option<String> = row.try_get("undeliverable")?;
     object.insert("undeliverable".to_owned(), undeliverable.into());
     Ok(object)

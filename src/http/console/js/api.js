@@ -41,16 +41,16 @@ export class ApiError extends Error {
 const KINDS = { 401: "unauthorized", 403: "forbidden", 404: "missing", 409: "refused", 422: "refused" };
 
 /** The JSON body of `GET path`. */
-export const get = (path) => call("GET", path);
+export const get = (path, options) => call("GET", path, undefined, options);
 
 /** The JSON body of an answer to `method path`; `content` is sent as JSON. */
 export const call = (method, path, content, options) => callWith(method, path, content === undefined ? undefined : JSON.stringify(content), options);
 
-/** As `call`, with a body that is JSON text already. */
-export async function callWith(method, path, text, { timeoutMs = TIMEOUT_MS } = {}) {
+/** As `call`, with a body that is JSON text already. `alsoGood` is a status of which the body is an answer as well. */
+export async function callWith(method, path, text, { timeoutMs = TIMEOUT_MS, alsoGood = null } = {}) {
   const response = await send(method, path, text, timeoutMs);
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body), faultsOf(body));
+  if (!response.ok && response.status !== alsoGood) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body), faultsOf(body));
   if (body === null || typeof body !== "object") throw new ApiError("failed", path, "The answer is not JSON.");
   return body;
 }

@@ -1,53 +1,59 @@
-// Start here: the page's frame. It routes by the address's hash, keeps the live feed and the navigation's counts,
-// and mounts one view at a time. A view is `{title, mount(slot, context) → {unmount, redraw?}}`; what follows its name in
-// the address is in `context.path` and `context.query`, and `titleOf(path)` may name it.
-import { get } from "./api.js";
+// Start here: the page's frame. It routes by the address's hash, keeps the navigation's counts, and mounts one view at a time. A view
+// is `{title, mount(slot, context) → {unmount, redraw?}}`; what follows its name in the address is in `context.path` and `context.query`,
+// if `takesPath` says that there may be something; `titleOf(path)` may name it. A view that finds nothing at its path calls
+// `context.notFound`.
 import { showBanner } from "./banner.js";
+import { isAway } from "./connection.js";
 import { h, icon, setText } from "./dom.js";
-import { whole, zone } from "./format.js";
+import { whole } from "./format.js";
+import { watchHealth } from "./health.js";
 import { toneOf } from "./lifecycle.js";
-import { LiveFeed } from "./live.js";
+import { pillOf } from "./pill.js";
 import { Readings } from "./readings.js";
-import { newestDeadLetter, onOutcomes, openAlerts, refreshAll, resource, setPollingPaused, tree } from "./resources.js";
+import { health, newestDeadLetter, onOutcomes, openAlerts, refreshAll, setPollingPaused, tree } from "./resources.js";
+import { SensorFeed } from "./sensor-feed.js";
 import { alertSummary, flatten, restartSummary } from "./summary.js";
-import { watchStandingStill } from "./standing.js";
 import { startTheme } from "./theme.js";
+import { onZoneChange, startZone, zoneNote } from "./times.js";
 import * as alerts from "./views/alerts.js";
 import * as deadLetters from "./views/dead-letters.js";
+import { notFound } from "./views/not-found.js";
 import * as overview from "./views/overview.js";
 import * as sensors from "./views/sensors.js";
 import * as supervision from "./views/supervision.js";
 import * as topics from "./views/topics.js";
 
 const VIEWS = { overview, sensors, topics, alerts, "dead-letters": deadLetters, supervision };
+/** Views of the stream `sensors`: without it they are others, or none. */
+const OF_SENSORS = ["overview", "sensors"];
+const OVERVIEW = { href: "#/overview", text: "Overview" };
 const REDRAW_MS = 1000;
-/** Pages of 500 stored readings with which the charts begin. */
-const MAX_SEED_PAGES = 20;
 const byId = (id) => document.getElementById(id);
 
 const readings = new Readings();
-const counts = { frames: 0, reconnects: 0, redraws: 0 };
-let feedState = { state: "connecting", retryAt: null };
+let redraws = 0;
 let paused = false;
+/** Counts the views shown. */
+let shown = 0;
 let unmount = () => {};
 let redraw = () => {};
 
-const feed = new LiveFeed("/ws/sensors", {
-  onFrame: (frame) => {
-    counts.frames += 1;
-    readings.addFrame(frame);
-  },
-  onState: (state) => {
-    if (state.state !== "live" && feedState.state === "live") counts.reconnects += 1;
-    feedState = state;
+const sensorFeed = new SensorFeed(readings, {
+  onChange: () => paintPill(),
+  onPresence: () => {
     paintPill();
+    buildNav();
+    if (OF_SENSORS.includes(place().name)) route(null);
+    else markCurrent(place().name);
   },
+  onReadings: () => redraw(),
 });
 
+/** Counts stay where they are when the menu is built anew. */
 function buildNav() {
-  const items = Object.entries(VIEWS).map(([name, view]) =>
-    h("li", {}, h("a", { href: `#/${name}` }, icon(name), h("span", {}, view.title), h("span", { class: "count", id: `count-${name}`, hidden: true }))),
-  );
+  const items = Object.entries(VIEWS)
+    .filter(([name]) => name !== "sensors" || sensorFeed.isThere)
+    .map(([name, view]) => byId(`count-${name}`)?.closest("li") ?? h("li", {}, h("a", { href: `#/${name}` }, icon(name), h("span", {}, view.title), h("span", { class: "count", id: `count-${name}`, hidden: true }))));
   byId("nav").replaceChildren(...items);
 }
 
@@ -58,29 +64,64 @@ function setCount(name, text, { quiet, label }) {
   element.replaceChildren(text, h("span", { class: "unseen" }, ` ${label}`));
 }
 
-function route(event) {
+/** What the address asks for. */
+function place() {
   const [address, query = ""] = location.hash.replace(/^#\//, "").split("?");
   const [name, ...rest] = (address || "overview").split("/");
-  const path = decoded(rest.join("/"));
-  const view = VIEWS[name] ?? overview;
-  unmount();
-  byId("view").replaceChildren();
+  return { name: decoded(name), path: decoded(rest.join("/")), query: new URLSearchParams(query) };
+}
+
+/** The view at a place. */
+function viewAt({ name, path }) {
+  const view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : null;
+  if (!view) return notFound(`There is no page ${name}.`, OVERVIEW);
+  if (path && !view.takesPath) return notFound(`There is no page ${name}/${path}.`, { href: `#/${name}`, text: view.title });
+  if (name === "sensors" && !sensorFeed.isThere) {
+    return sensorFeed.isThere === null ? LOADING : notFound("This server has no stream named sensors.", OVERVIEW);
+  }
+  return view;
+}
+
+const LOADING = { title: "Loading", mount: () => ({ unmount: () => {} }) };
+
+function markCurrent(name) {
   for (const link of byId("nav").querySelectorAll("a")) {
-    if (link.hash === `#/${VIEWS[name] ? name : "overview"}`) link.setAttribute("aria-current", "page");
+    if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const title = view.titleOf?.(path) ?? view.title;
-  setText(byId("title"), title);
-  document.title = `${title} · Streamward`;
-  const context = { readings, path, query: new URLSearchParams(query), isLive: () => feedState.state === "live", isPaused: () => paused || document.hidden };
-  const mounted = view.mount(byId("view"), context);
-  redraw = mounted.redraw ?? (() => {});
-  unmount = mounted.unmount;
-  redraw();
+}
+
+function route(event) {
+  const to = place();
+  markCurrent(to.name);
+  show(viewAt(to), to);
   if (event) {
     scrollTo(0, 0);
     byId("title").focus();
   }
+}
+
+function show(view, { path, query }) {
+  const turn = (shown += 1);
+  unmount();
+  byId("view").replaceChildren();
+  const title = view.titleOf?.(path) ?? view.title;
+  setText(byId("title"), title);
+  document.title = `${title} · Streamward`;
+  const context = {
+    readings,
+    path,
+    query,
+    hasSensors: sensorFeed.isThere,
+    isLive: () => sensorFeed.state?.state === "live",
+    isPaused: () => paused || document.hidden,
+    // A view may find out while it is being mounted, and in several of its parts.
+    notFound: (what, back) => queueMicrotask(() => turn === shown && show(notFound(what, back), { path, query })),
+  };
+  const mounted = view.mount(byId("view"), context);
+  redraw = mounted.redraw ?? (() => {});
+  unmount = mounted.unmount;
+  redraw();
 }
 
 /** A part of an address without its escapes; as it is where they are broken. */
@@ -93,16 +134,14 @@ function decoded(text) {
 }
 
 function paintPill() {
-  const wait = feedState.retryAt ? Math.max(0, Math.ceil((feedState.retryAt - Date.now()) / 1000)) : 0;
-  const texts = { connecting: "Connecting", live: "Live", reconnecting: "Reconnecting", offline: "Offline" };
-  const state = paused ? "paused" : feedState.state;
+  const { state, text, title } = pillOf({ isPaused: paused, isAway: isAway(), feed: sensorFeed.state, health: health.state });
   byId("pill").dataset.state = state;
-  setText(byId("pill-text"), paused ? "Paused" : texts[feedState.state]);
-  byId("pill").title = wait > 0 ? `The live feed is tried again in ${wait} s` : "State of the live feed";
+  byId("pill").title = title;
+  setText(byId("pill-text"), text);
 }
 
 function paintFine() {
-  const notes = [`Times are local (${zone()}); UTC is in their tooltips.`];
+  const notes = [zoneNote()];
   if (readings.gaps > 0) notes.push(`The server left out ${whole(readings.gaps)} frames that this browser was too slow for; every record is stored all the same.`);
   if (readings.outside > 0) notes.push(`${whole(readings.outside)} readings have event times outside the last 10 minutes and are not drawn.`);
   if (readings.overLimit > 0) notes.push(`${whole(readings.overLimit)} readings of further sensors are not drawn (limit: 1,000 sensors, 8 types).`);
@@ -150,59 +189,41 @@ function togglePause() {
 function tick() {
   paintPill();
   if (paused || document.hidden) return;
-  counts.redraws += 1;
+  redraws += 1;
   redraw();
   paintFine();
 }
 
 const retryNow = () => {
-  feed.reconnectNow();
+  sensorFeed.reconnectNow();
   refreshAll();
 };
-
-/** Fills the charts with what is stored already, so that they do not start empty. */
-function seed() {
-  const latest = resource("/api/v1/sensors/latest?limit=100");
-  const stop = latest.subscribe(({ data }) => {
-    if (!data) return;
-    for (const reading of [...(data.readings ?? [])].reverse()) readings.add(reading);
-    queueMicrotask(() => stop());
-    redraw();
-    backfill(data.next);
-  });
-}
-
-/** Older readings, page by page, until the charts are full. What fails here is missing in the charts and nowhere else. */
-async function backfill(cursor) {
-  try {
-    for (let page = 0; cursor && page < MAX_SEED_PAGES; page += 1) {
-      const { records, next } = await get(`/api/v1/streams/sensors/latest?limit=500&cursor=${encodeURIComponent(cursor)}`);
-      const drawn = records.reverse().filter((reading) => readings.add(reading)).length;
-      redraw();
-      cursor = drawn === records.length ? next : null;
-    }
-  } catch (error) {
-    console.warn("older readings are not drawn", error);
-  }
-}
 
 function start() {
   buildNav();
   startTheme(byId("theme"));
+  startZone(byId("zone"));
+  onZoneChange(() => {
+    redraw();
+    paintFine();
+  });
   paintPause();
   byId("pause").addEventListener("click", togglePause);
   byId("skip").addEventListener("click", (event) => {
     event.preventDefault();
     byId("main").focus();
   });
-  onOutcomes((errors, asked) => showBanner(byId("banner"), errors, asked, retryNow));
-  watchStandingStill(byId("standing"), (sentence) => setText(byId("announce"), sentence));
+  onOutcomes((errors, isGone) => {
+    showBanner(byId("banner"), errors, isGone, retryNow);
+    paintPill();
+  });
+  watchHealth(byId("health"), (sentence) => setText(byId("announce"), sentence));
   watchCounts();
+  paintFine();
   route(null);
   addEventListener("hashchange", route);
   addEventListener("online", retryNow);
-  seed();
-  feed.connect();
+  sensorFeed.start();
   setInterval(tick, REDRAW_MS);
 }
 
@@ -211,8 +232,8 @@ globalThis.streamward = {
   get counts() {
     const summary = restartSummary(tree.state.data);
     return {
-      ...counts, accepted: readings.accepted, points: readings.points(), sensors: readings.sensors.size, gaps: readings.gaps,
-      actors: summary?.actors ?? 0, restarts: summary?.restarts ?? 0, feed: feedState.state,
+      ...sensorFeed.counts, redraws, accepted: readings.accepted, points: readings.points(), sensors: readings.sensors.size, gaps: readings.gaps,
+      actors: summary?.actors ?? 0, restarts: summary?.restarts ?? 0, feed: sensorFeed.state?.state ?? null,
     };
   },
   rate: (type) => readings.rate(type),

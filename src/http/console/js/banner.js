@@ -5,29 +5,27 @@ import { refreshAll } from "./resources.js";
 
 const PRIORITY = ["unauthorized", "unreachable", "forbidden", "failed"];
 
-/** Shows the most urgent of `errors` in `slot`; a missing route is the business of the panel that asked. */
-export function showBanner(slot, errors, asked, onRetry) {
-  const shown = errors.filter((error) => PRIORITY.includes(error.kind));
-  const kind = PRIORITY.find((candidate) => shown.some((error) => error.kind === candidate));
-  const concerned = shown.filter((error) => error.kind === kind);
-  const all = concerned.length === asked;
-  const state = kind ? `${kind} ${all || concerned.map((error) => error.path + error.message).join()}` : "none";
+/** Shows that the server is away, or the most urgent of `errors`, in `slot`; a missing route is the business of the panel that asked. */
+export function showBanner(slot, errors, isAway, onRetry) {
+  const kind = isAway ? "away" : PRIORITY.find((candidate) => errors.some((error) => error.kind === candidate));
+  const concerned = errors.filter((error) => error.kind === kind);
+  const state = kind ? `${kind} ${concerned.map((error) => error.path + error.message).join()}` : "none";
   // A half-typed token must survive the next poll.
   if (kind === "unauthorized" && slot.dataset.shown?.startsWith("unauthorized")) return;
-  swap(slot, state, () => (kind ? BUILD[kind](concerned, asked, onRetry) : null));
+  swap(slot, state, () => (kind ? BUILD[kind](concerned, onRetry) : null));
 }
 
 const BUILD = {
-  unreachable: (errors, asked, onRetry) =>
-    errors.length === asked
-      ? banner("bad", "Streamward does not answer", [
-          h("p", {}, "No answer from ", code(location.origin), ". Check that the server is running (", code("streamward run"), ") and that this address is its HTTP listener."),
-          h("p", {}, "The figures below are the last ones received. The console keeps trying and recovers by itself."),
-          retry(onRetry),
-        ])
-      : banner("warn", "Some parts do not answer", [h("p", {}, list(errors)), retry(onRetry)]),
+  away: (_, onRetry) =>
+    banner("bad", "Streamward does not answer", [
+      h("p", {}, "No answer from ", code(location.origin), ". Check that the server is running (", code("streamward run"), ") and that this address is its HTTP listener."),
+      h("p", {}, "The figures below are the last ones received. The server is asked each second, and the page goes on by itself once it answers."),
+      retry(onRetry),
+    ]),
 
-  unauthorized: (_, __, onRetry) =>
+  unreachable: (errors, onRetry) => banner("warn", "Some parts do not answer", [h("p", {}, list(errors)), retry(onRetry)]),
+
+  unauthorized: (_, onRetry) =>
     banner("warn", "This server asks for an access token", [
       h("p", {}, "Paste a token with the role viewer or higher. It stays in this browser tab and is forgotten when the tab is closed."),
       tokenForm(onRetry),
@@ -39,7 +37,7 @@ const BUILD = {
       tokenForm(refreshAll),
     ]),
 
-  failed: (errors, _, onRetry) =>
+  failed: (errors, onRetry) =>
     banner("warn", "The server reports an error", [
       h("p", {}, list(errors), "."),
       h("p", {}, "The server's log names the cause. If an actor failed, the supervision page shows its last exit."),

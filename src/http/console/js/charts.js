@@ -1,9 +1,10 @@
 // Charts: one uPlot per sensor type (lowest to highest as a band, the mean as a line, anomalies as dots), and small SVG sparklines.
 // Colours come from the style sheet, so that a chart follows the theme.
 import { h, setText, svg } from "./dom.js";
-import { clock, digitsOf, fixed, hourMinute, measure, rate, titleCase, unitOf } from "./format.js";
+import { digitsOf, fixed, measure, rate, titleCase, unitOf } from "./format.js";
 import { onThemeChange } from "./theme.js";
 import { WINDOW_S } from "./readings.js";
+import { clock, hourMinute } from "./times.js";
 
 const HEIGHT = 190;
 const AXIS_FONT = "11px system-ui, sans-serif";

@@ -4,11 +4,12 @@ import { h, icon, keyed } from "./dom.js";
 /**
  * `columns`: `[{ name, className }]`; `key(item)`; `makeCells(item)` returns `{cells, update(item)}`, `cells` being `<td>`s;
  * `label(item)` names the row's button; `detail(item)` builds the opened part,
- * again at each update when `liveDetail` is set (only for parts without controls: their focus would be lost).
+ * again at each update when `liveDetail` is set (only for parts without controls: their focus would be lost), and when
+ * `stage(item)` changes.
  */
 export class ExpandableTable {
-  constructor({ caption, columns, key, makeCells, label, detail, liveDetail = false }) {
-    this.options = { key, makeCells, label, detail, liveDetail };
+  constructor({ caption, columns, key, makeCells, label, detail, liveDetail = false, stage = () => null }) {
+    this.options = { key, makeCells, label, detail, liveDetail, stage };
     this.columns = columns;
     this.open = new Set();
     this.parts = new WeakMap();
@@ -51,7 +52,8 @@ export class ExpandableTable {
     part.item = item;
     part.button.setAttribute("aria-label", `Details of ${this.options.label(item)}`);
     part.update(item);
-    if (this.options.liveDetail && !part.detailRow.hidden) this.fillDetail(part);
+    const isOld = this.options.liveDetail || part.stage !== this.options.stage(item);
+    if (isOld && !part.detailRow.hidden) this.fillDetail(part);
   }
 
   toggle(id, part) {
@@ -65,6 +67,7 @@ export class ExpandableTable {
   }
 
   fillDetail(part) {
+    part.stage = this.options.stage(part.item);
     part.slot.replaceChildren(...[this.options.detail(part.item)].flat().filter((child) => child !== null));
   }
 }

@@ -1,5 +1,4 @@
-// Numbers, units and times as people read them. Nothing here touches the network; times come in as text or epoch milliseconds.
-import { h, setText } from "./dom.js";
+// Numbers, units and bytes as people read them; times are in `times.js`. Nothing here touches the page or the network.
 
 export const NONE = "–";
 
@@ -63,48 +62,6 @@ export const millis = (ms) => (isNumber(ms) && ms < 1000 ? `${Math.round(ms)} ms
 export function micros(us) {
   if (!isNumber(us) || us >= 10_000) return millis(us / 1000);
   return us < 1000 ? `${Math.round(us)} µs` : `${fixed(us / 1000, 1)} ms`;
-}
-
-/** Epoch milliseconds of an RFC 3339 time (without an offset: UTC) or of a number that already is one; NaN if it is neither. */
-export function parseTime(value) {
-  if (typeof value === "number") return value;
-  if (typeof value !== "string") return Number.NaN;
-  return Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/i.test(value) ? value : `${value}Z`);
-}
-
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const MINUTES = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-
-export const zone = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
-export const clock = (ms) => (Number.isFinite(ms) ? CLOCK.format(ms) : NONE);
-export const hourMinute = (ms) => MINUTES.format(ms);
-
-const sameDay = (a, b) => new Date(a).toDateString() === new Date(b).toDateString();
-
-/** Local time, with the day when it is not today's. */
-const local = (ms) => (sameDay(ms, Date.now()) ? clock(ms) : `${DAY.format(ms).replaceAll(" ", "\u00a0")} ${clock(ms)}`);
-
-const utc = (ms) => `${new Date(ms).toISOString().replace("T", " ").replace("Z", "")} UTC`;
-
-export const timeElement = () => h("time");
-
-/** Fills a `<time>`: local time in the text, UTC in the title. With `ago`, the distance from now is the text. */
-export function setTime(element, value, { ago = false } = {}) {
-  const ms = parseTime(value);
-  if (!Number.isFinite(ms)) {
-    setText(element, NONE);
-    return;
-  }
-  element.dateTime = new Date(ms).toISOString();
-  element.title = ago ? `${local(ms)} (${utc(ms)})` : utc(ms);
-  setText(element, ago ? `${span((Date.now() - ms) / 1000)} ago` : local(ms));
-}
-
-export function timeOf(value, options) {
-  const element = timeElement();
-  setTime(element, value, options);
-  return element;
 }
 
 const SEVERITY_TONES = { critical: "bad", high: "bad", error: "bad", warning: "warn", medium: "warn", info: "info", low: "info" };

@@ -1,5 +1,7 @@
-// The live feed: one WebSocket, reconnected with back-off. It reports its state and hands on frames; it keeps no readings.
+// The live feed: one WebSocket, reconnected with back-off, and at once when the server is back. It reports its state and hands on
+// frames; it keeps no readings.
 import { currentToken } from "./api.js";
+import { noteSilence, onBack } from "./connection.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
@@ -14,6 +16,7 @@ export class LiveFeed {
     this.socket = null;
     this.attempts = 0;
     this.timer = null;
+    this.stopWaiting = onBack(() => this.reconnectNow());
   }
 
   connect() {
@@ -40,6 +43,7 @@ export class LiveFeed {
   /** Ends it for good. */
   close() {
     clearTimeout(this.timer);
+    this.stopWaiting();
     const socket = this.socket;
     this.socket = null;
     socket?.close();
@@ -62,6 +66,7 @@ export class LiveFeed {
     const state = this.attempts >= OFFLINE_AFTER ? "offline" : "reconnecting";
     this.onState({ state, retryAt: Date.now() + wait, attempts: this.attempts });
     this.timer = setTimeout(() => this.connect(), wait);
+    noteSilence();
   }
 }
 

@@ -1,6 +1,6 @@
 // The last ten minutes of readings, in buckets of two seconds: bounded memory at any rate. Pure bookkeeping, no page, no network.
 // Time is the readings' own event time; the window's end follows the server's clock.
-import { parseTime } from "./format.js";
+import { parseTime } from "./times.js";
 import { SensorWindow, TypeWindow } from "./windows.js";
 
 export const WINDOW_S = 600;

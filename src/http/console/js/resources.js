@@ -1,17 +1,23 @@
 // Things polled from the API. A resource polls while somebody subscribes to it, keeps its last good data when a poll fails,
-// slows down while the server is unreachable, and rests while the page is hidden or paused.
+// slows down while polls fail, rests while the server does not answer, the page is hidden or paused, and polls at once when the server is
+// back.
 import { get } from "./api.js";
-import { EventShaper, lagShape, StreamShaper } from "./shapes.js";
+import { isAway, noteSilence, onAway, onBack } from "./connection.js";
+import { EventShaper, healthShape, lagShape, StreamShaper } from "./shapes.js";
 
 const EVERY_MS = 2000;
 const SLOWEST_MS = 15_000;
+/** Kinds of errors after which nobody knows whether the server still answers. */
+const SILENT = ["unreachable", "failed"];
 
 const active = new Set();
 const outcomeListeners = new Set();
 let paused = false;
 
+const isResting = () => paused || document.hidden;
+
 class Resource {
-  /** `shape.everyMs` is the time between polls, `shape.path(base)` may add to the address, `shape.take(body)` turns an answer into the data, `shape.lost()` hears of a failed poll, `shape.push(item)` adds what came between two polls. */
+  /** `shape.everyMs` is the time between polls, `shape.path(base)` may add to the address, `shape.take(body)` turns an answer into the data, `shape.lost()` hears of a failed poll, `shape.push(item)` adds what came between two polls, `shape.alsoGood` is a status of which the body is an answer as well. */
   constructor(path, shape = {}) {
     this.path = path;
     this.shape = shape;
@@ -20,6 +26,7 @@ class Resource {
     this.timer = null;
     this.soon = null;
     this.loading = false;
+    this.turn = 0;
     this.failures = 0;
   }
 
@@ -66,56 +73,90 @@ class Resource {
     }, withinMs);
   }
 
+  /** Loads now; what is still under way is not waited for. */
+  reload() {
+    this.loading = false;
+    return this.load();
+  }
+
   async load() {
     clearTimeout(this.timer);
     if (this.loading) return;
     this.loading = true;
-    try {
-      const body = await get(this.shape.path?.(this.path) ?? this.path);
-      this.state = { data: this.shape.take?.(body) ?? body, error: null, loadedAt: Date.now() };
-      this.failures = 0;
-    } catch (error) {
-      this.shape.lost?.();
-      this.state = { ...this.state, error };
-      this.failures += 1;
-    }
+    const turn = (this.turn += 1);
+    const { body, error } = await this.ask();
+    if (turn !== this.turn) return;
     this.loading = false;
+    if (error) this.fail(error);
+    else this.succeed(body);
     if (!active.has(this)) return;
     for (const listener of this.listeners) listener(this.state);
     announceOutcomes();
     this.schedule();
   }
 
+  async ask() {
+    try {
+      return { body: await get(this.shape.path?.(this.path) ?? this.path, { alsoGood: this.shape.alsoGood }) };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  succeed(body) {
+    this.state = { data: this.shape.take?.(body) ?? body, error: null, loadedAt: Date.now() };
+    this.failures = 0;
+  }
+
+  fail(error) {
+    this.shape.lost?.();
+    this.state = { ...this.state, error };
+    this.failures += 1;
+    if (SILENT.includes(error.kind)) noteSilence();
+  }
+
+  /** What failed while the server was away says nothing about the server that is back. */
+  forgive() {
+    this.state = { ...this.state, error: null };
+    this.failures = 0;
+  }
+
   schedule() {
     const wait = Math.min((this.shape.everyMs ?? EVERY_MS) * 2 ** Math.min(this.failures, 3), SLOWEST_MS);
-    this.timer = setTimeout(() => (paused || document.hidden ? this.schedule() : this.load()), wait);
+    this.timer = setTimeout(() => (isResting() || isAway() ? this.schedule() : this.load()), wait);
   }
 }
 
 function announceOutcomes() {
   const errors = [...active].map((resource) => resource.state.error).filter((error) => error !== null);
-  for (const listener of outcomeListeners) listener(errors, active.size);
+  for (const listener of outcomeListeners) listener(errors, isAway());
 }
 
-/** Calls `listener(errors, asked)` after every poll: the current error of each failing resource, and how many are polled. */
+/** Calls `listener(errors, isAway)` after every poll: the current error of each failing resource, and whether the server is away. */
 export const onOutcomes = (listener) => outcomeListeners.add(listener);
 
-export const refreshAll = () => Promise.all([...active].map((resource) => resource.load()));
+export const refreshAll = () => Promise.all([...active].map((resource) => resource.reload()));
+
+const refreshUnlessResting = () => isResting() || refreshAll();
 
 export function setPollingPaused(next) {
   paused = next;
-  if (!paused) refreshAll();
+  refreshUnlessResting();
 }
 
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && !paused) refreshAll();
+document.addEventListener("visibilitychange", refreshUnlessResting);
+onAway(announceOutcomes);
+onBack(() => {
+  for (const resource of active) resource.forgive();
+  announceOutcomes();
+  refreshUnlessResting();
 });
 
 export const resource = (path, shape) => new Resource(path, shape);
 
 export const streams = resource("/api/v1/streams", new StreamShaper());
 export const lag = resource("/api/v1/lag", { take: lagShape });
-export const standingStill = resource("/api/v1/standing-still");
+export const health = resource("/health/ready", { take: healthShape, alsoGood: 503 });
 export const tree = resource("/api/v1/supervision/tree");
 export const events = resource("/api/v1/events", new EventShaper());
 export const openAlerts = resource("/api/v1/alerts?state=firing&limit=100");

@@ -5,7 +5,17 @@ const RATE_OVER_MS = 10_000;
 const MAX_EVENTS = 1000;
 const EVENTS_A_POLL = 500;
 
-/** Lag of all partitions, with the sum of records, the longest delay and how many stand still. */
+/**
+ * What is wrong with the server, by its own judgement: `{ready, findings, reasons, isWhole}`. `findings` stand still; `reasons` say what
+ * else keeps it from being ready.
+ */
+export function healthShape({ ready: said, reasons = [], standing_still: findings = [] }) {
+  const ready = said === true;
+  const isFound = (reason) => findings.some(({ actor }) => reason.startsWith(`${actor} is `));
+  return { ready, findings, reasons: reasons.filter((reason) => !isFound(reason)), isWhole: ready && findings.length === 0 };
+}
+
+/** Lag of all partitions, with the sum of records, the longest delay, how many stand still and how many are further behind than the server takes for usual. */
 export function lagShape(body) {
   const partitions = body.lag ?? [];
   return {
@@ -13,6 +23,7 @@ export function lagShape(body) {
     totalRecords: partitions.reduce((total, partition) => total + (partition.lag_records ?? 0), 0),
     maxSeconds: partitions.reduce((most, partition) => Math.max(most, partition.lag_seconds ?? 0), 0),
     standing: partitions.filter((partition) => partition.state === "standing_still").length,
+    behind: partitions.filter((partition) => partition.behind).length,
   };
 }
 

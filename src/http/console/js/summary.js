@@ -1,5 +1,5 @@
 // What the navigation and the tiles say about the whole server, derived from the polled resources. Pure functions.
-import { parseTime } from "./format.js";
+import { parseTime } from "./times.js";
 
 /** Every actor of a tree, parents before children. */
 export function flatten(root) {

@@ -1,5 +1,5 @@
 // The light/dark switch. Choosing what the system already has forgets the choice, so that the page follows the system again.
-import { icon } from "./dom.js";
+import { h, icon } from "./dom.js";
 
 const KEY = "streamward.theme";
 const system = matchMedia("(prefers-color-scheme: dark)");
@@ -31,7 +31,7 @@ function choose(theme) {
 export function startTheme(button) {
   const paint = () => {
     const next = currentTheme() === "dark" ? "light" : "dark";
-    button.replaceChildren(icon(next === "dark" ? "moon" : "sun"), `${next === "dark" ? "Dark" : "Light"} theme`);
+    button.replaceChildren(icon(next === "dark" ? "moon" : "sun"), next === "dark" ? "Dark" : "Light", h("span", { class: "rest" }, " theme"));
     button.setAttribute("aria-label", `Switch to ${next} theme`);
     for (const listener of listeners) listener();
   };

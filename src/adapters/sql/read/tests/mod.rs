@@ -233,6 +233,39 @@ async fn alerts_show_the_newest_transition_of_each() {
 }
 
 #[tokio::test]
+async fn an_alert_shows_what_fired_and_what_resolved_it_apart() {
+    let mut fixture = Fixture::new().await;
+    fixture
+        .write(
+            "UPDATE alerts SET record = '{\"value\": 20.5}', message = 'value > 80 no longer holds for sensor_001' \
+             WHERE alert_id = 'a18' AND n = 1; \
+             UPDATE alerts SET message = 'value > 80 holds for sensor_001' WHERE alert_id = 'a18' AND n = 0; \
+             UPDATE alerts SET \"offset\" = 32, message = 'resolved by the server: gone' WHERE alert_id = 'a16' AND n = 1",
+        )
+        .await;
+    let any = AlertQuery { state: None, severity: None, rule: None, page: page(100) };
+    let all = fixture.reads.alerts(any).await.unwrap();
+    let [firing, resolved, _, ended, ..] = &all.items[..] else { panic!("{all:?}") };
+    assert_eq!((&firing["fired"]["offset"], &firing["resolved"]), (&json!(38), &json!(null)));
+    assert_eq!(
+        (&resolved["fired"], &resolved["resolved"]),
+        (
+            &json!({"event_time": "2025-01-01T00:00:00.036Z", "created_at": "2025-01-01T00:00:00.036Z", "offset": 36,
+                    "message": "value > 80 holds for sensor_001", "record": {"value": 81.5}}),
+            &json!({"event_time": "2025-01-01T00:00:00.037Z", "created_at": "2025-01-01T00:00:00.037Z", "offset": 37,
+                    "message": "value > 80 no longer holds for sensor_001", "record": {"value": 20.5}, "by": "record"}),
+        )
+    );
+    assert_eq!((&resolved["condition"], &firing["condition"]), (&json!("value > 80"), &json!(null)));
+    assert_eq!((&resolved["offset"], &resolved["record"]), (&json!(37), &json!({"value": 20.5})), "the newest");
+    assert_eq!(
+        ended["resolved"],
+        json!({"by": "server", "event_time": null, "created_at": "2025-01-01T00:00:00.033Z", "offset": null,
+               "message": "resolved by the server: gone", "record": null})
+    );
+}
+
+#[tokio::test]
 async fn dead_letters_are_cut_in_the_list_and_whole_alone() {
     let fixture = Fixture::new().await;
     let any = DeadLetterQuery { topic: None, partition: None, offset: None, class: None, page: page(100) };

@@ -8,7 +8,7 @@ use super::{
         super::{facts as written, orphans, outbox, retention::facts as retention},
         SqliteReads,
         cursor::Bind,
-        facts::{alert_scan, dead_letter_scan},
+        facts::{alert_scan, dead_letter_scan, first_sql},
         rows::{self, ACTIVE_KEYS_SQL, GAPS_SQL, STATS_SQL, latest_scan},
         scan::Scan,
         windows,
@@ -111,6 +111,8 @@ async fn alerts_and_dead_letters_walk_an_index() {
             expect(&plan(&mut fixture.writer, &scan, after).await, index);
         }
     }
+    let first = first_sql(&[1, 2]).into_sql();
+    expect(&explain(&mut fixture.writer, first.as_str()).await, "INTEGER PRIMARY KEY (rowid=?)");
     let all = plan(&mut fixture.writer, &letters(false, false, None), None).await;
     assert_eq!(all, "SCAN dead_letters", "backwards over the row ids, up to the limit");
 }

@@ -1,14 +1,15 @@
 // How the last incarnation of an actor ended, and the record that it had in hand.
+import { recordAddress } from "../addresses.js";
 import { badge, code, h, setText, swap } from "../dom.js";
-import { timeOf, whole } from "../format.js";
+import { whole } from "../format.js";
 import { isCalm, stateText } from "../lifecycle.js";
 import { resource } from "../resources.js";
+import { timeOf } from "../times.js";
 
 /** A record that fails again alone becomes a dead letter some time after the exit. */
 const LETTER_EVERY_MS = 3000;
 
 const queryOf = ({ topic, partition, offset }) => new URLSearchParams({ topic, partition, offset });
-const recordAddress = ({ topic, partition, offset }) => `#/topics/${encodeURIComponent(topic)}?${new URLSearchParams({ partition, offset })}`;
 
 export class ActorExit {
   constructor() {

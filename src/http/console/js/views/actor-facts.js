@@ -1,7 +1,8 @@
 // The figures of the chosen actor: what it does now, and how it is looked after.
 import { h, keyed, setText, swap } from "../dom.js";
-import { compact, millis, NONE, rate, setTime, span, timeElement, whole } from "../format.js";
+import { compact, millis, NONE, rate, span, whole } from "../format.js";
 import { isSupervisor } from "../lifecycle.js";
+import { setTime, timeElement } from "../times.js";
 import { Edge } from "./edge.js";
 import { inHandText, isFull, quantiles } from "./tree-columns.js";
 

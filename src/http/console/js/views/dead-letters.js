@@ -1,7 +1,9 @@
 // Dead letters: records that could not be processed, with the bytes as they came.
 import { badge, breakable, code, empty, h, panel, setBadge } from "../dom.js";
 import { ExpandableTable } from "../expandable.js";
-import { fromBase64, headerText, hexDump, setTime, timeElement, timeOf, whole } from "../format.js";
+import { fromBase64, headerText, hexDump, whole } from "../format.js";
+import { streams } from "../resources.js";
+import { setTime, timeElement, timeOf } from "../times.js";
 import { facts, json } from "./facts.js";
 import { PagedList } from "./paged-list.js";
 
@@ -88,5 +90,11 @@ function blank(state, isNarrowed) {
   if (state === "missing") return empty("This server has no dead-letters route.", "It may be older than this page: reload after an update.");
   if (state === "failed") return empty("Dead letters cannot be read now.", "They appear here as soon as the server answers.");
   if (isNarrowed) return empty("No such dead letter.", "The record was processed, is about to be, or its dead letter is past its retention.");
-  return empty("No dead letters.", "A record that cannot be decoded or breaks its schema is kept here with its bytes and the reason, and its neighbours go on. To see one, produce ", code("not json"), " to the topic ", code("sensor-readings"), ".");
+  return empty("No dead letters.", "A record that cannot be decoded or breaks its schema is kept here with its bytes and the reason, and its neighbours go on.", ...example());
+}
+
+/** How to make one, on a topic that there is. */
+function example() {
+  const topic = streams.state.data?.streams[0]?.topic;
+  return topic ? [" To see one, produce ", code("not json"), " to the topic ", code(topic), "."] : [];
 }

@@ -1,9 +1,7 @@
 // What an actor waits for. If that is another actor, a link that chooses it.
+import { actorAddress } from "../addresses.js";
 import { h, setText, swap } from "../dom.js";
 import { millis, NONE } from "../format.js";
-
-/** The address of an actor in the console. */
-export const actorAddress = (path) => `#/supervision/${path.split("/").filter(Boolean).map(encodeURIComponent).join("/")}`;
 
 export class Edge {
   /** `onChoose(path)` hears of the actor that was clicked. */

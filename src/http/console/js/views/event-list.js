@@ -1,7 +1,7 @@
 // What happened in the tree lately, in words.
 import { badge, choice, code, empty, h, keyed, swap } from "../dom.js";
-import { timeOf } from "../format.js";
 import { describe } from "../lifecycle.js";
+import { timeOf } from "../times.js";
 
 const MAX_SHOWN = 100;
 

@@ -1,6 +1,7 @@
 // The newest value of each sensor, one row per sensor and one column per type.
 import { empty, h, keyed, setText, swap } from "../dom.js";
-import { byType, digitsOf, fixed, NONE, setTime, timeElement, titleCase, unitOf } from "../format.js";
+import { byType, digitsOf, fixed, NONE, titleCase, unitOf } from "../format.js";
+import { setTime, timeElement } from "../times.js";
 
 const MAX_ROWS = 12;
 

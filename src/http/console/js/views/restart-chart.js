@@ -1,9 +1,9 @@
 // The last ten minutes of the tree as lanes: exits, restarts, drills and commands, one lane per actor. The list of events says the same in words.
+import { actorAddress } from "../addresses.js";
 import { empty, h, keyed, setText, svg, swap } from "../dom.js";
-import { clock } from "../format.js";
 import { stateText } from "../lifecycle.js";
 import { summary, timeline, WINDOW_MS } from "../restarts.js";
-import { actorAddress } from "./edge.js";
+import { clock } from "../times.js";
 
 const TICK_MINUTES = [10, 8, 6, 4, 2, 0];
 /** By kind: path around its own middle, and how far below the lane's middle it lies. */

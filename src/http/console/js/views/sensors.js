@@ -1,7 +1,8 @@
 // Sensors: every sensor with its trace of the last ten minutes; one of them can be drawn into the charts.
 import { drawSpark, sparkline } from "../charts.js";
 import { badge, choice, empty, h, keyed, panel, setText, swap } from "../dom.js";
-import { fixed, measure, NONE, setTime, timeElement, titleCase, whole } from "../format.js";
+import { fixed, measure, NONE, titleCase, whole } from "../format.js";
+import { setTime, timeElement } from "../times.js";
 import { legend, TypeCharts } from "./type-charts.js";
 
 export const title = "Sensors";

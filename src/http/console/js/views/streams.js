@@ -1,8 +1,9 @@
-// Streams with rate, totals and lag; a stream opens to its partitions.
+// Streams with rate, totals, lag and the time of the newest record; a stream opens to its partitions.
 import { badge, code, empty, h, setText, swap } from "../dom.js";
-import { compact, rate, span, whole } from "../format.js";
+import { compact, NONE, rate, span, whole } from "../format.js";
 import { ExpandableTable } from "../expandable.js";
 import { lag, streams } from "../resources.js";
+import { setTime, timeElement } from "../times.js";
 
 const cell = (className, ...children) => h("td", { class: className }, ...children);
 
@@ -24,7 +25,7 @@ export class StreamsTable {
     this.partitions = new Map();
     this.table = new ExpandableTable({
       caption: "Streams with rate, stored records, dead letters and lag",
-      columns: [{ name: "Stream" }, { name: "Records/s", className: "num" }, { name: "Stored", className: "num" }, { name: "Dead", className: "num wide" }, { name: "Lag", className: "num" }],
+      columns: [{ name: "Stream" }, { name: "Records/s", className: "num" }, { name: "Stored", className: "num" }, { name: "Dead", className: "num wide" }, { name: "Newest", className: "num when wide" }, { name: "Lag", className: "num" }],
       key: (stream) => stream.name,
       label: (stream) => `stream ${stream.name}`,
       makeCells: (stream) => this.makeCells(stream),
@@ -65,22 +66,28 @@ export class StreamsTable {
   makeCells(stream) {
     const [now, stored, dead, behind] = [cell("num"), cell("num"), cell("num wide"), cell("num")];
     const uncounted = h("span", { class: "sub" });
+    const [newest, newestBelow] = [timeElement(), timeElement()];
     const update = (next) => {
       setText(now, rate(next.rate));
       setText(stored, compact(next.stored));
       setText(dead, compact(next.dead));
-      setText(behind, this.lagText(next.name));
+      this.showLag(behind, next.name);
+      for (const time of [newest, newestBelow]) setTime(time, next.newest, { ago: true });
       setText(uncounted, uncountedText(next));
     };
-    return { cells: [cell("name", stream.name, h("span", { class: "sub" }, stream.topic), uncounted), now, stored, dead, behind], update };
+    const name = cell("name", stream.name, h("span", { class: "sub" }, stream.topic), h("span", { class: "sub narrow" }, "Newest: ", newestBelow), uncounted);
+    return { cells: [name, now, stored, dead, cell("num when wide", newest), behind], update };
   }
 
-  lagText(name) {
+  /** The lag of a stream, set off where the server takes it for unusual. */
+  showLag(element, name) {
     const partitions = this.partitions.get(name) ?? [];
-    if (partitions.length === 0) return "–";
     const records = partitions.reduce((total, partition) => total + (partition.lag_records || 0), 0);
-    const seconds = Math.max(...partitions.map((partition) => partition.lag_seconds || 0));
-    return lagOf(records, seconds);
+    const seconds = partitions.reduce((most, partition) => Math.max(most, partition.lag_seconds || 0), 0);
+    setText(element, partitions.length === 0 ? NONE : lagOf(records, seconds));
+    const isStanding = partitions.some(({ state }) => state === "standing_still");
+    element.classList.toggle("bad", isStanding);
+    element.classList.toggle("odd", !isStanding && partitions.some((partition) => partition.behind));
   }
 
   detail(stream) {

@@ -1,21 +1,26 @@
 // Supervision: what happened in the last minutes, the tree of actors, the chosen one in detail, and the events in words.
+import { actorAddress } from "../addresses.js";
 import { onCaller } from "../caller.js";
 import { empty, h, panel, swap } from "../dom.js";
 import { LiveFeed } from "../live.js";
 import { events, tree } from "../resources.js";
+import { flatten } from "../summary.js";
 import { ActorPanel } from "./actor-panel.js";
 import { supervision } from "./drill-form.js";
-import { actorAddress } from "./edge.js";
 import { EventList } from "./event-list.js";
 import { RestartChart } from "./restart-chart.js";
 import { TreeGrid } from "./tree-grid.js";
 
 export const title = "Supervision";
 
+export const takesPath = true;
+
 /** The tree is asked for at most this often while events come in. */
 const TREE_WITHIN_MS = 300;
 
-export function mount(slot, { path, readings, isPaused }) {
+export function mount(slot, { path, readings, isPaused, notFound }) {
+  /** The actor of the address, until the first tree tells whether there is one. */
+  let wanted = path;
   const show = (node, parent) => {
     actor.show(node, parent);
     list.choose(node?.path ?? null);
@@ -38,7 +43,14 @@ export function mount(slot, { path, readings, isPaused }) {
   );
   const stops = [
     tree.subscribe(({ data, error }) => {
-      if (data) grid.show(data);
+      if (data && wanted && !flatten(data).some((node) => node.path === wanted)) {
+        notFound(`There is no actor ${wanted}.`, { href: "#/supervision", text: "All actors" });
+        return;
+      }
+      if (data) {
+        wanted = null;
+        grid.show(data);
+      }
       const known = grid.rows.length > 0;
       grid.element.hidden = !known;
       swap(blank, known ? "rows" : (error?.kind ?? "loading"), () => (known ? null : treeState(error)));

@@ -1,9 +1,11 @@
 // The six figures on top of the overview.
 import { drawSpark, sparkline } from "../charts.js";
+import { isAway, onAway } from "../connection.js";
 import { h, setText } from "../dom.js";
-import { compact, NONE, parseTime, rate, span, whole } from "../format.js";
-import { lag, newestDeadLetter, openAlerts, streams, tree } from "../resources.js";
+import { compact, NONE, rate, span, whole } from "../format.js";
+import { health, lag, newestDeadLetter, openAlerts, streams, tree } from "../resources.js";
 import { alertSummary, restartSummary, streamSummary, Trend } from "../summary.js";
+import { parseTime } from "../times.js";
 
 const SPARK_SAMPLES = 90;
 const SEVERITIES = ["critical", "high", "warning", "medium", "info", "low"];
@@ -37,6 +39,9 @@ const inTheLast = (trend, digits = whole) => {
   return `${seen.grown > 0 ? `+${digits(seen.grown)}` : "none"} in the last ${when}`;
 };
 
+/** That no rule fires is no quiet while the server is not well, or away. */
+const quiet = () => (health.state.data?.isWhole && !isAway() ? "All quiet" : "No rule fires");
+
 export class Tiles {
   constructor() {
     this.rate = new Tile("Records in");
@@ -56,7 +61,8 @@ export class Tiles {
     return [
       streams.subscribe((state) => this.showStreams(state)),
       lag.subscribe(({ data }) => data && this.showLag(data)),
-      openAlerts.subscribe(({ data }) => data && this.showAlerts(alertSummary(data))),
+      ...[openAlerts, health].map((one) => one.subscribe(() => this.showAlerts())),
+      onAway(() => this.showAlerts()),
       newestDeadLetter.subscribe(({ data }) => data && this.showDead(data.total ?? 0)),
       tree.subscribe(({ data, loadedAt }) => data && this.showRestarts(restartSummary(data), loadedAt)),
     ];
@@ -73,19 +79,22 @@ export class Tiles {
     this.stored.show(compact(summary.stored), inTheLast(trends.stored, compact));
   }
 
-  showLag(data) {
-    const { totalRecords, maxSeconds: seconds, standing } = data;
-    const tone = standing > 0 || seconds > 60 ? "bad" : seconds > 10 ? "warn" : "";
-    const behind = totalRecords === 0 ? "Keeping up" : `${span(seconds)} behind at most`;
-    const note = standing === 0 ? behind : standing === 1 ? "1 partition stands still" : `${standing} partitions stand still`;
+  showLag({ totalRecords, maxSeconds, standing, behind, partitions }) {
+    const tone = standing > 0 ? "bad" : behind > 0 ? "warn" : "";
+    const delay = totalRecords === 0 ? "Keeping up" : `${span(maxSeconds)} behind at most`;
+    const moving = partitions.length === 0 ? "No partition is read" : delay;
+    const note = standing === 0 ? moving : standing === 1 ? "1 partition stands still" : `${standing} partitions stand still`;
     this.lag.show(compact(totalRecords), note, { unit: totalRecords === 1 ? "record" : "records", tone });
   }
 
-  showAlerts({ count, more, bySeverity }) {
+  showAlerts() {
+    const summary = alertSummary(openAlerts.state.data);
+    if (!summary) return;
+    const { count, more, bySeverity } = summary;
     const worst = SEVERITIES.find((severity) => bySeverity.has(severity));
     const parts = SEVERITIES.filter((severity) => bySeverity.has(severity)).map((severity) => `${bySeverity.get(severity)} ${severity}`);
     const tone = count === 0 ? "" : ["critical", "high"].includes(worst) ? "bad" : "warn";
-    this.alerts.show(whole(count) + (more ? "+" : ""), count === 0 ? "All quiet" : parts.join(", "), { tone });
+    this.alerts.show(whole(count) + (more ? "+" : ""), count === 0 ? quiet() : parts.join(", "), { tone });
   }
 
   showDead(total) {

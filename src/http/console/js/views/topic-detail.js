@@ -11,10 +11,11 @@ const EVERY_MS = 10_000;
 const cell = (className, ...children) => h("td", { class: className }, ...children);
 
 export class TopicDetail {
-  /** `onPartitions(ids)` hears which partitions there are. */
-  constructor(name, onPartitions) {
+  /** `onPartitions(ids)` hears which partitions there are, `onMissing()` that the broker has no such topic. */
+  constructor(name, { onPartitions, onMissing }) {
     this.name = name;
     this.onPartitions = onPartitions;
+    this.onMissing = onMissing;
     this.path = `/api/v1/topics/${encodeURIComponent(name)}`;
     this.onlyOwn = true;
     this.summary = h("span", { class: "panel-note" });
@@ -39,9 +40,13 @@ export class TopicDetail {
   }
 
   receive({ data, error }) {
+    if (error?.kind === "missing") {
+      this.onMissing();
+      return;
+    }
     if (data) this.topic = data;
     if (!this.topic) {
-      const build = () => (error ? empty(error.kind === "missing" ? "There is no such topic." : "The topic cannot be read now.", error.message) : empty("Loading the topic."));
+      const build = () => (error ? empty("The topic cannot be read now.", error.message) : empty("Loading the topic."));
       for (const slot of [this.partitions, this.groups, this.configBlank]) swap(slot, `blank ${error?.kind}`, build);
       this.configs.element.hidden = true;
       return;

@@ -2,7 +2,8 @@
 import { get } from "../api.js";
 import { badge, code, empty, h, icon, panel, setText, swap } from "../dom.js";
 import { ExpandableTable } from "../expandable.js";
-import { bytes, fromBase64, hexDump, NONE, setTime, timeElement, timeOf, whole } from "../format.js";
+import { bytes, fromBase64, hexDump, NONE, whole } from "../format.js";
+import { setTime, timeElement, timeOf } from "../times.js";
 import { facts, json } from "./facts.js";
 import { partitionOptions } from "./topic-produce.js";
 

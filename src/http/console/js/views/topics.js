@@ -7,9 +7,11 @@ import { RecordBrowser } from "./topic-records.js";
 
 export const title = "Topics";
 
+export const takesPath = true;
+
 export const titleOf = (path) => path || title;
 
-export function mount(slot, { path, query, isPaused }) {
+export function mount(slot, { path, query, isPaused, notFound }) {
   if (!path) {
     const list = new TopicList(query, (text) => remember("", text ? { filter: text } : {}));
     slot.append(...list.elements);
@@ -17,9 +19,12 @@ export function mount(slot, { path, query, isPaused }) {
     return { unmount: stop };
   }
   const browser = new RecordBrowser(path, query, { isPaused, remember: (wanted) => remember(path, wanted) });
-  const detail = new TopicDetail(path, (partitions) => {
-    browser.setPartitions(partitions);
-    form.setPartitions(partitions);
+  const detail = new TopicDetail(path, {
+    onPartitions: (partitions) => {
+      browser.setPartitions(partitions);
+      form.setPartitions(partitions);
+    },
+    onMissing: () => notFound(`There is no topic ${path}.`, { href: "#/topics", text: "All topics" }),
   });
   const form = new ProduceForm(path, () => browser.reload());
   slot.append(

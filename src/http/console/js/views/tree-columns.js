@@ -1,7 +1,8 @@
 // The columns of the tree: what each shows of an actor, and from which width of the panel on.
 import { badge, h, icon, setBadge, setText } from "../dom.js";
-import { compact, micros, millis, NONE, parseTime, rate, setTime, span, timeElement, whole } from "../format.js";
+import { compact, micros, millis, NONE, rate, span, whole } from "../format.js";
 import { exitText, isCalm, stateText, toneOf } from "../lifecycle.js";
+import { parseTime, setTime, timeElement } from "../times.js";
 import { Edge } from "./edge.js";
 
 /** An exit younger than this is set off by colour. */
