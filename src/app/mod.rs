@@ -16,6 +16,7 @@ mod logs;
 mod metrics;
 mod operations;
 mod policies;
+mod registration;
 mod registry;
 mod relays;
 mod retention;

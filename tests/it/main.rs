@@ -30,6 +30,7 @@ mod memory;
 mod quickstart;
 mod recovery;
 mod refused_rows;
+mod registration;
 mod registry;
 mod replay;
 mod retention;
