@@ -221,14 +221,14 @@ fn width(writer: &Schema) -> Option<Width> {
 
 /// Types that are a string or bytes on the wire, whatever they mean.
 fn is_text(writer: &Schema) -> bool {
-    match writer {
+    matches!(
+        writer,
         Schema::String
-        | Schema::Bytes
-        | Schema::BigDecimal
-        | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes)
-        | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Bytes, .. }) => true,
-        _ => false,
-    }
+            | Schema::Bytes
+            | Schema::BigDecimal
+            | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes)
+            | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Bytes, .. })
+    )
 }
 
 /// Units of a type of integers that is read as an instant. Avro lets a reader take any of them for its own, as
