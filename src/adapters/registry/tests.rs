@@ -123,21 +123,22 @@ async fn references_are_put_in() {
     assert_eq!(client(settings).schemas(&[id]).await, Ok(vec![Some(whole.into())]));
 }
 
+/// A kind of error, from its text.
+type Kind = fn(String) -> RegisterError;
+
 #[actix_rt::test]
 async fn a_refusal_says_what_kind_it_is_with_the_subject_the_address_and_the_setting() {
     let (fake, settings) = Fake::start();
     let client = client(settings);
-    let (refused, incompatible, not_writable, unavailable): (fn(_) -> _, fn(_) -> _, fn(_) -> _, fn(_) -> _) =
-        (RegisterError::Refused, RegisterError::Incompatible, RegisterError::NotWritable, RegisterError::Unavailable);
-    let cases = [
-        (409, 409, incompatible, "error code 409"),
-        (422, 42201, refused, "error code 42201"),
-        (422, 42205, not_writable, "error code 42205"),
-        (403, 40301, not_writable, "registry.auth may not write"),
-        (405, 405, not_writable, "registry.auth may not write"),
-        (401, 401, refused, "registry.auth has no credentials"),
-        (404, 404, refused, "registry.url names no schema registry"),
-        (500, 50001, unavailable, "said so"),
+    let cases: [(u16, u32, Kind, &str); 8] = [
+        (409, 409, RegisterError::Incompatible, "error code 409"),
+        (422, 42201, RegisterError::Refused, "error code 42201"),
+        (422, 42205, RegisterError::NotWritable, "error code 42205"),
+        (403, 40301, RegisterError::NotWritable, "registry.auth may not write"),
+        (405, 405, RegisterError::NotWritable, "registry.auth may not write"),
+        (401, 401, RegisterError::Refused, "registry.auth has no credentials"),
+        (404, 404, RegisterError::Refused, "registry.url names no schema registry"),
+        (500, 50001, RegisterError::Unavailable, "said so"),
     ];
     for (status, code, kind, wanted) in cases {
         let body = format!(r#"{{"error_code":{code},"message":"said so"}}"#);
