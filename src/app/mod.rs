@@ -17,6 +17,7 @@ mod logs;
 mod metrics;
 mod operations;
 mod policies;
+mod registration;
 mod registry;
 mod relays;
 mod retention;

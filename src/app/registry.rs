@@ -1,5 +1,5 @@
 //! The registry as a part of the tree: the one inside (its REST side and the follower of its topic), or the client of
-//! one outside; and the registration of the configured schemas.
+//! one outside. The configured schemas are registered by `registration`.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -10,7 +10,6 @@ use std::{
 
 use percent_encoding::percent_decode_str;
 use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Failure, Placement, Runtime, Scope, SupervisorSpec};
-use tokio::time::Instant;
 
 use super::{AppError, host_rule, listen, serve::serve, supervision::adjusted};
 use crate::{
@@ -23,10 +22,9 @@ use crate::{
         registry::{RegistryAuth, RegistryClient, RegistrySettings},
     },
     config::{self, Config, RegistryConfig},
-    plan::StreamSetup,
     registry::{
         self, ClusterIds, Registry,
-        schemas::{EmbeddedSchemas, RegisterError, Schemas},
+        schemas::{EmbeddedSchemas, Schemas},
     },
 };
 
@@ -34,8 +32,6 @@ use crate::{
 pub const START_WITHIN: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(1);
 /// How often the topic is looked at for what other registries wrote.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
-/// Wait before a registry that did not answer at the start is asked again.
-const RETRY_EVERY: Duration = Duration::from_millis(500);
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach the registry outside; none where the embedded one runs.
@@ -81,6 +77,14 @@ impl RegistrySetup {
         match registry_settings(&config.registry)? {
             Some(settings) => Ok(Self::External(settings)),
             None => Ok(Self::Embedded(listen("registry.embedded.listen", config.registry.embedded.listen.get())?)),
+        }
+    }
+
+    /// What it is called where something is wrong, with the setting.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Embedded(_) => "the embedded registry".to_owned(),
+            Self::External(settings) => format!("registry.url {}", settings.url),
         }
     }
 
@@ -189,40 +193,4 @@ fn follow(scope: &Scope, registry: &Registry) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Registers the schema of each stream under `<topic>-value`; answers their ids in the order of the streams. A
-/// registry outside that does not answer is asked again until `within` has passed.
-///
-/// # Errors
-/// If a schema is refused: the message says why. [`AppError::Unreachable`] once the time is over.
-pub async fn register_all(
-    schemas: &dyn Schemas,
-    streams: &[StreamSetup],
-    within: Duration,
-) -> Result<Vec<u32>, AppError> {
-    let until = Instant::now() + within;
-    let mut ids = Vec::with_capacity(streams.len());
-    for stream in streams {
-        let subject = format!("{}-value", stream.topic);
-        let refused = |reason| format!("register the schema of stream {}: {reason}", stream.name);
-        loop {
-            match schemas.register(&subject, &stream.schema.avro).await {
-                Ok(id) => {
-                    ids.push(id);
-                    break;
-                }
-                Err(RegisterError::Refused(reason)) => return Err(AppError::Config(refused(reason))),
-                Err(RegisterError::Unavailable(reason)) if Instant::now() >= until => {
-                    let waited = format!("{reason}; registry.start_timeout ({within:?}) is over");
-                    return Err(AppError::Unreachable(refused(waited)));
-                }
-                Err(RegisterError::Unavailable(reason)) => {
-                    tracing::warn!(reason, "the registry does not answer yet");
-                    tokio::time::sleep(RETRY_EVERY).await;
-                }
-            }
-        }
-    }
-    Ok(ids)
 }

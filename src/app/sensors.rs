@@ -4,6 +4,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use streamward_kit::{Failure, Scope};
 
+use super::registration::SchemaId;
 use crate::{
     adapters::kafka::producer::{KafkaProducer, Outgoing},
     clock::now_ms,
@@ -31,12 +32,12 @@ pub struct SensorsShared {
 /// Encodes readings in Confluent framing.
 pub struct AvroEncoder {
     pub schema: Arc<streamward_core::schema::StreamSchema>,
-    /// The id that the registry gave to the schema.
-    pub id: u32,
+    /// The id that the registry gave to the schema, once it has.
+    pub id: Arc<SchemaId>,
 }
 
 impl AvroEncoder {
-    fn encode(&self, reading: &crate::simulators::sensors::Reading<'_>) -> Result<Vec<u8>, Failure> {
+    fn encode(&self, id: u32, reading: &crate::simulators::sensors::Reading<'_>) -> Result<Vec<u8>, Failure> {
         use streamward_core::{encode, schema::Scalar};
         let text = |text: &str| Scalar::Text(text.to_owned());
         let row = [
@@ -50,7 +51,7 @@ impl AvroEncoder {
             Scalar::Integer(i64::from(reading.metadata.signal_strength)),
         ];
         let mut bytes = Vec::with_capacity(80);
-        encode::push_frame(self.id, &mut bytes);
+        encode::push_frame(id, &mut bytes);
         encode::encode_avro(&self.schema, &row, &mut bytes)?;
         Ok(bytes)
     }
@@ -72,8 +73,28 @@ fn settings(config: &config::SensorSimulator, start_ms: i64) -> SensorSettings {
     }
 }
 
+/// Waits for the id that records of `format: avro` begin with; none if the scope asks to stop first.
+async fn schema_id(scope: &Scope, shared: &SensorsShared) -> Result<Option<u32>, Failure> {
+    match shared.config.format {
+        SimulatorFormat::Json => return Ok(Some(0)),
+        SimulatorFormat::Avro => {}
+    }
+    let _waiting = scope.waiting_on("registry");
+    loop {
+        scope.pause_point().await;
+        scope.fault_point("emit").await?;
+        if let Some(id) = shared.encoder.id.get() {
+            return Ok(Some(id));
+        }
+        if scope.sleep(TICK).await {
+            return Ok(None);
+        }
+    }
+}
+
 /// Runs one incarnation: event time begins now and runs `speed` times as fast as the clock.
 pub async fn run(scope: Scope, shared: Arc<SensorsShared>) -> Result<(), Failure> {
+    let Some(id) = schema_id(&scope, &shared).await? else { return Ok(()) };
     let started_ms = now_ms();
     let mut simulator = SensorSimulator::new(&settings(&shared.config, started_ms))?;
     let mut due = Vec::new();
@@ -84,7 +105,7 @@ pub async fn run(scope: Scope, shared: Arc<SensorsShared>) -> Result<(), Failure
         let mut failed = None;
         simulator.emit_slots_until(started_ms + elapsed_ms as i64, MOST_AT_ONCE, &mut |reading| {
             let value = match shared.config.format {
-                SimulatorFormat::Avro => shared.encoder.encode(&reading),
+                SimulatorFormat::Avro => shared.encoder.encode(id, &reading),
                 SimulatorFormat::Json => Ok(reading.to_json()),
             };
             match value {

@@ -142,7 +142,8 @@ pub fn actor_paths(config: &Config) -> Vec<String> {
     let mut paths = Vec::new();
     let is_outside = config.kafka.bootstrap.is_some();
     paths.push(if is_outside { "platform/logs" } else { "platform/broker" }.to_owned());
-    let registry: &[&str] = if config.registry.url.is_some() { &["client"] } else { &["follower", "http"] };
+    let registry: &[&str] =
+        if config.registry.url.is_some() { &["client", "registration"] } else { &["follower", "http", "registration"] };
     paths.extend(registry.iter().map(|id| format!("platform/registry/{id}")));
     for pipeline in config.pipelines.keys() {
         paths.extend(["sink", "lane", "source"].map(|id| format!("pipelines/{pipeline}/{id}")));

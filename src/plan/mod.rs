@@ -43,6 +43,8 @@ pub struct Plan {
     pub remarks: Vec<String>,
     /// Topics that had other partitions than configured when they were last read; a start looks at the topics themselves.
     pub as_last_read: Vec<String>,
+    /// Streams that the database has held with the same fields: their schemas are known here, whatever a registry says.
+    pub held_before: Vec<Arc<str>>,
 }
 
 /// A stream with its parsed schema.
@@ -276,6 +278,9 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     plan.as_last_read =
         plan.pipelines.iter().filter_map(|pipeline| as_last_read(&plan, pipeline, &remembered)).collect();
     plan.remarks.extend(loaded.config.kafka.remark());
+    let now = plan.definitions();
+    let is_held = |name: &str| remembered.definitions.streams.get(name) == now.streams.get(name);
+    plan.held_before = plan.streams.iter().map(|stream| stream.name.clone()).filter(|name| is_held(name)).collect();
     plan.allowed = allowed.to_vec();
     Ok((loaded, plan))
 }
@@ -337,7 +342,14 @@ fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Vec<Fault>
     }
     faults.extend(names::faults(loaded, &streams, &pipelines));
     if faults.is_empty() {
-        Ok(Plan { streams, pipelines, allowed: Vec::new(), remarks: Vec::new(), as_last_read: Vec::new() })
+        Ok(Plan {
+            streams,
+            pipelines,
+            allowed: Vec::new(),
+            remarks: Vec::new(),
+            as_last_read: Vec::new(),
+            held_before: Vec::new(),
+        })
     } else {
         Err(faults)
     }

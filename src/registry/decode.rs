@@ -150,6 +150,10 @@ mod tests {
             Box::pin(std::future::ready(Err(RegisterError::Refused("read only".to_owned()))))
         }
 
+        fn known<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<u32>, RegisterError>> {
+            Box::pin(std::future::ready(Ok(None)))
+        }
+
         fn latest<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
             Box::pin(std::future::ready(Ok(None)))
         }

@@ -145,6 +145,22 @@ impl Registry {
         self.write(|state| decide::register(state, &subject, submission))
     }
 
+    /// Whether a schema may be registered as far as the subject's mode goes; one that the subject has always may.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotPermitted`], or why it is no schema.
+    pub fn check_writable(&self, subject: &str, submission: &Submission) -> Result<(), RegistryError> {
+        decide::check_writable(&self.shared.state.read(), subject, submission)
+    }
+
+    /// An id that a schema has, deleted or under another subject, if it goes with the versions that the subject has.
+    ///
+    /// # Errors
+    /// [`RegistryError::Incompatible`], [`RegistryError::NotCheckable`], or why it is no schema.
+    pub fn known(&self, subject: &str, submission: &Submission) -> Result<Option<u32>, RegistryError> {
+        decide::known(&self.shared.state.read(), subject, submission)
+    }
+
     /// The schema of an id.
     #[must_use]
     pub fn definition(&self, id: u32) -> Option<Arc<Definition>> {

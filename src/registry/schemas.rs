@@ -20,8 +20,30 @@ pub enum RegisterError {
     /// The registry has answered, and will answer so again.
     #[error("{0}")]
     Refused(String),
+    /// The schema does not go with the versions that the subject has.
+    #[error("{0}")]
+    Incompatible(String),
+    /// The registry takes no schema for this subject now, whatever it says: it or the subject is read-only or imports, is
+    /// full, or this user may not write.
+    #[error("{0}")]
+    NotWritable(String),
     #[error("{0}")]
     Unavailable(String),
+}
+
+impl From<RegistryError> for RegisterError {
+    fn from(error: RegistryError) -> Self {
+        let said = error.to_string();
+        if matches!(error, RegistryError::Store(_) | RegistryError::TimedOut(_)) {
+            Self::Unavailable(said)
+        } else if matches!(error, RegistryError::NotPermitted(_) | RegistryError::Full(_)) {
+            Self::NotWritable(said)
+        } else if matches!(error, RegistryError::Incompatible { .. }) {
+            Self::Incompatible(said)
+        } else {
+            Self::Refused(said)
+        }
+    }
 }
 
 /// A registry, as this process needs it.
@@ -31,6 +53,14 @@ pub trait Schemas: SchemaSource {
     /// # Errors
     /// [`RegisterError`]
     fn register<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<u32, RegisterError>>;
+
+    /// What a registry knows of a schema that it does not take now: an id that the schema has, be it that of a deleted
+    /// version or of another subject; `None` where it has none.
+    ///
+    /// # Errors
+    /// [`RegisterError::Incompatible`] if the schema does not go with the versions that the subject has, other kinds if
+    /// the registry did not say.
+    fn known<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<Option<u32>, RegisterError>>;
 
     /// Id of the latest version of a subject; `None` where the registry has answered that there is none.
     ///
@@ -95,16 +125,19 @@ impl Schemas for EmbeddedSchemas {
     fn register<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<u32, RegisterError>> {
         Box::pin(async move {
             let (subject, submission) = (subject.to_owned(), Submission::avro(avro_json));
+            // Nothing is written where nothing may be: a writer claims the topic, which other registries share.
+            self.0.check_writable(&subject, &submission)?;
             let registered = self.blocking(move |registry| registry.register(&subject, &submission)).await;
             match registered {
-                Some(Ok(version)) => Ok(version.id),
-                Some(Err(error @ (RegistryError::Store(_) | RegistryError::TimedOut(_)))) => {
-                    Err(RegisterError::Unavailable(error.to_string()))
-                }
-                Some(Err(error)) => Err(RegisterError::Refused(error.to_string())),
+                Some(registered) => Ok(registered?.id),
                 None => Err(RegisterError::Unavailable("the process shuts down".to_owned())),
             }
         })
+    }
+
+    fn known<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<Option<u32>, RegisterError>> {
+        let known = self.0.known(subject, &Submission::avro(avro_json));
+        Box::pin(std::future::ready(known.map_err(Into::into)))
     }
 
     fn latest<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {

@@ -33,6 +33,7 @@ mod outage;
 mod quickstart;
 mod recovery;
 mod refused_rows;
+mod registration;
 mod registry;
 mod replay;
 mod retention;

@@ -16,17 +16,17 @@ use crate::support::{
     wait::{self, is},
 };
 
-const SCHEMA: &str = include_str!("../../schemas/sensor_reading.avsc");
-const SUBJECT: &str = "sensor-readings-value";
+pub(crate) const SCHEMA: &str = include_str!("../../schemas/sensor_reading.avsc");
+pub(crate) const SUBJECT: &str = "sensor-readings-value";
 
 /// The sensors' schema with a field more.
-fn wider(field: &Value) -> String {
+pub(crate) fn wider(field: &Value) -> String {
     let mut schema: Value = serde_json::from_str(SCHEMA).unwrap();
     schema["fields"].as_array_mut().unwrap().push(field.clone());
     schema.to_string()
 }
 
-fn exit(output: &Output) -> (Option<i32>, String) {
+pub(crate) fn exit(output: &Output) -> (Option<i32>, String) {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
 }
@@ -81,7 +81,7 @@ async fn two_processes_on_one_kafka_share_their_schemas() {
 }
 
 /// A reading in Confluent framing, written with the sensors' schema or with one that has `altitude` more.
-fn framed(schema: &str, id: u64, sensor: &str) -> Vec<u8> {
+pub(crate) fn framed(schema: &str, id: u64, sensor: &str) -> Vec<u8> {
     let schema = StreamSchema::parse(schema).unwrap();
     let text = |text: &str| Scalar::Text(text.to_owned());
     let mut row = vec![
@@ -101,7 +101,7 @@ fn framed(schema: &str, id: u64, sensor: &str) -> Vec<u8> {
     bytes
 }
 
-fn send(server: &Server, id: u64, value: &[u8]) {
+pub(crate) fn send(server: &Server, id: u64, value: &[u8]) {
     let producer = Producer::connect(server.kafka());
     producer.send(TOPIC, &Outgoing { id, key: Some(b"one partition"), value: Some(value), ..Outgoing::default() });
     producer.finish();

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{RegistryAuth, RegistrySettings, tls};
-use crate::registry::{Reference, schemas::whole_avro};
+use crate::registry::{
+    Reference,
+    schemas::{RegisterError, whole_avro},
+};
 
 pub use awc::http::Method;
 
@@ -21,6 +24,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 const MAX_REFERENCES: usize = 1_000;
 /// Error codes that say that a subject, version or schema does not exist.
 const NOT_FOUND: std::ops::RangeInclusive<u64> = 40401..=40403;
+
+/// Error code of an operation that the mode of a subject or of the registry does not permit.
+const NOT_PERMITTED: u64 = 42205;
 
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +44,23 @@ impl CallError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, code, .. } if NOT_FOUND.contains(code))
+    }
+}
+
+impl From<CallError> for RegisterError {
+    fn from(error: CallError) -> Self {
+        let said = error.to_string();
+        match error {
+            CallError::Unavailable(_) => Self::Unavailable(said),
+            CallError::Refused { status, code, .. } => match (status, code) {
+                (409, _) => Self::Incompatible(said),
+                (_, NOT_PERMITTED) => Self::NotWritable(said),
+                (403 | 405, _) => Self::NotWritable(format!("{said}: the user of registry.auth may not write there")),
+                (401, _) => Self::Refused(format!("{said}: registry.auth has no credentials that it takes")),
+                (404, _) => Self::Refused(format!("{said}: registry.url names no schema registry, or lacks its path")),
+                _ => Self::Refused(said),
+            },
+        }
     }
 }
 
@@ -187,5 +210,32 @@ impl RegistryHttp {
         };
         let id = answer["id"].as_u64().and_then(|id| u32::try_from(id).ok());
         id.ok_or_else(|| CallError::Unavailable(format!("{}: the answer to a registration has no id", self.base)))
+    }
+
+    /// The id of an Avro schema that the subject has or had, if it goes with the subject's latest version.
+    ///
+    /// # Errors
+    /// [`RegisterError::Incompatible`] if it does not, other kinds if the registry did not say.
+    pub async fn known(&self, subject: &str, avro_json: &str) -> Result<Option<u32>, RegisterError> {
+        let (body, subject) = (json!({ "schema": avro_json }), segment(subject));
+        let path = format!("/compatibility/subjects/{subject}/versions/latest?verbose=true");
+        match self.call(Method::POST, &path, Some(&body)).await {
+            Ok(said) if said["is_compatible"] == false => {
+                let why = said["messages"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                let why = why.collect::<Vec<_>>().join("; ");
+                let url = &self.base;
+                return Err(RegisterError::Incompatible(format!(
+                    "it does not go with the latest version: {why} ({url}{path})"
+                )));
+            }
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        match self.call(Method::POST, &format!("/subjects/{subject}?deleted=true"), Some(&body)).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+            Ok(answer) => Ok(answer["id"].as_u64().and_then(|id| u32::try_from(id).ok())),
+        }
     }
 }

@@ -116,6 +116,15 @@ impl Schemas for RegistryClient {
         })
     }
 
+    fn known<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<Option<u32>, RegisterError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Known { subject: subject.to_owned(), schema: avro_json.to_owned(), reply };
+            self.requests.send(request).await.map_err(|_| RegisterError::Unavailable(gone()))?;
+            answer.await.map_err(|_| RegisterError::Unavailable(gone()))?
+        })
+    }
+
     fn latest<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();

@@ -17,7 +17,7 @@ use super::*;
 use crate::{
     http::hosts::HostRule,
     registry::{
-        ClusterIds, Definition, Reference, Registry, SchemaType, Submission, Visible, server,
+        ClusterIds, Definition, Force, Mode, Permanent, Reference, Registry, SchemaType, Submission, Visible, server,
         tests::{A, B_REQUIRED, Topic, avro, schema},
     },
 };
@@ -107,7 +107,7 @@ async fn schemas_are_registered_and_looked_up_at_our_own_registry() {
     assert_eq!(registry.versions("s-value", Visible::Live).unwrap(), [1]);
     assert_eq!(client.schemas(&[1, 2]).await, Ok(vec![Some(schema(A).into()), None]));
     let refused = client.register("s-value", &schema(&format!("{A},{B_REQUIRED}"))).await.unwrap_err();
-    assert!(matches!(&refused, RegisterError::Refused(reason) if reason.contains("'b'")), "{refused}");
+    assert!(matches!(&refused, RegisterError::Incompatible(reason) if reason.contains("'b'")), "{refused}");
     assert_eq!(client.register("odd / ? name", &schema(A)).await, Ok(1));
     assert_eq!(registry.subjects("odd", Visible::Live), ["odd / ? name"]);
 }
@@ -121,6 +121,53 @@ async fn references_are_put_in() {
     let id = registry.register("u", &Submission { definition, ..avro("") }).unwrap().id;
     let whole = format!(r#"["null",{}]"#, schema(A));
     assert_eq!(client(settings).schemas(&[id]).await, Ok(vec![Some(whole.into())]));
+}
+
+/// A kind of error, from its text.
+type Kind = fn(String) -> RegisterError;
+
+#[actix_rt::test]
+async fn a_refusal_says_what_kind_it_is_with_the_subject_the_address_and_the_setting() {
+    let (fake, settings) = Fake::start();
+    let client = client(settings);
+    let cases: [(u16, u32, Kind, &str); 8] = [
+        (409, 409, RegisterError::Incompatible, "error code 409"),
+        (422, 42201, RegisterError::Refused, "error code 42201"),
+        (422, 42205, RegisterError::NotWritable, "error code 42205"),
+        (403, 40301, RegisterError::NotWritable, "registry.auth may not write"),
+        (405, 405, RegisterError::NotWritable, "registry.auth may not write"),
+        (401, 401, RegisterError::Refused, "registry.auth has no credentials"),
+        (404, 404, RegisterError::Refused, "registry.url names no schema registry"),
+        (500, 50001, RegisterError::Unavailable, "said so"),
+    ];
+    for (status, code, kind, wanted) in cases {
+        let body = format!(r#"{{"error_code":{code},"message":"said so"}}"#);
+        fake.say("/subjects/s%2Dvalue/versions", status, &body);
+        let why = client.register("s-value", "{}").await.unwrap_err();
+        let text = why.to_string();
+        assert_eq!(why, kind(text.clone()), "{status} {code}");
+        assert!(text.contains("said so") && text.contains(wanted) && text.contains("/apis/ccompat/v7"), "{text}");
+        assert!(status == 500 || text.contains("s%2Dvalue"), "{text}");
+    }
+}
+
+#[actix_rt::test]
+async fn a_schema_that_is_not_taken_is_known_by_a_version_that_was_deleted() {
+    let (registry, settings) = own();
+    let client = client(settings);
+    let id = registry.register("s", &avro(A)).unwrap().id;
+    assert_eq!(client.known("s", &schema(A)).await, Ok(Some(id)));
+    registry.delete_subject("s", Permanent(false)).unwrap();
+    assert_eq!(client.known("s", &schema(A)).await, Ok(Some(id)));
+    registry.delete_subject("s", Permanent(true)).unwrap();
+    assert_eq!(client.known("s", &schema(A)).await, Ok(None));
+    registry.register("s", &avro(A)).unwrap();
+    registry.set_mode(Some("s"), Mode::ReadOnly, Force::No).unwrap();
+    let other = schema(&format!("{A},{B_REQUIRED}"));
+    let why = client.register("s", &other).await.unwrap_err();
+    assert!(matches!(&why, RegisterError::NotWritable(why) if why.contains("read-only")), "{why}");
+    let why = client.known("s", &other).await.unwrap_err();
+    assert!(matches!(&why, RegisterError::Incompatible(why) if why.contains("'b'")), "{why}");
 }
 
 #[actix_rt::test]

@@ -10,7 +10,7 @@ use futures_util::{
 use streamward_kit::{Failure, Scope};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{CallError, RegistryClient, RegistryHttp};
+use super::{RegistryClient, RegistryHttp};
 use crate::registry::schemas::RegisterError;
 
 /// Requests under way at a time.
@@ -26,6 +26,7 @@ type Flights = Rc<RefCell<HashMap<u32, Shared<LocalBoxFuture<'static, Found>>>>>
 pub enum Request {
     Schema { id: u32, reply: oneshot::Sender<Found> },
     Register { subject: String, schema: String, reply: oneshot::Sender<Result<u32, RegisterError>> },
+    Known { subject: String, schema: String, reply: oneshot::Sender<Result<Option<u32>, RegisterError>> },
     Latest { subject: String, reply: oneshot::Sender<Result<Option<u32>, String>> },
 }
 
@@ -74,15 +75,15 @@ impl RegistryClient {
                 said
             }
             Request::Register { subject, schema, reply } => {
-                let registered = http.register(&subject, &schema).await.map_err(|error| match error {
-                    CallError::Refused { .. } => RegisterError::Refused(error.to_string()),
-                    CallError::Unavailable(reason) => RegisterError::Unavailable(reason),
-                });
-                let said = match &registered {
-                    Err(RegisterError::Unavailable(reason)) => Err(reason.clone()),
-                    Err(RegisterError::Refused(_)) | Ok(_) => Ok(()),
-                };
+                let registered = http.register(&subject, &schema).await.map_err(RegisterError::from);
+                let said = silence(&registered);
                 let _nobody_waits = reply.send(registered);
+                said
+            }
+            Request::Known { subject, schema, reply } => {
+                let known = http.known(&subject, &schema).await;
+                let said = silence(&known);
+                let _nobody_waits = reply.send(known);
                 said
             }
             Request::Latest { subject, reply } => {
@@ -93,6 +94,11 @@ impl RegistryClient {
             }
         }
     }
+}
+
+/// Why the registry did not answer, if it did not.
+fn silence<T>(answer: &Result<T, RegisterError>) -> Result<(), String> {
+    if let Err(RegisterError::Unavailable(reason)) = answer { Err(reason.clone()) } else { Ok(()) }
 }
 
 /// Asks for an id unless that was answered while the request waited.

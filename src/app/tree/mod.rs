@@ -44,7 +44,8 @@ use super::{
     lag::{self, LogEnds},
     logs, make_topics,
     operations::{LiveOperations, PipelineView, readiness},
-    registry::{RegistrySetup, RegistryStart, register_all},
+    registration::{self, RegistrationShared, Registrations, SchemaId},
+    registry::{RegistrySetup, RegistryStart},
     relays::TopicTarget,
     retention,
     sensors::{self, AvroEncoder, SensorsShared},
@@ -185,10 +186,15 @@ async fn start_groups(
     let start =
         RegistryStart { setup: &parts.registry, config: &parts.config, kafka: &parts.kafka, policy, connections };
     let schemas = start.run(runtime).await?;
-    let within = parts.config.registry.start_timeout.into();
-    let schema_ids = register_all(&*schemas, &parts.plan.streams, within).await?;
+    let asked = (parts.registry.describe(), parts.config.registry.start_timeout.into());
+    let registrations = Registrations::make(&*schemas, &parts.plan, asked).await?;
+    let simulated = registrations.id(config::SENSORS_STREAM);
     // It carries out what the configuration changes, so that it comes after all that may refuse the start.
     let storage = Storage::open(&parts.config, &parts.plan).await?;
+    if registrations.has_missing() {
+        let shared = RegistrationShared::new(schemas.clone(), registrations);
+        start_registration(parts, runtime, shared).await?;
+    }
     let builder = Builder::new((parts, logs), runtime.clone(), (schemas, storage))?;
     let handle = runtime.supervisor(ActorPath::root());
     let mut views = Vec::new();
@@ -205,7 +211,7 @@ async fn start_groups(
         builder.relays(),
         builder.edge(operations.clone())?,
         builder.ops(&views, serving),
-        builder.simulators(&schema_ids),
+        builder.simulators(simulated),
     ];
     for group in groups {
         let child = ChildSpec::supervisor(group).policy(builder.policy());
@@ -213,6 +219,17 @@ async fn start_groups(
         handle.start_child(child).await.map_err(|error| AppError::open("the supervision tree", error))?;
     }
     Ok((views, builder.live, operations))
+}
+
+/// Starts the actor that registers what the registry did not take at the start.
+async fn start_registration(parts: &Parts, runtime: &Runtime, shared: RegistrationShared) -> Result<(), AppError> {
+    let registry =
+        ActorPath::parse("platform/registry").map_err(|error| AppError::open("the supervision tree", error))?;
+    let (shared, config) = (Arc::new(shared), &parts.config.supervision);
+    let role = ChildSpec::role("registration", "registration", move |scope| registration::run(scope, shared.clone()));
+    let role = adjusted(config, &registry, role.policy(child_policy(&config.defaults)))?;
+    let started = runtime.supervisor(registry).start_child(role).await;
+    started.map(drop).map_err(|error| AppError::open("the supervision tree", error))
 }
 
 /// The broker, or who asks an outside cluster about its topics.
@@ -400,17 +417,17 @@ impl<'a> Builder<'a> {
         ChildSpec::role("standstill", "watch", move |scope| standstill::watch::run(scope, shared.clone()))
     }
 
-    fn simulators(&self, schema_ids: &[u32]) -> SupervisorSpec {
+    fn simulators(&self, schema_id: Option<Arc<SchemaId>>) -> SupervisorSpec {
         let supervisor = SupervisorSpec::new("simulators");
         let Some(simulator) = self.parts.config.sensor_simulator() else { return supervisor };
-        let mut streams = self.parts.plan.streams.iter().zip(schema_ids);
-        let sensors = streams.find(|(stream, _)| &*stream.name == config::SENSORS_STREAM);
-        let Some((stream, id)) = sensors else { return supervisor };
+        let Some((stream, id)) = self.parts.plan.stream(config::SENSORS_STREAM).zip(schema_id) else {
+            return supervisor;
+        };
         let shared = Arc::new(SensorsShared {
             config: simulator.clone(),
             topic: stream.topic.clone(),
             producer: self.producer.clone(),
-            encoder: AvroEncoder { schema: stream.schema.clone(), id: *id },
+            encoder: AvroEncoder { schema: stream.schema.clone(), id },
         });
         let child = ChildSpec::role("sensors", "simulator", move |scope| sensors::run(scope, shared.clone()));
         supervisor.child(child.policy(self.policy()))

@@ -6,20 +6,16 @@
 //!
 //! Start at [`read`].
 
-mod expand;
+mod reads;
 mod size;
 #[cfg(test)]
 mod tests;
 mod text;
 
-use std::collections::BTreeMap;
-
-use apache_avro::{
-    Schema,
-    schema_compatibility::{Compatibility, SchemaCompatibility},
-};
+use apache_avro::Schema;
 use serde_json::Value;
 
+pub use reads::reads;
 pub use size::is_within;
 use text::Definitions;
 pub use text::Form;
@@ -55,41 +51,8 @@ pub fn canonical(json: &str) -> Option<String> {
     Some(text::write(&value, &Definitions::default(), Form::Canonical))
 }
 
-/// Whether everything that `writer` writes can be read by `reader`; what may fail for some values counts as failing.
-///
-/// # Errors
-/// What cannot be read, with the field's path.
-pub fn reads(reader: &Schema, writer: &Schema) -> Result<(), String> {
-    match SchemaCompatibility::can_read(&expand::whole(writer), &expand::whole(reader)) {
-        Ok(Compatibility::Full) => Ok(()),
-        Ok(Compatibility::Partial) => Err(partial(reader, writer)),
-        Err(error) => Err(reason(&error)),
-    }
-}
-
-/// The fields of a record that can be read for some values alone.
-fn partial(reader: &Schema, writer: &Schema) -> String {
-    const WHY: &str = "some values (a symbol of an enum, a branch of a union) are unknown to the reader";
-    let (Schema::Record(reader), Schema::Record(writer)) = (reader, writer) else { return WHY.to_owned() };
-    let written: BTreeMap<&str, &Schema> =
-        writer.fields.iter().map(|field| (field.name.as_str(), &field.schema)).collect();
-    let doubtful = reader.fields.iter().filter(|field| {
-        let pair = written.get(field.name.as_str()).map(|written| reads(&field.schema, written));
-        pair.is_some_and(|read| read.is_err())
-    });
-    let names: Vec<&str> = doubtful.map(|field| field.name.as_str()).collect();
-    if names.is_empty() { WHY.to_owned() } else { format!("field '{}': {WHY}", names.join("', '")) }
-}
-
-/// An error with what caused it, on one line.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
+/// A reason on one line and of bounded length.
+fn shortened(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(MAX_REASON) {
         Some((end, _)) => format!("{}…", &text[..end]),

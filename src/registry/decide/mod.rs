@@ -8,7 +8,7 @@ mod settings;
 pub use delete::Permanent;
 pub(super) use delete::{delete_subject, delete_version};
 pub use register::Submission;
-pub(super) use register::{compare, existing, look_up, register};
+pub(super) use register::{check_writable, compare, existing, known, look_up, register};
 
 pub use settings::{Force, SettingsUpdate};
 pub(super) use settings::{delete_mode, delete_settings, set_mode, set_settings};

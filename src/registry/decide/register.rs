@@ -79,6 +79,24 @@ fn existing_of(
     Ok(other.filter(|other| other.id == found.id))
 }
 
+/// Whether the mode of a subject lets a schema in that it does not have.
+pub fn check_writable(state: &State, subject: &str, submission: &Submission) -> Result<(), RegistryError> {
+    match existing(state, subject, submission)? {
+        Some(_) => Ok(()),
+        None => check_mode(state, subject, submission),
+    }
+}
+
+/// An id that a schema has, be it that of a deleted version or of another subject.
+pub fn known(state: &State, subject: &str, submission: &Submission) -> Result<Option<u32>, RegistryError> {
+    let checked = submission.check(state, subject)?;
+    let problems = incompatibilities(state, subject, &checked)?;
+    if !problems.is_empty() {
+        return Err(RegistryError::Incompatible { subject: subject.to_owned(), problems });
+    }
+    Ok(state.id_of(&checked.definition))
+}
+
 /// Gives a schema its id and version under a subject.
 pub fn register(state: &State, subject: &str, submission: &Submission) -> Result<Decision<Version>, RegistryError> {
     let checked = submission.check(state, subject)?;

@@ -12,7 +12,7 @@ fn at_level(level: Level) -> Registry {
 }
 
 /// Why `new` may not follow `old`, if it may not.
-fn refusal(level: Level, old: &str, new: &str) -> Option<String> {
+pub(super) fn refusal(level: Level, old: &str, new: &str) -> Option<String> {
     let registry = at_level(level);
     registry.register("s", &Submission::avro(old)).unwrap();
     registry.register("s", &Submission::avro(new)).err().map(|error| error.to_string())

@@ -6,9 +6,9 @@ use serde_json::json;
 use streamward_core::ports::ValueDecoder;
 use streamward_pipeline::ports::SchemaSource;
 
-use super::{A, B_DEFAULT, Topic, avro, schema};
+use super::{A, B_DEFAULT, B_REQUIRED, Topic, avro, schema};
 use crate::registry::{
-    Definition, Level, Reference, SchemaType, SettingsUpdate, Submission, Visible,
+    Definition, Force, Level, Mode, Permanent, Reference, SchemaType, SettingsUpdate, Submission, Visible,
     schemas::{EmbeddedSchemas, SchemaDecoder, Schemas},
 };
 
@@ -134,4 +134,25 @@ async fn who_asks_for_unknown_ids_at_once_shares_a_read_and_people_do_without() 
     assert_eq!(topic.reads(), before + 1, "the second was asked before that read");
     here.schemas(&[7]).await.unwrap();
     assert_eq!(topic.reads(), before + 2, "a record may have come since");
+}
+
+#[test]
+fn a_read_only_registry_knows_the_schemas_of_deleted_versions_and_of_other_subjects() {
+    let topic = Topic::default();
+    let registry = topic.open();
+    let id = registry.register("s", &avro(A)).unwrap().id;
+    registry.delete_subject("s", Permanent(false)).unwrap();
+    registry.set_mode(None, Mode::ReadOnly, Force::No).unwrap();
+    let written = topic.records().len();
+    for subject in ["s", "other"] {
+        assert_eq!(registry.known(subject, &avro(A)).unwrap(), Some(id));
+        assert_eq!(registry.check_writable(subject, &avro(A)).unwrap_err().code(), 42205);
+    }
+    assert_eq!(registry.known("s", &avro(B_REQUIRED)).unwrap(), None);
+    assert_eq!(topic.records().len(), written);
+    registry.set_mode(None, Mode::ReadWrite, Force::No).unwrap();
+    registry.register("other", &avro(B_REQUIRED)).unwrap();
+    registry.set_mode(None, Mode::ReadOnly, Force::No).unwrap();
+    registry.check_writable("other", &avro(B_REQUIRED)).unwrap();
+    assert_eq!(registry.known("other", &avro(A)).unwrap_err().code(), 409);
 }

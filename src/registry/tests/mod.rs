@@ -3,6 +3,7 @@
 mod compatibility;
 mod deletion;
 mod errors;
+mod evolution;
 mod identity;
 mod rest;
 mod storage;

@@ -101,9 +101,9 @@ impl<'s> Compiler<'s> {
             Kind::Double if matches!(writer, Schema::Float) => Some(Read::Float),
             Kind::Double if matches!(writer, Schema::Double) => Some(Read::Double),
             Kind::Double => width(writer).map(Read::IntegerAsDouble),
-            Kind::String => matches!(writer, Schema::String | Schema::Bytes | Schema::Uuid(UuidSchema::String))
-                .then_some(Read::Text),
-            Kind::Timestamp => units_per_ms(writer).map(|(width, units_per_ms)| Read::Instant { width, units_per_ms }),
+            Kind::String => is_text(writer).then_some(Read::Text),
+            Kind::Timestamp if matches!(writer, Schema::Date) => Some(Read::Day),
+            Kind::Timestamp => width(writer).map(|width| Read::Instant { width, units_per_ms: units_per_ms(writer) }),
             Kind::Enum(symbols) => {
                 let Schema::Enum(written) = writer else {
                     return None;
@@ -219,13 +219,25 @@ fn width(writer: &Schema) -> Option<Width> {
     }
 }
 
-/// Types that can be an instant; local times cannot, as they lack their zone.
-fn units_per_ms(writer: &Schema) -> Option<(Width, i64)> {
+/// Types that are a string or bytes on the wire, whatever they mean.
+fn is_text(writer: &Schema) -> bool {
+    matches!(
+        writer,
+        Schema::String
+            | Schema::Bytes
+            | Schema::BigDecimal
+            | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes)
+            | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Bytes, .. })
+    )
+}
+
+/// Units of a type of integers that is read as an instant. Avro lets a reader take any of them for its own, as
+/// registries do, so that local times count as UTC, times of a day as those of 1970-01-01, and plain numbers as
+/// milliseconds.
+fn units_per_ms(writer: &Schema) -> i64 {
     match writer {
-        Schema::Int => Some((Width::Int, 1)),
-        Schema::Long | Schema::TimestampMillis => Some((Width::Long, 1)),
-        Schema::TimestampMicros => Some((Width::Long, 1_000)),
-        Schema::TimestampNanos => Some((Width::Long, 1_000_000)),
-        _ => None,
+        Schema::TimeMicros | Schema::TimestampMicros | Schema::LocalTimestampMicros => 1_000,
+        Schema::TimestampNanos | Schema::LocalTimestampNanos => 1_000_000,
+        _ => 1,
     }
 }

@@ -48,6 +48,8 @@ pub(super) enum Read {
         width: Width,
         units_per_ms: i64,
     },
+    /// Days since 1970-01-01 to `Timestamp`: their beginnings in UTC.
+    Day,
     /// For each symbol of the writer: the stream's symbol.
     Enum(Vec<Option<usize>>),
 }

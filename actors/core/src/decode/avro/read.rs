@@ -16,6 +16,8 @@ use crate::{
     schema::{Kind, StreamSchema, instant},
 };
 
+const MS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
+
 impl Plan {
     /// Fills `row` (cleared by the caller) and returns the number of the writer's fields that the stream lacks.
     pub fn read<'a>(&self, schema: &'a StreamSchema, datum: &'a [u8], row: &mut Row<'a>) -> Result<u64, Box<Fault>> {
@@ -85,6 +87,7 @@ impl<'a> Run<'a, '_, '_> {
             Read::Instant { width, units_per_ms } => {
                 self.integer(*width).map(|value| Cell::Integer(value.div_euclid(*units_per_ms)))
             }
+            Read::Day => self.cursor.int().map(|days| Cell::Integer(i64::from(days) * MS_PER_DAY)),
             Read::Enum(symbols) => return self.symbol(leaf, symbols),
         };
         let cell = cell.map_err(|fault| wire_fault(&self.schema.fields[leaf].dotted(), fault))?;

@@ -1,4 +1,4 @@
-use apache_avro::{Schema, types::Value, writer::datum::GenericDatumWriter};
+use apache_avro::{Decimal, Schema, types::Value, writer::datum::GenericDatumWriter};
 
 use super::*;
 
@@ -65,14 +65,26 @@ fn an_int_of_more_than_32_bits_is_undecodable_whatever_it_is_read_as() {
 fn times_of_other_units_become_milliseconds() {
     let micros = r#"{"type":"long","logicalType":"timestamp-micros"}"#;
     let nanos = r#"{"type":"long","logicalType":"timestamp-nanos"}"#;
-    let local = r#"{"type":"long","logicalType":"local-timestamp-millis"}"#;
+    let local = r#"{"type":"long","logicalType":"local-timestamp-micros"}"#;
+    let day = r#"{"type":"int","logicalType":"date"}"#;
+    let of_day = r#"{"type":"int","logicalType":"time-millis"}"#;
     assert_eq!(promoted(TIME, TIME, Value::TimestampMillis(5)), Ok(Scalar::Integer(5)));
     assert_eq!(promoted("\"long\"", TIME, Value::Long(5)), Ok(Scalar::Integer(5)));
     assert_eq!(promoted(micros, TIME, Value::TimestampMicros(-1)), Ok(Scalar::Integer(-1)));
     assert_eq!(promoted(nanos, TIME, Value::TimestampNanos(5_999_999)), Ok(Scalar::Integer(5)));
-    assert_eq!(promoted(local, TIME, Value::LocalTimestampMillis(5)).unwrap_err().0, ErrorClass::Contract);
+    assert_eq!(promoted(local, TIME, Value::LocalTimestampMicros(5_999)), Ok(Scalar::Integer(5)));
+    assert_eq!(promoted(day, TIME, Value::Date(-2)), Ok(Scalar::Integer(-2 * 86_400_000)));
+    assert_eq!(promoted(of_day, TIME, Value::TimeMillis(5)), Ok(Scalar::Integer(5)));
     let out = contract("f: a time outside the years 1 to 9999");
     assert_eq!(promoted(TIME, TIME, Value::TimestampMillis(i64::MAX)), out);
+}
+
+#[test]
+fn a_string_is_read_from_whatever_is_bytes_or_text_on_the_wire() {
+    let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#;
+    assert_eq!(promoted(decimal, "\"string\"", Value::Decimal(Decimal::from(b"x"))), Ok(Scalar::Text("x".to_owned())));
+    let undecodable = undecodable("f: a string that is not UTF-8");
+    assert_eq!(promoted(decimal, "\"string\"", Value::Decimal(Decimal::from([0xFF]))), undecodable);
 }
 
 #[test]
