@@ -99,7 +99,14 @@ fn each_bad_parameter_gives_the_detail_that_fastapi_gives() {
             "on",
             json!({"expected": "'firing' or 'resolved'"}),
         ),
-        ("/api/v1/events?after=-1", "int_parsing", "after", int.to_owned(), "-1", Value::Null),
+        (
+            "/api/v1/events?after=-1",
+            "int_parsing",
+            "after",
+            "Input should be a whole number from 0 on".to_owned(),
+            "-1",
+            Value::Null,
+        ),
     ];
     for (path, kind, name, msg, input, ctx) in cases {
         let reply = server.get(path);
