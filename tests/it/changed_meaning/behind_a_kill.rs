@@ -133,9 +133,8 @@ async fn a_start_that_fails_carries_nothing_out() {
     post(&server, &[1, 2, 3], 3).await;
     let (_, node) = server.terminate().await;
     let node = written(node, &config("", "orders", PLAIN));
-    let settings = ["registry.url=http://127.0.0.1:1", "registry.start_timeout=5s", "http.listen=127.0.0.1:0"];
-    let broker = ["kafka.embedded.listen=127.0.0.1:0", "kafka.embedded.local_listen=127.0.0.1:0"];
-    let arguments = settings.iter().chain(&broker).flat_map(|setting| ["--set", setting]);
+    let settings = ["kafka.bootstrap=127.0.0.1:1", "kafka.start_timeout=1s", "http.listen=127.0.0.1:0"];
+    let arguments = settings.iter().flat_map(|setting| ["--set", setting]);
     let output = node.command(&["run", "--no-simulators"]).args(arguments).output().unwrap();
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let server = written(node, &before).start().await;
