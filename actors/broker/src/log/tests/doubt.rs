@@ -1,11 +1,14 @@
 //! Files that cannot be what they say: what recovery makes of them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
 
 use super::super::batch::tests::batch_of;
+use super::super::compact::compact;
 use super::super::segment::{bases, segment_path};
 use super::super::varint::Varint;
-use super::damage::{check, segment_files};
+use super::damage::{COMPACT_ALL, check, read, segment_files, written};
 use super::*;
 
 /// A batch of one record whose value is these bytes.
@@ -117,4 +120,52 @@ fn files_of_segments_that_are_gone_are_removed() {
         bases(dir.path(), "producers").unwrap(),
         before.into_iter().filter(|base| *base != 3).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_segment_that_is_gone_with_its_index_is_declared_though_the_files_beside_it_are_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, batches) = written(dir.path(), &[2; 30]);
+    log.close().unwrap();
+    let gone = log.segments[1].base..log.segments[2].base;
+    drop(log);
+    for extension in ["log", "index", "producers"] {
+        std::fs::remove_file(segment_path(dir.path(), gone.start, extension)).unwrap();
+    }
+    assert_eq!(check(&open(dir.path(), "a"), &batches), gone.step_by(2).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_index_file_from_before_a_compaction_is_no_word_of_a_loss_where_the_process_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = written(dir.path(), &[1; 60]);
+    log.roll().unwrap();
+    let before: Vec<_> = log.segments.iter().map(|segment| (segment.base, segment.sealed().encode())).collect();
+    let log = Mutex::new(log);
+    compact(&log, &COMPACT_ALL, 100, &AtomicBool::new(false)).unwrap().unwrap();
+    log.lock().take_flush().run().unwrap();
+    let left = read(&log.lock());
+    drop(log);
+    for (base, index) in before.into_iter().filter(|(base, _)| segment_path(dir.path(), *base, "log").exists()) {
+        std::fs::write(segment_path(dir.path(), base, "index"), index).unwrap();
+    }
+    let log = open(dir.path(), "a");
+    assert!(log.lost().iter().next().is_none(), "{:?}", log.lost());
+    assert_eq!(read(&log), left);
+}
+
+#[test]
+fn records_of_a_repaired_segment_are_as_old_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, batches) = written(dir.path(), &[2; 30]);
+    log.close().unwrap();
+    drop(log);
+    let file = &segment_files(dir.path())[0];
+    let mut content = std::fs::read(file).unwrap();
+    content[30] ^= 1;
+    std::fs::write(file, content).unwrap();
+    let last_write = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    std::fs::File::options().write(true).open(file).unwrap().set_modified(last_write).unwrap();
+    assert_eq!(check(&open(dir.path(), "a"), &batches), [0]);
+    assert_eq!(file.metadata().unwrap().modified().unwrap(), last_write);
 }
