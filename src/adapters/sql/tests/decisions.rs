@@ -59,3 +59,15 @@ async fn a_row_that_the_database_refused_was_processed_and_counts_in_replay_as_i
     assert_eq!(outcomes, [Outcome::CommittedWithout(1)]);
     assert_eq!(assign(&store, 0).await.decisions, Decisions::new(0..6, Vec::new(), Vec::new()));
 }
+
+#[actix::test]
+async fn a_late_output_of_an_earlier_log_leaves_the_state_of_the_newer_one_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let earlier = assign(&store, 0).await;
+    let newer = assign_of(&store, 0, "second").await;
+    let outputs = [(&newer, 5), (&earlier, 3)].map(|(of, end)| pending(of, with_checkpoint(output(0, 0, end))));
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
+    let next = assign_of(&store, 0, "second").await;
+    assert!(matches!(next.checkpoint, Some(Checkpoint { next_offset: 5, .. })), "{next:?}");
+}

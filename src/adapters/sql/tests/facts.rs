@@ -332,3 +332,23 @@ async fn what_a_transition_costs_does_not_depend_on_how_many_alerts_fire() {
     assert_eq!(few, many);
     assert!(few > 100, "the statements were counted: {few}");
 }
+
+#[actix::test]
+async fn an_alert_that_is_sent_leaves_the_dead_letter_of_the_same_number_in_the_outbox_and_the_reverse() {
+    for (sent, left) in [(FactKind::Alert, FactKind::DeadLetter), (FactKind::DeadLetter, FactKind::Alert)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let owner = assign(&store, 0).await;
+        let both = Output { end: 1, dead: vec![letter(0)], alerts: vec![fires("a")], ..output(0, 0, 0) };
+        commit(&store, &[pending(&owner, both)]).await;
+        let entries = async |kind| -> Vec<_> {
+            let facts = store.facts(kind).await.unwrap();
+            facts.into_iter().map(|fact| fact.entry).collect()
+        };
+        let before = (entries(sent).await, entries(left).await);
+        assert_eq!((before.0.len(), before.1.len()), (1, 1));
+        assert_eq!(before.0[0].fact, before.1[0].fact);
+        store.sent(sent, &before.0).await.unwrap();
+        assert_eq!((entries(sent).await, entries(left).await), (Vec::new(), before.1), "{sent:?}");
+    }
+}
