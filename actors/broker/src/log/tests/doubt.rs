@@ -169,3 +169,23 @@ fn records_of_a_repaired_segment_are_as_old_as_before() {
     assert_eq!(check(&open(dir.path(), "a"), &batches), [0]);
     assert_eq!(file.metadata().unwrap().modified().unwrap(), last_write);
 }
+
+#[test]
+fn a_batch_that_is_gone_from_the_newest_segment_is_lost_also_in_a_log_that_is_compacted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = written(dir.path(), &[1; 60]);
+    log.roll().unwrap();
+    let log = Mutex::new(log);
+    compact(&log, &COMPACT_ALL, 100, &AtomicBool::new(false)).unwrap().unwrap();
+    let mut log = log.into_inner();
+    append_many(&mut log, 3);
+    log.close().unwrap();
+    drop(log);
+    let file = segment_files(dir.path()).pop().unwrap();
+    let content = std::fs::read(&file).unwrap();
+    let batch = content.len() / 3;
+    std::fs::write(&file, [&content[..batch], &content[2 * batch..]].concat()).unwrap();
+    let log = open(dir.path(), "a");
+    // The checksum does not cover the offset of a batch, so the one behind the hole may be lost as well.
+    assert_eq!(log.lost().iter().next().map(|range| range.first_offset), Some(61));
+}
