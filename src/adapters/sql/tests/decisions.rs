@@ -71,3 +71,32 @@ async fn a_late_output_of_an_earlier_log_leaves_the_state_of_the_newer_one_as_it
     let next = assign_of(&store, 0, "second").await;
     assert!(matches!(next.checkpoint, Some(Checkpoint { next_offset: 5, .. })), "{next:?}");
 }
+
+#[actix::test]
+async fn partitions_keep_their_checkpoints_whichever_of_them_was_assigned_more_often() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let first = assign(&store, 0).await;
+    assign(&store, 1).await;
+    let second = assign(&store, 1).await;
+    assert!(second.epoch > first.epoch);
+    let outputs = [(&first, 0, 3), (&second, 1, 5)]
+        .map(|(owner, partition, end)| pending(owner, with_checkpoint(output(partition, 0, end))));
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
+    for (partition, end) in [(0, 3), (1, 5)] {
+        let covered = assign(&store, partition).await.checkpoint.map(|checkpoint| checkpoint.next_offset);
+        assert_eq!(covered, Some(end), "partition {partition}");
+    }
+}
+
+#[actix::test]
+async fn the_newest_event_of_outputs_of_one_transaction_is_that_of_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let outputs = [(0, 7), (1, 9), (2, 8)].map(|(offset, newest_event_ms)| {
+        pending(&owner, Output { end: offset + 1, newest_event_ms, ..output(0, offset, offset) })
+    });
+    store.commit(&outputs).await.unwrap();
+    assert_eq!(assign(&store, 0).await.newest_event_ms, 9);
+}

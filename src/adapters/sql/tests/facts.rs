@@ -352,3 +352,12 @@ async fn an_alert_that_is_sent_leaves_the_dead_letter_of_the_same_number_in_the_
         assert_eq!((entries(sent).await, entries(left).await), (Vec::new(), before.1), "{sent:?}");
     }
 }
+
+#[actix::test]
+async fn the_end_of_an_alert_whose_beginning_is_no_longer_stored_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    raise(&store, &owner, 0, vec![resolves("a")]).await;
+    assert_eq!(newest(folder.path()), [("a".to_owned(), "resolved".to_owned(), "hot".to_owned())]);
+}
