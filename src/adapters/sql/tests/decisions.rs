@@ -100,3 +100,18 @@ async fn the_newest_event_of_outputs_of_one_transaction_is_that_of_all_of_them()
     store.commit(&outputs).await.unwrap();
     assert_eq!(assign(&store, 0).await.newest_event_ms, 9);
 }
+
+#[actix::test]
+async fn an_output_that_is_recognised_is_not_told_of_rows_that_were_refused_in_an_earlier_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let refused = DeadLetter { stage: super::super::apart::STAGE.to_owned(), ..letter(2) };
+    store
+        .commit(&[pending(&assign(&store, 0).await, Output { dead: vec![refused], ..output(0, 0, 3) })])
+        .await
+        .unwrap();
+    let newer = assign_of(&store, 0, "second").await;
+    for outcome in [Outcome::Committed, Outcome::AlreadyCommitted] {
+        assert_eq!(store.commit(&[pending(&newer, output(0, 0, 3))]).await.unwrap(), [outcome]);
+    }
+}

@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use super::super::batch::tests::batch_of;
+use super::super::codec::Codec;
 use super::super::compact::compact;
+use super::super::records::tests::keyed;
 use super::super::segment::{bases, segment_path};
 use super::super::varint::Varint;
 use super::damage::{COMPACT_ALL, check, read, segment_files, written};
@@ -188,4 +190,16 @@ fn a_batch_that_is_gone_from_the_newest_segment_is_lost_also_in_a_log_that_is_co
     let log = open(dir.path(), "a");
     // The checksum does not cover the offset of a batch, so the one behind the hole may be lost as well.
     assert_eq!(log.lost().iter().next().map(|range| range.first_offset), Some(61));
+}
+
+#[test]
+fn a_record_with_the_key_of_a_marker_is_none_when_its_log_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = |sequence| {
+        let producer = Producer { id: 4, epoch: 0, sequence };
+        keyed(&[(Some("\0\0\0\u{1}"), Some("\0\0\0\0\0\0"))], Codec::None, producer)
+    };
+    append(&mut open(dir.path(), "a"), &bytes(0)).unwrap();
+    let mut log = open(dir.path(), "a");
+    assert_eq!(append(&mut log, &bytes(1)), Ok(1), "the sequence goes on");
 }
