@@ -122,10 +122,9 @@ fn windows_that_the_clock_closes_while_the_sink_is_full_are_issued_when_there_is
     let sink: Inbox<Arc<Store>> = Inbox::new("outputs", 1);
     (parts.sink, parts.clock, parts.settings.idle_after) = (sink.outlet(), Arc::new(Later), Duration::ZERO);
     let parts = Arc::new(parts);
-    let outputs = sink.clone();
     let (hear, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let reader = ChildSpec::role("sink", "sink", move |scope| {
-        let (outputs, hear) = (outputs.clone(), hear.clone());
+        let (outputs, hear) = (sink.clone(), hear.clone());
         async move {
             while let Some(output) = outputs.recv(&scope).await {
                 let _ = hear.send(output.pending.output.windows.len());
