@@ -154,6 +154,7 @@ fn an_index_file_from_before_a_compaction_is_no_word_of_a_loss_where_the_process
     let log = open(dir.path(), "a");
     assert!(log.lost().iter().next().is_none(), "{:?}", log.lost());
     assert_eq!(read(&log), left);
+    assert!(log.segments.windows(2).all(|two| two[0].next_offset == two[1].base));
 }
 
 #[test]
@@ -172,17 +173,41 @@ fn records_of_a_repaired_segment_are_as_old_as_before() {
     assert_eq!(file.metadata().unwrap().modified().unwrap(), last_write);
 }
 
-#[test]
-fn a_batch_that_is_gone_from_the_newest_segment_is_lost_also_in_a_log_that_is_compacted() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut log, _) = written(dir.path(), &[1; 60]);
+/// A log that was closed with batches of one record behind the 60 offsets that were compacted.
+fn compacted(dir: &Path, behind: i64) -> PartitionLog {
+    let (mut log, _) = written(dir, &[1; 60]);
     log.roll().unwrap();
     let log = Mutex::new(log);
     compact(&log, &COMPACT_ALL, 100, &AtomicBool::new(false)).unwrap().unwrap();
     let mut log = log.into_inner();
-    append_many(&mut log, 3);
+    append_many(&mut log, behind);
+    log.take_flush().run().unwrap();
     log.close().unwrap();
-    drop(log);
+    log
+}
+
+#[test]
+fn a_segment_that_is_gone_from_a_compacted_log_is_declared_where_the_log_was_closed() {
+    for is_first in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = compacted(dir.path(), 40);
+        let at = if is_first { 0 } else { log.segments.len() - 3 };
+        let gone = log.segments[at].base..log.segments[at + 1].base;
+        drop(log);
+        for extension in ["log", "index"] {
+            std::fs::remove_file(segment_path(dir.path(), gone.start, extension)).unwrap();
+        }
+        let log = open(dir.path(), "a");
+        let lost: Vec<_> = log.lost().iter().map(|range| range.first_offset..range.last_offset + 1).collect();
+        assert_eq!(lost, [gone]);
+        assert!(log.segments.windows(2).all(|two| two[0].next_offset == two[1].base));
+    }
+}
+
+#[test]
+fn a_batch_that_is_gone_from_the_newest_segment_is_lost_also_in_a_log_that_is_compacted() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(compacted(dir.path(), 3));
     let file = segment_files(dir.path()).pop().unwrap();
     let content = std::fs::read(&file).unwrap();
     let batch = content.len() / 3;
