@@ -115,3 +115,39 @@ async fn an_output_that_is_recognised_is_not_told_of_rows_that_were_refused_in_a
         assert_eq!(store.commit(&[pending(&newer, output(0, 0, 3))]).await.unwrap(), [outcome]);
     }
 }
+
+#[actix::test]
+async fn decisions_of_an_earlier_log_do_not_come_with_an_assignment_of_the_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let earlier = assign(&store, 0).await;
+    store.commit(&[pending(&earlier, decided(0))]).await.unwrap();
+    let newer = assign_of(&store, 0, "second").await;
+    store.commit(&[pending(&newer, output(0, 0, 10))]).await.unwrap();
+    let next = assign_of(&store, 0, "second").await;
+    assert_eq!(next.decisions, Decisions::new(0..10, Vec::new(), Vec::new()));
+}
+
+#[actix::test]
+async fn a_partition_that_begins_anew_forgets_its_own_checkpoint_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (first, second) = (assign(&store, 0).await, assign(&store, 1).await);
+    let outputs =
+        [(&first, 0), (&second, 1)].map(|(owner, partition)| pending(owner, with_checkpoint(output(partition, 0, 3))));
+    store.commit(&outputs).await.unwrap();
+    let start = Start { epoch: first.epoch, log: first.log, position: 0, gap: None };
+    store.start_at(&key(0), start).await.unwrap();
+    let is_kept = [assign(&store, 0).await, assign(&store, 1).await].map(|owner| owner.checkpoint.is_some());
+    assert_eq!(is_kept, [false, true]);
+}
+
+#[actix::test]
+async fn facts_are_announced_though_the_last_output_of_their_transaction_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (first, second) = (assign(&store, 0).await, assign(&store, 1).await);
+    let with_letter = Output { dead: vec![letter(2)], ..output(0, 0, 3) };
+    store.commit(&[pending(&first, with_letter), pending(&second, output(1, 0, 3))]).await.unwrap();
+    assert!(store.changed(FactKind::DeadLetter).now_or_never().is_some(), "the relay looks at once");
+}
