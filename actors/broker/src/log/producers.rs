@@ -347,6 +347,18 @@ mod tests {
     }
 
     #[test]
+    fn a_producer_that_is_known_takes_the_room_of_no_other() {
+        let mut p = Producers::default();
+        let of = |id| BatchHeader::parse(&batch(1, 1, P { id, epoch: 0, sequence: 0 })).unwrap();
+        let max = i64::try_from(MAX_IDLE_PRODUCERS).unwrap();
+        for id in 0..max {
+            written(&mut p, of(id), id);
+        }
+        written(&mut p, of(max - 1), max);
+        assert_eq!((p.by_id.len(), p.by_id.contains_key(&0)), (MAX_IDLE_PRODUCERS, true));
+    }
+
+    #[test]
     fn idle_producers_are_forgotten() {
         let mut p = Producers::default();
         written(&mut p, header(0, 0, 1), 0);

@@ -227,7 +227,7 @@ impl Lane {
                 tokio::task::yield_now().await;
             }
             let culprit = work.culprit(offset);
-            (!scope.is_fenced() && !scope.must_stop()).then(|| scope.in_hand_record("a record by itself", culprit))
+            (!scope.must_stop()).then(|| scope.in_hand_record("a record by itself", culprit))
         };
         let hunt = Hunt {
             trials: &self.shared.trials,

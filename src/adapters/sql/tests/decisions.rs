@@ -59,3 +59,95 @@ async fn a_row_that_the_database_refused_was_processed_and_counts_in_replay_as_i
     assert_eq!(outcomes, [Outcome::CommittedWithout(1)]);
     assert_eq!(assign(&store, 0).await.decisions, Decisions::new(0..6, Vec::new(), Vec::new()));
 }
+
+#[actix::test]
+async fn a_late_output_of_an_earlier_log_leaves_the_state_of_the_newer_one_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let earlier = assign(&store, 0).await;
+    let newer = assign_of(&store, 0, "second").await;
+    let outputs = [(&newer, 5), (&earlier, 3)].map(|(of, end)| pending(of, with_checkpoint(output(0, 0, end))));
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
+    let next = assign_of(&store, 0, "second").await;
+    assert!(matches!(next.checkpoint, Some(Checkpoint { next_offset: 5, .. })), "{next:?}");
+}
+
+#[actix::test]
+async fn partitions_keep_their_checkpoints_whichever_of_them_was_assigned_more_often() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let first = assign(&store, 0).await;
+    assign(&store, 1).await;
+    let second = assign(&store, 1).await;
+    assert!(second.epoch > first.epoch);
+    let outputs = [(&first, 0, 3), (&second, 1, 5)]
+        .map(|(owner, partition, end)| pending(owner, with_checkpoint(output(partition, 0, end))));
+    assert_eq!(store.commit(&outputs).await.unwrap(), [Outcome::Committed, Outcome::Committed]);
+    for (partition, end) in [(0, 3), (1, 5)] {
+        let covered = assign(&store, partition).await.checkpoint.map(|checkpoint| checkpoint.next_offset);
+        assert_eq!(covered, Some(end), "partition {partition}");
+    }
+}
+
+#[actix::test]
+async fn the_newest_event_of_outputs_of_one_transaction_is_that_of_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let outputs = [(0, 7), (1, 9), (2, 8)].map(|(offset, newest_event_ms)| {
+        pending(&owner, Output { end: offset + 1, newest_event_ms, ..output(0, offset, offset) })
+    });
+    store.commit(&outputs).await.unwrap();
+    assert_eq!(assign(&store, 0).await.newest_event_ms, 9);
+}
+
+#[actix::test]
+async fn an_output_that_is_recognised_is_not_told_of_rows_that_were_refused_in_an_earlier_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let refused = DeadLetter { stage: super::super::apart::STAGE.to_owned(), ..letter(2) };
+    store
+        .commit(&[pending(&assign(&store, 0).await, Output { dead: vec![refused], ..output(0, 0, 3) })])
+        .await
+        .unwrap();
+    let newer = assign_of(&store, 0, "second").await;
+    for outcome in [Outcome::Committed, Outcome::AlreadyCommitted] {
+        assert_eq!(store.commit(&[pending(&newer, output(0, 0, 3))]).await.unwrap(), [outcome]);
+    }
+}
+
+#[actix::test]
+async fn decisions_of_an_earlier_log_do_not_come_with_an_assignment_of_the_newer_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let earlier = assign(&store, 0).await;
+    store.commit(&[pending(&earlier, decided(0))]).await.unwrap();
+    let newer = assign_of(&store, 0, "second").await;
+    store.commit(&[pending(&newer, output(0, 0, 10))]).await.unwrap();
+    let next = assign_of(&store, 0, "second").await;
+    assert_eq!(next.decisions, Decisions::new(0..10, Vec::new(), Vec::new()));
+}
+
+#[actix::test]
+async fn a_partition_that_begins_anew_forgets_its_own_checkpoint_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (first, second) = (assign(&store, 0).await, assign(&store, 1).await);
+    let outputs =
+        [(&first, 0), (&second, 1)].map(|(owner, partition)| pending(owner, with_checkpoint(output(partition, 0, 3))));
+    store.commit(&outputs).await.unwrap();
+    let start = Start { epoch: first.epoch, log: first.log, position: 0, gap: None };
+    store.start_at(&key(0), start).await.unwrap();
+    let is_kept = [assign(&store, 0).await, assign(&store, 1).await].map(|owner| owner.checkpoint.is_some());
+    assert_eq!(is_kept, [false, true]);
+}
+
+#[actix::test]
+async fn facts_are_announced_though_the_last_output_of_their_transaction_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let (first, second) = (assign(&store, 0).await, assign(&store, 1).await);
+    let with_letter = Output { dead: vec![letter(2)], ..output(0, 0, 3) };
+    store.commit(&[pending(&first, with_letter), pending(&second, output(1, 0, 3))]).await.unwrap();
+    assert!(store.changed(FactKind::DeadLetter).now_or_never().is_some(), "the relay looks at once");
+}

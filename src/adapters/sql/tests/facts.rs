@@ -76,6 +76,17 @@ async fn a_walk_over_the_alerts_meets_each_one_once_whatever_fires_and_resolves_
     assert_eq!(seen, ids);
 }
 
+/// Stores a dead letter of the other pipeline.
+async fn dead_letter_of_series(store: &SqlStore) {
+    let quiet = PartitionKey { sink: "series".into(), topic: "series-readings".into(), partition: 0 };
+    let assignment = store.assign(&quiet, &log("first")).await.unwrap();
+    let start = Start { epoch: assignment.epoch, log: assignment.log, position: 0, gap: None };
+    store.start_at(&quiet, start).await.unwrap();
+    let output = Output { end: 1, dead: vec![letter(0)], ..output(0, 0, 0) };
+    let single = Pending { key: quiet, epoch: assignment.epoch, log: assignment.log, output, raw: None };
+    commit(store, &[Arc::new(single)]).await;
+}
+
 #[actix::test]
 async fn a_pipeline_with_a_long_queue_leaves_the_others_their_part_of_a_page() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,17 +94,25 @@ async fn a_pipeline_with_a_long_queue_leaves_the_others_their_part_of_a_page() {
     let owner = assign(&store, 0).await;
     let dead = (0..2_000).map(letter).collect();
     commit(&store, &[pending(&owner, Output { end: 2_000, dead, ..output(0, 0, 0) })]).await;
-    let quiet = PartitionKey { sink: "series".into(), topic: "series-readings".into(), partition: 0 };
-    let assignment = store.assign(&quiet, &log("first")).await.unwrap();
-    let start = Start { epoch: assignment.epoch, log: assignment.log, position: 0, gap: None };
-    store.start_at(&quiet, start).await.unwrap();
-    let output = Output { end: 1, dead: vec![letter(0)], ..output(0, 0, 0) };
-    let single = Pending { key: quiet, epoch: assignment.epoch, log: assignment.log, output, raw: None };
-    commit(&store, &[Arc::new(single)]).await;
+    dead_letter_of_series(&store).await;
     let sinks = store.facts(FactKind::DeadLetter).await.unwrap().into_iter().map(|fact| fact.entry.sink);
     let sinks: Vec<String> = sinks.collect();
     assert_eq!(sinks.iter().filter(|sink| *sink == "series").count(), 1);
     assert_eq!(sinks.len(), 251);
+}
+
+#[actix::test]
+async fn pipelines_share_the_bytes_of_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let dead = (0..5).map(|offset| DeadLetter { value: Some(vec![0; 1_500_000]), ..letter(offset) }).collect();
+    commit(&store, &[pending(&owner, Output { end: 5, dead, ..output(0, 0, 0) })]).await;
+    assert_eq!(store.facts(FactKind::DeadLetter).await.unwrap().len(), 3);
+    dead_letter_of_series(&store).await;
+    let facts = store.facts(FactKind::DeadLetter).await.unwrap();
+    let of_series = facts.iter().filter(|fact| fact.entry.sink == "series").count();
+    assert_eq!((facts.len() - of_series, of_series), (2, 1));
 }
 
 #[actix::test]
@@ -331,4 +350,48 @@ async fn what_a_transition_costs_does_not_depend_on_how_many_alerts_fire() {
     let (few, many) = (steps_of_a_transition(600).await, steps_of_a_transition(20_000).await);
     assert_eq!(few, many);
     assert!(few > 100, "the statements were counted: {few}");
+}
+
+#[actix::test]
+async fn an_alert_that_is_sent_leaves_the_dead_letter_of_the_same_number_in_the_outbox_and_the_reverse() {
+    for (sent, left) in [(FactKind::Alert, FactKind::DeadLetter), (FactKind::DeadLetter, FactKind::Alert)] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let owner = assign(&store, 0).await;
+        let both = Output { end: 1, dead: vec![letter(0)], alerts: vec![fires("a")], ..output(0, 0, 0) };
+        commit(&store, &[pending(&owner, both)]).await;
+        let entries = async |kind| -> Vec<_> {
+            let facts = store.facts(kind).await.unwrap();
+            facts.into_iter().map(|fact| fact.entry).collect()
+        };
+        let before = (entries(sent).await, entries(left).await);
+        assert_eq!((before.0.len(), before.1.len()), (1, 1));
+        assert_eq!(before.0[0].fact, before.1[0].fact);
+        store.sent(sent, &before.0).await.unwrap();
+        assert_eq!((entries(sent).await, entries(left).await), (Vec::new(), before.1), "{sent:?}");
+    }
+}
+
+#[actix::test]
+async fn the_end_of_an_alert_whose_beginning_is_no_longer_stored_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    raise(&store, &owner, 0, vec![resolves("a")]).await;
+    assert_eq!(newest(folder.path()), [("a".to_owned(), "resolved".to_owned(), "hot".to_owned())]);
+}
+
+#[actix::test]
+async fn a_refusal_of_the_target_is_noted_on_the_fact_that_was_refused() {
+    for (kind, noted) in [(FactKind::Alert, (1, 0)), (FactKind::DeadLetter, (0, 1))] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let owner = assign(&store, 0).await;
+        let both = Output { end: 1, dead: vec![letter(0)], alerts: vec![fires("a")], ..output(0, 0, 0) };
+        commit(&store, &[pending(&owner, both)]).await;
+        store.undeliverable(kind, 1, "too large").await.unwrap();
+        let alerts = count(folder.path(), "SELECT count(*) FROM alerts WHERE undeliverable = 'too large'").await;
+        let letters = count(folder.path(), "SELECT count(*) FROM dead_letters WHERE undeliverable = 'too large'").await;
+        assert_eq!((alerts, letters), noted, "{kind:?}");
+    }
 }
