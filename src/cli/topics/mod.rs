@@ -2,6 +2,8 @@
 
 mod tail;
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -10,6 +12,9 @@ use super::{
     client::{Method, Server, segment},
     table::{plain, table},
 };
+
+/// How long a change of a topic may take: a thousand partitions are made in seconds, on a slow disk in more.
+const CHANGES_WITHIN: Duration = Duration::from_secs(70);
 
 /// List, describe, create, alter, delete and tail topics.
 #[derive(Debug, Args)]
@@ -150,7 +155,7 @@ impl TopicsArgs {
     async fn create(&self, args: &CreateArgs) -> Result<Exit, Failure> {
         let configs: Map<String, Value> = args.configs.iter().map(|(n, v)| (n.clone(), v.as_str().into())).collect();
         let body = json!({ "name": args.name.topic, "partitions": args.partitions, "configs": configs });
-        let created = self.server.call(Method::POST, "/api/v1/topics", Some(&body)).await?;
+        let created = self.server.call_within(CHANGES_WITHIN, (Method::POST, "/api/v1/topics"), Some(&body)).await?;
         self.print(&created, |made| format!("created {} with {}", args.name.topic, partitions(&made["partitions"])))
     }
 
@@ -162,13 +167,14 @@ impl TopicsArgs {
         if let Some(partitions) = args.partitions {
             body["partitions"] = partitions.into();
         }
-        let altered = self.server.call(Method::PATCH, &path(&args.name.topic), Some(&body)).await?;
+        let altered =
+            self.server.call_within(CHANGES_WITHIN, (Method::PATCH, &path(&args.name.topic)), Some(&body)).await?;
         self.print(&altered, described)
     }
 
     async fn delete(&self, args: &DeleteArgs) -> Result<Exit, Failure> {
         let path = format!("{}?force={}", path(&args.name.topic), args.force);
-        self.server.call(Method::DELETE, &path, None).await?;
+        self.server.call_within(CHANGES_WITHIN, (Method::DELETE, &path), None).await?;
         self.print(&json!({ "deleted": args.name.topic }), |_| format!("deleted {}", args.name.topic))
     }
 }

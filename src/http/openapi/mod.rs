@@ -27,6 +27,8 @@ const SHAPES: [&str; 4] = [
 /// JSON Schemas of the parameters that take one of a list or a time, by the parameter's name.
 const PARAMETERS: &str = include_str!("parameters.json");
 
+const FAULT: &str = "#/components/schemas/Fault";
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Streamward", description = "Streams from Kafka, stored exactly once, live and on demand."),
@@ -96,7 +98,7 @@ pub fn document() -> String {
     format!("{document:#}")
 }
 
-/// What one of its handlers does not say of an operation: enumerations, and the body of errors.
+/// What one of its handlers does not say of an operation: enumerations, whether it needs a body, and the body of errors.
 fn complete(operation: &mut Value) {
     let known = parsed(PARAMETERS);
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
@@ -104,6 +106,10 @@ fn complete(operation: &mut Value) {
         if let Some(schema) = parameter["name"].as_str().and_then(|name| known.get(name)) {
             parameter["schema"] = schema.clone();
         }
+    }
+    if let Some(body) = operation.get_mut("requestBody") {
+        // Of the commands, `inject` alone reads one.
+        body["required"] = (body["content"]["application/json"]["schema"]["$ref"] != FAULT).into();
     }
     let answers = operation["responses"].as_object_mut().into_iter().flatten();
     for (_, answer) in answers.filter(|(status, answer)| status.as_str() >= "400" && answer["content"].is_null()) {

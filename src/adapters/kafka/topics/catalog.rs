@@ -26,6 +26,8 @@ use super::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the controller may take to make, grow or delete a topic.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Partitions of topics with their bounds.
 type AllBounds = HashMap<String, Vec<LogBounds>>;
@@ -264,7 +266,12 @@ fn shown(entry: ConfigEntry) -> TopicConfig {
     }
 }
 
-/// Bounds of requests to the controller.
+/// Bounds of questions to the controller.
 pub fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
+}
+
+/// Bounds of changes by the controller: a thousand partitions take their time.
+pub fn change_options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(CHANGE_TIMEOUT)).operation_timeout(Some(CHANGE_TIMEOUT))
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     KafkaTopics,
-    catalog::options,
+    catalog::{change_options, options},
     errors::{of_code, of_error},
 };
 use crate::adapters::kafka::producer::{Outgoing, ProduceError};
@@ -56,15 +56,25 @@ impl KafkaTopics {
     pub(super) async fn create_topic(&self, topic: NewTopic) -> Result<u32, TopicError> {
         let what = format!("create topic {}", topic.name);
         let topic = self.shared.completed(topic);
+        self.answers(&topic.name).await?;
         let new = New::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
         let new = topic.configs.iter().fold(new, |new, (name, value)| new.set(name, value));
         let admin = self.shared.admin()?;
-        let created = admin.create_topics(&[new], &options()).await;
+        let created = admin.create_topics(&[new], &change_options()).await;
         for result in created.map_err(|error| of_error(error, &topic.name, &what))? {
             result.map_err(|(_, code)| of_code(code, &topic.name, &what))?;
         }
         self.await_leaders(&topic.name, usize::try_from(topic.partitions).unwrap_or_default()).await?;
         Ok(u32::try_from(topic.partitions).unwrap_or_default())
+    }
+
+    /// A broker that does not answer is known long before a change is given up.
+    async fn answers(&self, topic: &str) -> Result<(), TopicError> {
+        let name = topic.to_owned();
+        match self.blocking(move |shared| shared.catalog()?.partitions(&name)).await {
+            Ok(_) | Err(TopicError::UnknownTopic(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits until every partition has a leader that answers: a cluster elects them behind its answer, and whoever asks
@@ -111,7 +121,7 @@ impl KafkaTopics {
     async fn add_partitions(&self, topic: &str, wanted: usize) -> Result<(), TopicError> {
         let what = format!("add partitions to topic {topic}");
         let admin = self.shared.admin()?;
-        let created = admin.create_partitions(&[NewPartitions::new(topic, wanted)], &options()).await;
+        let created = admin.create_partitions(&[NewPartitions::new(topic, wanted)], &change_options()).await;
         for result in created.map_err(|error| of_error(error, topic, &what))? {
             result.map_err(|(_, code)| of_code(code, topic, &what))?;
         }
@@ -180,9 +190,10 @@ impl KafkaTopics {
                 "topic {topic} is in use: {reason}; force it to delete it anyway"
             )));
         }
+        self.answers(&topic).await?;
         let what = format!("delete topic {topic}");
         let admin = self.shared.admin()?;
-        let deleted = admin.delete_topics(&[&topic], &options()).await;
+        let deleted = admin.delete_topics(&[&topic], &change_options()).await;
         for result in deleted.map_err(|error| of_error(error, &topic, &what))? {
             result.map_err(|(_, code)| of_code(code, &topic, &what))?;
         }
