@@ -64,7 +64,12 @@ pub fn knowledge(config: &Config, plan: &Plan, broker: Option<Arc<Embedded>>) ->
         uses.insert(stream.topic.to_string(), TopicUse::Stream(stream.name.to_string()));
     }
     let bytes = broker.map(|broker| -> Sizes { Arc::new(move |topic| broker.broker().topic_bytes(topic)) });
-    Knowledge { uses, bytes, specs: specs(config, plan) }
+    let mut specs = specs(config, plan);
+    if config.registry.url.is_none() {
+        let configs = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
+        specs.push(TopicSpec { name: config.registry.embedded.topic.clone(), partitions: 1, configs });
+    }
+    Knowledge { uses, bytes, specs }
 }
 
 #[cfg(test)]

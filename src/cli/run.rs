@@ -1,6 +1,6 @@
 //! `streamward run`: the server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use streamward_kit::Outcome;
@@ -38,6 +38,9 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     if args.no_simulators {
         source.sets.push(("simulators.sensors.enabled".to_owned(), "false".to_owned()));
     }
+    if let Some(file) = &args.ready_file {
+        check_place(file)?;
+    }
     let (loaded, plan) = source.compile_for_start(exposure(args.insecure), &args.allow)?;
     telemetry::init(&loaded.config.telemetry.log);
     let options = Options { ready_file: args.ready_file.clone(), observer: None };
@@ -54,12 +57,20 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         super::say_line(format_args!("  data      {}", loaded.config.node.data_dir.display()));
         let stop = interrupts.next();
         tokio::pin!(stop);
-        tokio::select! {
-            ready = app.ready() => match ready {
+        loop {
+            let ready = tokio::select! {
+                ready = app.ready() => ready,
+                () = &mut stop => return Ok(app.run(std::future::ready(())).await),
+            };
+            match ready {
                 Ok(()) => super::say_line(format_args!("ready")),
-                Err(error) => tracing::error!(%error, "not ready yet, going on"),
-            },
-            () = &mut stop => return Ok(app.run(std::future::ready(())).await),
+                Err(error @ AppError::NotReady(..)) => {
+                    tracing::error!(%error, "not ready yet, going on");
+                    continue;
+                }
+                Err(error) => tracing::error!(%error, "ready, and nobody is told by the ready file"),
+            }
+            break;
         }
         Ok::<_, Failure>(app.run(stop).await)
     })?;
@@ -67,6 +78,16 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         Outcome::Stopped => Exit::Done,
         Outcome::Escalated(_) | Outcome::Crashed => Exit::GaveUp,
     })
+}
+
+/// A file that cannot be written is told before anything starts: whoever waits for it would wait for ever.
+fn check_place(ready_file: &Path) -> Result<(), Failure> {
+    let folder = ready_file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if ready_file.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+        let file = ready_file.display();
+        return Err(Failure::usage(format_args!("--ready-file {file}: this has to be a file in a folder that exists")));
+    }
+    Ok(())
 }
 
 /// Whether something outside does not answer, which may change by itself, or somebody must change something first.

@@ -181,8 +181,9 @@ fn a_start_without_its_kafka_or_its_registry_ends_with_3_and_names_the_address_t
 fn the_exit_code_tells_what_kind_of_error_it_is() {
     let node = Node::new();
     fs::write(node.path("a.csv"), "timestamp,value\nsoon,1\n").unwrap();
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["tree", "--nonsense"], 2, "--nonsense"),
+        (&["run", "--ready-file", "nowhere/ready.json"], 2, "--ready-file nowhere/ready.json: this has to be a file"),
         (&["tree", "--url", "ftp://a"], 2, "ftp is not http or https"),
         (&["schema", "list", "--url", "ftp://a"], 2, "--url: ftp is not http or https"),
         (&["replay", "a.csv", "--stream", "nobody"], 2, "there is no stream nobody"),

@@ -107,6 +107,7 @@ async fn a_record_that_the_stream_does_not_take_is_refused_with_its_line_and_fie
     };
     let (code, _, complaint) = replay(&[]);
     assert!(code == Some(2) && complaint.contains("readings.csv:3: column `metadata.battery_level`"), "{complaint}");
+    assert!(complaint.contains("; 1 record before it is in the topic of stream sensors already"), "{complaint}");
     let (code, report, complaint) = replay(&["--skip-bad"]);
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!((code, &report["acknowledged"], &report["skipped"]), (Some(0), &1.into(), &3.into()), "{complaint}");

@@ -97,6 +97,8 @@ async fn a_topic_that_is_made_again_by_the_advice_is_as_the_configuration_says()
     assert_eq!(made, "created series-readings with 2 partitions\n", "{advice}");
     let described = done(&server, &["describe", "series-readings"]);
     assert!(described.contains("259200000") && described.contains("LogAppendTime"), "{described}");
+    done(&server, &["delete", "_schemas", "--force"]);
+    done(&server, &["create", "_schemas"]);
     let log = server.node().path("log");
     let node = server.terminate().await.1;
     std::fs::remove_file(&log).unwrap();

@@ -16,7 +16,7 @@ use crate::{
     app::command_settings,
     config::Exposure,
     plan::StreamSetup,
-    replay::{self, ColumnMapping, Ignored, Pacer, ReplayOptions, ShiftTo, Speed, TargetField},
+    replay::{self, ColumnMapping, Ignored, Pacer, ReplayError, ReplayOptions, ShiftTo, Speed, TargetField},
 };
 
 /// Write the records of a file into a stream.
@@ -88,7 +88,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     })?;
     let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(rehearsal, records));
     done.map(|report| report.print(args)).map_err(|error| match error {
-        SendError::File(error) => Failure::usage(format_args!("{error} (--skip-bad leaves such records out)")),
+        SendError::File { sent, error } => Failure::usage(stopped_at(args, sent, &error)),
         SendError::Broker { sent, error } => {
             let words = format!("the broker {}: after {sent} records: {error}", settings.bootstrap);
             match error {
@@ -98,6 +98,17 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         }
         SendError::Signals(failure) => failure,
     })
+}
+
+/// Why a replay stopped in its file, and what of it is written already.
+fn stopped_at(args: &ReplayArgs, sent: u64, error: &ReplayError) -> String {
+    let written = match sent {
+        0 => String::new(),
+        1 => format!("; 1 record before it is in the topic of stream {} already", args.stream),
+        sent => format!("; {} before it are in the topic of stream {} already", counted(sent), args.stream),
+    };
+    let way_out = if error.is_bad_record() && !args.skip_bad { " (--skip-bad leaves such records out)" } else { "" };
+    format!("{error}{written}{way_out}")
 }
 
 fn options(args: &ReplayArgs, stream: &StreamSetup) -> Result<ReplayOptions, Failure> {

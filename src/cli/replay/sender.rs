@@ -45,7 +45,11 @@ pub(super) struct Sender<'a> {
 /// Why a replay did not come to its end.
 #[derive(Debug)]
 pub(super) enum SendError {
-    File(ReplayError),
+    /// A record that cannot be read, behind so many acknowledged ones.
+    File {
+        sent: u64,
+        error: ReplayError,
+    },
     /// After so many acknowledged records.
     Broker {
         sent: u64,
@@ -87,7 +91,13 @@ impl<'a> Sender<'a> {
             None => Some(0),
         };
         self.report.interrupted = match span_ms {
-            Some(span_ms) => self.send_all(&mut records, span_ms, &mut interrupts).await? == Woken::Interrupted,
+            Some(span_ms) => match self.send_all(&mut records, span_ms, &mut interrupts).await {
+                Err(SendError::File { error, .. }) => {
+                    self.settle(&mut interrupts).await?;
+                    return Err(SendError::File { sent: self.report.acknowledged, error });
+                }
+                sent => sent? == Woken::Interrupted,
+            },
             None => true,
         };
         self.report.ignored = records.ignored().clone();
@@ -107,7 +117,7 @@ impl<'a> Sender<'a> {
             let time_ms = match judged {
                 Ok((record, _)) => record.event_time_ms,
                 Err(error) if self.leaves_out(&error) => continue,
-                Err(error) => return Err(SendError::File(error)),
+                Err(error) => return Err(SendError::File { sent: 0, error }),
             };
             let (_, newest) = times.get_or_insert((time_ms, time_ms));
             *newest = (*newest).max(time_ms);
@@ -159,7 +169,7 @@ impl<'a> Sender<'a> {
                 }
                 Ok(None)
             }
-            Err(error) => Err(SendError::File(error)),
+            Err(error) => Err(SendError::File { sent: 0, error }),
         }
     }
 
