@@ -6,6 +6,7 @@ pub use awc::http::Method;
 use awc::{
     Connector,
     error::{ConnectError, SendRequestError},
+    http::StatusCode,
 };
 use clap::Args;
 use serde_json::Value;
@@ -156,7 +157,10 @@ impl Server {
         let body = answer.body().limit(MAX_ANSWER).await.map_err(unread)?;
         if !status.is_success() {
             let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let reason = reason(&problem).unwrap_or_else(|| format!("{address} answers {status}"));
+            let mut reason = reason(&problem).unwrap_or_else(|| format!("{address} answers {status}"));
+            if status == StatusCode::UNAUTHORIZED {
+                reason.push_str("; give it with --token or STREAMWARD_TOKEN");
+            }
             let text = self.told(reason, &format!("{request_line} answered {status}"));
             let is_passing = status.is_server_error() || status.as_u16() == 429;
             return Err(match is_passing {

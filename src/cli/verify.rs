@@ -37,13 +37,20 @@ pub struct VerifyArgs {
 pub fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
     let config = &loaded.config;
+    let database = config.storage.sqlite.file(&config.node.data_dir);
+    if !database.exists() {
+        let reason = format!(
+            "there is no database {}: nothing was stored here, or the data is in another folder (--data-dir)",
+            database.display()
+        );
+        return Err(failure(VerifyError::Database(reason), &config.node.data_dir));
+    }
     let offline = app::offline_broker(config, args.bootstrap.as_deref()).map_err(Failure::usage)?;
     let settings = match &offline {
         Some(broker) => broker.settings(config),
         None => command_settings(config, args.bootstrap.as_deref()).map_err(Failure::usage)?,
     };
     let damage = app::damage(config).map_err(Failure::usage)?;
-    let database = config.storage.sqlite.file(&config.node.data_dir);
     let places = plan.sink_places();
     let subject = Subject {
         database: &database,
@@ -53,7 +60,13 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
         damage: &damage,
     };
     let verified = actix::System::new().block_on(crate::verify::verify(&subject));
-    let report = verified.map_err(|error| failure(error, &config.node.data_dir))?;
+    let at = |error| match error {
+        VerifyError::Log(reason) => {
+            VerifyError::Log(format!("{}: {reason}; --bootstrap names another address", settings.bootstrap))
+        }
+        VerifyError::Database(_) => error,
+    };
+    let report = verified.map_err(|error| failure(at(error), &config.node.data_dir))?;
     if args.json {
         super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(Failure::usage)?));
     } else {

@@ -85,3 +85,11 @@ async fn rows_whose_records_were_compacted_away_are_told_and_are_no_difference()
     assert!(status.success(), "{status}");
     node.verify();
 }
+
+#[test]
+fn a_folder_without_a_database_is_named_and_left_as_it_is() {
+    let node = Node::new();
+    let (code, _, complaint) = run(&node, &["verify"]);
+    assert!(code == Some(2) && complaint.contains("there is no database "), "{complaint}");
+    assert!(!node.data().join("lock").exists(), "nothing was begun there");
+}
