@@ -333,3 +333,11 @@ fn completions_and_manual_pages_are_printed() {
     assert_eq!(run(&node, &["man", "--dir", "pages"]).0, Some(0));
     assert!(node.path("pages/streamward-topics-tail.1").is_file());
 }
+
+#[actix_rt::test]
+async fn a_command_without_a_token_is_told_how_to_give_one() {
+    let node = Node::new().set("auth.tokens", r#"[{"name": "ops", "role": "admin", "token": "a-long-secret-of-ops"}]"#);
+    let server = node.start_unready().await;
+    let (code, _, complaint) = run(server.node(), &["tree", "--url", server.http.address()]);
+    assert!(code == Some(4) && complaint.contains("give it with --token or STREAMWARD_TOKEN"), "{complaint}");
+}
