@@ -100,17 +100,22 @@ pub fn open(path: &Path, options: &ReplayOptions) -> Result<Replay, ReplayError>
         None => Format::of_path(path).ok_or_else(|| ReplayError::UnknownFormat { path: path.to_owned() })?,
     };
     let mapper = Mapper::new(options)?;
-    let mut file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if metadata.is_dir() {
         return Err(unreadable(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
     }
+    let refused = |reason: String| ReplayError::Unreadable { path: path.to_owned(), reason };
+    if !metadata.is_file() {
+        return Err(refused(
+            "its beginning is read twice, which a pipe or a device does not allow; write it to a file first".to_owned(),
+        ));
+    }
+    let mut file = File::open(path).map_err(unreadable)?;
     let mut probe = Vec::new();
     file.by_ref().take(PROBE_BYTES).read_to_end(&mut probe).map_err(unreadable)?;
     // The parser of CSV would take a mark for the beginning of a bare cell; the readers of JSON pass over it.
     let begin = if format == Format::Csv && probe.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     file.seek(SeekFrom::Start(begin as u64)).map_err(unreadable)?;
-    let refused = |reason: String| ReplayError::Unreadable { path: path.to_owned(), reason };
     if probe.starts_with(&[0x1f, 0x8b]) {
         return Err(refused("is compressed with gzip; unpack it first".to_owned()));
     }

@@ -77,6 +77,14 @@ fn two_readings(series: &str) -> Vec<Value> {
 }
 
 #[test]
+fn what_cannot_be_read_twice_is_refused_with_a_way_out() {
+    let device = Path::new("/dev/null");
+    let options = ReplayOptions { format: Some(Format::Csv), ..ReplayOptions::series(device) };
+    let refused = open(device, &options).unwrap_err().to_string();
+    assert!(refused.contains("write it to a file first"), "{refused}");
+}
+
+#[test]
 fn a_csv_of_time_and_value_becomes_the_series_named_as_the_file() {
     let sample = Sample::new("taxi.csv", "timestamp,value\n2014-07-01 00:00:00,10844\n2014-07-01 01:00:00,69.5\n");
     assert_eq!(sample.records(), two_readings("taxi"));

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use serde_json::Value;
+use streamward_core::schema::instant;
 
 /// A text or value that is no time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,10 @@ pub fn parse_time_ms(text: &str) -> Result<i64, TimeError> {
     let annotation = text.find('[').map(|start| &text[start..]);
     if annotation.is_some_and(|annotation| annotation.contains("[!")) {
         return Err(TimeError::Zone(text.to_owned()));
+    }
+    // It knows the last day of the year 9999, which the other one does not.
+    if let Some(ms) = instant::parse(text) {
+        return Ok(ms);
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
@@ -139,6 +144,12 @@ mod tests {
             assert_eq!(parse_time_ms(text), Ok(JULY_MS + 250), "{text}");
         }
         assert_eq!(time_of_json_ms(&serde_json::json!(1_404_172_800.25)), Ok(JULY_MS + 250));
+    }
+
+    #[test]
+    fn the_last_moment_of_the_calendar_is_read() {
+        assert_eq!(parse_time_ms("9999-12-31T23:59:59.999Z"), Ok(253_402_300_799_999));
+        assert!(parse_time_ms("10000-01-01T00:00:00Z").is_err());
     }
 
     #[test]
