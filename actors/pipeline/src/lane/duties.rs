@@ -128,6 +128,38 @@ fn the_cluster_is_asked_once_about_all_that_was_read_before_it_answers() {
     assert_eq!((cluster.asked.lock().len(), slot.processed()), (1, 9));
 }
 
+/// A cluster whose first answer is that a topic is the first log, as of that moment; it is the second one since.
+struct AnswersLate {
+    asked_at: Instant,
+    asked: AtomicUsize,
+}
+
+impl Logs for AnswersLate {
+    fn ask<'a>(&'a self, _: &'a Arc<str>) -> BoxFuture<'a, Result<Told, String>> {
+        let log = match self.asked.fetch_add(1, Ordering::SeqCst) {
+            0 => OneTopic::named("first"),
+            _ => OneTopic::named("second"),
+        };
+        let told = Told { log: log.0.into_inner(), asked_at: self.asked_at };
+        Box::pin(async move { Ok(told) })
+    }
+
+    fn last_told(&self, _: &Arc<str>) -> Option<LogIdentity> {
+        None
+    }
+}
+
+#[test]
+fn an_answer_about_a_topic_says_nothing_about_records_that_were_read_while_it_was_on_its_way() {
+    let (mut parts, slot, sink) = parts(0, stage(|_| {}));
+    let asked_at = Instant::now();
+    parts.logs = Arc::new(AnswersLate { asked_at, asked: AtomicUsize::new(0) });
+    let before = Work { read_by: asked_at, ..work(&slot, 0..3) };
+    let meanwhile = Work { read_by: asked_at + Duration::from_nanos(1), ..work(&slot, 3..6) };
+    had(&Arc::new(parts), vec![before, meanwhile]);
+    assert_eq!((sink.figures().depth, slot.processed(), slot.is_revoked()), (1, 3, true));
+}
+
 #[test]
 fn a_cluster_that_does_not_answer_is_asked_again_at_waits_that_double_up_to_a_bound() {
     let (mut parts, slot, _sink) = parts(0, stage(|_| {}));

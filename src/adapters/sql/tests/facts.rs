@@ -1,10 +1,12 @@
 //! Alerts and dead letters: their places in lists, their way out, who resolves them, and what one costs.
 
 use rusqlite::{Connection, StatementStatus};
-use streamward_core::ports::{AlertQuery, Counting, PageRequest, ReadStore};
+use streamward_core::{
+    output::{Missed, MissedRecord},
+    partition::rule_from,
+    ports::{AlertQuery, Counting, PageRequest, ReadStore},
+};
 use streamward_pipeline::relay::Fact;
-
-use streamward_core::partition::rule_from;
 
 use super::*;
 use crate::adapters::sql::{
@@ -394,4 +396,24 @@ async fn a_refusal_of_the_target_is_noted_on_the_fact_that_was_refused() {
         let letters = count(folder.path(), "SELECT count(*) FROM dead_letters WHERE undeliverable = 'too large'").await;
         assert_eq!((alerts, letters), noted, "{kind:?}");
     }
+}
+
+#[actix::test]
+async fn a_record_that_missed_a_window_counts_as_late_also_where_the_window_had_begun_before_its_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let owner = assign(&store, 0).await;
+    let whys = [Missed::Late, Missed::Begun, Missed::Begun, Missed::Full, Missed::Full, Missed::Full, Missed::Full];
+    let missed = (0..).zip(whys).map(|(offset, why)| MissedRecord {
+        window: "aggregated_metrics".into(),
+        why,
+        offset,
+        event_time_ms: 0,
+        window_start_ms: 0,
+        watermark_ms: 0,
+    });
+    commit(&store, &[pending(&owner, Output { missed: missed.collect(), ..output(0, 0, 7) })]).await;
+    let totals = "SELECT late, \"full\" FROM sw_positions";
+    let counted = file(folder.path()).query_row(totals, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(counted.unwrap(), (3_i64, 4_i64));
 }

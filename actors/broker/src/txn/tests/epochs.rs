@@ -189,3 +189,18 @@ fn offsets_of_a_member_that_its_group_does_not_know_are_not_taken() {
     assert_eq!(refused, Err(Code::UnknownMemberId));
     assert_eq!(inner.txn(ID).unwrap().offsets, []);
 }
+
+#[test]
+fn one_transactional_id_more_than_may_be_is_refused_and_those_that_are_known_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path(), "a");
+    let inner = broker.inner();
+    let first = init(&broker);
+    for n in 2..MAX_IDS {
+        inner.store_txn(&n.to_string(), &TxnMeta::new(0, 60_000)).unwrap();
+    }
+    let new = |id| inner.init_txn_producer(id, 60_000, (-1, -1));
+    assert!(new("the last").is_ok());
+    assert_eq!(new("one more"), Err(Code::PolicyViolation));
+    assert_eq!(init(&broker), (first.0, first.1 + 1));
+}
