@@ -91,16 +91,17 @@ pub fn document() -> String {
         }
     }
     let mut document = serde_json::to_value(document).expect("the document is JSON");
+    let parameters = parsed(PARAMETERS);
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
-        item.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(complete);
+        let operations = item.as_object_mut().into_iter().flat_map(Map::values_mut);
+        operations.for_each(|operation| complete(operation, &parameters));
     }
     document["components"]["schemas"] = SHAPES.iter().flat_map(|file| parsed(file)).collect();
     format!("{document:#}")
 }
 
 /// What one of its handlers does not say of an operation: enumerations, whether it needs a body, and the body of errors.
-fn complete(operation: &mut Value) {
-    let known = parsed(PARAMETERS);
+fn complete(operation: &mut Value, known: &Map<String, Value>) {
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         if let Some(schema) = parameter["name"].as_str().and_then(|name| known.get(name)) {

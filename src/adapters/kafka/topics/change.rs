@@ -68,10 +68,15 @@ impl KafkaTopics {
         Ok(u32::try_from(topic.partitions).unwrap_or_default())
     }
 
+    /// The numbers of a topic's partitions.
+    async fn partitions(&self, topic: &str) -> Result<Vec<i32>, TopicError> {
+        let topic = topic.to_owned();
+        self.blocking(move |shared| shared.catalog()?.partitions(&topic)).await
+    }
+
     /// A broker that does not answer is known long before a change is given up.
     async fn answers(&self, topic: &str) -> Result<(), TopicError> {
-        let name = topic.to_owned();
-        match self.blocking(move |shared| shared.catalog()?.partitions(&name)).await {
+        match self.partitions(topic).await {
             Ok(_) | Err(TopicError::UnknownTopic(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -109,8 +114,7 @@ impl KafkaTopics {
 
     /// The number of partitions to grow to; none if the topic has as many.
     async fn grown(&self, topic: &str, wanted: usize) -> Result<Option<usize>, TopicError> {
-        let name = topic.to_owned();
-        let present = self.blocking(move |shared| shared.catalog()?.partitions(&name)).await?.len();
+        let present = self.partitions(topic).await?.len();
         if wanted < present {
             let reason = format!("topic {topic} has {present} and partitions are never taken away");
             return Err(TopicError::Invalid { field: "partitions", reason });
@@ -201,9 +205,8 @@ impl KafkaTopics {
     }
 
     pub(super) async fn write(&self, topic: String, record: RecordToWrite) -> Result<Placed, TopicError> {
-        let name = topic.clone();
         // The client would wait long for a topic or partition that is not there.
-        let partitions = self.blocking(move |shared| shared.catalog()?.partitions(&name)).await?;
+        let partitions = self.partitions(&topic).await?;
         if let Some(partition) = record.partition.filter(|partition| !partitions.contains(partition)) {
             return Err(TopicError::UnknownPartition { topic, partition, partitions: partitions.len() });
         }
