@@ -41,10 +41,14 @@ pub fn of_code(code: Code, topic: &str, what: &str) -> TopicError {
     }
 }
 
-/// As [`of_code`], for an error of a call.
+/// As [`of_code`], for an error of a call about a topic that has been looked up.
 pub fn of_error(error: KafkaError, topic: &str, what: &str) -> TopicError {
-    match error.rdkafka_error_code() {
-        Some(code) => of_code(code, topic, what),
-        None => unavailable(error),
+    match (error.rdkafka_error_code(), &error) {
+        (Some(code), _) => of_code(code, topic, what),
+        (None, KafkaError::Nul(_)) => TopicError::Invalid {
+            field: "configs",
+            reason: "a name or a value among them has a NUL character, which no setting has".to_owned(),
+        },
+        (None, _) => unavailable(error),
     }
 }

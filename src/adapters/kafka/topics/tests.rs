@@ -12,6 +12,8 @@ struct Reached {
     broker: Served,
 }
 
+const NUL: &str = "configs: a name or a value among them has a NUL character, which no setting has";
+
 impl Reached {
     fn new() -> Self {
         let served = Served::new();
@@ -215,8 +217,20 @@ async fn a_topic_is_altered_and_takes_defaults_back() {
     assert_eq!(unknown, "configs: the broker knows no retention.sm");
     let wrong = alter(change(None, &[("retention.ms", Some("soon"))])).await.unwrap_err().to_string();
     assert_eq!(wrong, "configs: retention.ms: 'soon' is not a whole number; it is 604800000");
+    let cut = alter(change(None, &[("retention.ms", Some("1\0"))])).await.unwrap_err().to_string();
+    assert_eq!(cut, NUL);
     let low = alter(change(None, &[("retention.ms", Some("-2"))])).await.unwrap_err().to_string();
     assert_eq!(low, "configs: the broker refuses retention.ms=-2");
+}
+
+#[actix_rt::test]
+async fn a_setting_with_a_nul_is_the_askers_fault_and_not_the_brokers() {
+    let served = Reached::new();
+    for config in [("retention.ms\0", "1"), ("retention.ms", "\0")] {
+        let configs = vec![(config.0.to_owned(), config.1.to_owned())];
+        let made = served.topics.create(NewTopic { name: "orders".to_owned(), partitions: Some(1), configs }).await;
+        assert_eq!(made.unwrap_err().to_string(), NUL);
+    }
 }
 
 #[actix_rt::test]

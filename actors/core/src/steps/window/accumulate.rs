@@ -1,0 +1,334 @@
+//! Running aggregates of all groups of one window, one vector per aggregate, so that a run of records is worked in
+//! column by column with the kind of aggregate decided once.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
+use serde::{Deserialize, Serialize};
+
+use super::{Moments, plan::WindowOutput};
+use crate::{
+    expr::AggregateFunction,
+    schema::{Kind, Scalar},
+};
+
+/// One record of a run: its row in the batch and its group's place in the window.
+pub(super) type Placed = (u32, u32);
+
+/// The state of one aggregate for each group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Accumulators {
+    Count(Vec<i64>),
+    /// Wide enough that no sum of 64-bit integers overflows.
+    SumInteger(Vec<Option<i128>>),
+    SumDouble(Vec<Option<f64>>),
+    Mean(Vec<Mean>),
+    Moments(Vec<Moments>),
+    MinInteger(Vec<Option<i64>>),
+    MaxInteger(Vec<Option<i64>>),
+    MinDouble(Vec<Option<f64>>),
+    MaxDouble(Vec<Option<f64>>),
+    MinText(Vec<Option<Arc<str>>>),
+    MaxText(Vec<Option<Arc<str>>>),
+    First(Vec<Option<Stamped>>),
+    Last(Vec<Option<Stamped>>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Mean {
+    sum: f64,
+    count: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stamped {
+    at_ms: i64,
+    value: Scalar,
+}
+
+/// What an aggregate is computed over, for one batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Input<'a> {
+    /// `count(*)`: every record.
+    Records,
+    Boolean(&'a BooleanArray),
+    Integer(&'a Int64Array),
+    Double(&'a Float64Array),
+    Timestamp(&'a TimestampMillisecondArray),
+    Text(&'a StringArray),
+}
+
+impl<'a> Input<'a> {
+    /// # Panics
+    /// If the array is none that an expression yields.
+    pub(super) fn of(array: &'a ArrayRef) -> Self {
+        let any = array.as_any();
+        if let Some(values) = any.downcast_ref() {
+            Self::Double(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Integer(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Text(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Boolean(values)
+        } else {
+            Self::Timestamp(any.downcast_ref().expect("expressions yield these types only"))
+        }
+    }
+
+    fn array(&self) -> Option<&dyn Array> {
+        match self {
+            Self::Records => None,
+            Self::Boolean(array) => Some(*array),
+            Self::Integer(array) => Some(*array),
+            Self::Double(array) => Some(*array),
+            Self::Timestamp(array) => Some(*array),
+            Self::Text(array) => Some(*array),
+        }
+    }
+
+    fn integer(&self, row: usize) -> i64 {
+        match self {
+            Self::Integer(array) => array.value(row),
+            Self::Timestamp(array) => array.value(row),
+            Self::Records | Self::Boolean(_) | Self::Double(_) | Self::Text(_) => mismatch(),
+        }
+    }
+
+    fn double(&self, row: usize) -> f64 {
+        match self {
+            Self::Double(array) => array.value(row),
+            Self::Records | Self::Boolean(_) | Self::Integer(_) | Self::Timestamp(_) | Self::Text(_) => mismatch(),
+        }
+    }
+
+    fn text(&self, row: usize) -> &'a str {
+        match self {
+            Self::Text(array) => array.value(row),
+            Self::Records | Self::Boolean(_) | Self::Integer(_) | Self::Timestamp(_) | Self::Double(_) => mismatch(),
+        }
+    }
+
+    fn scalar(&self, row: usize) -> Scalar {
+        match self {
+            Self::Records => Scalar::Null,
+            Self::Boolean(array) => Scalar::Boolean(array.value(row)),
+            Self::Integer(_) | Self::Timestamp(_) => Scalar::Integer(self.integer(row)),
+            Self::Double(array) => Scalar::Number(array.value(row)),
+            Self::Text(array) => Scalar::Text(array.value(row).to_owned()),
+        }
+    }
+
+    /// Calls `add` with row and group of each record that has a value.
+    fn each(&self, run: &[Placed], mut add: impl FnMut(usize, usize)) {
+        match self.array().and_then(Array::nulls) {
+            None => run.iter().for_each(|&(row, group)| add(row as usize, group as usize)),
+            Some(nulls) => {
+                let valid = run.iter().filter(|(row, _)| nulls.is_valid(*row as usize));
+                valid.for_each(|&(row, group)| add(row as usize, group as usize));
+            }
+        }
+    }
+}
+
+fn mismatch() -> ! {
+    unreachable!("the plan gave each aggregate an argument of its type")
+}
+
+impl Accumulators {
+    /// No groups yet.
+    pub(super) fn new(output: &WindowOutput) -> Self {
+        let is_double = output.argument_kind == Kind::Double;
+        let is_text = output.argument_kind == Kind::String;
+        match output.function {
+            AggregateFunction::Count => Self::Count(Vec::new()),
+            AggregateFunction::Sum if is_double => Self::SumDouble(Vec::new()),
+            AggregateFunction::Sum => Self::SumInteger(Vec::new()),
+            AggregateFunction::Avg => Self::Mean(Vec::new()),
+            AggregateFunction::StdDev | AggregateFunction::Variance => Self::Moments(Vec::new()),
+            AggregateFunction::Min if is_double => Self::MinDouble(Vec::new()),
+            AggregateFunction::Min if is_text => Self::MinText(Vec::new()),
+            AggregateFunction::Min => Self::MinInteger(Vec::new()),
+            AggregateFunction::Max if is_double => Self::MaxDouble(Vec::new()),
+            AggregateFunction::Max if is_text => Self::MaxText(Vec::new()),
+            AggregateFunction::Max => Self::MaxInteger(Vec::new()),
+            AggregateFunction::First => Self::First(Vec::new()),
+            AggregateFunction::Last => Self::Last(Vec::new()),
+        }
+    }
+
+    /// Makes room for `groups` groups; new ones start without records.
+    pub(super) fn grow(&mut self, groups: usize) {
+        match self {
+            Self::Count(states) => states.resize(groups, 0),
+            Self::SumInteger(states) => states.resize(groups, None),
+            Self::SumDouble(states) | Self::MinDouble(states) | Self::MaxDouble(states) => states.resize(groups, None),
+            Self::Mean(states) => states.resize(groups, Mean::default()),
+            Self::Moments(states) => states.resize(groups, Moments::default()),
+            Self::MinInteger(states) | Self::MaxInteger(states) => states.resize(groups, None),
+            Self::MinText(states) | Self::MaxText(states) => states.resize(groups, None),
+            Self::First(states) | Self::Last(states) => states.resize(groups, None),
+        }
+    }
+
+    /// Number of groups.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Count(states) => states.len(),
+            Self::SumInteger(states) => states.len(),
+            Self::SumDouble(states) | Self::MinDouble(states) | Self::MaxDouble(states) => states.len(),
+            Self::Mean(states) => states.len(),
+            Self::Moments(states) => states.len(),
+            Self::MinInteger(states) | Self::MaxInteger(states) => states.len(),
+            Self::MinText(states) | Self::MaxText(states) => states.len(),
+            Self::First(states) | Self::Last(states) => states.len(),
+        }
+    }
+
+    /// Whether this is the state that `output` needs.
+    pub(super) fn fits(&self, output: &WindowOutput) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(&Self::new(output))
+    }
+
+    /// Adds a run of records in their order; `times` are the event times of the batch's rows.
+    pub(super) fn add(&mut self, input: &Input<'_>, run: &[Placed], times: &[i64]) {
+        match self {
+            Self::Count(states) => input.each(run, |_, group| states[group] += 1),
+            Self::SumInteger(states) => input.each(run, |row, group| {
+                *states[group].get_or_insert(0) += i128::from(input.integer(row));
+            }),
+            Self::SumDouble(states) => input.each(run, |row, group| {
+                *states[group].get_or_insert(0.0) += input.double(row);
+            }),
+            Self::Mean(states) => input.each(run, |row, group| {
+                states[group].sum += input.double(row);
+                states[group].count += 1;
+            }),
+            Self::Moments(states) => input.each(run, |row, group| states[group].add(input.double(row))),
+            Self::MinInteger(states) => {
+                input.each(run, |row, group| keep(&mut states[group], input.integer(row), |new, old| new < old));
+            }
+            Self::MaxInteger(states) => {
+                input.each(run, |row, group| keep(&mut states[group], input.integer(row), |new, old| new > old));
+            }
+            Self::MinDouble(states) => {
+                input.each(run, |row, group| keep(&mut states[group], input.double(row), |new, old| new < old));
+            }
+            Self::MaxDouble(states) => {
+                input.each(run, |row, group| keep(&mut states[group], input.double(row), |new, old| new > old));
+            }
+            Self::MinText(states) => {
+                input.each(run, |row, group| keep_text(&mut states[group], input.text(row), |new, old| new < old));
+            }
+            Self::MaxText(states) => {
+                input.each(run, |row, group| keep_text(&mut states[group], input.text(row), |new, old| new > old));
+            }
+            Self::First(states) => input.each(run, |row, group| {
+                if states[group].as_ref().is_none_or(|first| times[row] < first.at_ms) {
+                    states[group] = Some(Stamped { at_ms: times[row], value: input.scalar(row) });
+                }
+            }),
+            Self::Last(states) => input.each(run, |row, group| {
+                if states[group].as_ref().is_none_or(|last| times[row] >= last.at_ms) {
+                    states[group] = Some(Stamped { at_ms: times[row], value: input.scalar(row) });
+                }
+            }),
+        }
+    }
+
+    /// Writes the result of a group and the values that make it mergeable.
+    pub(super) fn emit(&self, function: AggregateFunction, group: usize, row: &mut Emission) {
+        match self {
+            Self::Count(states) => row.result(Scalar::Integer(states[group])),
+            Self::SumInteger(states) => {
+                row.computed(states[group].map(|sum| i64::try_from(sum).map_or(Scalar::Null, Scalar::Integer)));
+            }
+            Self::SumDouble(states) | Self::MinDouble(states) | Self::MaxDouble(states) => {
+                row.computed(states[group].map(number));
+            }
+            Self::MinInteger(states) | Self::MaxInteger(states) => {
+                row.result(states[group].map_or(Scalar::Null, Scalar::Integer));
+            }
+            Self::MinText(states) | Self::MaxText(states) => {
+                row.result(states[group].as_ref().map_or(Scalar::Null, |text| Scalar::Text(text.to_string())));
+            }
+            Self::Mean(states) => {
+                let Mean { sum, count } = states[group];
+                row.computed((count > 0).then(|| number(sum / count as f64)));
+                row.merge([if count > 0 { number(sum) } else { Scalar::Null }, Scalar::Integer(count)]);
+            }
+            Self::Moments(states) => {
+                let moments = states[group];
+                let deviation = function == AggregateFunction::StdDev;
+                row.computed(moments.variance().map(|value| number(if deviation { value.sqrt() } else { value })));
+                let some = |value: f64| if moments.count > 0 { number(value) } else { Scalar::Null };
+                row.merge([Scalar::Integer(moments.count), some(moments.mean), some(moments.m2)]);
+            }
+            Self::First(states) | Self::Last(states) => match &states[group] {
+                Some(stamped) => {
+                    row.result(stamped.value.clone());
+                    row.merge([Scalar::Integer(stamped.at_ms)]);
+                }
+                None => {
+                    row.result(Scalar::Null);
+                    row.merge([Scalar::Null]);
+                }
+            },
+        }
+    }
+}
+
+/// The values of a row while it is put together: results first, then what makes them mergeable.
+#[derive(Debug, Default)]
+pub(super) struct Emission {
+    results: Vec<Scalar>,
+    mergeable: Vec<Scalar>,
+    /// Places of the results that are beyond the range of their type.
+    overflow: Vec<usize>,
+}
+
+impl Emission {
+    /// A result that was computed, if there was anything to compute it from; null then means that it has no value in its
+    /// type.
+    fn computed(&mut self, value: Option<Scalar>) {
+        if value == Some(Scalar::Null) {
+            self.overflow.push(self.results.len());
+        }
+        self.result(value.unwrap_or(Scalar::Null));
+    }
+
+    /// Places of the results that are beyond the range of their type.
+    pub(super) fn overflow(&self) -> impl Iterator<Item = usize> {
+        self.overflow.iter().copied()
+    }
+
+    fn result(&mut self, value: Scalar) {
+        self.results.push(value);
+    }
+
+    fn merge<const N: usize>(&mut self, values: [Scalar; N]) {
+        self.mergeable.extend(values);
+    }
+
+    pub(super) fn values(mut self) -> Vec<Scalar> {
+        self.results.append(&mut self.mergeable);
+        self.results
+    }
+}
+
+fn keep<T: Copy>(state: &mut Option<T>, value: T, better: impl Fn(T, T) -> bool) {
+    if state.is_none_or(|old| better(value, old)) {
+        *state = Some(value);
+    }
+}
+
+fn keep_text(state: &mut Option<Arc<str>>, value: &str, better: impl Fn(&str, &str) -> bool) {
+    if state.as_deref().is_none_or(|old| better(value, old)) {
+        *state = Some(value.into());
+    }
+}
+
+/// A float for a table: what is beyond its range has no value.
+fn number(value: f64) -> Scalar {
+    if value.is_finite() { Scalar::Number(value) } else { Scalar::Null }
+}
