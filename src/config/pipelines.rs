@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use streamward_core::window::LONGEST;
+use streamward_core::steps::window::LONGEST;
 use streamward_pipeline::source::BatchLimits;
 
 use super::limits::{bytes_within, within};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use streamward_broker::MAX_PARTITIONS_PER_TOPIC;
-use streamward_core::window::LONGEST;
+use streamward_core::steps::window::LONGEST;
 use streamward_pipeline::lane::LaneSettings;
 
 use super::kafka::LogRetention;

@@ -11,11 +11,15 @@ use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::Duration};
 use streamward_core::{
     decode::{DecodeLimits, Format},
     definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
-    partition::{PipelinePlan, PipelineSpec, PlanError, StepSpec},
-    rule::RuleSpec,
+    partition::{PipelinePlan, PipelineSpec, PlanError},
     schema::{Field, Kind, StreamSchema},
+    steps::{
+        StepSpec,
+        filter::FilterSpec,
+        rule::RuleSpec,
+        window::{Limits, WindowColumn, WindowPlan, WindowSpec},
+    },
     table::{Column, StreamTable},
-    window::{Limits, WindowColumn, WindowPlan, WindowSpec},
 };
 
 use crate::{
@@ -467,7 +471,7 @@ fn pipeline(
 
 fn step(step: &Step) -> StepSpec {
     match step {
-        Step::Filter(expression) => StepSpec::Filter(expression.clone()),
+        Step::Filter(expression) => StepSpec::Filter(FilterSpec(expression.clone())),
         Step::Window(window) => StepSpec::Window(WindowSpec {
             name: window.name.clone(),
             size: window.tumbling.into(),

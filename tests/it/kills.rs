@@ -10,8 +10,8 @@ use streamward::{config::Sources, plan};
 use streamward_core::{
     corpus::SplitMix64,
     schema::Scalar,
+    steps::window::reference::{ReferenceRecord, recompute},
     watermark::WatermarkRules,
-    window::reference::{ReferenceRecord, recompute},
 };
 use tokio::time::interval;
 

@@ -9,10 +9,13 @@ use arrow_array::{
 };
 use std::time::Duration;
 use streamward_core::{
-    partition::{CheckpointScope, DecodedInput, PartitionState, PipelinePlan, PipelineSpec, StepSpec},
-    rule::RuleSpec,
+    partition::{CheckpointScope, DecodedInput, PartitionState, PipelinePlan, PipelineSpec},
     schema::StreamSchema,
-    window::{Limits, WindowSpec},
+    steps::{
+        StepSpec,
+        rule::RuleSpec,
+        window::{Limits, WindowSpec},
+    },
 };
 
 const SENSORS: usize = 1_000;
@@ -46,7 +49,7 @@ fn report(name: &str, schema: &Arc<StreamSchema>, inputs: &[DecodedInput], steps
     let mut state = PartitionState::new(&plan, "sensor-readings".into(), 0);
     state.process(&plan, &inputs[0], 0).expect("within limits");
     let started = Instant::now();
-    let bytes: usize = state.checkpoint(&plan, CheckpointScope::Full).iter().map(|chunk| chunk.bytes.len()).sum();
+    let bytes: usize = state.checkpoint(CheckpointScope::Full).iter().map(|chunk| chunk.bytes.len()).sum();
     let checkpoint_us = started.elapsed().as_micros();
     let (windows, alerts) = seen;
     #[expect(clippy::print_stdout, reason = "the example's output")]
@@ -128,7 +131,7 @@ fn steps() -> Vec<StepSpec> {
         })
     };
     vec![
-        StepSpec::Filter("value > -1000".to_owned()),
+        StepSpec::Filter("value > -1000".into()),
         StepSpec::Window(window),
         rule("temperature_max", "sensor_type = 'temperature' AND value > 80"),
         rule("humidity_max", "sensor_type = 'humidity' AND value > 99"),

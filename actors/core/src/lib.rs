@@ -3,6 +3,7 @@
 //! Nothing in this crate reads a clock, a file, a socket or the system's randomness: `now` and seeds are arguments.
 
 pub mod batch;
+mod chunk;
 pub mod corpus;
 pub mod decode;
 pub mod definition;
@@ -12,9 +13,9 @@ pub mod output;
 pub mod partition;
 pub mod ports;
 pub mod record;
-pub mod rule;
+mod rows;
 pub mod schema;
 pub mod stats;
+pub mod steps;
 pub mod table;
 pub mod watermark;
-pub mod window;

@@ -15,33 +15,7 @@ use arrow_array::{
 use foldhash::fast::FixedState;
 use serde_json::{Map, Value};
 
-use crate::{
-    schema::{Kind, StreamSchema, instant},
-    watermark::Progress,
-};
-
-/// A batch as a stateful step sees it: the rows that came through the filters before it, and where they come from.
-#[derive(Clone, Copy)]
-pub(crate) struct StepInput<'a> {
-    pub(crate) batch: &'a RecordBatch,
-    /// Event times of the rows.
-    pub(crate) times: &'a [i64],
-    /// Place of each row among the decoded records; none while all of them are there.
-    pub(crate) origins: Option<&'a [usize]>,
-    /// Offsets of the decoded records.
-    pub(crate) offsets: &'a [i64],
-    /// The watermark around each decoded record.
-    pub(crate) progress: &'a Progress,
-    /// Records below this offset have had their effects: they feed the state only.
-    pub(crate) emit_from: i64,
-}
-
-impl StepInput<'_> {
-    /// Place of a row among the decoded records.
-    pub(crate) fn origin(&self, row: usize) -> usize {
-        self.origins.map_or(row, |origins| origins[row])
-    }
-}
+use crate::schema::{Kind, StreamSchema, instant};
 
 /// Stands for a key that is null among the texts of keys; a key that begins with it gets one more in front.
 const NULL_KEY: &str = "\0";

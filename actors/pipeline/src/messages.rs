@@ -80,7 +80,7 @@ mod tests {
         let empty = weigh(None, Vec::new(), Vec::new());
         assert_eq!(weigh(Some(raw.clone()), Vec::new(), Vec::new()) - empty, raw.bytes());
         assert_eq!(weigh(None, vec![letter.clone(), letter], Vec::new()) - empty, 2 * 1_022);
-        let chunks = PartitionState::new(&plan, "orders".into(), 0).checkpoint(&plan, CheckpointScope::Full);
+        let chunks = PartitionState::new(&plan, "orders".into(), 0).checkpoint(CheckpointScope::Full);
         let bytes = chunks[0].bytes.len();
         assert!(bytes > 0 && weigh(None, Vec::new(), chunks) - empty == bytes);
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use streamward_core::partition::rule_chunk;
+use streamward_core::steps::rule::rule_chunk;
 use streamward_pipeline::store::{PartitionKey, StoreError};
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use streamward_core::{partition::MAX_STEPS, window::MAX_GROUP_BY};
+use streamward_core::{partition::MAX_STEPS, steps::window::MAX_GROUP_BY};
 
 use super::limits::{collision_key, topic};
 use super::{Check, MAX_NAME_LENGTH};

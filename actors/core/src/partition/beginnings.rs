@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{
-    CheckpointScope, PartitionState, PipelinePlan, StepSpec, WATERMARK, begin_at,
+    CheckpointScope, PartitionState, PipelinePlan, WATERMARK, begin_at,
     harness::{Effects, Logged, at, input, log, plan, rule, run, run_once, state, window},
-    rule_from, unwritten_windows, window_chunk,
 };
 use crate::{
     output::{Missed, StateChunk, WindowRow},
     schema::Scalar,
+    steps::{
+        Size, StepSpec,
+        rule::rule_from,
+        window::{WindowSpec, unwritten_windows, window_chunk},
+    },
     watermark::NO_WATERMARK,
-    window::WindowSpec,
 };
 
 fn with_window() -> PipelinePlan {
@@ -65,12 +68,12 @@ proptest! {
         let all = last_rows(&run_once(&with_window(), &log));
         let mut before = state(&without_window());
         run(&without_window(), &mut before, &log[..cut], &[], 0);
-        let chunks = before.checkpoint(&without_window(), CheckpointScope::Full);
+        let chunks = before.checkpoint(CheckpointScope::Full);
         // Once more from a checkpoint early in the rest, which must not forget where the step began.
         let early = cut + (log.len() - cut) / 8;
         let mut begun = restored(&chunks, NO_WATERMARK);
         let mut later = run(&with_window(), &mut begun, &log[cut..early], &[], 0);
-        let mut begun = restored(&begun.checkpoint(&with_window(), CheckpointScope::Full), NO_WATERMARK);
+        let mut begun = restored(&begun.checkpoint(CheckpointScope::Full), NO_WATERMARK);
         later.windows.extend(run(&with_window(), &mut begun, &log[early..], &[], 0).windows);
         later.windows.extend(begun.tick(&with_window(), i64::MAX, 0).into_iter().flat_map(|output| output.windows));
         let mut whole = state(&with_window());
@@ -90,7 +93,7 @@ proptest! {
         let plan = with_window();
         let mut before = state(&plan);
         let stored = last_rows(&run(&plan, &mut before, &log[..lost_from], &[], 0));
-        let chunks = before.checkpoint(&plan, CheckpointScope::Full);
+        let chunks = before.checkpoint(CheckpointScope::Full);
         let newest = newest_ms(&log[..lost_from]);
         for chunks in [&chunks[..], &[]] {
             let mut behind = PartitionState::behind_gap(&plan, "sensor-readings".into(), 3, chunks, newest).unwrap();
@@ -109,7 +112,7 @@ fn records_of_a_window_that_had_begun_are_noted() {
     let plan = with_window();
     let mut state = state(&without_window());
     run(&without_window(), &mut state, &log([at("a", 1_010, 1.0)]), &[], 0);
-    let mut begun = restored(&state.checkpoint(&without_window(), CheckpointScope::Full), NO_WATERMARK);
+    let mut begun = restored(&state.checkpoint(CheckpointScope::Full), NO_WATERMARK);
     let later: Vec<Logged> = log([at("a", 1_020, 1.0), at("a", 1_110, 1.0), at("a", 1_400, 1.0)]);
     let later: Vec<Logged> = later.into_iter().map(|logged| Logged { offset: logged.offset + 1, ..logged }).collect();
     let effects = run(&plan, &mut begun, &later, &[], 0);
@@ -124,10 +127,10 @@ fn records_of_a_window_that_had_begun_are_noted() {
 fn where_a_step_begins_is_due_for_a_checkpoint_until_one_tells_it() {
     let plan = with_window();
     let mut before = state(&without_window());
-    let chunks = before.checkpoint(&without_window(), CheckpointScope::Full);
+    let chunks = before.checkpoint(CheckpointScope::Full);
     let mut begun = restored(&chunks, 1_010);
     assert!(!before.begins_anew() && begun.begins_anew());
-    let chunks = begun.checkpoint(&plan, CheckpointScope::Changed);
+    let chunks = begun.checkpoint(CheckpointScope::Changed);
     assert!(!begun.begins_anew() && !restored(&chunks, 9_000).begins_anew());
     let topic: std::sync::Arc<str> = "sensor-readings".into();
     assert!(PartitionState::behind_gap(&plan, topic, 3, &chunks, 1_010).unwrap().begins_anew());
@@ -140,7 +143,7 @@ fn where_a_step_begins_is_due_for_a_checkpoint_until_one_tells_it() {
 fn a_step_begins_behind_whatever_is_newest_of_the_stream() {
     let empty = state(&without_window());
     let mut empty = empty;
-    let chunks = empty.checkpoint(&without_window(), CheckpointScope::Full);
+    let chunks = empty.checkpoint(CheckpointScope::Full);
     let effects = |newest| {
         let mut begun = restored(&chunks, newest);
         run(&with_window(), &mut begun, &log([at("a", 1_010, 1.0), at("a", 1_400, 1.0)]), &[], 0)
@@ -154,7 +157,7 @@ fn a_step_begins_behind_whatever_is_newest_of_the_stream() {
 fn a_window_that_saw_no_record_is_no_new_step_after_a_restart() {
     let plan = with_window();
     let mut state = state(&plan);
-    let chunks = state.checkpoint(&plan, CheckpointScope::Changed);
+    let chunks = state.checkpoint(CheckpointScope::Changed);
     let mut again = restored(&chunks, 1_050);
     let effects = run(&plan, &mut again, &log([at("a", 1_010, 1.0), at("a", 1_400, 1.0)]), &[], 0);
     assert_eq!(effects.windows.len(), 1);
@@ -168,7 +171,7 @@ fn a_longer_lateness_brings_no_window_back_that_is_gone() {
     let mut before = state(&plan);
     // The window of 1,000 goes at a watermark of 1,300, the one of 1,200 is open.
     run(&plan, &mut before, &log([at("a", 1_010, 1.0), at("a", 1_210, 1.0), at("a", 1_360, 1.0)]), &[], 0);
-    let chunks = before.checkpoint(&plan, CheckpointScope::Full);
+    let chunks = before.checkpoint(CheckpointScope::Full);
     let mut again = PartitionState::restore(&patient, "sensor-readings".into(), 3, &chunks, NO_WATERMARK).unwrap();
     let late = log([at("a", 0, 1.0), at("a", 0, 1.0), at("a", 0, 1.0), at("a", 1_020, 1.0), at("a", 1_220, 1.0)]);
     let effects = run(&patient, &mut again, &late[3..], &[], 0);
@@ -185,7 +188,7 @@ fn a_rule_that_is_new_behind_a_checkpoint_judges_no_record_below_the_position() 
     let none = plan(Vec::new());
     let mut before = state(&none);
     run(&none, &mut before, &log[..1], &[], 0);
-    let checkpoint = before.checkpoint(&none, CheckpointScope::Full);
+    let checkpoint = before.checkpoint(CheckpointScope::Full);
     // Also without a checkpoint: the log is read again from its beginning.
     for chunks in [checkpoint, Vec::new()] {
         let from = usize::from(!chunks.is_empty());
@@ -197,7 +200,7 @@ fn a_rule_that_is_new_behind_a_checkpoint_judges_no_record_below_the_position() 
         assert_eq!(told, [(Some("b"), 1)]);
         // A checkpoint does not forget it.
         let mut state = PartitionState::restore(&rules, "sensor-readings".into(), 3, &chunks, NO_WATERMARK).unwrap();
-        let again = state.checkpoint(&rules, CheckpointScope::Full);
+        let again = state.checkpoint(CheckpointScope::Full);
         let mut state = PartitionState::restore(&rules, "sensor-readings".into(), 3, &again, NO_WATERMARK).unwrap();
         assert_eq!(run(&rules, &mut state, &log[from..], &[], 0).alerts.len(), 1);
     }
@@ -217,12 +220,12 @@ fn a_state_that_begins_at_a_position_covers_it_and_has_no_part_of_a_window() {
     let plan = with_window();
     let mut before = state(&plan);
     run(&plan, &mut before, &log([at("a", 1_010, 99.0)]), &[], 0);
-    let chunks = before.checkpoint(&plan, CheckpointScope::Full);
+    let chunks = before.checkpoint(CheckpointScope::Full);
     let watermark = chunks.iter().find(|chunk| &*chunk.name == WATERMARK);
     for watermark in [watermark, None] {
         let start = begin_at(7, watermark).unwrap();
         let mut anew = restored(&[start], 1_010);
-        assert_eq!((anew.covered(), anew.size()), (Some(7), (0, 0)));
+        assert_eq!((anew.covered(), anew.size()), (Some(7), Size::default()));
         assert_eq!(anew.watermark_ms(), watermark.map_or(NO_WATERMARK, |_| before.watermark_ms()));
         let later: Vec<Logged> = log([at("a", 1_020, 1.0), at("a", 1_110, 1.0), at("a", 1_400, 1.0)])
             .into_iter()
@@ -250,7 +253,7 @@ fn a_chunk_says_without_its_plan_which_windows_have_records_that_are_in_no_row()
     let mut state = state(&plan);
     let records = log([at("a", 1_010, 1.0), at("b", 1_120, 1.0), at("a", 1_130, 1.0), at("a", 1_210, 1.0)]);
     state.process(&plan, &input(&records, 0, 4), 0).unwrap();
-    let chunks = state.checkpoint(&plan, CheckpointScope::Full);
+    let chunks = state.checkpoint(CheckpointScope::Full);
     let chunk = chunks.iter().find(|chunk| *chunk.name == *window_chunk("readings")).unwrap();
     assert_eq!(unwritten_windows(chunk), Ok(vec![1_100, 1_200]), "the watermark has passed 1,100 alone");
     let cut = StateChunk { bytes: chunk.bytes[..chunk.bytes.len() - 1].to_vec(), ..chunk.clone() };

@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{DecodedInput, Output, PartitionState, PipelinePlan, PipelineSpec, StepSpec};
+use super::{DecodedInput, Output, PartitionState, PipelinePlan, PipelineSpec};
 use crate::{
     expr::fixtures::{Reading, batch, schema},
     output::{AlertTransition, DeadLetter, ErrorClass, MissedRecord, WindowRow},
-    rule::RuleSpec,
     stats::MinuteDelta,
-    window::{Limits, WindowSpec},
+    steps::{
+        StepSpec,
+        rule::RuleSpec,
+        window::{Limits, WindowSpec},
+    },
 };
 
 /// A reading with its place in the log; without one, the record there is a dead letter.

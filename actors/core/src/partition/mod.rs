@@ -28,11 +28,9 @@ pub(crate) mod harness;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{
-    CheckpointScope, StateError, WATERMARK, begin_at, rule_chunk, rule_from, unwritten_windows, window_chunk,
-};
+pub use checkpoint::{CheckpointScope, WATERMARK, begin_at};
 pub use decisions::Decisions;
-pub use plan::{MAX_STEPS, PipelinePlan, PipelineSpec, PlanError, StepSpec};
+pub use plan::{MAX_STEPS, PipelinePlan, PipelineSpec, PlanError};
 pub use state::{DecodedInput, PartitionState, ProcessError};
 
-pub use crate::output::Output;
+pub use crate::{chunk::StateError, output::Output};

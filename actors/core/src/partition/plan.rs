@@ -4,13 +4,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     definition::{PipelineDefinition, words::duration},
-    expr::{ExprError, PlanFault, ScalarExpr},
+    expr::{ExprError, PlanFault},
     record::can_be_key,
-    rule::{RulePlan, RuleSpec},
     schema::{Kind, StreamSchema},
     stats::StatColumns,
+    steps::{
+        Scope, Step, StepSpec,
+        rule::RulePlan,
+        window::{Limits, WindowPlan, milliseconds},
+    },
     watermark::{MAX_AHEAD_MS, WatermarkRules},
-    window::{Limits, WindowPlan, WindowSpec, milliseconds},
 };
 
 /// Most steps of a pipeline.
@@ -38,15 +41,6 @@ pub struct PipelineSpec {
     pub steps: Vec<StepSpec>,
 }
 
-/// Settings of one step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StepSpec {
-    /// Keeps the records for which the condition is true.
-    Filter(String),
-    Window(WindowSpec),
-    Rule(RuleSpec),
-}
-
 /// A pipeline, ready to run; shared by its partitions.
 #[derive(Debug, Clone)]
 pub struct PipelinePlan {
@@ -55,16 +49,7 @@ pub struct PipelinePlan {
     pub(super) columns: StatColumns,
     pub(super) key: usize,
     pub(super) watermark: WatermarkRules,
-    pub(super) limits: Limits,
-    pub(super) steps: Vec<Step>,
-}
-
-/// One step; windows and rules know their place among their kind in the state.
-#[derive(Debug, Clone)]
-pub(super) enum Step {
-    Filter(ScalarExpr),
-    Window(usize, WindowPlan),
-    Rule(usize, RulePlan),
+    pub(super) steps: Vec<Arc<dyn Step>>,
 }
 
 /// A fault of a pipeline's settings.
@@ -95,17 +80,18 @@ impl PipelinePlan {
             faults.push(PlanFault::new("steps", format!("a pipeline has at most {MAX_STEPS} steps")));
         }
         let mut errors: Vec<PlanError> = faults.into_iter().map(|fault| PlanError::of(None, "", fault)).collect();
-        let steps = steps(&spec.steps, &schema, &mut errors);
+        let mut scope = Scope { columns: schema, limits: spec.limits };
+        let steps = steps(&spec.steps, &mut scope, &mut errors);
         match columns {
             Some((columns, key)) if errors.is_empty() => {
                 let watermark = WatermarkRules { out_of_orderness_ms, max_ahead_ms };
-                Ok(Self { stream: spec.stream.clone(), schema, columns, key, watermark, limits: spec.limits, steps })
+                Ok(Self { stream: spec.stream.clone(), schema: scope.columns, columns, key, watermark, steps })
             }
             Some(_) | None => Err(errors),
         }
     }
 
-    /// The stream's schema.
+    /// The columns of its rows: those of the stream, then those that its steps make.
     #[must_use]
     pub fn schema(&self) -> &Arc<StreamSchema> {
         &self.schema
@@ -119,10 +105,12 @@ impl PipelinePlan {
 
     /// The window steps in their order: the tables that the pipeline writes beside its stream's.
     pub fn windows(&self) -> impl Iterator<Item = &WindowPlan> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Window(_, plan) => Some(plan),
-            Step::Filter(_) | Step::Rule(..) => None,
-        })
+        self.steps.iter().filter_map(|step| step.window())
+    }
+
+    /// The rule steps in their order.
+    pub fn rules(&self) -> impl Iterator<Item = &RulePlan> {
+        self.steps.iter().filter_map(|step| step.rule())
     }
 
     /// What its positions, windows and rules mean.
@@ -137,34 +125,17 @@ impl PipelinePlan {
         }
     }
 
-    /// What the state of its windows and rules comes from, besides what its windows' rows mean, by setting. Empty if it
-    /// has no such state.
+    /// What the state of its steps comes from, besides what their rows mean, by setting. Empty if there is no state.
     fn replay(&self) -> BTreeMap<String, String> {
-        let (mut settings, mut filters) = (BTreeMap::new(), String::new());
+        let (mut settings, mut behind) = (BTreeMap::new(), String::new());
         for step in &self.steps {
-            let (name, text) = match step {
-                Step::Filter(condition) => {
-                    filters.push_str(" behind filter ");
-                    filters.push_str(&condition.definition(&self.schema));
-                    continue;
-                }
-                Step::Window(_, window) => (format!("window {}", window.name()), window.replay()),
-                Step::Rule(_, rule) => (format!("rule {}", rule.name()), rule.definition(&self.schema)),
-            };
-            settings.insert(name, text + &filters);
+            behind.extend(step.removes().map(|removes| format!(" behind {removes}")));
+            settings.extend(step.replay().map(|(setting, text)| (setting, text + &behind)));
         }
         if !settings.is_empty() {
             settings.insert("out_of_orderness".to_owned(), duration(self.watermark.out_of_orderness_ms));
         }
         settings
-    }
-
-    /// The rule steps in their order.
-    pub fn rules(&self) -> impl Iterator<Item = &RulePlan> {
-        self.steps.iter().filter_map(|step| match step {
-            Step::Rule(_, plan) => Some(plan),
-            Step::Filter(_) | Step::Window(..) => None,
-        })
     }
 }
 
@@ -176,50 +147,25 @@ impl PlanError {
     }
 }
 
-fn steps(specs: &[StepSpec], schema: &StreamSchema, errors: &mut Vec<PlanError>) -> Vec<Step> {
+fn steps(specs: &[StepSpec], scope: &mut Scope, errors: &mut Vec<PlanError>) -> Vec<Arc<dyn Step>> {
     let mut steps = Vec::new();
-    let (mut windows, mut rules) = (Vec::new(), Vec::new());
     for (index, spec) in specs.iter().enumerate() {
-        let (section, compiled) = match spec {
-            StepSpec::Filter(text) => {
-                let filter = ScalarExpr::parse_condition(text, schema).map(Step::Filter);
-                ("filter", filter.map_err(|error| vec![PlanFault::in_expression("", error)]))
-            }
-            StepSpec::Window(spec) => {
-                let place = unique(&mut windows, &spec.name);
-                let plan = WindowPlan::compile(spec, schema);
-                ("window", both(place, plan).map(|(place, plan)| Step::Window(place, plan)))
-            }
-            StepSpec::Rule(spec) => {
-                let place = unique(&mut rules, &spec.name);
-                ("rule", both(place, RulePlan::compile(spec, schema)).map(|(place, plan)| Step::Rule(place, plan)))
-            }
-        };
-        match compiled {
+        let twice = specs[..index].iter().find_map(|other| same_name(other, spec));
+        let mut faults: Vec<PlanFault> = twice.into_iter().collect();
+        match spec.settings().compile(scope) {
             Ok(step) => steps.push(step),
-            Err(faults) => {
-                errors.extend(faults.into_iter().map(|fault| PlanError::of(Some(index), section, fault)));
-            }
+            Err(found) => faults.extend(found),
         }
+        errors.extend(faults.into_iter().map(|fault| PlanError::of(Some(index), spec.section(), fault)));
     }
     steps
 }
 
-/// The place of a new name, or a fault if it is taken.
-fn unique<'a>(names: &mut Vec<&'a str>, name: &'a str) -> Result<usize, PlanFault> {
-    if names.contains(&name) {
-        return Err(PlanFault::new("name", format!("'{name}' is there twice in this pipeline")));
-    }
-    names.push(name);
-    Ok(names.len() - 1)
-}
-
-fn both<P>(place: Result<usize, PlanFault>, plan: Result<P, Vec<PlanFault>>) -> Result<(usize, P), Vec<PlanFault>> {
-    match (place, plan) {
-        (Ok(place), Ok(plan)) => Ok((place, plan)),
-        (Ok(_), Err(faults)) => Err(faults),
-        (Err(fault), plan) => Err(std::iter::once(fault).chain(plan.err().into_iter().flatten()).collect()),
-    }
+/// The fault of a step with the name of another one of its kind.
+fn same_name(one: &StepSpec, other: &StepSpec) -> Option<PlanFault> {
+    let name = other.settings().name().filter(|_| one.section() == other.section())?;
+    let is_same = one.settings().name() == Some(name);
+    is_same.then(|| PlanFault::new("name", format!("'{name}' is there twice in this pipeline")))
 }
 
 fn columns(spec: &PipelineSpec, schema: &StreamSchema, faults: &mut Vec<PlanFault>) -> Option<(StatColumns, usize)> {

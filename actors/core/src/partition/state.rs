@@ -2,20 +2,16 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use arrow_array::{BooleanArray, RecordBatch, cast::AsArray, types::TimestampMillisecondType};
-use arrow_select::filter::filter_record_batch;
+use arrow_array::RecordBatch;
 
-use super::{
-    decisions::Decisions,
-    plan::{PipelinePlan, Step},
-};
+use super::{decisions::Decisions, plan::PipelinePlan};
 use crate::{
+    chunk::StateError,
     output::{DeadLetter, Output, on_time, ranges},
-    record::{KeyHashes, Keys, StepInput},
-    rule::{Alerts, RuleInput, RuleState},
+    rows::{BatchInfo, Rows, event_times},
     stats::{last_seen, minute_deltas},
-    watermark::{CLOCK_TOLERANCE_MS, NO_WATERMARK, Progress, Watermark},
-    window::{Emitted, WindowState},
+    steps::{Effects, Size, Start, StepState, rule::Alerts, window::Emitted},
+    watermark::{CLOCK_TOLERANCE_MS, NO_WATERMARK, Watermark},
 };
 
 /// What one partition of a pipeline remembers between batches. Cheap to clone: large parts are shared until changed.
@@ -28,10 +24,10 @@ pub struct PartitionState {
     /// Position after the last batch; unknown before the first.
     pub(super) covered: Option<i64>,
     pub(super) watermark: Watermark,
-    pub(super) windows: Vec<WindowState>,
-    pub(super) rules: Vec<RuleState>,
-    /// Whether a step begins here of which no checkpoint tells yet.
-    pub(super) begins_anew: bool,
+    /// Of each step of the plan, in its order.
+    pub(super) steps: Vec<Box<dyn StepState>>,
+    /// Whether it begins behind a gap of which no checkpoint tells yet.
+    pub(super) is_behind_gap: bool,
     /// What was decided of the records that come next, until they have come.
     pub(super) decided: Option<Arc<Decisions>>,
 }
@@ -65,41 +61,34 @@ pub enum ProcessError {
     Rewound { covered: i64, start: i64 },
 }
 
-/// The rows of a batch that are still there, and where they come from.
-struct Rows {
-    batch: RecordBatch,
-    /// Place of each row among the decoded records; none while all of them are there.
-    origins: Option<Vec<usize>>,
-    key_hashes: KeyHashes,
-}
-
-/// What the steps of a batch have done so far.
-#[derive(Default)]
-struct Effects {
-    removed: Vec<i64>,
-    emitted: Emitted,
-    alerts: Alerts,
+/// A batch behind all steps.
+struct Worked {
+    rows: Rows,
+    effects: Effects,
     /// Places of the decoded records that are ahead.
     ahead: Vec<usize>,
 }
 
 impl PartitionState {
     /// The state of a partition that has seen nothing.
+    ///
+    /// # Panics
+    /// Never: without a checkpoint there is none to be damaged.
     #[must_use]
     pub fn new(plan: &PipelinePlan, topic: Arc<str>, partition: i32) -> Self {
-        let windows = plan.windows().map(|_| WindowState::default()).collect();
-        let rules = plan.rules().map(|_| RuleState::default()).collect();
-        Self {
-            topic,
-            partition,
-            log: 0,
-            covered: None,
-            watermark: Watermark::default(),
-            windows,
-            rules,
-            begins_anew: false,
-            decided: None,
-        }
+        let from = (Start::NOTHING, None);
+        Self::start(plan, (topic, partition), from).expect("there is no checkpoint to be damaged")
+    }
+
+    /// The state of a partition whose steps start there, behind a checkpoint that covers the log up to `covered`.
+    pub(super) fn start(
+        plan: &PipelinePlan,
+        (topic, partition): (Arc<str>, i32),
+        (start, covered): (Start<'_>, Option<i64>),
+    ) -> Result<Self, StateError> {
+        let steps = plan.steps.iter().map(|step| step.clone().start(&start)).collect::<Result<_, _>>()?;
+        let watermark = Watermark::at(start.watermark_ms);
+        Ok(Self { topic, partition, log: 0, covered, watermark, steps, is_behind_gap: false, decided: None })
     }
 
     /// The same of another log of the topic; 0 is the first.
@@ -124,7 +113,7 @@ impl PartitionState {
     /// or windows in between would have no row.
     #[must_use]
     pub fn begins_anew(&self) -> bool {
-        self.begins_anew
+        self.is_behind_gap || self.steps.iter().any(|step| step.begins_anew())
     }
 
     /// Position up to which the state covers the log; none before the first batch.
@@ -139,10 +128,10 @@ impl PartitionState {
         self.watermark.value_ms()
     }
 
-    /// Groups that all windows keep, and keys that all rules keep.
+    /// How much all steps keep.
     #[must_use]
-    pub fn size(&self) -> (usize, usize) {
-        (self.windows.iter().map(WindowState::groups).sum(), self.rules.iter().map(RuleState::keys).sum())
+    pub fn size(&self) -> Size {
+        self.steps.iter().map(|step| step.size()).sum()
     }
 
     /// Works in one batch and says what is to be stored for it.
@@ -168,49 +157,37 @@ impl PartitionState {
         if let Some(covered) = self.covered.filter(|covered| *covered > input.start) {
             return Err(ProcessError::Rewound { covered, start: input.start });
         }
-        let (rows, effects) = self.run(plan, input, emit_from);
+        let worked = self.run(plan, input, emit_from);
         self.covered = Some(input.end);
         if self.decided.as_ref().is_some_and(|decided| decided.known().end <= input.end) {
             self.decided = None;
         }
-        Ok(self.output(plan, input, emit_from, (rows, effects)))
+        Ok(self.output(plan, input, emit_from, worked))
     }
 
-    fn run(&mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64) -> (Rows, Effects) {
-        let times = event_times(plan, &input.batch);
+    fn run(&mut self, plan: &PipelinePlan, input: &DecodedInput, emit_from: i64) -> Worked {
+        let times = event_times(&input.batch, plan.columns.event_time);
         let log_times = input.believed_log_times();
         let progress = self.watermark.observe_all(plan.watermark, times, |place| {
             let known = self.decided.as_ref().and_then(|decided| decided.is_ahead(input.offsets[place]));
             known.unwrap_or_else(|| plan.watermark.is_ahead(times[place], log_times[place]))
         });
-        let mut rows = Rows { batch: input.batch.clone(), origins: None, key_hashes: KeyHashes::new() };
-        let mut effects = Effects::default();
-        for step in &plan.steps {
-            match step {
-                Step::Filter(condition) => {
-                    let keep = condition.eval_filter(&rows.batch);
-                    rows.keep(&keep, &input.offsets, &mut effects.removed);
-                }
-                Step::Window(place, window) => {
-                    let step = rows.step(plan, &input.offsets, &progress, emit_from);
-                    self.windows[*place].process(window, &step, plan.limits, &mut effects.emitted);
-                }
-                Step::Rule(place, rule) => {
-                    let input = RuleInput {
-                        stream: &plan.stream,
-                        topic: &self.topic,
-                        partition: self.partition,
-                        log: self.log,
-                        schema: &plan.schema,
-                        keys: &Keys::of(rows.batch.column(plan.key).as_ref(), &rows.key_hashes),
-                        step: rows.step(plan, &input.offsets, &progress, emit_from),
-                    };
-                    self.rules[*place].process(rule, &input, &mut effects.alerts);
-                }
-            }
+        let info = BatchInfo {
+            stream: &plan.stream,
+            topic: &self.topic,
+            partition: self.partition,
+            log: self.log,
+            key: plan.key,
+            event_time: plan.columns.event_time,
+            offsets: &input.offsets,
+            progress: &progress,
+            emit_from,
+        };
+        let (mut rows, mut effects) = (Rows::all(input.batch.clone()), Effects::default());
+        for step in &mut self.steps {
+            step.process(&mut rows, &info, &mut effects);
         }
-        effects.ahead = progress.ahead().to_vec();
-        (rows, effects)
+        Worked { rows, effects, ahead: progress.ahead().to_vec() }
     }
 
     /// An output at `position` without effects.
@@ -224,11 +201,11 @@ impl PartitionState {
         plan: &PipelinePlan,
         input: &DecodedInput,
         emit_from: i64,
-        (rows, effects): (Rows, Effects),
+        Worked { rows, effects, ahead }: Worked,
     ) -> Output {
-        let Effects {
-            mut removed, emitted: Emitted { rows: mut windows, mut missed }, alerts: mut found, ahead, ..
-        } = effects;
+        let Effects { mut removed, emitted, alerts } = effects;
+        let Emitted { rows: mut windows, mut missed } = emitted;
+        let Alerts { mut transitions, refused } = alerts;
         let mut offsets: Vec<i64> = (0..rows.batch.num_rows()).map(|row| input.offsets[rows.origin(row)]).collect();
         let first = offsets.partition_point(|offset| *offset < emit_from);
         let stored = rows.batch.slice(first, offsets.len() - first);
@@ -240,7 +217,7 @@ impl PartitionState {
         removed.sort_unstable();
         windows.sort_by_key(|(offset, _)| *offset);
         missed.sort_by_key(|missed| missed.offset);
-        found.transitions.sort_by_key(|transition| transition.offset);
+        transitions.sort_by_key(|transition| transition.offset);
         Output {
             start: emit_from.clamp(input.start, input.end),
             minutes: minute_deltas(&counted, plan.columns),
@@ -250,10 +227,10 @@ impl PartitionState {
             filtered: ranges(removed),
             dead: input.dead.iter().filter(|dead| dead.offset >= emit_from).cloned().collect(),
             windows: windows.into_iter().map(|(_, row)| row).collect(),
-            alerts: found.transitions,
+            alerts: transitions,
             missed,
             ahead,
-            refused_keys: found.refused,
+            refused_keys: refused,
             ..self.empty_output(plan, input.end)
         }
     }
@@ -271,37 +248,4 @@ impl DecodedInput {
         }
         self.log_timestamps.iter().map(|time| if is_believed(*time) { *time } else { latest }).collect()
     }
-}
-
-impl Rows {
-    fn origin(&self, row: usize) -> usize {
-        self.origins.as_ref().map_or(row, |origins| origins[row])
-    }
-
-    fn step<'a>(
-        &'a self,
-        plan: &PipelinePlan,
-        offsets: &'a [i64],
-        progress: &'a Progress,
-        emit_from: i64,
-    ) -> StepInput<'a> {
-        let (batch, origins) = (&self.batch, self.origins.as_deref());
-        StepInput { batch, times: event_times(plan, batch), origins, offsets, progress, emit_from }
-    }
-
-    /// Keeps some rows and notes the offsets of the others.
-    fn keep(&mut self, keep: &BooleanArray, offsets: &[i64], removed: &mut Vec<i64>) {
-        if keep.true_count() == keep.len() {
-            return;
-        }
-        let (kept, dropped): (Vec<usize>, Vec<usize>) = (0..keep.len()).partition(|row| keep.value(*row));
-        removed.extend(dropped.into_iter().map(|row| offsets[self.origin(row)]));
-        self.origins = Some(kept.into_iter().map(|row| self.origin(row)).collect());
-        self.batch = filter_record_batch(&self.batch, keep).expect("the mask is as long as the batch");
-        self.key_hashes.take();
-    }
-}
-
-fn event_times<'a>(plan: &PipelinePlan, batch: &'a RecordBatch) -> &'a [i64] {
-    batch.column(plan.columns.event_time).as_primitive::<TimestampMillisecondType>().values()
 }

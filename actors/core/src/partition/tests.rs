@@ -3,16 +3,22 @@ use std::{sync::Arc, time::Duration};
 use proptest::prelude::*;
 
 use super::{
-    CheckpointScope, Decisions, PartitionState, PipelinePlan, PipelineSpec, ProcessError, StateError, StepSpec,
+    CheckpointScope, Decisions, PartitionState, PipelinePlan, PipelineSpec, ProcessError, StateError,
     harness::{Effects, Logged, at, input, log, plan, rule, run, run_once, spec, state, window},
 };
 use crate::{
     expr::fixtures::{Reading, schema},
     output::{Missed, StateChunk, WindowRow, ranges},
-    rule::RuleSpec,
     schema::Scalar,
+    steps::{
+        StepSpec,
+        rule::RuleSpec,
+        window::{
+            WindowSpec,
+            reference::{ReferenceRecord, recompute},
+        },
+    },
     watermark::NO_WATERMARK,
-    window::reference::{ReferenceRecord, recompute},
 };
 
 const SELECT: &[(&str, &str)] = &[
@@ -37,7 +43,7 @@ fn full_plan() -> PipelinePlan {
         resolve_after: Some(Duration::from_millis(40)),
         ..rule("level >= 2")
     };
-    let by_type = crate::window::WindowSpec {
+    let by_type = WindowSpec {
         name: "by_type".to_owned(),
         allowed_lateness: Duration::ZERO,
         group_by: vec!["sensor_type".to_owned()],
@@ -45,9 +51,9 @@ fn full_plan() -> PipelinePlan {
     };
     plan(vec![
         StepSpec::Rule(hot),
-        StepSpec::Filter("value > -2".to_owned()),
+        StepSpec::Filter("value > -2".into()),
         StepSpec::Window(window(SELECT)),
-        StepSpec::Filter("level IS NULL OR level <> 1".to_owned()),
+        StepSpec::Filter("level IS NULL OR level <> 1".into()),
         StepSpec::Window(by_type),
         StepSpec::Rule(lasting),
     ])
@@ -115,7 +121,7 @@ proptest! {
         let (mut first, mut second) = (state(&plan), state(&plan));
         let effects = run(&plan, &mut first, &log, &one, 0);
         prop_assert_eq!(&effects, &run(&plan, &mut second, &log, &other, 0));
-        let (first, second) = (first.checkpoint(&plan, CheckpointScope::Full), second.checkpoint(&plan, CheckpointScope::Full));
+        let (first, second) = (first.checkpoint(CheckpointScope::Full), second.checkpoint(CheckpointScope::Full));
         prop_assert_eq!(first, second);
         let all = effects.stored.len() + effects.filtered.len() + effects.dead.len();
         prop_assert_eq!(all, log.len());
@@ -134,9 +140,9 @@ proptest! {
         let mut life = state(&plan);
         let mut chunks: Vec<StateChunk> = Vec::new();
         let mut before = run(&plan, &mut life, &log[..checkpoint_at / 2], &[], 0);
-        merge(&mut chunks, life.checkpoint(&plan, CheckpointScope::Full));
+        merge(&mut chunks, life.checkpoint(CheckpointScope::Full));
         before = joined(before, run(&plan, &mut life, &log[checkpoint_at / 2..checkpoint_at], &[], 0));
-        merge(&mut chunks, life.checkpoint(&plan, CheckpointScope::Changed));
+        merge(&mut chunks, life.checkpoint(CheckpointScope::Changed));
         before = joined(before, run(&plan, &mut life, &log[checkpoint_at..stored_at], &[], 0));
         let position = stored_at.checked_sub(1).map_or(0, |last| log[last].offset + 1);
 
@@ -180,7 +186,7 @@ proptest! {
         let plan = full_plan();
         let mut state = state(&plan);
         run(&plan, &mut state, &log, &[], 0);
-        let mut chunks = state.checkpoint(&plan, CheckpointScope::Full);
+        let mut chunks = state.checkpoint(CheckpointScope::Full);
         for chunk in &mut chunks {
             let place = place % chunk.bytes.len();
             if cut { chunk.bytes.truncate(place) } else { chunk.bytes[place] = byte }
@@ -250,8 +256,8 @@ fn close(one: &Scalar, other: &Scalar) -> bool {
 #[test]
 fn a_filter_step_removes_records_from_later_steps_and_keeps_their_offsets_as_ranges() {
     let plan = plan(vec![
-        StepSpec::Filter("value > 0".to_owned()),
-        StepSpec::Filter("sensor_id <> 'x'".to_owned()),
+        StepSpec::Filter("value > 0".into()),
+        StepSpec::Filter("sensor_id <> 'x'".into()),
         StepSpec::Rule(rule("value < 5")),
     ]);
     let records =
@@ -263,7 +269,7 @@ fn a_filter_step_removes_records_from_later_steps_and_keeps_their_offsets_as_ran
 
 #[test]
 fn a_filtered_record_moves_the_watermark() {
-    let plan = plan(vec![StepSpec::Filter("value > 0".to_owned()), StepSpec::Window(window(&[("n", "count(*)")]))]);
+    let plan = plan(vec![StepSpec::Filter("value > 0".into()), StepSpec::Window(window(&[("n", "count(*)")]))]);
     let effects = run_once(&plan, &log([at("a", 10, 1.0), at("a", 160, -1.0), at("a", 170, 1.0)]));
     assert_eq!(effects.windows.len(), 1);
 }
@@ -296,12 +302,12 @@ fn only_chunks_that_changed_are_written() {
     let mut state = state(&plan);
     run(&plan, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
     let names = |chunks: Vec<StateChunk>| chunks.iter().map(|chunk| chunk.name.to_string()).collect::<Vec<_>>();
-    let first = names(state.checkpoint(&plan, CheckpointScope::Changed));
+    let first = names(state.checkpoint(CheckpointScope::Changed));
     assert_eq!(
         first,
         ["watermark", "window/readings", "begin/readings", "window/by_type", "begin/by_type", "rule/lasting"]
     );
-    assert_eq!(names(state.checkpoint(&plan, CheckpointScope::Changed)), ["watermark"]);
+    assert_eq!(names(state.checkpoint(CheckpointScope::Changed)), ["watermark"]);
     let all = [
         "watermark",
         "rule/hot",
@@ -311,7 +317,7 @@ fn only_chunks_that_changed_are_written() {
         "begin/by_type",
         "rule/lasting",
     ];
-    assert_eq!(names(state.checkpoint(&plan, CheckpointScope::Full)), all);
+    assert_eq!(names(state.checkpoint(CheckpointScope::Full)), all);
 }
 
 #[test]
@@ -319,8 +325,8 @@ fn what_a_full_checkpoint_has_written_has_not_changed_since() {
     let plan = full_plan();
     let mut state = state(&plan);
     run(&plan, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
-    assert_eq!(state.checkpoint(&plan, CheckpointScope::Full).len(), 7);
-    let changed = state.checkpoint(&plan, CheckpointScope::Changed);
+    assert_eq!(state.checkpoint(CheckpointScope::Full).len(), 7);
+    let changed = state.checkpoint(CheckpointScope::Changed);
     assert_eq!(changed.iter().map(|chunk| &*chunk.name).collect::<Vec<_>>(), ["watermark"]);
 }
 
@@ -329,7 +335,7 @@ fn a_checkpoint_of_another_plan_is_refused_with_both_shapes() {
     let old = plan(vec![StepSpec::Window(window(&[("n", "count(*)")]))]);
     let mut state = state(&old);
     run(&old, &mut state, &log([at("a", 0, 1.0)]), &[], 0);
-    let chunks = state.checkpoint(&old, CheckpointScope::Full);
+    let chunks = state.checkpoint(CheckpointScope::Full);
     let restore = |plan: &PipelinePlan, chunks: &[StateChunk]| {
         PartitionState::restore(plan, "t".into(), 0, chunks, NO_WATERMARK).expect_err("another plan")
     };
@@ -347,7 +353,7 @@ fn a_checkpoint_of_another_plan_is_refused_with_both_shapes() {
 #[test]
 fn all_faults_of_a_pipeline_are_told_at_once_with_their_paths() {
     let mut spec = spec(vec![
-        StepSpec::Filter("valu > 1".to_owned()),
+        StepSpec::Filter("valu > 1".into()),
         StepSpec::Window(window(&[("avg_value", "avg(sensor_id)")])),
         StepSpec::Rule(rule("value + 1")),
         StepSpec::Rule(rule("value > 1")),
@@ -371,7 +377,7 @@ fn all_faults_of_a_pipeline_are_told_at_once_with_their_paths() {
 
 #[test]
 fn figures_of_the_stored_rows_come_with_the_output() {
-    let plan = plan(vec![StepSpec::Filter("value < 90".to_owned())]);
+    let plan = plan(vec![StepSpec::Filter("value < 90".into())]);
     let anomalous = Reading { anomaly: true, ..at("b", 61_000, 3.0) };
     let records = log([at("a", 59_000, 1.0), anomalous, at("a", 58_000, 2.0), at("c", 0, 95.0)]);
     let output = state(&plan).process(&plan, &input(&records, 0, 4), 0).unwrap();
@@ -392,7 +398,7 @@ fn a_minute_counts_the_records_that_have_a_measure() {
 
 #[test]
 fn figures_leave_out_what_is_ahead_also_without_refused_rows() {
-    let plan = plan(vec![StepSpec::Filter("value < 90".to_owned())]);
+    let plan = plan(vec![StepSpec::Filter("value < 90".into())]);
     let mut records = log([at("x", 1, 95.0), at("b", 9_000, 3.0), at("a", 2, 1.0), at("a", 3, 2.0), at("b", 4, 4.0)]);
     records[1].log_timestamp = 1;
     let output = state(&plan).process(&plan, &input(&records, 0, 5), 0).unwrap();
@@ -452,7 +458,7 @@ fn replay_takes_what_was_decided_whatever_clock_and_limits_say_by_then() {
     let records = [(NOW, NOW), (ahead, ahead), (NOW + 900, NOW)];
     let output = first.process(&plan, &told_by_producers(&records, 0, NOW), 0).unwrap();
     assert_eq!((&output.ahead[..], output.checkpoint.len()), (&[1][..], 0));
-    let chunks = first.checkpoint(&plan, CheckpointScope::Full);
+    let chunks = first.checkpoint(CheckpointScope::Full);
     // An hour later the log time of the second would be believed; a shorter `max_ahead` would leave the third out.
     let hasty = spec(steps());
     let hasty = PipelineSpec { max_ahead: Some(Duration::from_millis(500)), ..hasty };
@@ -463,10 +469,10 @@ fn replay_takes_what_was_decided_whatever_clock_and_limits_say_by_then() {
         again.process(plan, &told_by_producers(&records[..2], 0, ahead + 10 * MINUTE), 3).unwrap();
         assert_eq!(again.decided(), Some(&decisions));
         again.process(plan, &told_by_producers(&records[2..], 2, ahead + 10 * MINUTE), 3).unwrap();
-        assert_eq!(again.checkpoint(plan, CheckpointScope::Full), chunks);
+        assert_eq!(again.checkpoint(CheckpointScope::Full), chunks);
         assert_eq!(again.decided(), None, "what comes next was never decided on");
     }
     let mut anew = state(&plan);
     anew.process(&plan, &told_by_producers(&records, 0, ahead + 10 * MINUTE), 3).unwrap();
-    assert_ne!(anew.checkpoint(&plan, CheckpointScope::Full), chunks, "without them the clock decides");
+    assert_ne!(anew.checkpoint(CheckpointScope::Full), chunks, "without them the clock decides");
 }

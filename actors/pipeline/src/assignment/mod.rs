@@ -7,7 +7,8 @@ use std::{
 
 use streamward_core::{
     output::StateChunk,
-    partition::{PartitionState, PipelinePlan, StateError, WATERMARK, rule_from},
+    partition::{PartitionState, PipelinePlan, StateError, WATERMARK},
+    steps::rule::rule_from,
 };
 
 use crate::{

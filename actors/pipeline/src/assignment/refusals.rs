@@ -53,7 +53,7 @@ fn storage_is_asked_about_a_partition_by_its_pipeline_and_its_topic() {
 
 /// Why a partition with this state, of a checkpoint at its position, is not taken over; none if it is.
 fn damage(change: impl Fn(&mut Vec<StateChunk>), on_gap: OnGap, position: i64) -> Option<String> {
-    let mut chunks = PartitionState::new(&plan(), "orders".into(), 4).checkpoint(&plan(), CheckpointScope::Full);
+    let mut chunks = PartitionState::new(&plan(), "orders".into(), 4).checkpoint(CheckpointScope::Full);
     change(&mut chunks);
     let checkpoint = Some(Checkpoint { next_offset: position, chunks });
     let (newest_event_ms, decisions) = (NO_WATERMARK, Decisions::default());

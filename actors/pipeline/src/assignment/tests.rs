@@ -2,10 +2,9 @@
 
 use streamward_core::{
     output::{Output, StateChunk},
-    partition::{CheckpointScope, Decisions, StepSpec},
-    rule::RuleSpec,
+    partition::{CheckpointScope, Decisions},
+    steps::{Size, StepSpec, rule::RuleSpec, window::WindowSpec},
     watermark::NO_WATERMARK,
-    window::WindowSpec,
 };
 
 use super::*;
@@ -23,7 +22,7 @@ pub(super) fn known(position: Option<i64>, checkpoint: Option<i64>) -> Assignmen
         let (stage, mut state) = (stage(|_| {}), PartitionState::new(&plan(), "orders".into(), 0));
         let input = stage.decode(&mut stage.decoder(), &six_orders(), 0..next_offset, &[]);
         stage.run(&mut state, &input, 0).unwrap();
-        Checkpoint { next_offset, chunks: state.checkpoint(&plan(), CheckpointScope::Full) }
+        Checkpoint { next_offset, chunks: state.checkpoint(CheckpointScope::Full) }
     });
     let decisions = Decisions::default();
     Assignment { epoch: 7, log: 3, position, first_offset: 5, checkpoint, newest_event_ms: NO_WATERMARK, decisions }
@@ -248,7 +247,7 @@ fn kept_of(before: &Arc<PipelinePlan>, plan: Arc<PipelinePlan>, position: i64) -
     let (stage, mut state) = (stage_of(before.clone()), PartitionState::new(before, "orders".into(), 0));
     let input = stage.decode(&mut stage.decoder(), &six_orders(), 0..6, &[]);
     stage.run(&mut state, &input, 0).unwrap();
-    let mut chunks = state.checkpoint(before, CheckpointScope::Full);
+    let mut chunks = state.checkpoint(CheckpointScope::Full);
     chunks.insert(0, StateChunk { name: "rule/gone".into(), bytes: chunks[0].bytes.clone() });
     let checkpoint = Some(Checkpoint { next_offset: position.min(6), chunks });
     let known = Assignment { checkpoint, ..known(Some(position), None) };
@@ -257,7 +256,8 @@ fn kept_of(before: &Arc<PipelinePlan>, plan: Arc<PipelinePlan>, position: i64) -
     let assigner = Assigner { plan, ..assigner(store, OnGap::Earliest, &runtime) };
     let (log, bounds) = (assigner.log().unwrap(), LogBounds { low: 5, high: 20 });
     assigner.assigned(assigner.slots.begin_reading(), 0, (&log, bounds)).unwrap();
-    assigner.slots.get(0).unwrap().take_over(1).snapshot.size()
+    let Size { groups, keys } = assigner.slots.get(0).unwrap().take_over(1).snapshot.size();
+    (groups, keys)
 }
 
 #[test]
@@ -319,8 +319,8 @@ fn behind_such_a_gap_of_what_a_checkpoint_knows_only_the_watermark_goes_on() {
     let (stage, mut state) = (stage_of(plan.clone()), PartitionState::new(&plan, "orders".into(), 0));
     let input = stage.decode(&mut stage.decoder(), &orders(0..3), 0..3, &[]);
     stage.run(&mut state, &input, 0).unwrap();
-    assert_eq!((state.size(), state.watermark_ms()), ((0, 3), ORDERED_MS));
-    let checkpoint = Some(Checkpoint { next_offset: 3, chunks: state.checkpoint(&plan, CheckpointScope::Full) });
+    assert_eq!((state.size(), state.watermark_ms()), (Size { groups: 0, keys: 3 }, ORDERED_MS));
+    let checkpoint = Some(Checkpoint { next_offset: 3, chunks: state.checkpoint(CheckpointScope::Full) });
     let known = Assignment { checkpoint, ..known(Some(8), None) };
     let store = Arc::new(Storage { assignment: Some(known), ..Storage::default() });
     let runtime = runtime();
@@ -328,5 +328,9 @@ fn behind_such_a_gap_of_what_a_checkpoint_knows_only_the_watermark_goes_on() {
     let (log, bounds) = (assigner.log().unwrap(), LogBounds { low: 5, high: 20 });
     assigner.assigned(assigner.slots.begin_reading(), 0, (&log, bounds)).unwrap();
     let state = assigner.slots.get(0).unwrap().take_over(1).snapshot;
-    assert_eq!((state.size(), state.watermark_ms()), ((0, 0), ORDERED_MS), "nobody knows which keys fire still");
+    assert_eq!(
+        (state.size(), state.watermark_ms()),
+        (Size::default(), ORDERED_MS),
+        "nobody knows which keys fire still"
+    );
 }

@@ -22,7 +22,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use streamward_core::{batch::RawBatch, decode::Decoder, output::Output, partition::ProcessError, window::LONGEST};
+use streamward_core::{
+    batch::RawBatch, decode::Decoder, output::Output, partition::ProcessError, steps::window::LONGEST,
+};
 use streamward_kit::{Delivery, Failure, HandGuard, Inbox, Outlet, Scope};
 
 use crate::{
@@ -319,7 +321,7 @@ impl Lane {
         let slot = work.slot.clone();
         let Some(working) = self.working.get_mut(&slot.key.partition) else { return Ok(false) };
         let emits = output.end > slot.emit_from;
-        working.after_batch(&self.shared.stage.spec.plan, &self.shared.settings, &mut output);
+        working.after_batch(&self.shared.settings, &mut output);
         if self.shared.live.has_subscribers() {
             let now_ms = self.shared.clock.now_ms();
             steps::publish(&self.shared.live, &self.shared.stage, (&output, slot.log), now_ms);

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use streamward_core::{
     output::ErrorClass,
-    partition::{DecodedInput, PipelinePlan, PipelineSpec, StepSpec},
+    partition::{DecodedInput, PipelinePlan, PipelineSpec},
     schema::StreamSchema,
-    window::{Limits, WindowSpec},
+    steps::{
+        StepSpec,
+        window::{Limits, WindowSpec},
+    },
 };
 use streamward_kit::{
     ActorPath, Capacity, ChildPolicy, ChildSpec, Command, ExitReason, Placement, Runtime, SupervisorSpec, TreeNode,

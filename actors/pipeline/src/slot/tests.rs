@@ -221,7 +221,7 @@ fn the_checkpoint_that_a_slot_begins_with_covers_what_is_not_read_again() {
     let reader = slots.begin_reading();
     let bare = slots.assign(reader, SlotStart { emit_from: 9, fetch_from: 6, ..start(0) }).unwrap();
     assert_eq!(bare.checkpointed(), -1, "there is none");
-    let chunks = bare.take_over(1).snapshot.checkpoint(&plan, CheckpointScope::Full);
+    let chunks = bare.take_over(1).snapshot.checkpoint(CheckpointScope::Full);
     let state = PartitionState::restore(&plan, "orders".into(), 0, &chunks, NO_WATERMARK).unwrap();
     let slot = slots.assign(reader, SlotStart { emit_from: 9, fetch_from: 6, state, ..start(0) }).unwrap();
     assert_eq!(slot.checkpointed(), 6);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use rusqlite::Connection;
 use streamward_core::{
     output::StateChunk,
-    partition::{unwritten_windows, window_chunk},
+    steps::window::{unwritten_windows, window_chunk},
 };
 
 use super::{Layout, Remembered, open};

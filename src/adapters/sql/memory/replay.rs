@@ -9,7 +9,8 @@ use rusqlite::{Connection, params};
 use streamward_core::{
     definition::Definitions,
     output::StateChunk,
-    partition::{WATERMARK, begin_at, rule_from},
+    partition::{WATERMARK, begin_at},
+    steps::rule::rule_from,
 };
 
 use super::{super::orphans, WriteError};

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use streamward_core::{
     ports::{AlertQuery, DeadLetterQuery, DeadLetterRow, Page, ReadError, Row},
-    rule::condition_of,
     schema::Kind,
+    steps::rule::condition_of,
 };
 
 use super::{

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, StatementStatus};
 use streamward_core::{
     output::{Missed, MissedRecord},
-    partition::rule_from,
     ports::{AlertQuery, Counting, PageRequest, ReadStore},
+    steps::rule::rule_from,
 };
 use streamward_pipeline::relay::Fact;
 

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use streamward_core::{
-    partition::{DecodedInput, PartitionState, PipelinePlan, PipelineSpec, StepSpec},
+    partition::{DecodedInput, PartitionState, PipelinePlan, PipelineSpec},
     ports::{ReadStore, StatsQuery},
-    rule::RuleSpec,
     schema::Scalar,
+    steps::{
+        StepSpec,
+        rule::RuleSpec,
+        window::{Limits, WindowSpec},
+    },
     table::Column,
-    window::{Limits, WindowSpec},
 };
 
 use super::*;
@@ -61,7 +64,7 @@ fn pipeline() -> PipelinePlan {
 
 fn layout(pipeline: &PipelinePlan) -> Layout {
     let window = pipeline.windows().next().unwrap();
-    let column = |column: &streamward_core::window::WindowColumn| Column {
+    let column = |column: &streamward_core::steps::window::WindowColumn| Column {
         name: column.name.clone(),
         path: column.name.clone(),
         kind: column.kind.clone(),
@@ -109,7 +112,7 @@ fn outputs(pipeline: &PipelinePlan, values: &[f64], batch: usize) -> Vec<Output>
             end,
         };
         let mut output = state.process(pipeline, &input, 0).unwrap();
-        output.checkpoint = state.checkpoint(pipeline, streamward_core::partition::CheckpointScope::Full);
+        output.checkpoint = state.checkpoint(streamward_core::partition::CheckpointScope::Full);
         outputs.push(output);
     }
     outputs

@@ -22,12 +22,13 @@
 //! Keys at rest cost nothing: state exists only for keys that are pending, firing or cooling down, at most
 //! [`MAX_KEYS`] per rule; a record that would need one more is counted as refused.
 //!
-//! Start with `state.rs`; `reference.rs` says the same in the plainest way, for tests.
+//! Start with `state.rs`; `step.rs` is its place among the steps; `reference.rs` says the same in the plainest way, for tests.
 
 mod plan;
 #[cfg(test)]
 mod reference;
 mod state;
+mod step;
 mod words;
 
 #[cfg(test)]
@@ -37,9 +38,11 @@ use std::time::Duration;
 
 pub use plan::RulePlan;
 pub use state::{MAX_KEYS, RuleState};
+pub use step::{rule_chunk, rule_from};
 pub use words::condition_of;
 
 pub(crate) use state::{Alerts, RuleInput};
+pub(crate) use step::is_of_a_rule;
 
 /// Settings of one rule step.
 #[derive(Debug, Clone, PartialEq, Eq)]

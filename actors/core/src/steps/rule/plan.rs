@@ -24,6 +24,8 @@ pub struct RulePlan {
     pub(super) hold_ms: i64,
     pub(super) cooldown_ms: i64,
     pub(super) resolve_after_ms: i64,
+    /// The columns that it sees.
+    pub(super) columns: Arc<StreamSchema>,
 }
 
 impl RulePlan {
@@ -31,7 +33,7 @@ impl RulePlan {
     ///
     /// # Errors
     /// All faults at once, each with its setting (`when`, `for`, …).
-    pub fn compile(spec: &RuleSpec, schema: &StreamSchema) -> Result<Self, Vec<PlanFault>> {
+    pub fn compile(spec: &RuleSpec, schema: &Arc<StreamSchema>) -> Result<Self, Vec<PlanFault>> {
         let mut faults = Vec::new();
         for (key, name) in [("name", &spec.name), ("severity", &spec.severity)] {
             if name.is_empty() || name.len() > MAX_NAME_BYTES {
@@ -51,6 +53,7 @@ impl RulePlan {
                 hold_ms,
                 cooldown_ms,
                 resolve_after_ms,
+                columns: schema.clone(),
             }),
             Ok(_) => Err(faults),
             Err(error) => {
@@ -67,12 +70,12 @@ impl RulePlan {
     }
 
     /// What its alerts come from, however it is written.
-    pub(crate) fn definition(&self, schema: &StreamSchema) -> String {
+    pub(crate) fn definition(&self) -> String {
         let Self { hold_ms, cooldown_ms, resolve_after_ms, .. } = self;
         let times = [("for", hold_ms), ("cooldown", cooldown_ms), ("resolve_after", resolve_after_ms)];
         let set = times.iter().filter(|(_, ms)| **ms > 0);
         let times: String = set.map(|(setting, ms)| format!(" {setting} {}", duration(**ms))).collect();
-        format!("when {}{times}", self.condition.definition(schema))
+        format!("when {}{times}", self.condition.definition(&self.columns))
     }
 
     /// The condition, as written.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{RulePlan, words};
 use crate::{
     output::{AlertState, AlertTransition},
-    record::{Keys, StepInput, hash_text, key_of, record_json},
-    schema::StreamSchema,
+    record::{Keys, hash_text, key_of, record_json},
+    rows::StepInput,
 };
 
 /// Most keys of one rule in one partition that are pending, firing or cooling down.
@@ -68,12 +68,6 @@ pub(crate) struct RuleBody {
 
 /// A batch as a rule sees it.
 pub(crate) struct RuleInput<'a> {
-    pub(crate) stream: &'a str,
-    pub(crate) topic: &'a str,
-    pub(crate) partition: i32,
-    /// Number of the log among those of the topic.
-    pub(crate) log: i64,
-    pub(crate) schema: &'a StreamSchema,
     /// Keys of the rows.
     pub(crate) keys: &'a Keys<'a>,
     pub(crate) step: StepInput<'a>,
@@ -130,17 +124,17 @@ impl RuleState {
         let origin = input.step.origin(row);
         let moment = Moment {
             time_ms: input.step.times[row],
-            offset: input.step.offsets[origin],
-            watermark_ms: input.step.progress.before(origin),
+            offset: input.step.info.offsets[origin],
+            watermark_ms: input.step.info.progress.before(origin),
             holds,
         };
         let is_past = moment.time_ms < moment.watermark_ms.saturating_sub(MAX_BEHIND_MS);
-        if is_past || moment.offset < self.from || input.step.progress.is_ahead(origin) {
+        if is_past || moment.offset < self.from || input.step.info.progress.is_ahead(origin) {
             return;
         }
         let hash = input.keys.hash(row);
         let found = self.keys.find(hash, |tracked| input.keys.is(row, &tracked.key)).is_some();
-        let emits = moment.offset >= input.step.emit_from;
+        let emits = moment.offset >= input.step.info.emit_from;
         if !found && (!holds || !self.make_room(moment.watermark_ms)) {
             out.refused += u64::from(holds && emits);
             return;
@@ -295,7 +289,7 @@ fn transition(
         severity: plan.severity.clone(),
         state,
         key: key_of(key).map(str::to_owned),
-        record: record_json(input.schema, input.step.batch, row),
+        record: record_json(&plan.columns, input.step.batch, row),
         message: words::message(plan.condition.text(), state, key_of(key)),
         event_time_ms: moment.time_ms,
         offset: moment.offset,
@@ -307,10 +301,11 @@ fn transition(
 fn alert_id(plan: &RulePlan, input: &RuleInput<'_>, key: &str, opened_at: i64) -> String {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
-    let partition = input.partition.to_le_bytes();
+    let partition = input.step.info.partition.to_le_bytes();
     let opened_at = opened_at.to_le_bytes();
-    let log = input.log.to_le_bytes();
-    let (rule, stream, topic) = (plan.name.as_bytes(), input.stream.as_bytes(), input.topic.as_bytes());
+    let log = input.step.info.log.to_le_bytes();
+    let (rule, stream, topic) =
+        (plan.name.as_bytes(), input.step.info.stream.as_bytes(), input.step.info.topic.as_bytes());
     let parts: [&[u8]; 7] = [rule, stream, topic, &partition, key.as_bytes(), &opened_at, &log];
     let mut hash = OFFSET_BASIS;
     for part in parts {

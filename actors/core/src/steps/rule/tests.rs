@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use proptest::{
     prelude::*,
@@ -13,9 +13,10 @@ use crate::{
     expr::fixtures::{Reading, schema},
     output::{AlertState, AlertTransition},
     partition::{
-        PipelinePlan, StepSpec,
+        PipelinePlan,
         harness::{Logged, at, log, plan, rule, run, run_once, state},
     },
+    steps::StepSpec,
 };
 
 fn with(change: impl FnOnce(&mut RuleSpec)) -> PipelinePlan {
@@ -139,9 +140,9 @@ fn a_key_at_rest_keeps_no_state() {
     let mut state = state(&plan);
     let records = log([at("a", 0, 90.0), at("a", 10, 1.0), at("b", 20, 1.0), at("a", 100, 1.0)]);
     run(&plan, &mut state, &records[..3], &[], 0);
-    assert_eq!(state.size().1, 1);
+    assert_eq!(state.size().keys, 1);
     run(&plan, &mut state, &records[3..], &[], 0);
-    assert_eq!(state.size().1, 0);
+    assert_eq!(state.size().keys, 0);
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn the_keys_of_a_rule_are_bounded_and_what_is_refused_is_counted() {
 #[test]
 fn an_unsound_rule_is_refused_with_all_its_faults() {
     let spec = RuleSpec { name: String::new(), ..rule("valu > 1") };
-    let faults = RulePlan::compile(&spec, &schema()).expect_err("two faults");
+    let faults = RulePlan::compile(&spec, &Arc::new(schema())).expect_err("two faults");
     let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
     assert_eq!(keys, ["name", "when"]);
 }

@@ -14,7 +14,7 @@
 //! the order in which its groups appeared in the log; state is bounded by [`Limits`]: a record whose group finds no room is
 //! missed by the window, as a late one is and one too far ahead of its log timestamp, and the stream goes on.
 //!
-//! Start with `plan.rs`, then `state.rs`; `reference.rs` says the same in the plainest way, for tests and `verify`.
+//! Start with `plan.rs`, then `state.rs`; `step.rs` is its place among the steps; `reference.rs` says the same in the plainest way, for tests and `verify`.
 
 mod accumulate;
 mod keys;
@@ -23,6 +23,7 @@ mod pane;
 mod plan;
 pub mod reference;
 mod state;
+mod step;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub use moments::Moments;
 pub use plan::{LONGEST, MAX_GROUP_BY, WindowColumn, WindowPlan};
 pub use state::{Limits, WindowState};
+pub use step::{unwritten_windows, window_chunk};
 
 pub(crate) use plan::milliseconds;
 pub(crate) use state::{Emitted, WindowBody};

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::WindowSpec;
+use super::{Limits, WindowSpec};
 use crate::{
     definition::{ColumnDefinition, WindowDefinition, words::duration},
     expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr},
@@ -35,6 +35,7 @@ pub struct WindowPlan {
     selected: Vec<String>,
     shape: Arc<str>,
     definition: WindowDefinition,
+    pub(super) limits: Limits,
 }
 
 /// One output column of a window.
@@ -95,7 +96,13 @@ impl WindowPlan {
             selected,
             shape,
             definition,
+            limits: Limits::default(),
         })
+    }
+
+    /// The same with other bounds of its state in one partition.
+    pub(crate) fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The window's name: its table.
@@ -135,7 +142,7 @@ impl WindowPlan {
     }
 
     /// What its state comes from besides what its rows mean.
-    pub(crate) fn replay(&self) -> String {
+    pub(crate) fn with_lateness(&self) -> String {
         format!("with allowed_lateness {}", duration(self.lateness_ms))
     }
 

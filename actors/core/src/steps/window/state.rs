@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     output::{Missed, MissedRecord, WindowRow},
-    record::StepInput,
+    rows::StepInput,
     watermark::NO_WATERMARK,
 };
 
@@ -81,7 +81,6 @@ pub(crate) struct Emitted {
 struct Work<'a> {
     plan: &'a WindowPlan,
     input: &'a StepInput<'a>,
-    limits: Limits,
     arguments: Vec<Input<'a>>,
     keys: RowKeys,
 }
@@ -110,22 +109,22 @@ impl WindowState {
     }
 
     /// Works a batch into the windows. A record whose group finds no room is refused alone.
-    pub(crate) fn process(&mut self, plan: &WindowPlan, input: &StepInput<'_>, limits: Limits, out: &mut Emitted) {
+    pub(crate) fn process(&mut self, plan: &WindowPlan, input: &StepInput<'_>, out: &mut Emitted) {
         let group_columns: Vec<ArrayRef> =
             plan.group.iter().map(|(index, _)| input.batch.column(*index).clone()).collect();
         let arguments: Vec<ArrayRef> = plan.arguments.iter().map(|argument| argument.eval(input.batch)).collect();
         let keys = RowKeys::of(&group_columns, input.times.len());
-        let work = Work { plan, input, limits, arguments: arguments.iter().map(Input::of).collect(), keys };
+        let work = Work { plan, input, arguments: arguments.iter().map(Input::of).collect(), keys };
         let mut latest = 0;
         for (row, &time) in input.times.iter().enumerate() {
             let origin = input.origin(row);
-            let watermark = input.progress.before(origin);
+            let watermark = input.info.progress.before(origin);
             if watermark >= self.next_event {
                 self.advance(&work, watermark, out);
                 latest = 0;
             }
             let start_ms = plan.start_of(time);
-            if input.progress.is_ahead(origin) {
+            if input.info.progress.is_ahead(origin) {
                 work.miss(row, start_ms, Missed::Ahead, out);
                 continue;
             }
@@ -152,14 +151,15 @@ impl WindowState {
                 self.windows[latest].run.push(placed);
             }
         }
-        self.advance(&work, input.progress.last(), out);
+        self.advance(&work, input.info.progress.last(), out);
         self.changed |= !input.times.is_empty();
     }
 
     /// Whether the record needs a group that does not exist yet, and there is no room for it.
     fn is_full(&self, work: &Work<'_>, start_ms: i64, row: usize) -> bool {
         let (hash, key) = work.keys.get(row);
-        let has_room = self.groups < work.limits.groups && self.key_bytes + key.len() <= work.limits.key_bytes;
+        let has_room =
+            self.groups < work.plan.limits.groups && self.key_bytes + key.len() <= work.plan.limits.key_bytes;
         if has_room {
             return false;
         }
@@ -203,7 +203,7 @@ impl WindowState {
         let entry = &mut self.windows[index];
         let pane = Arc::make_mut(&mut entry.pane);
         pane.add(work.plan, &work.arguments, &[placed], work.input.times);
-        let offset = work.input.offsets[work.input.origin(placed.0 as usize)];
+        let offset = work.input.info.offsets[work.input.origin(placed.0 as usize)];
         work.emit(pane, (entry.start_ms, placed.1), offset, out);
     }
 
@@ -221,8 +221,8 @@ impl WindowState {
         while let Some(entry) = self.windows.get_mut(self.closed)
             && plan.end_of(entry.start_ms) <= watermark
         {
-            let closer = input.progress.reached_by(plan.end_of(entry.start_ms));
-            let offset = closer.map_or(i64::MIN, |index| input.offsets[index]);
+            let closer = input.info.progress.reached_by(plan.end_of(entry.start_ms));
+            let offset = closer.map_or(i64::MIN, |index| input.info.offsets[index]);
             let pane = Arc::make_mut(&mut entry.pane);
             for group in pane.changed() {
                 work.emit(pane, (entry.start_ms, group), offset, out);
@@ -330,21 +330,21 @@ impl Work<'_> {
     /// Notes that the window does not take a record, unless the record had its effects before.
     fn miss(&self, row: usize, window_start_ms: i64, why: Missed, out: &mut Emitted) {
         let (input, origin) = (self.input, self.input.origin(row));
-        if input.offsets[origin] >= input.emit_from {
+        if input.info.offsets[origin] >= input.info.emit_from {
             out.missed.push(MissedRecord {
                 window: self.plan.name.clone(),
                 why,
-                offset: input.offsets[origin],
+                offset: input.info.offsets[origin],
                 event_time_ms: input.times[row],
                 window_start_ms,
-                watermark_ms: input.progress.before(origin),
+                watermark_ms: input.info.progress.before(origin),
             });
         }
     }
 
     /// Emits the row of a group, unless the record at `offset` had its effects before.
     fn emit(&self, pane: &mut Pane, (start_ms, group): (i64, u32), offset: i64, out: &mut Emitted) {
-        if offset < self.input.emit_from {
+        if offset < self.input.info.emit_from {
             pane.skip(group);
         } else {
             out.rows.push((offset, pane.emit(self.plan, start_ms, group)));

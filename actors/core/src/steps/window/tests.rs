@@ -5,10 +5,11 @@ use crate::{
     expr::fixtures::{Reading, schema},
     output::{Missed, MissedRecord, WindowRow},
     partition::{
-        PipelinePlan, StepSpec,
+        PipelinePlan,
         harness::{Logged, at, log, plan, run, run_once, spec, state, window},
     },
     schema::{Kind, Scalar},
+    steps::StepSpec,
 };
 
 fn counting() -> PipelinePlan {
@@ -174,7 +175,7 @@ fn records_far_ahead_make_no_window_and_are_counted() {
     }
     let mut state = state(&counting());
     let effects = run(&counting(), &mut state, &records, &[], 0);
-    assert_eq!((effects.stored.len(), effects.ahead.len(), state.size().0), (2_000, 1_999, 1));
+    assert_eq!((effects.stored.len(), effects.ahead.len(), state.size().groups), (2_000, 1_999, 1));
     assert_eq!(effects.missed.iter().filter(|missed| missed.why == Missed::Ahead).count(), 1_999);
     assert_eq!(effects.minutes.iter().map(|minute| minute.count).sum::<i64>(), 1);
 }
@@ -184,7 +185,7 @@ fn groups_are_freed_when_their_window_goes() {
     let plan = counting();
     let mut state = state(&plan);
     run(&plan, &mut state, &log((0..100).map(|time| at("a", time * 100, 1.0))), &[], 0);
-    assert_eq!(state.size().0, 4);
+    assert_eq!(state.size().groups, 4);
 }
 
 #[test]

@@ -40,12 +40,12 @@ impl Working {
     }
 
     /// Notes that a batch was processed; its output carries the changed state if a checkpoint is due.
-    pub(super) fn after_batch(&mut self, plan: &PipelinePlan, settings: &LaneSettings, output: &mut Output) {
+    pub(super) fn after_batch(&mut self, settings: &LaneSettings, output: &mut Output) {
         (self.at_rest_since, self.emits_at_ms) = (None, None);
         self.decisions += output.dead.len() + output.ahead.len();
         let emits = output.end > self.slot.emit_from;
         if emits && self.is_checkpoint_due(settings.checkpoint_every) {
-            output.checkpoint = self.state.checkpoint(plan, CheckpointScope::Changed);
+            output.checkpoint = self.state.checkpoint(CheckpointScope::Changed);
             (self.checkpoint_at, self.decisions) = (Instant::now(), 0);
         }
     }
@@ -79,7 +79,7 @@ impl Working {
     /// What has ended by the wall clock. Windows are looked at only when one of them may have.
     fn emit(&mut self, plan: &PipelinePlan, now_ms: i64) -> Option<Output> {
         let state = &self.state;
-        let emits_at_ms = *self.emits_at_ms.get_or_insert_with(|| state.ticks_at(plan).unwrap_or(i64::MAX));
+        let emits_at_ms = *self.emits_at_ms.get_or_insert_with(|| state.ticks_at().unwrap_or(i64::MAX));
         if now_ms < emits_at_ms {
             return None;
         }

@@ -44,7 +44,7 @@ fn counted(plan: &Arc<PipelinePlan>) -> PartitionState {
 
 /// As a process finds the partition that stored these six orders and this checkpoint of them.
 fn restored(plan: &Arc<PipelinePlan>) -> SlotStart {
-    let chunks = counted(plan).checkpoint(plan, CheckpointScope::Full);
+    let chunks = counted(plan).checkpoint(CheckpointScope::Full);
     let state = PartitionState::restore(plan, "orders".into(), 0, &chunks, NO_WATERMARK).unwrap();
     SlotStart { emit_from: 6, fetch_from: 6, state, ..slot::tests::start(0) }
 }
@@ -143,7 +143,7 @@ fn windows_are_looked_at_again_when_the_next_one_ends_or_a_record_comes() {
     assert!(working.due(&plan, &settings, END_MS, false).is_none());
     assert_eq!(working.emits_at_ms, Some(i64::MAX), "there is nothing left to emit");
     let mut output = working.state.checkpoint_output(&plan, 6).unwrap();
-    working.after_batch(&plan, &settings, &mut output);
+    working.after_batch(&settings, &mut output);
     assert_eq!(working.emits_at_ms, None);
 }
 
@@ -169,7 +169,7 @@ fn a_checkpoint_is_due_when_replay_would_have_to_remember_much() {
         let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
         output.ahead = vec![5; ahead];
         output.dead = vec![letter(5); dead];
-        working.after_batch(&plan, &settings, &mut output);
+        working.after_batch(&settings, &mut output);
         !output.checkpoint.is_empty()
     };
     assert_eq!([issue(MAX_DECISIONS - 1, 0), issue(1, 0), issue(1, 0)], [false, true, false]);
@@ -184,7 +184,7 @@ fn a_checkpoint_is_due_with_the_first_output_of_a_partition_in_which_a_step_begi
     let mut working = working(SlotStart { emit_from: 6, fetch_from: 6, state, ..slot::tests::start(0) });
     let mut carries = |end: i64| {
         let mut output = Output::empty("orders".into(), 0, end, plan.schema().arrow.clone());
-        working.after_batch(&plan, &settings, &mut output);
+        working.after_batch(&settings, &mut output);
         !output.checkpoint.is_empty()
     };
     assert_eq!([carries(6), carries(7), carries(8)], [false, true, false], "nothing is stored below the position");
@@ -199,7 +199,7 @@ async fn a_partition_is_at_rest_from_its_last_record_on() {
     assert!(!is_due(&mut working));
     tokio::time::advance(moment).await;
     let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
-    working.after_batch(&plan, &settings, &mut output);
+    working.after_batch(&settings, &mut output);
     assert!(!is_due(&mut working));
     tokio::time::advance(moment).await;
     assert!(!is_due(&mut working), "a record came meanwhile");
@@ -285,7 +285,7 @@ fn decisions_that_a_checkpoint_of_a_tick_covers_do_not_make_the_next_one_due() {
     let after = |working: &mut Working, decisions| {
         let mut output = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
         output.ahead = vec![5; decisions];
-        working.after_batch(&plan, &settings, &mut output);
+        working.after_batch(&settings, &mut output);
         !output.checkpoint.is_empty()
     };
     assert!(!after(&mut working, MAX_DECISIONS - 1));
@@ -300,7 +300,7 @@ fn no_checkpoint_goes_with_a_batch_that_issues_nothing() {
     working.state = counted(&plan);
     let mut checkpoint = |end| {
         let mut output = Output::empty("orders".into(), 0, end, plan.schema().arrow.clone());
-        working.after_batch(&plan, &settings, &mut output);
+        working.after_batch(&settings, &mut output);
         !output.checkpoint.is_empty()
     };
     assert_eq!([checkpoint(5), checkpoint(6), checkpoint(7)], [false, false, true]);
