@@ -9,7 +9,12 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use streamward_core::steps::window::LONGEST;
+use streamward_core::steps::{
+    StepSpec,
+    filter::FilterSpec,
+    rule::RuleSpec,
+    window::{LONGEST, WindowSpec},
+};
 use streamward_pipeline::source::BatchLimits;
 
 use super::limits::{bytes_within, within};
@@ -58,6 +63,36 @@ pub enum Step {
     Window(WindowStep),
     /// An alert while a condition holds.
     Rule(RuleStep),
+}
+
+impl Step {
+    /// Names of the columns that it makes.
+    pub fn makes(&self) -> impl Iterator<Item = String> {
+        std::iter::empty()
+    }
+
+    /// The step as the pipeline's logic has it.
+    #[must_use]
+    pub fn spec(&self) -> StepSpec {
+        match self {
+            Self::Filter(condition) => StepSpec::Filter(FilterSpec(condition.clone())),
+            Self::Window(window) => StepSpec::Window(WindowSpec {
+                name: window.name.clone(),
+                size: window.tumbling.into(),
+                allowed_lateness: window.allowed_lateness.into(),
+                group_by: window.group_by.clone(),
+                select: window.select.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
+            }),
+            Self::Rule(rule) => StepSpec::Rule(RuleSpec {
+                name: rule.name.clone(),
+                when: rule.when.clone(),
+                severity: rule.severity.word().to_owned(),
+                hold_for: rule.hold.into(),
+                cooldown: rule.cooldown.into(),
+                resolve_after: None,
+            }),
+        }
+    }
 }
 
 /// Tumbling windows over event time, one row per window and group.
@@ -133,6 +168,17 @@ pub enum Severity {
     Warning,
     /// Worth waking someone.
     Critical,
+}
+
+impl Severity {
+    /// The word for it, as the configuration and alerts have it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 /// Where a pipeline stores its records.

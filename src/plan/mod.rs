@@ -3,38 +3,29 @@
 mod names;
 mod places;
 mod replay;
+mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use streamward_core::{
-    decode::{DecodeLimits, Format},
     definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
     partition::{PipelinePlan, PipelineSpec, PlanError},
-    schema::{Field, Kind, StreamSchema},
-    steps::{
-        StepSpec,
-        filter::FilterSpec,
-        rule::RuleSpec,
-        window::{Limits, WindowColumn, WindowPlan, WindowSpec},
-    },
+    schema::Field,
+    steps::window::{Limits, WindowColumn, WindowPlan},
     table::{Column, StreamTable},
 };
 
+pub use self::streams::StreamSetup;
+
+use self::streams::Declared;
 use crate::{
     adapters::sql::{Layout, ddl::WindowTable, memory::Remembered, read::WindowReads},
     config::OnGap,
-    config::{
-        Config, Fault, Faults, Loaded, MAX_FLOWS, PipelineConfig, RecordFormat, Severity, Sources, Step, StreamConfig,
-    },
+    config::{Config, Fault, Faults, Loaded, MAX_FLOWS, PipelineConfig, Sources, Step},
     verify::SinkPlace,
 };
-
-/// Column that labels anomalies, where a stream has it.
-const ANOMALY: &str = "anomaly";
-/// Column that `stats` averages unless the stream names another.
-const MEASURE: &str = "value";
 
 /// Everything that the configuration asks to run.
 #[derive(Debug, Clone)]
@@ -51,20 +42,6 @@ pub struct Plan {
     pub held_before: Vec<Arc<str>>,
 }
 
-/// A stream with its parsed schema.
-#[derive(Debug, Clone)]
-pub struct StreamSetup {
-    pub name: Arc<str>,
-    pub topic: Arc<str>,
-    pub key: String,
-    pub event_time: String,
-    pub schema: Arc<StreamSchema>,
-    pub table: StreamTable,
-    pub format: Format,
-    pub limits: DecodeLimits,
-    pub config: StreamConfig,
-}
-
 /// A pipeline with its compiled steps.
 #[derive(Debug, Clone)]
 pub struct PipelineSetup {
@@ -73,43 +50,6 @@ pub struct PipelineSetup {
     pub stream: usize,
     pub plan: Arc<PipelinePlan>,
     pub config: PipelineConfig,
-}
-
-impl StreamSetup {
-    /// What to say where the topic has another number of partitions than the configuration: they are set when it is made.
-    ///
-    /// It is not grown: its keys would move, away from the state of their windows and rules.
-    #[must_use]
-    pub fn partitions_differ(&self, found: usize) -> Option<String> {
-        let wanted = self.config.partitions as usize;
-        let Self { name, topic, .. } = self;
-        let way = match found.cmp(&wanted) {
-            Ordering::Equal => return None,
-            Ordering::Less => format!(
-                "or add some with 'streamward topics alter {topic} --partitions {wanted}': keys move to other partitions then, \
-                 where windows and rules know nothing of what came before"
-            ),
-            Ordering::Greater => "or give the stream another topic: partitions are never taken away".to_owned(),
-        };
-        Some(format!(
-            "streams.{name}.partitions: {wanted} by the configuration, and topic {topic} has {found}: a topic keeps those that \
-             it was made with; set partitions: {found}, {way}"
-        ))
-    }
-}
-
-impl StreamSetup {
-    /// Why JSON values would be dead letters of this stream; none where it takes them.
-    #[must_use]
-    pub fn takes_no_json(&self) -> Option<String> {
-        (self.format == Format::Avro).then(|| {
-            format!(
-                "stream {name} takes Avro alone, and this would write JSON: set streams.{name}.format: auto, or produce to \
-                 its topic with a client that writes Avro",
-                name = self.name
-            )
-        })
-    }
 }
 
 impl Plan {
@@ -125,13 +65,13 @@ impl Plan {
         let stream = |stream: &StreamSetup| {
             let field = |field: &Field| ColumnDefinition {
                 column: field.column.clone(),
-                field: field.dotted(),
+                field: field.computed.as_ref().map_or_else(|| field.dotted(), |computed| format!("= {computed}")),
                 kind: field.kind.word().to_owned(),
             };
             let definition = StreamDefinition {
                 topic: stream.topic.to_string(),
                 table: stream.table.table.clone(),
-                columns: stream.schema.fields.iter().map(field).collect(),
+                columns: stream.columns.fields.iter().map(field).collect(),
                 key: stream.key.clone(),
                 event_time: stream.event_time.clone(),
                 measure: stream.table.measure.map(|index| stream.table.columns[index].name.clone()),
@@ -323,27 +263,30 @@ fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Fau
 /// Every fault of every schema and expression.
 fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut streams = Vec::new();
+    let mut declared = Vec::new();
     for (name, config) in &loaded.config.streams {
-        match stream(loaded, name, config, &remembered.columns_of(name)) {
-            Ok(setup) => streams.push(setup),
+        let pipelines = loaded.config.pipelines.values().filter(|pipeline| pipeline.from == *name);
+        let made: Vec<String> = pipelines.flat_map(|pipeline| pipeline.steps.iter().flat_map(Step::makes)).collect();
+        match Declared::read(loaded, (name, config), &remembered.columns_of(name), &made) {
+            Ok(stream) => declared.push(stream),
             Err(found) => faults.extend(found),
         }
     }
     let mut pipelines = Vec::new();
     for (name, config) in &loaded.config.pipelines {
         // A pipeline whose stream has faults is checked when they are gone.
-        let Some(stream) = streams.iter().position(|stream| *stream.name == *config.from) else { continue };
-        match pipeline(loaded, name, config, &streams[stream]) {
-            Ok(plan) => pipelines.push(PipelineSetup {
-                name: name.as_str().into(),
-                stream,
-                plan: Arc::new(plan),
-                config: config.clone(),
-            }),
+        let Some(place) = declared.iter().position(|stream| stream.name == config.from) else { continue };
+        let stream = &mut declared[place];
+        match pipeline(loaded, name, config, stream) {
+            Ok(plan) => {
+                stream.columns = plan.schema().clone();
+                let (name, plan) = (name.as_str().into(), Arc::new(plan));
+                pipelines.push(PipelineSetup { name, stream: place, plan, config: config.clone() });
+            }
             Err(found) => faults.extend(found),
         }
     }
+    let streams: Vec<StreamSetup> = declared.into_iter().map(Declared::setup).collect();
     faults.extend(names::faults(loaded, &streams, &pipelines));
     if faults.is_empty() {
         Ok(Plan {
@@ -359,141 +302,25 @@ fn compile(loaded: &Loaded, remembered: &Definitions) -> Result<Plan, Vec<Fault>
     }
 }
 
-fn stream(
-    loaded: &Loaded,
-    name: &str,
-    config: &StreamConfig,
-    columns: &BTreeMap<String, String>,
-) -> Result<StreamSetup, Vec<Fault>> {
-    let place = |key: &str| format!("streams.{name}.{key}");
-    let fault = |key: &str, message: String| loaded.fault_at(&place(key), message);
-    let text = loaded.schemas().read(config).map_err(|error| vec![fault("schema", error.to_string())])?;
-    let schema = StreamSchema::parse_with(&text, columns).map_err(|error| vec![fault("schema", error.to_string())])?;
-    let mut faults = Vec::new();
-    let mut column = |key: &str, column: &str| {
-        schema.field_named(column).unwrap_or_else(|unknown| {
-            faults.push(fault(key, unknown));
-            0
-        })
-    };
-    let (key, event_time) = (column("key", &config.key), column("event_time", &config.event_time));
-    let mut indexes = vec![key];
-    for (place, name) in config.indexes.iter().enumerate() {
-        let index = column(&format!("indexes.{place}"), name);
-        if !indexes.contains(&index) {
-            indexes.push(index);
-        }
-    }
-    let measure = match &config.measure {
-        Some(measure) => Some(column("measure", measure)),
-        None => schema.column_index(MEASURE).filter(|index| is_number(&schema.fields[*index].kind)),
-    };
-    if faults.is_empty() && !matches!(schema.fields[event_time].kind, Kind::Timestamp) {
-        faults.push(fault("event_time", "the event time must be a timestamp-millis field".to_owned()));
-    }
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    let anomaly = schema.column_index(ANOMALY).filter(|index| matches!(schema.fields[*index].kind, Kind::Boolean));
-    let stream: Arc<str> = name.into();
-    let topic: Arc<str> = config.topic(name).into();
-    let table = StreamTable {
-        stream: stream.clone(),
-        topic: topic.clone(),
-        table: config.table.clone().unwrap_or_else(|| table_name(&schema.name)),
-        columns: StreamTable::columns_of(&schema),
-        key,
-        event_time,
-        max_ahead_ms: i64::try_from(Duration::from(config.max_ahead).as_millis()).unwrap_or(i64::MAX),
-        measure,
-        anomaly,
-        indexes,
-    };
-    Ok(StreamSetup {
-        name: stream,
-        topic,
-        key: schema.fields[key].column.clone(),
-        event_time: schema.fields[event_time].column.clone(),
-        schema: Arc::new(schema),
-        table,
-        format: match config.format {
-            RecordFormat::Auto => Format::Auto,
-            RecordFormat::Json => Format::Json,
-            RecordFormat::Avro => Format::Avro,
-        },
-        limits: DecodeLimits { max_record_bytes: config.max_record.as_usize() },
-        config: config.clone(),
-    })
-}
-
-fn is_number(kind: &Kind) -> bool {
-    matches!(kind, Kind::Int | Kind::Long | Kind::Float | Kind::Double)
-}
-
-/// `com.streaming.sensor.SensorReading` → `sensor_readings`.
-fn table_name(schema: &str) -> String {
-    let name = schema.rsplit('.').next().unwrap_or(schema);
-    let mut table = String::with_capacity(name.len() + 4);
-    for (index, letter) in name.char_indices() {
-        if letter.is_ascii_uppercase() && index > 0 {
-            table.push('_');
-        }
-        table.push(letter.to_ascii_lowercase());
-    }
-    if !table.ends_with('s') {
-        table.push('s');
-    }
-    table
-}
-
 fn pipeline(
     loaded: &Loaded,
     name: &str,
     config: &PipelineConfig,
-    stream: &StreamSetup,
+    stream: &Declared<'_>,
 ) -> Result<PipelinePlan, Vec<Fault>> {
     let spec = PipelineSpec {
-        stream: stream.name.clone(),
-        steps: config.steps.iter().map(step).collect(),
-        event_time: stream.event_time.clone(),
-        key: stream.key.clone(),
-        measure: stream.table.measure.map(|index| stream.table.columns[index].name.clone()),
-        anomaly: stream.table.anomaly.map(|index| stream.table.columns[index].name.clone()),
-        out_of_orderness: stream.config.out_of_orderness.into(),
-        max_ahead: Some(stream.config.max_ahead.into()),
+        stream: stream.name.into(),
+        steps: config.steps.iter().map(Step::spec).collect(),
+        event_time: stream.event_time().to_owned(),
+        key: stream.key().to_owned(),
+        measure: stream.measure(),
+        anomaly: stream.anomaly(),
+        out_of_orderness: stream.config().out_of_orderness.into(),
+        max_ahead: Some(stream.config().max_ahead.into()),
         limits: Limits::default(),
     };
-    PipelinePlan::compile(&spec, stream.schema.clone()).map_err(|faults| {
-        let place = |fault: &PlanError| places::of_fault((name, &stream.name), fault);
+    PipelinePlan::compile(&spec, stream.schema()).map_err(|faults| {
+        let place = |fault: &PlanError| places::of_fault((name, stream.name), fault);
         faults.iter().map(|fault| loaded.fault_at(&place(fault), fault.message.clone())).collect()
     })
-}
-
-fn step(step: &Step) -> StepSpec {
-    match step {
-        Step::Filter(expression) => StepSpec::Filter(FilterSpec(expression.clone())),
-        Step::Window(window) => StepSpec::Window(WindowSpec {
-            name: window.name.clone(),
-            size: window.tumbling.into(),
-            allowed_lateness: window.allowed_lateness.into(),
-            group_by: window.group_by.clone(),
-            select: window.select.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
-        }),
-        Step::Rule(rule) => StepSpec::Rule(RuleSpec {
-            name: rule.name.clone(),
-            when: rule.when.clone(),
-            severity: severity(rule.severity).to_owned(),
-            hold_for: rule.hold.into(),
-            cooldown: rule.cooldown.into(),
-            resolve_after: None,
-        }),
-    }
-}
-
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
 }

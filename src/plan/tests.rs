@@ -1,6 +1,6 @@
 use std::fs;
 
-use super::*;
+use super::{streams::table_name, *};
 
 #[test]
 fn tables_are_named_after_the_record() {

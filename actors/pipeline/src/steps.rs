@@ -187,7 +187,7 @@ pub fn publish(channel: &LiveChannel, stage: &Stage, (output, log): (&Output, i6
     let frames = output.offsets.iter().zip(&keys).enumerate().map(|(row, (offset, key))| {
         let mut text = Vec::with_capacity(head.len() + 320);
         text.extend_from_slice(&head);
-        encode::encode_json(&output.rows, row, &stage.spec.schema, JsonShape::Flat, &mut text);
+        encode::encode_json(&output.rows, row, stage.spec.plan.schema(), JsonShape::Flat, &mut text);
         text.extend_from_slice(b",\"received_at\":\"");
         text.extend_from_slice(&received_at);
         text.extend_from_slice(b"\"}");
@@ -214,7 +214,7 @@ mod tests {
             {"name": "id", "type": ["null", "long"], "default": null},
             {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}}]}"#;
         let schema = Arc::new(StreamSchema::parse(schema).unwrap());
-        let plan = plan_over(schema.clone(), Vec::new());
+        let plan = plan_over(&schema, Vec::new());
         let (format, limits) = Default::default();
         let stage =
             Stage::new(StageSpec { schema, plan, format, limits, key_column: 0, frame_kind: "order".to_owned() });

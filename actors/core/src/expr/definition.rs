@@ -1,7 +1,7 @@
 //! The text of a planned expression: the same for every way to write the same plan, and for every order of columns.
 //!
 //! It is what a database remembers of an expression. It names fields by their paths, so that it stays the same when a
-//! schema gains fields. It is compared and shown, and never parsed.
+//! schema gains fields, and has what is computed in place of a column's name. It is compared and shown, and never parsed.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ pub(super) fn definition(node: &Node, schema: &StreamSchema) -> String {
 
 fn write(text: &mut String, node: &Node, schema: &StreamSchema) {
     match node {
-        Node::Column(index) => text.push_str(&schema.fields[*index].dotted()),
+        Node::Column(index) => text.push_str(&schema.fields[*index].source()),
         Node::Constant(ty, Scalar::Null) => call(text, &format!("null::{ty:?}"), [], schema),
         Node::Constant(_, scalar) => constant(text, scalar),
         Node::ToDouble(inner) => call(text, "double", [&**inner], schema),

@@ -51,7 +51,7 @@ pub(crate) fn spec(steps: Vec<StepSpec>) -> PipelineSpec {
 }
 
 pub(crate) fn plan(steps: Vec<StepSpec>) -> PipelinePlan {
-    PipelinePlan::compile(&spec(steps), Arc::new(schema())).expect("the pipeline is sound")
+    PipelinePlan::compile(&spec(steps), &Arc::new(schema())).expect("the pipeline is sound")
 }
 
 /// A window of 100 ms with 200 ms of lateness.

@@ -71,17 +71,19 @@ impl PipelinePlan {
     ///
     /// # Errors
     /// All faults at once.
-    pub fn compile(spec: &PipelineSpec, schema: Arc<StreamSchema>) -> Result<Self, Vec<PlanError>> {
+    pub fn compile(spec: &PipelineSpec, schema: &Arc<StreamSchema>) -> Result<Self, Vec<PlanError>> {
+        let mut scope = Scope { columns: schema.clone(), limits: spec.limits };
+        let mut of_steps = Vec::new();
+        let steps = steps(&spec.steps, &mut scope, &mut of_steps);
         let mut faults = Vec::new();
         let out_of_orderness_ms = milliseconds("out_of_orderness", spec.out_of_orderness, &mut faults);
         let max_ahead_ms = spec.max_ahead.map_or(MAX_AHEAD_MS, |ahead| milliseconds("max_ahead", ahead, &mut faults));
-        let columns = columns(spec, &schema, &mut faults);
+        let columns = columns(spec, (schema, &scope.columns), &mut faults);
         if spec.steps.len() > MAX_STEPS {
             faults.push(PlanFault::new("steps", format!("a pipeline has at most {MAX_STEPS} steps")));
         }
-        let mut errors: Vec<PlanError> = faults.into_iter().map(|fault| PlanError::of(None, "", fault)).collect();
-        let mut scope = Scope { columns: schema, limits: spec.limits };
-        let steps = steps(&spec.steps, &mut scope, &mut errors);
+        let of_settings = faults.into_iter().map(|fault| PlanError::of(None, "", fault));
+        let errors: Vec<PlanError> = of_settings.chain(of_steps).collect();
         match columns {
             Some((columns, key)) if errors.is_empty() => {
                 let watermark = WatermarkRules { out_of_orderness_ms, max_ahead_ms };
@@ -168,24 +170,30 @@ fn same_name(one: &StepSpec, other: &StepSpec) -> Option<PlanFault> {
     is_same.then(|| PlanFault::new("name", format!("'{name}' is there twice in this pipeline")))
 }
 
-fn columns(spec: &PipelineSpec, schema: &StreamSchema, faults: &mut Vec<PlanFault>) -> Option<(StatColumns, usize)> {
-    let mut find = |key: &str, name: &str, fits: &dyn Fn(&Kind) -> bool, wanted: &str| {
-        let found = schema.field_named(name).map_err(|unknown| faults.push(PlanFault::new(key, unknown)));
+/// The columns that settings name: of each record, or also of what the steps make.
+fn columns(
+    spec: &PipelineSpec,
+    (record, all): (&StreamSchema, &StreamSchema),
+    faults: &mut Vec<PlanFault>,
+) -> Option<(StatColumns, usize)> {
+    let mut find = |(key, columns): (&str, &StreamSchema), name: &str, fits: &dyn Fn(&Kind) -> bool, wanted: &str| {
+        let found = columns.field_named(name).map_err(|unknown| faults.push(PlanFault::new(key, unknown)));
         let index = found.ok()?;
-        if fits(&schema.fields[index].kind) {
+        if fits(&columns.fields[index].kind) {
             return Some(index);
         }
         faults.push(PlanFault::new(key, format!("'{name}' must be {wanted}")));
         None
     };
-    let event_time = find("event_time", &spec.event_time, &|kind| *kind == Kind::Timestamp, "a timestamp");
-    let key = find("key", &spec.key, &can_be_key, "a text or an integer");
+    let is_time = |kind: &Kind| *kind == Kind::Timestamp;
+    let event_time = find(("event_time", record), &spec.event_time, &is_time, "a timestamp");
+    let key = find(("key", record), &spec.key, &can_be_key, "a text or an integer");
     let is_number = |kind: &Kind| matches!(kind, Kind::Int | Kind::Long | Kind::Float | Kind::Double);
-    let measure = spec.measure.as_ref().and_then(|name| find("measure", name, &is_number, "a number"));
+    let measure = spec.measure.as_ref().and_then(|name| find(("measure", all), name, &is_number, "a number"));
     let is_label = |kind: &Kind| *kind == Kind::Boolean;
-    let anomaly = spec.anomaly.as_ref().and_then(|name| find("anomaly", name, &is_label, "a boolean"));
+    let anomaly = spec.anomaly.as_ref().and_then(|name| find(("anomaly", all), name, &is_label, "a boolean"));
     let event_time = event_time?;
-    if schema.fields[event_time].nullable {
+    if record.fields[event_time].nullable {
         faults.push(PlanFault::new("event_time", format!("'{}' must not be nullable", spec.event_time)));
     }
     Some((StatColumns { event_time, measure, anomaly }, key?))

@@ -360,7 +360,7 @@ fn all_faults_of_a_pipeline_are_told_at_once_with_their_paths() {
     ]);
     spec.key = "sensor".to_owned();
     spec.event_time = "value".to_owned();
-    let errors = PipelinePlan::compile(&spec, Arc::new(schema())).expect_err("many faults");
+    let errors = PipelinePlan::compile(&spec, &Arc::new(schema())).expect_err("many faults");
     let told: Vec<(&str, Option<usize>)> = errors.iter().map(|error| (error.path.as_str(), error.step)).collect();
     let expected = [
         ("event_time", None),
@@ -389,7 +389,7 @@ fn figures_of_the_stored_rows_come_with_the_output() {
 #[test]
 fn a_minute_counts_the_records_that_have_a_measure() {
     let spec = PipelineSpec { measure: Some("level".to_owned()), ..spec(vec![]) };
-    let plan = PipelinePlan::compile(&spec, Arc::new(schema())).unwrap();
+    let plan = PipelinePlan::compile(&spec, &Arc::new(schema())).unwrap();
     let levels = [Some(10), None, None, Some(4)].map(|level| Reading { level, ..at("a", 0, 1.0) });
     let minutes = run_once(&plan, &log(levels)).minutes;
     let figures: Vec<_> = minutes.iter().map(|m| (m.count, m.measured, m.sum)).collect();
@@ -462,7 +462,7 @@ fn replay_takes_what_was_decided_whatever_clock_and_limits_say_by_then() {
     // An hour later the log time of the second would be believed; a shorter `max_ahead` would leave the third out.
     let hasty = spec(steps());
     let hasty = PipelineSpec { max_ahead: Some(Duration::from_millis(500)), ..hasty };
-    let hasty = PipelinePlan::compile(&hasty, Arc::new(schema())).unwrap();
+    let hasty = PipelinePlan::compile(&hasty, &Arc::new(schema())).unwrap();
     let decisions = Decisions::new(0..3, Vec::new(), ranges([1]));
     for plan in [&plan, &hasty] {
         let mut again = state(plan).with_decisions(decisions.clone());

@@ -18,7 +18,7 @@
 //! unions, bytes, fixed, other logical types) is a [`SchemaError`] that names the field.
 //!
 //! A schema is only made by [`StreamSchema::parse`], so that its leaves, its columns and its tree of records always
-//! agree. [`instant`] is the text form of its times.
+//! agree. [`StreamSchema::with_computed`] gives it columns that are no leaves. [`instant`] is the text form of its times.
 
 pub mod instant;
 pub mod names;
@@ -26,9 +26,9 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema as ArrowSchema, SchemaRef};
 
 pub(crate) use parse::{Leaf, Node, NodeField, RecordNode, describe, parse_avro};
 pub use parse::{MAX_DEPTH, MAX_FIELDS, MAX_SCHEMA_BYTES, SchemaError};
@@ -38,7 +38,7 @@ pub use parse::{MAX_DEPTH, MAX_FIELDS, MAX_SCHEMA_BYTES, SchemaError};
 pub struct StreamSchema {
     /// Full Avro name, such as `com.streaming.sensor.SensorReading`.
     pub name: String,
-    /// Leaves in schema order: column `i` of every record batch of this stream is `fields[i]`.
+    /// Leaves in schema order, then what is computed: column `i` of every record batch of this stream is `fields[i]`.
     pub fields: Vec<Field>,
     /// The Arrow schema of decoded batches.
     pub arrow: SchemaRef,
@@ -49,6 +49,21 @@ pub struct StreamSchema {
 }
 
 impl StreamSchema {
+    /// The same with one more column, which no record has: what `computed` says of all the others.
+    ///
+    /// Its values may be null. Nothing is written from it but flat JSON: Avro and nested JSON have the record's fields.
+    #[must_use]
+    pub fn with_computed(&self, column: &str, kind: Kind, computed: &str) -> Self {
+        let column = column.to_owned();
+        let path = vec![column.clone()];
+        let field = Field { path, column, kind, nullable: true, default: None, computed: Some(computed.into()) };
+        let arrow = self.arrow.fields.iter().cloned().chain([Arc::new(parse::arrow_field(&field))]);
+        let arrow = Arc::new(ArrowSchema::new(arrow.collect::<Vec<_>>()));
+        let mut schema = Self { arrow, ..self.clone() };
+        schema.fields.push(field);
+        schema
+    }
+
     /// Column of a leaf by its exact column name (`battery_level`) or dotted path (`metadata.battery_level`). What people
     /// wrote is looked up with [`StreamSchema::field_named`].
     #[must_use]
@@ -73,6 +88,8 @@ pub struct Field {
     pub nullable: bool,
     /// Value taken when the field is missing from a JSON value or from the writer's schema.
     pub default: Option<Scalar>,
+    /// What it is computed from, as [`crate::expr::ScalarExpr::definition`] says it; none for a field of the record.
+    pub computed: Option<Arc<str>>,
 }
 
 impl Field {
@@ -80,6 +97,12 @@ impl Field {
     #[must_use]
     pub fn dotted(&self) -> String {
         self.path.join(".")
+    }
+
+    /// Where its values come from: the path in the record, or what is computed.
+    #[must_use]
+    pub fn source(&self) -> Cow<'_, str> {
+        self.computed.as_deref().map_or_else(|| Cow::Owned(self.dotted()), Cow::Borrowed)
     }
 
     fn is_at(&self, dotted: &str) -> bool {

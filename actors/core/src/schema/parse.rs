@@ -195,7 +195,7 @@ impl<'s> Builder<'s> {
             None => None,
         };
         let leaf = Leaf { field: self.fields.len(), null_branch, enum_default };
-        self.fields.push(Field { path, column: String::new(), kind, nullable, default });
+        self.fields.push(Field { path, column: String::new(), kind, nullable, default, computed: None });
         Ok(Node::Leaf(leaf))
     }
 
@@ -308,7 +308,7 @@ fn short_name(field: &Field) -> &str {
     field.path.last().expect("a leaf's path has at least its own name")
 }
 
-fn arrow_field(field: &Field) -> ArrowField {
+pub(super) fn arrow_field(field: &Field) -> ArrowField {
     let data_type = match field.kind {
         Kind::Boolean => DataType::Boolean,
         Kind::Int => DataType::Int32,

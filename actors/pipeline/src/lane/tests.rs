@@ -61,11 +61,11 @@ pub(crate) fn plan() -> Arc<PipelinePlan> {
 
 /// A pipeline of orders.
 pub(crate) fn plan_of(steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
-    plan_over(schema(), steps)
+    plan_over(&schema(), steps)
 }
 
 /// A pipeline of records with `id` and `at`.
-pub(crate) fn plan_over(schema: Arc<StreamSchema>, steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
+pub(crate) fn plan_over(schema: &Arc<StreamSchema>, steps: Vec<StepSpec>) -> Arc<PipelinePlan> {
     let spec = PipelineSpec {
         stream: "orders".into(),
         event_time: "at".to_owned(),

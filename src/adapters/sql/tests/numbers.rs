@@ -59,7 +59,7 @@ fn pipeline() -> PipelinePlan {
         limits: Limits::default(),
         steps: vec![StepSpec::Window(window), StepSpec::Rule(rule)],
     };
-    PipelinePlan::compile(&spec, plan().stream("sensors").unwrap().schema.clone()).unwrap()
+    PipelinePlan::compile(&spec, &plan().stream("sensors").unwrap().schema).unwrap()
 }
 
 fn layout(pipeline: &PipelinePlan) -> Layout {

@@ -269,7 +269,7 @@ fn definition(
 ) -> WindowDefinition {
     let grouped = group.iter().zip(columns).map(|((index, kind), column)| ColumnDefinition {
         column: column.name.clone(),
-        field: schema.fields[*index].dotted(),
+        field: schema.fields[*index].source().into_owned(),
         kind: kind.word().to_owned(),
     });
     let selected = aggregates.iter().map(|(name, aggregate)| ColumnDefinition {

@@ -154,7 +154,7 @@ fn a_window_that_did_not_change_since_the_idle_emission_is_not_emitted_again() {
 fn a_state_at_its_limit_refuses_the_records_that_do_not_fit_and_goes_on() {
     let mut spec = spec(vec![StepSpec::Window(window(&[("n", "count(*)")]))]);
     spec.limits = Limits { groups: 4, ..Limits::default() };
-    let plan = PipelinePlan::compile(&spec, Arc::new(schema())).unwrap();
+    let plan = PipelinePlan::compile(&spec, &Arc::new(schema())).unwrap();
     let sensors = ["a", "b", "c", "d", "e", "a"].map(|sensor| at(sensor, 10, 1.0));
     let mut records = log(sensors);
     let effects = run_once(&plan, &records);
