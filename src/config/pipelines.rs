@@ -67,8 +67,9 @@ pub enum Step {
 
 impl Step {
     /// Names of the columns that it makes.
-    pub fn makes(&self) -> impl Iterator<Item = String> {
-        std::iter::empty()
+    #[must_use]
+    pub fn makes(&self) -> Vec<String> {
+        self.spec().makes().into_iter().map(str::to_owned).collect()
     }
 
     /// The step as the pipeline's logic has it.
@@ -81,7 +82,7 @@ impl Step {
                 size: window.tumbling.into(),
                 allowed_lateness: window.allowed_lateness.into(),
                 group_by: window.group_by.clone(),
-                select: window.select.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
+                select: window.select.pairs(),
             }),
             Self::Rule(rule) => StepSpec::Rule(RuleSpec {
                 name: rule.name.clone(),
@@ -218,6 +219,11 @@ impl Columns {
     /// Column name and expression, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, text)| (&**name, &**text))
+    }
+
+    /// The same as values of their own.
+    fn pairs(&self) -> Vec<(String, String)> {
+        self.0.clone()
     }
 
     /// Whether there is no column.

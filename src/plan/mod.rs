@@ -12,7 +12,6 @@ use std::{collections::BTreeMap, sync::Arc};
 use streamward_core::{
     definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
     partition::{PipelinePlan, PipelineSpec, PlanError},
-    schema::Field,
     steps::window::{Limits, WindowColumn, WindowPlan},
     table::{Column, StreamTable},
 };
@@ -63,15 +62,10 @@ impl Plan {
     #[must_use]
     pub fn definitions(&self) -> Definitions {
         let stream = |stream: &StreamSetup| {
-            let field = |field: &Field| ColumnDefinition {
-                column: field.column.clone(),
-                field: field.computed.as_ref().map_or_else(|| field.dotted(), |computed| format!("= {computed}")),
-                kind: field.kind.word().to_owned(),
-            };
             let definition = StreamDefinition {
                 topic: stream.topic.to_string(),
                 table: stream.table.table.clone(),
-                columns: stream.columns.fields.iter().map(field).collect(),
+                columns: stream.columns.fields.iter().map(ColumnDefinition::of).collect(),
                 key: stream.key.clone(),
                 event_time: stream.event_time.clone(),
                 measure: stream.table.measure.map(|index| stream.table.columns[index].name.clone()),

@@ -22,7 +22,15 @@ pub(super) fn of_fault((pipeline, stream): (&str, &str), fault: &PlanError) -> S
 
 /// `pipelines.orders.windows.minutes.group` → `pipelines.orders.steps.1.window.group_by`; others are the same in both.
 pub(super) fn of_definition(pipelines: &[PipelineSetup], path: &str) -> String {
-    of_window(pipelines, path).unwrap_or_else(|| path.to_owned())
+    of_window(pipelines, path).or_else(|| of_derived(pipelines, path)).unwrap_or_else(|| path.to_owned())
+}
+
+/// `streams.orders.derive.total` → `pipelines.orders.steps.1.derive.total`.
+fn of_derived(pipelines: &[PipelineSetup], path: &str) -> Option<String> {
+    let (stream, column) = path.strip_prefix("streams.")?.split_once(".derive.")?;
+    let setup = pipelines.iter().find(|setup| setup.config.from == stream)?;
+    let step = setup.config.steps.iter().position(|step| step.makes().iter().any(|made| made == column))?;
+    Some(format!("pipelines.{}.steps.{step}.derive.{column}", setup.name))
 }
 
 fn of_window(pipelines: &[PipelineSetup], path: &str) -> Option<String> {

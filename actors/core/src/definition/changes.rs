@@ -211,16 +211,19 @@ fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, ch
     for column in &new.columns {
         let known = old.columns.iter().find(|known| known.column.eq_ignore_ascii_case(&column.column));
         let Some(known) = known else { continue };
-        if known.field != column.field {
-            let difference = format!(
-                "column {} holds field {}, and field {} would be stored in it",
-                known.column, known.field, column.field
-            );
-            changes.push(change("schema", difference, vec![another()]));
+        let (before, after) = (words::source(known), words::source(column));
+        let difference = if known.field != column.field {
+            format!("column {} holds {before}, and {after} would be stored in it", known.column)
         } else if !holds(&known.kind, &column.kind) {
             let ColumnDefinition { column: name, kind: to, .. } = column;
-            let difference =
-                format!("column `{name}` holds values of type {}, and its field is of type {to}", known.kind);
+            format!("column `{name}` holds values of type {}, and its field is of type {to}", known.kind)
+        } else {
+            continue;
+        };
+        if column.is_derived() {
+            let rename = Way::Write("give the derived column a name that none had".to_owned());
+            changes.push(change(&format!("derive.{}", column.column), difference, vec![rename, another()]));
+        } else {
             changes.push(change("schema", difference, vec![another()]));
         }
     }

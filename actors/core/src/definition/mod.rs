@@ -16,6 +16,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Field;
+
 pub use self::changes::{Change, Concerned, Way, kept_table};
 
 /// Everything that a configuration defines, by name.
@@ -43,7 +45,8 @@ pub struct StreamDefinition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnDefinition {
     pub column: String,
-    /// Path of the field, or what is computed.
+    /// Path of the field, or what is computed; of a stream's own column that a step derives, behind `= `, so that it is
+    /// no field's path.
     pub field: String,
     /// Word of the type: see [`crate::schema::Kind::word`].
     pub kind: String,
@@ -68,6 +71,30 @@ pub struct WindowDefinition {
     pub size_ms: i64,
     pub group: Vec<ColumnDefinition>,
     pub select: Vec<ColumnDefinition>,
+}
+
+/// How the source of a stream's derived column begins.
+const DERIVED: &str = "= ";
+
+impl ColumnDefinition {
+    /// The column of a field, or of what a step derives, in a stream's table.
+    #[must_use]
+    pub fn of(field: &Field) -> Self {
+        let source = match &field.computed {
+            Some(computed) => format!("{DERIVED}{computed}"),
+            None => field.dotted(),
+        };
+        Self { column: field.column.clone(), field: source, kind: field.kind.word().to_owned() }
+    }
+
+    /// What a step derives it from; none for a field.
+    pub(crate) fn derived_from(&self) -> Option<&str> {
+        self.field.strip_prefix(DERIVED)
+    }
+
+    fn is_derived(&self) -> bool {
+        self.derived_from().is_some()
+    }
 }
 
 impl fmt::Display for WindowDefinition {

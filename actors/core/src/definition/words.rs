@@ -22,6 +22,14 @@ pub(super) fn columns(columns: &[ColumnDefinition]) -> String {
     if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") }
 }
 
+/// What is in a stream's column: `field weight`, or what it is derived from.
+pub(super) fn source(defined: &ColumnDefinition) -> String {
+    match defined.derived_from() {
+        Some(computed) => without_conversions(computed),
+        None => format!("field {}", defined.field),
+    }
+}
+
 fn column(defined: &ColumnDefinition) -> String {
     let ColumnDefinition { column, field, kind } = defined;
     let field = without_conversions(field);

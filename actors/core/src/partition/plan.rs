@@ -158,7 +158,12 @@ fn steps(specs: &[StepSpec], scope: &mut Scope, errors: &mut Vec<PlanError>) -> 
             Ok(step) => steps.push(step),
             Err(found) => faults.extend(found),
         }
+        let is_faulty = !faults.is_empty();
         errors.extend(faults.into_iter().map(|fault| PlanError::of(Some(index), spec.section(), fault)));
+        if is_faulty && !spec.makes().is_empty() {
+            // Steps behind may use what it was to make: they are checked when its faults are gone.
+            break;
+        }
     }
     steps
 }

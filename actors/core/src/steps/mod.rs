@@ -30,6 +30,9 @@ use filter::FilterSpec;
 use rule::{Alerts, RulePlan, RuleSpec};
 use window::{Emitted, Limits, WindowPlan, WindowSpec};
 
+/// Longest name, so that it fits PostgreSQL with a suffix.
+const MAX_NAME_BYTES: usize = 48;
+
 /// Makes [`StepSpec`] of the table of kinds: name, settings, key in the configuration.
 macro_rules! kinds {
     ($($kind:ident($settings:ty) = $section:literal),+ $(,)?) => {
@@ -45,6 +48,12 @@ macro_rules! kinds {
                 match self {
                     $(Self::$kind(_) => $section,)+
                 }
+            }
+
+            /// Names of the columns that it makes.
+            #[must_use]
+            pub fn makes(&self) -> Vec<&str> {
+                self.settings().makes()
             }
 
             pub(crate) fn settings(&self) -> &dyn Settings {
@@ -67,6 +76,11 @@ pub(crate) trait Settings {
     /// The name that it must have for itself among the steps of its kind; none if it has no name.
     fn name(&self) -> Option<&str> {
         None
+    }
+
+    /// Names of the columns that it makes.
+    fn makes(&self) -> Vec<&str> {
+        Vec::new()
     }
 
     /// Checks the settings against the columns in front of the step, and leaves those behind it in `scope`.
@@ -225,4 +239,14 @@ pub(crate) struct Effects {
     pub(crate) removed: Vec<i64>,
     pub(crate) emitted: Emitted,
     pub(crate) alerts: Alerts,
+}
+
+/// Whether a name can be that of a window, of one of its columns, or of one that a step makes.
+pub(crate) fn check_name(key: &str, name: &str, faults: &mut Vec<PlanFault>) {
+    let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+    let goes_on_well = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if !starts_well || !goes_on_well || name.len() > MAX_NAME_BYTES {
+        let message = format!("'{name}' is no name: a-z, 0-9 and _, at most {MAX_NAME_BYTES}, not a digit first");
+        faults.push(PlanFault::new(key, message));
+    }
 }

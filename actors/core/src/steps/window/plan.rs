@@ -7,6 +7,7 @@ use crate::{
     definition::{ColumnDefinition, WindowDefinition, words::duration},
     expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr},
     schema::{Kind, StreamSchema},
+    steps::check_name,
 };
 
 /// Most columns that a window groups by.
@@ -15,8 +16,6 @@ pub const MAX_GROUP_BY: usize = 8;
 pub const MAX_SELECT: usize = 64;
 /// Longest duration of a window, a rule or a watermark.
 pub const LONGEST: Duration = Duration::from_hours(366 * 24);
-/// Longest name, so that it fits PostgreSQL with a suffix.
-const MAX_NAME_BYTES: usize = 48;
 /// Names that a window's table has for itself.
 const RESERVED: &[&str] = &["log", "partition", "revision", "stored_at", "topic", "window_end", "window_start"];
 
@@ -239,15 +238,6 @@ fn check_names(groups: &[WindowColumn], columns: &[WindowColumn], faults: &mut V
         } else if RESERVED.contains(&column.name.as_str()) {
             faults.push(PlanFault::new(format!("select.{}", column.name), "this name is reserved in window tables"));
         }
-    }
-}
-
-fn check_name(key: &str, name: &str, faults: &mut Vec<PlanFault>) {
-    let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
-    let goes_on_well = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if !starts_well || !goes_on_well || name.len() > MAX_NAME_BYTES {
-        let message = format!("'{name}' is no name: a-z, 0-9 and _, at most {MAX_NAME_BYTES}, not a digit first");
-        faults.push(PlanFault::new(key, message));
     }
 }
 
