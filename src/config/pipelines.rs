@@ -11,6 +11,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use streamward_core::steps::{
     StepSpec,
+    derive::DeriveSpec,
     filter::FilterSpec,
     rule::RuleSpec,
     window::{LONGEST, WindowSpec},
@@ -59,6 +60,8 @@ impl Default for PipelineConfig {
 pub enum Step {
     /// Keeps the records for which the expression is true; the others are counted, not stored.
     Filter(String),
+    /// Makes columns: name and expression, in order. Later steps, the table and live frames have them.
+    Derive(Columns),
     /// Aggregates over event time.
     Window(WindowStep),
     /// An alert while a condition holds.
@@ -77,6 +80,7 @@ impl Step {
     pub fn spec(&self) -> StepSpec {
         match self {
             Self::Filter(condition) => StepSpec::Filter(FilterSpec(condition.clone())),
+            Self::Derive(columns) => StepSpec::Derive(DeriveSpec(columns.pairs())),
             Self::Window(window) => StepSpec::Window(WindowSpec {
                 name: window.name.clone(),
                 size: window.tumbling.into(),

@@ -16,6 +16,7 @@ mod changed_meaning;
 mod command_line;
 mod config_walk;
 mod damaged;
+mod derived;
 mod documented;
 mod exactness;
 mod facts;

@@ -140,6 +140,12 @@ fn one_pipeline(path: &str, pipeline: &PipelineConfig, check: &mut Check<'_>) {
             Step::Filter(text) => {
                 check.require(!text.trim().is_empty(), &format!("{steps}.{index}.filter"), "an expression is missing")
             }
+            Step::Derive(columns) => {
+                for (column, text) in columns.iter() {
+                    let path = format!("{steps}.{index}.derive.{column}");
+                    check.require(!text.trim().is_empty(), &path, "an expression is missing");
+                }
+            }
             Step::Window(step) => window(&format!("{steps}.{index}.window"), step, check),
             Step::Rule(step) => {
                 let path = format!("{steps}.{index}.rule");

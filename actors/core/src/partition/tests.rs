@@ -12,6 +12,7 @@ use crate::{
     schema::Scalar,
     steps::{
         StepSpec,
+        derive::DeriveSpec,
         rule::RuleSpec,
         window::{
             WindowSpec,
@@ -52,8 +53,9 @@ fn full_plan() -> PipelinePlan {
     plan(vec![
         StepSpec::Rule(hot),
         StepSpec::Filter("value > -2".into()),
+        StepSpec::Derive(DeriveSpec(vec![("high".to_owned(), "level * 2".to_owned())])),
         StepSpec::Window(window(SELECT)),
-        StepSpec::Filter("level IS NULL OR level <> 1".into()),
+        StepSpec::Filter("high IS NULL OR high <> 2".into()),
         StepSpec::Window(by_type),
         StepSpec::Rule(lasting),
     ])

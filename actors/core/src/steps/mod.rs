@@ -12,6 +12,7 @@
 //! - a state that was started from its checkpoint goes on as the one that wrote it;
 //! - state is bounded; what finds no room is counted.
 
+pub mod derive;
 pub mod filter;
 pub mod rule;
 pub mod window;
@@ -26,6 +27,7 @@ use crate::{
     schema::StreamSchema,
 };
 
+use derive::DeriveSpec;
 use filter::FilterSpec;
 use rule::{Alerts, RulePlan, RuleSpec};
 use window::{Emitted, Limits, WindowPlan, WindowSpec};
@@ -67,6 +69,7 @@ macro_rules! kinds {
 
 kinds! {
     Filter(FilterSpec) = "filter",
+    Derive(DeriveSpec) = "derive",
     Window(WindowSpec) = "window",
     Rule(RuleSpec) = "rule",
 }
