@@ -13,14 +13,14 @@ use streamward_core::{
     definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
     partition::{PipelinePlan, PipelineSpec, PlanError},
     steps::window::{Limits, WindowColumn, WindowPlan},
-    table::{Column, StreamTable},
+    table::{Column, Layout, StreamTable, WindowTable},
 };
 
 pub use self::streams::StreamSetup;
 
 use self::streams::Declared;
 use crate::{
-    adapters::sql::{Layout, ddl::WindowTable, memory::Remembered, read::WindowReads},
+    adapters::sql::memory::Remembered,
     config::OnGap,
     config::{Config, Fault, Faults, Loaded, MAX_FLOWS, PipelineConfig, Sources, Step},
     verify::SinkPlace,
@@ -128,14 +128,8 @@ impl Plan {
 
     /// Tables of windows that reads may ask for.
     #[must_use]
-    pub fn windows_to_read(&self) -> Vec<WindowReads> {
-        let reads = |table: WindowTable| WindowReads {
-            window: table.window,
-            stream: table.stream,
-            group: table.group,
-            columns: table.values,
-        };
-        self.layout().windows.into_iter().map(reads).collect()
+    pub fn windows_to_read(&self) -> Vec<WindowTable> {
+        self.layout().windows
     }
 
     /// The tables that storage must have.

@@ -1,8 +1,12 @@
-//! How a stream is laid out in SQL: names and roles of columns, and the row id that carries a record's origin.
+//! What a database holds, whichever it is: the tables of streams and windows, with names and roles of their columns; the
+//! names that are the product's own; and the row id that carries a record's origin.
 
 use std::sync::Arc;
 
-use crate::schema::{Kind, StreamSchema, names};
+use crate::{
+    definition::Definitions,
+    schema::{Kind, StreamSchema, names},
+};
 
 /// Bits of a row id that hold the offset: 2^42 records per partition, 14 years at 10,000 per second.
 pub const OFFSET_BITS: u32 = 42;
@@ -15,6 +19,43 @@ pub const MAX_LOGS: i64 = 1 << (63 - OFFSET_BITS - PARTITION_BITS);
 
 /// Columns that every stream's table has besides those of its schema.
 pub const OWN_COLUMNS: [&str; 5] = ["id", "log", "offset", "partition", "stored_at"];
+
+/// Tables and indexes that every database has, besides those with a prefix of ours.
+pub const OWN_TABLES: [&str; 11] = [
+    "_sqlx_migrations",
+    "alerts",
+    "alerts_latest",
+    "alerts_resolved",
+    "alerts_rule",
+    "alerts_severity",
+    "alerts_state",
+    "dead_letters",
+    "dead_letters_class",
+    "dead_letters_place",
+    "dead_letters_topic",
+];
+
+/// Names of other own tables, and of SQLite's, begin so.
+pub const OWN_PREFIXES: [&str; 2] = ["sw_", "sqlite_"];
+
+/// Columns that every window has itself, in its table or in answers.
+pub const WINDOW_COLUMNS: [&str; 9] =
+    ["created_at", "log", "overflow", "partition", "revision", "sw_overflow", "sw_row", "window_end", "window_start"];
+
+/// Everything that a database is to hold by the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Layout {
+    pub streams: Vec<StreamTable>,
+    pub windows: Vec<WindowTable>,
+    /// Stream of each sink (pipeline), by name.
+    pub sinks: Vec<(Arc<str>, Arc<str>)>,
+    /// What all of it means.
+    pub definitions: Definitions,
+    /// Changes of meaning that are to be carried out: see [`crate::definition::Way::Allow`].
+    pub allowed: Vec<String>,
+    /// Pipeline and name of each rule.
+    pub rules: Vec<(Arc<str>, Arc<str>)>,
+}
 
 /// The table of one stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +80,19 @@ pub struct StreamTable {
     pub anomaly: Option<usize>,
     /// Columns that have an index together with the event time; the key is always among them.
     pub indexes: Vec<usize>,
+}
+
+/// The table of one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowTable {
+    /// Window name, which is the table's name.
+    pub window: Arc<str>,
+    /// Stream whose records it aggregates.
+    pub stream: Arc<str>,
+    /// The `group_by` columns in their order.
+    pub group: Vec<Column>,
+    /// The selected columns, then those that make them mergeable.
+    pub values: Vec<Column>,
 }
 
 /// One column of a stream's or a window's table.
@@ -75,6 +129,29 @@ impl StreamTable {
         };
         schema.fields.iter().map(column).collect()
     }
+}
+
+impl StreamTable {
+    /// Names of its indexes.
+    #[must_use]
+    pub fn indexes(&self) -> Vec<String> {
+        let columns = [self.event_time].into_iter().chain(self.indexes.iter().copied()).chain(self.anomaly);
+        columns.map(|column| index_of(&self.table, &self.columns[column].name)).collect()
+    }
+}
+
+impl WindowTable {
+    /// Names of its indexes that have no prefix of ours.
+    #[must_use]
+    pub fn indexes(&self) -> Vec<String> {
+        vec![index_of(&self.window, "created_at")]
+    }
+}
+
+/// The index of a table by one of its columns.
+#[must_use]
+pub fn index_of(table: &str, column: &str) -> String {
+    format!("{table}_{column}")
 }
 
 /// The row id of a record: `log << 54 | partition << 42 | offset`.

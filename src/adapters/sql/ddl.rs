@@ -1,26 +1,12 @@
 //! Tables generated from schemas, one per stream. Those of windows are in [`super::window_tables`].
 
-use std::sync::Arc;
-
 use rusqlite::Connection;
 use streamward_core::{
     schema::Kind,
-    table::{Column, OWN_COLUMNS, StreamTable},
+    table::{Column, OWN_COLUMNS, StreamTable, index_of},
 };
 
-use super::{WriteError, names::index_of};
-
-/// The table of one window.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WindowTable {
-    /// Window name, which is the table's name.
-    pub window: Arc<str>,
-    /// Stream whose records it aggregates.
-    pub stream: Arc<str>,
-    pub group: Vec<Column>,
-    /// Selected and mergeable columns.
-    pub values: Vec<Column>,
-}
+use super::WriteError;
 
 /// `"name"`, with quotes doubled.
 pub fn quoted(name: &str) -> String {

@@ -11,7 +11,11 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 use rusqlite::{CachedStatement, Connection, types::Null};
-use streamward_core::{output::WindowRow, schema::Scalar, table::row_id};
+use streamward_core::{
+    output::WindowRow,
+    schema::Scalar,
+    table::{WindowTable, row_id},
+};
 
 use super::{
     Layout, SqlStore, WriteError, begin,
@@ -45,7 +49,7 @@ impl Inserts {
             let (table_name, values) = (quoted(&table.table), values(table.columns.len() + 2));
             (table.stream.clone(), format!("INSERT INTO {table_name} (id, {columns}stored_at) VALUES ({values})"))
         };
-        let window = |table: &super::WindowTable| {
+        let window = |table: &WindowTable| {
             let columns = list(&mut table.group.iter().chain(&table.values).map(|column| &column.name));
             let (table_name, values) = (quoted(&table.window), values(table.group.len() + table.values.len() + 7));
             let own = ["window_end", "revision", "created_at", OVERFLOW].map(str::to_owned);

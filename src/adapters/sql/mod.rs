@@ -15,7 +15,6 @@ pub mod files;
 pub mod insert;
 mod ledger;
 pub mod memory;
-pub mod names;
 mod orphans;
 pub mod outbox;
 pub mod probe;
@@ -37,12 +36,11 @@ use sqlx::{
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode},
 };
-use streamward_core::{definition::Definitions, table::StreamTable};
+use streamward_core::table::Layout;
 use streamward_pipeline::store::StoreError;
 
 use self::{
     damage::{Damage, Walk, Wanted},
-    ddl::WindowTable,
     files::OpenFiles,
     insert::Inserts,
     seen::SeenKeys,
@@ -77,21 +75,6 @@ impl Default for SqliteSettings {
     fn default() -> Self {
         Self { synchronous: Synchronous::Normal, cache_bytes: 16 << 20 }
     }
-}
-
-/// The layout that the configuration asks for.
-#[derive(Debug, Clone, Default)]
-pub struct Layout {
-    pub streams: Vec<StreamTable>,
-    pub windows: Vec<WindowTable>,
-    /// Stream of each sink (pipeline), by name.
-    pub sinks: Vec<(Arc<str>, Arc<str>)>,
-    /// What all of it means.
-    pub definitions: Definitions,
-    /// Changes of meaning that are to be carried out: see [`streamward_core::definition::Way::Allow`].
-    pub allowed: Vec<String>,
-    /// Pipeline and name of each rule.
-    pub rules: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// The writer side of the database.

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use streamward_core::{partition::MAX_STEPS, steps::window::MAX_GROUP_BY};
+use streamward_core::{
+    partition::MAX_STEPS,
+    steps::window::MAX_GROUP_BY,
+    table::{OWN_PREFIXES, OWN_TABLES},
+};
 
 use super::limits::{collision_key, topic};
 use super::{Check, MAX_NAME_LENGTH};
@@ -13,10 +17,6 @@ const BROKER_PREFIX: &str = "__";
 const MAX_INDEXES: usize = 16;
 /// Most streams, and most pipelines: each pipeline has threads and clients of its own.
 pub const MAX_FLOWS: usize = 256;
-/// Names of the product's own tables begin so.
-const OWN_PREFIX: &str = "sw_";
-/// Tables that no stream or window may be called after.
-const OWN_TABLES: [&str; 2] = ["alerts", "dead_letters"];
 
 pub fn streams(config: &Config, check: &mut Check<'_>) {
     if config.streams.len() > MAX_FLOWS {
@@ -185,7 +185,7 @@ fn rule(path: &str, rule: &RuleStep, check: &mut Check<'_>) {
 }
 
 fn own_table(path: &str, table: &str, check: &mut Check<'_>) {
-    let own = table.starts_with(OWN_PREFIX) || OWN_TABLES.contains(&table);
+    let own = OWN_PREFIXES.iter().any(|prefix| table.starts_with(prefix)) || OWN_TABLES.contains(&table);
     check.require(!own, path, "the product has a table of this name itself");
 }
 

@@ -9,13 +9,10 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use streamward_core::table::OWN_COLUMNS;
+use streamward_core::table::{OWN_COLUMNS, OWN_PREFIXES, OWN_TABLES, WINDOW_COLUMNS};
 
 use super::{PipelineSetup, StreamSetup, window_table};
-use crate::{
-    adapters::sql::names::{OWN_PREFIXES, OWN_TABLES, WINDOW_COLUMNS, indexes_of_stream, indexes_of_window},
-    config::{Fault, Loaded, Step},
-};
+use crate::config::{Fault, Loaded, Step};
 
 /// Streams of these names would share their WebSocket with something else.
 const OWN_STREAMS: [&str; 2] = ["alerts", "supervision"];
@@ -71,7 +68,7 @@ impl Names<'_> {
             format!("it is named after the schema's record: set {path}.table")
         };
         self.table(&stream.table.table, (&place, &hint), &format!("stream {}", stream.name));
-        for index in indexes_of_stream(&stream.table) {
+        for index in stream.table.indexes() {
             self.index(&index, &place, &format!("stream {}", stream.name));
         }
     }
@@ -84,7 +81,7 @@ impl Names<'_> {
             let table = window_table(window, stream.clone());
             let owner = format!("window {}", table.window);
             self.table(&table.window, (&format!("{path}.name"), "choose another name"), &owner);
-            for index in indexes_of_window(&table) {
+            for index in table.indexes() {
                 self.index(&index, &format!("{path}.name"), &owner);
             }
             let mut columns: Vec<String> = Vec::new();

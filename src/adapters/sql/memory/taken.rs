@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
-use streamward_core::definition::{Change, Concerned, Way};
+use streamward_core::{
+    definition::{Change, Concerned, Way},
+    table::{OWN_PREFIXES, OWN_TABLES},
+};
 
 use super::{Layout, Remembered, count};
-use crate::adapters::sql::{
-    ddl::quoted,
-    names::{OWN_PREFIXES, OWN_TABLES, indexes_of_stream, indexes_of_window},
-};
+use crate::adapters::sql::ddl::quoted;
 
 /// Tables and views of the database, by their names in lower case, with their rows.
 pub(super) fn tables(connection: &Connection) -> Result<BTreeMap<String, u64>, rusqlite::Error> {
@@ -106,14 +106,15 @@ fn wanted_tables(layout: &Layout) -> Vec<Wanted> {
 }
 
 fn wanted_indexes(layout: &Layout) -> Vec<(String, Wanted)> {
-    let streams = layout.streams.iter().flat_map(|table| {
-        indexes_of_stream(table).into_iter().map(|index| (index, of_stream(&table.stream, &table.table)))
-    });
+    let streams = layout
+        .streams
+        .iter()
+        .flat_map(|table| table.indexes().into_iter().map(|index| (index, of_stream(&table.stream, &table.table))));
     let pipelines = &layout.definitions.pipelines;
     let windows = layout.windows.iter().flat_map(|table| {
         let has_it = pipelines.iter().find(|(_, pipeline)| pipeline.windows.contains_key(&*table.window));
         let pipeline = has_it.map_or("", |(name, _)| name);
-        indexes_of_window(table).into_iter().map(move |index| (index, of_window(pipeline, &table.window)))
+        table.indexes().into_iter().map(move |index| (index, of_window(pipeline, &table.window)))
     });
     streams.chain(windows).collect()
 }

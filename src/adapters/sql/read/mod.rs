@@ -20,7 +20,6 @@ mod windows;
 use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,7 +33,7 @@ use streamward_core::ports::{
     AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Page, PositionRow, ReadError, ReadStore, Row, RowQuery,
     StatsQuery, StreamStats, StreamSummary, WindowQuery,
 };
-use streamward_core::table::{Column, StreamTable};
+use streamward_core::table::{StreamTable, WindowTable};
 
 use super::damage::{Damage, is_damage_of};
 
@@ -70,19 +69,6 @@ impl Default for ReadSettings {
     }
 }
 
-/// How a window's table can be read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WindowReads {
-    /// The window's name, which is its table's name too.
-    pub window: Arc<str>,
-    /// The stream it belongs to.
-    pub stream: Arc<str>,
-    /// The `group_by` columns in their order.
-    pub group: Vec<Column>,
-    /// The columns to show beside them.
-    pub columns: Vec<Column>,
-}
-
 /// The read side of a SQLite file.
 #[derive(Debug)]
 pub struct SqliteReads {
@@ -90,7 +76,7 @@ pub struct SqliteReads {
     pool: RwLock<SqlitePool>,
     file: PathBuf,
     streams: Vec<StreamTable>,
-    windows: Vec<WindowReads>,
+    windows: Vec<WindowTable>,
     settings: ReadSettings,
     damage: Damage,
 }
@@ -103,7 +89,7 @@ impl SqliteReads {
     pub async fn open(
         file: &Path,
         streams: Vec<StreamTable>,
-        windows: Vec<WindowReads>,
+        windows: Vec<WindowTable>,
         settings: ReadSettings,
     ) -> Result<Self, ReadError> {
         let pool = RwLock::new(pool(file, &settings).await?);

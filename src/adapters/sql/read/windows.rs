@@ -5,12 +5,12 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 use streamward_core::{
     ports::{Page, ReadError, Row, WindowQuery},
     schema::Kind,
-    table::Column,
+    table::{Column, WindowTable},
 };
 
 use super::{
     super::window_tables::{OVERFLOW, OWN_COLUMNS, ROW},
-    SqliteReads, WindowReads,
+    SqliteReads,
     cursor::Bind,
     rows::{empty, time, value},
     scan::{Condition, Order, Scan, parse, quoted},
@@ -33,7 +33,7 @@ impl SqliteReads {
         own.map(|table| table.window.to_string()).collect()
     }
 
-    fn window(&self, query: &WindowQuery) -> Result<&WindowReads, ReadError> {
+    fn window(&self, query: &WindowQuery) -> Result<&WindowTable, ReadError> {
         let mut own = self.windows.iter().filter(|table| *table.stream == *query.stream);
         match &query.window {
             Some(name) => {
@@ -48,7 +48,7 @@ impl SqliteReads {
 }
 
 /// The walk over the windows by start, then by the row's own number; `None` where a group cannot occur.
-pub(super) fn scan(table: &WindowReads, query: &WindowQuery) -> Result<Option<Scan>, ReadError> {
+pub(super) fn scan(table: &WindowTable, query: &WindowQuery) -> Result<Option<Scan>, ReadError> {
     let mut keep = Vec::new();
     let known = |name: &String| {
         let reason = "the window is not grouped by it".to_owned();
@@ -84,12 +84,12 @@ fn order() -> Vec<Order> {
     vec![own("window_start", Kind::Timestamp), own(ROW, Kind::Long)]
 }
 
-fn select(table: &WindowReads) -> String {
-    let named = table.group.iter().chain(&table.columns).map(|column| column.name.as_str());
+fn select(table: &WindowTable) -> String {
+    let named = table.group.iter().chain(&table.values).map(|column| column.name.as_str());
     OWN_COLUMNS.into_iter().chain(named).map(quoted).collect::<Vec<_>>().join(", ")
 }
 
-fn window_row(table: &WindowReads, row: &SqliteRow) -> Result<Row, sqlx::Error> {
+fn window_row(table: &WindowTable, row: &SqliteRow) -> Result<Row, sqlx::Error> {
     let mut object = Row::new();
     for column in ["window_start", "window_end", "created_at"] {
         object.insert(column.to_owned(), time(row.try_get(column)?));
@@ -97,7 +97,7 @@ fn window_row(table: &WindowReads, row: &SqliteRow) -> Result<Row, sqlx::Error> 
     for column in ["revision", "partition"] {
         object.insert(column.to_owned(), row.try_get::<i64, _>(column)?.into());
     }
-    for column in table.group.iter().chain(&table.columns) {
+    for column in table.group.iter().chain(&table.values) {
         object.insert(column.name.clone(), value(row, &column.name, &column.kind)?);
     }
     if let Some(overflow) = row.try_get::<Option<String>, _>(OVERFLOW)? {

@@ -4,13 +4,14 @@
 //! whole, some time after it was resolved. What stays stands at the front, so a walk looks at [`WALK_ROWS`] at most.
 
 use rusqlite::{Connection, params};
+use streamward_core::table::WindowTable;
 
 use super::{
     CHUNK_BYTES, CHUNK_ROWS,
     removed::{LogPlace, Removed},
 };
 use crate::adapters::sql::{
-    ddl::{WindowTable, quoted},
+    ddl::quoted,
     ledger::{self, Kind},
     window_tables::ROW,
 };

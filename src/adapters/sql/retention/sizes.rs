@@ -6,12 +6,12 @@
 use rusqlite::{Connection, params};
 use streamward_core::{
     schema::Kind as Type,
-    table::{Column, StreamTable},
+    table::{Column, StreamTable, WindowTable},
 };
 
 use crate::adapters::sql::{
     Layout,
-    ddl::{WindowTable, quoted},
+    ddl::quoted,
     ledger::{self, Kind},
     window_tables::ROW,
 };

@@ -12,15 +12,11 @@ use streamward_core::{
         rule::RuleSpec,
         window::{Limits, WindowSpec},
     },
-    table::Column,
+    table::{Column, Layout, WindowTable},
 };
 
 use super::*;
-use crate::adapters::sql::{
-    Layout,
-    ddl::WindowTable,
-    read::{ReadSettings, SqliteReads},
-};
+use crate::adapters::sql::read::{ReadSettings, SqliteReads};
 
 const START_MS: i64 = 1_735_689_600_000;
 

@@ -8,12 +8,14 @@
 mod tests;
 
 use rusqlite::{Connection, OptionalExtension};
-use streamward_core::{schema::Kind, table::Column};
+use streamward_core::{
+    schema::Kind,
+    table::{Column, WindowTable, index_of},
+};
 
 use super::{
     WriteError,
-    ddl::{WindowTable, add_missing_columns, definition, existing_columns, quoted, sql_type},
-    names::index_of,
+    ddl::{add_missing_columns, definition, existing_columns, quoted, sql_type},
 };
 
 /// A row's own number.

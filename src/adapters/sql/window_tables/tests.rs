@@ -7,13 +7,14 @@ use streamward_core::{
     output::{Output, WindowRow},
     ports::{Counting, PageRequest, ReadStore, WindowQuery},
     schema::Scalar,
+    table::Layout,
 };
 use streamward_pipeline::store::{Outcome, SinkStore};
 
 use super::{
     super::{
-        Layout, SqlStore, SqliteSettings,
-        read::{ReadSettings, SqliteReads, WindowReads},
+        SqlStore, SqliteSettings,
+        read::{ReadSettings, SqliteReads},
         tests::{assign, count, output, pending, plan},
     },
     *,
@@ -158,9 +159,8 @@ async fn pages_walk_past_groups_that_are_null_and_filters_find_them() {
     rows[0].overflow = vec!["sum".to_owned()];
     store.commit(&[pending(&owner, with_rows(0, rows))]).await.unwrap();
     let table = window(&group);
-    let reads = WindowReads { window: table.window, stream: table.stream, group: table.group, columns: table.values };
     let file = folder.path().join("test.db");
-    let reads = SqliteReads::open(&file, plan().tables_to_read(), vec![reads], ReadSettings::default()).await.unwrap();
+    let reads = SqliteReads::open(&file, plan().tables_to_read(), vec![table], ReadSettings::default()).await.unwrap();
     let page = PageRequest { limit: 2, cursor: None, counting: Counting::Bounded };
     let query = |nulls: &[&str], group: &[(&str, &str)], page: PageRequest| WindowQuery {
         stream: "sensors".to_owned(),

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
 use streamward_core::{
     schema::Kind,
-    table::{Column, StreamTable},
+    table::{Column, Layout, StreamTable, WindowTable},
 };
 use tempfile::TempDir;
 
 use crate::adapters::sql::{
-    Layout, SqlStore, SqliteSettings,
-    ddl::WindowTable,
-    read::{ReadSettings, SqliteReads, WindowReads},
+    SqlStore, SqliteSettings,
+    read::{ReadSettings, SqliteReads},
 };
 
 /// Event time of reading 0, in milliseconds since 1970 (UTC): 2025-01-01T00:00:00Z.
@@ -74,12 +73,12 @@ pub fn series() -> StreamTable {
     }
 }
 
-pub fn window() -> WindowReads {
-    WindowReads {
+pub fn window() -> WindowTable {
+    WindowTable {
         window: "aggregated_metrics".into(),
         stream: "sensors".into(),
         group: vec![column("sensor_id", Kind::String)],
-        columns: vec![column("avg_value", Kind::Double), column("count", Kind::Long)],
+        values: vec![column("avg_value", Kind::Double), column("count", Kind::Long)],
     }
 }
 
@@ -87,10 +86,7 @@ impl Fixture {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temp folder");
         let file = folder.path().join("streamward.db");
-        let window = window();
-        let window =
-            WindowTable { window: window.window, stream: window.stream, group: window.group, values: window.columns };
-        let layout = Layout { streams: vec![sensors(), series()], windows: vec![window], ..Layout::default() };
+        let layout = Layout { streams: vec![sensors(), series()], windows: vec![window()], ..Layout::default() };
         SqlStore::open(&file, &SqliteSettings::default(), layout).await.expect("a new file");
         let writer = SqliteConnectOptions::new().filename(&file).connect().await.expect("the file is there");
         let mut fixture =
