@@ -109,9 +109,9 @@ async fn one(args: &DrillArgs, interrupts: &mut Interrupts) -> Result<Exit, Fail
     let Drilled { report, is_interrupted } = args.run(&drill, interrupts).await?;
     let Some(report) = report else { return Ok(Exit::Interrupted) };
     if args.json {
-        super::say(format_args!("{report:#}\n"));
+        super::say(format_args!("{report:#}\n"))?;
     } else {
-        super::say(format_args!("{}", render(&report)));
+        super::say(format_args!("{}", render(&report)))?;
     }
     Ok(if is_interrupted { Exit::Interrupted } else { Exit::of_check(has_healed(&report)) })
 }
@@ -132,18 +132,18 @@ async fn by_chance(args: &DrillArgs, count: u32, interrupts: &mut Interrupts) ->
         let Some(report) = drilled.report else { break };
         done += 1;
         healed += u32::from(has_healed(&report));
-        if args.json {
-            super::say(format_args!("{report}\n"));
-        } else {
-            super::say(format_args!("{done:>4}  {}\n", line(&report, has_healed(&report))));
-        }
+        let said = match args.json {
+            true => super::say(format_args!("{report}\n")),
+            false => super::say(format_args!("{done:>4}  {}\n", line(&report, has_healed(&report)))),
+        };
+        said?.or_end()?;
         if done < count && !is_interrupted {
             is_interrupted = interrupts.unless(tokio::time::sleep(args.every.into())).await.is_none();
         }
     }
     if !args.json {
         let rest = if done < count { format!(" ({count} were asked for)") } else { String::new() };
-        super::say(format_args!("{healed} of {done} healed{rest}, seed {}\n", args.seed));
+        super::say(format_args!("{healed} of {done} healed{rest}, seed {}\n", args.seed))?;
     }
     Ok(if is_interrupted { Exit::Interrupted } else { Exit::of_check(healed == count) })
 }
@@ -206,7 +206,7 @@ impl DrillArgs {
         if let Some(report) = interrupts.unless(&mut running).await {
             return Ok(Drilled { report: Some(report?), is_interrupted: false });
         }
-        eprintln!("interrupted: the fault is taken back (interrupt again to leave at once)");
+        super::remark(format_args!("interrupted: the fault is taken back (interrupt again to leave at once)"));
         let taken_back = async {
             let command = format!("{path}/disarm");
             for _ in 0..TRIES {
@@ -219,20 +219,20 @@ impl DrillArgs {
         };
         let report = match interrupts.unless(taken_back).await {
             Some(Ok(Value::Null)) => {
-                eprintln!(
+                super::remark(format_args!(
                     "the fault of {} was taken back, and the server has not reported what became of it",
                     drill.path
-                );
+                ));
                 None
             }
             Some(Ok(report)) => Some(report),
             Some(Err(error)) => {
                 let reason = Failure::from(error);
-                eprintln!(
+                super::remark(format_args!(
                     "the fault of {} may still strike, for at most {} s: it was not taken back: {reason}",
                     drill.path,
                     within.as_secs()
-                );
+                ));
                 None
             }
             None => None,

@@ -12,7 +12,7 @@ use streamward_core::{
     decode::{DecodeLimits, Format},
     definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
     partition::{PipelinePlan, PipelineSpec, PlanError, StepSpec},
-    rule::RuleSpec,
+    rule::{RuleSpec, SEVERITIES},
     schema::{Field, Kind, StreamSchema},
     table::{Column, StreamTable},
     window::{Limits, WindowColumn, WindowPlan, WindowSpec},
@@ -487,9 +487,10 @@ fn step(step: &Step) -> StepSpec {
 }
 
 fn severity(severity: Severity) -> &'static str {
+    let [info, warning, critical] = SEVERITIES;
     match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
+        Severity::Info => info,
+        Severity::Warning => warning,
+        Severity::Critical => critical,
     }
 }

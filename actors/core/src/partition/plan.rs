@@ -129,32 +129,46 @@ impl PipelinePlan {
     #[must_use]
     pub fn definition(&self) -> PipelineDefinition {
         let window = |window: &WindowPlan| (window.name().to_string(), window.definition().clone());
+        let mut written: BTreeMap<String, String> = self.windows().flat_map(WindowPlan::written).collect();
+        let mut replay = BTreeMap::new();
+        for (setting, [planned, as_written]) in self.replay() {
+            if as_written != planned {
+                written.insert(planned.clone(), as_written);
+            }
+            replay.insert(setting, planned);
+        }
         PipelineDefinition {
             stream: self.stream.to_string(),
             windows: self.windows().map(window).collect(),
             rules: self.rules().map(|rule| rule.name().to_string()).collect(),
-            replay: self.replay(),
+            replay,
+            written,
         }
     }
 
-    /// What the state of its windows and rules comes from, besides what its windows' rows mean, by setting. Empty if it
-    /// has no such state.
-    fn replay(&self) -> BTreeMap<String, String> {
-        let (mut settings, mut filters) = (BTreeMap::new(), String::new());
+    /// What the state of its windows and rules comes from, besides what its windows' rows mean, by setting: as planned
+    /// and as written. Empty if it has no such state.
+    fn replay(&self) -> BTreeMap<String, [String; 2]> {
+        let (mut settings, mut filters) = (BTreeMap::new(), [String::new(), String::new()]);
         for step in &self.steps {
             let (name, text) = match step {
                 Step::Filter(condition) => {
-                    filters.push_str(" behind filter ");
-                    filters.push_str(&condition.definition(&self.schema));
+                    let texts = [condition.definition(&self.schema), condition.in_a_line()];
+                    filters
+                        .iter_mut()
+                        .zip(texts)
+                        .for_each(|(filters, text)| *filters += &format!(" behind filter {text}"));
                     continue;
                 }
-                Step::Window(_, window) => (format!("window {}", window.name()), window.replay()),
+                Step::Window(_, window) => (format!("window {}", window.name()), [window.replay(), window.replay()]),
                 Step::Rule(_, rule) => (format!("rule {}", rule.name()), rule.definition(&self.schema)),
             };
-            settings.insert(name, text + &filters);
+            let [planned, written] = text;
+            settings.insert(name, [planned + &filters[0], written + &filters[1]]);
         }
         if !settings.is_empty() {
-            settings.insert("out_of_orderness".to_owned(), duration(self.watermark.out_of_orderness_ms));
+            let length = duration(self.watermark.out_of_orderness_ms);
+            settings.insert("out_of_orderness".to_owned(), [length.clone(), length]);
         }
         settings
     }

@@ -123,6 +123,10 @@ impl Look<'_> {
         if actor.state == ActorState::Degraded && matches!(&*actor.path, "ops/lag" | "ops/standstill") {
             return;
         }
+        // Its partitions are found, with what it waits for.
+        if actor.state == ActorState::Degraded && actor.stands_by().is_some() {
+            return;
+        }
         let (cause, patience, way_out) = match actor.state {
             ActorState::Paused => (Cause::Paused, Duration::ZERO, "resume it"),
             ActorState::Stopped | ActorState::Failed => (Cause::Down, Duration::ZERO, "restart it"),
@@ -203,12 +207,11 @@ impl Look<'_> {
 
     fn unassigned(&mut self, pipeline: &PipelineSight, partition: i32) {
         let place = of_partition(Cause::Unassigned, pipeline, partition);
-        let is_over = self.lasts(&place, DEAL_WITHIN);
         if let Some((reason, way_out)) = &pipeline.strangers {
             self.find(place, reason.clone(), way_out.clone());
             return;
         }
-        if !is_over {
+        if !self.lasts(&place, DEAL_WITHIN) {
             return;
         }
         let reason = match pipeline.was_assigned {
