@@ -24,6 +24,8 @@ const AFTER_STALL: Duration = Duration::from_secs(15);
 const LASTING: Duration = Duration::from_secs(1);
 /// Longest stall by default.
 const LONGEST_STALL: Duration = Duration::from_secs(4 * 60);
+/// A drill that has not reported by then says what it waits for.
+const SILENT_FOR: Duration = Duration::from_secs(3);
 /// A fault may arrive after it was taken back: that is done again until the drill reports.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;
@@ -203,7 +205,12 @@ impl DrillArgs {
                            "seed": drill.seed, "within_ms": millis(within) });
         let command = format!("{path}/drill");
         let mut running = pin!(self.server.call_within(within + GRACE, (Method::POST, &command), Some(&body)));
-        if let Some(report) = interrupts.unless(&mut running).await {
+        let mut reported = interrupts.unless(tokio::time::timeout(SILENT_FOR, &mut running)).await;
+        if let Some(Err(_)) = reported {
+            super::remark(format_args!("{}", self.waits_for(drill.path, within).await));
+            reported = interrupts.unless(&mut running).await.map(Ok);
+        }
+        if let Some(Ok(report)) = reported {
             return Ok(Drilled { report: Some(report?), is_interrupted: false });
         }
         super::remark(format_args!("interrupted: the fault is taken back (interrupt again to leave at once)"));
@@ -240,6 +247,23 @@ impl DrillArgs {
         Ok(Drilled { report, is_interrupted: true })
     }
 
+    /// What a drill waits for that has not reported soon, and the way out.
+    async fn waits_for(&self, path: &str, within: Duration) -> String {
+        let tree = self.server.get("/api/v1/supervision/tree").await.unwrap_or_default();
+        let (path, seconds) = (path.trim_matches('/'), within.as_secs());
+        let is_armed = node(&tree, path).is_some_and(|node| node["armed_faults"].as_u64().unwrap_or_default() > 0);
+        match is_armed {
+            true => format!(
+                "{path} has nothing to do, and the fault strikes when it works next: write a record to its stream (POST \
+                 /api/v1/streams/STREAM/records); interrupt to take the fault back, which is done after {seconds} s"
+            ),
+            false => format!(
+                "the fault has struck, and {path} is watched until it works again, for at most {seconds} s; interrupt to \
+                 end this before"
+            ),
+        }
+    }
+
     /// How long the fault lasts: as asked for; else a stall lasts longer than the actor may keep a message in hand.
     async fn lasting(&self, drill: &Drill<'_>) -> Result<Duration, Failure> {
         if !drill.fault.lasts() {
@@ -267,11 +291,17 @@ fn beyond(limit: Duration) -> Duration {
 }
 
 /// How long the actor may keep a message in hand; none where nothing watches it, or it is not there.
-fn stuck_after(node: &Value, path: &str) -> Option<Duration> {
-    if node["path"].as_str().is_some_and(|found| found.trim_matches('/') == path) {
-        return node["policy"]["stuck_after"].as_str()?.parse::<HumanDuration>().ok().map(Duration::from);
+fn stuck_after(tree: &Value, path: &str) -> Option<Duration> {
+    let limit = node(tree, path)?["policy"]["stuck_after"].as_str()?;
+    limit.parse::<HumanDuration>().ok().map(Duration::from)
+}
+
+/// The node at a path of the tree.
+fn node<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
+    if tree["path"].as_str().is_some_and(|found| found.trim_matches('/') == path) {
+        return Some(tree);
     }
-    node["children"].as_array()?.iter().find_map(|child| stuck_after(child, path))
+    tree["children"].as_array()?.iter().find_map(|child| node(child, path))
 }
 
 fn text(value: &Value) -> String {

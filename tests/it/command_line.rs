@@ -177,6 +177,25 @@ fn a_start_without_its_kafka_or_its_registry_ends_with_3_and_names_the_address_t
     }
 }
 
+#[actix_rt::test]
+async fn an_address_of_a_web_server_is_told_where_one_of_kafka_is_wanted() {
+    let server = Node::new().start().await;
+    let http = server.http.address();
+    let node = Node::new().set("kafka.bootstrap", http).set("kafka.start_timeout", "2s");
+    fs::write(node.path("a.csv"), "timestamp,value\n2026-01-01,1\n").unwrap();
+    let told = format!("{http}/bootstrap: ");
+    let words = ["a web server answers there, and no Kafka broker", "kafka.embedded.listen", &told];
+    let (code, said) = node.ends();
+    assert!(code == Some(3) && words.iter().all(|word| said.contains(word)), "{code:?}: {said}");
+    let (code, _, said) = run(&node, &["replay", "a.csv", "--bootstrap", http]);
+    assert!(code == Some(3) && words.iter().all(|word| said.contains(word)), "{code:?}: {said}");
+    for bootstrap in ["http://127.0.0.1:8000", "me:secret@127.0.0.1:9092"] {
+        let (code, _, said) = run(&node, &["replay", "a.csv", "--bootstrap", bootstrap]);
+        let is_told = said.contains("--bootstrap: brokers are written as host:port, without credentials or protocol");
+        assert!(code == Some(2) && is_told && !said.contains("secret@"), "{code:?}: {said}");
+    }
+}
+
 #[test]
 fn the_exit_code_tells_what_kind_of_error_it_is() {
     let node = Node::new();
@@ -252,6 +271,13 @@ async fn an_interrupted_drill_takes_its_fault_back_and_tells_what_was_observed()
         let drill =
             started(node, &["drill", "pipelines/series/lane", "--fault", "slow", "--times", "300", "--url", &url]);
         wait::until("the fault is armed", async || is(armed().await?, &300.into())).await;
+        wait::until("the drill says what it waits for", async || {
+            let said = fs::read_to_string(node.path("err")).unwrap();
+            let words =
+                ["pipelines/series/lane has nothing to do", "write a record", "interrupt to take the fault back"];
+            if words.iter().all(|word| said.contains(word)) { Ok(()) } else { Err(said) }
+        })
+        .await;
         signalled(&drill, signal);
         let (code, report, complaint) = ended(node, drill);
         assert_eq!(code, Some(130), "{report}{complaint}");
