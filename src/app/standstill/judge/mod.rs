@@ -66,6 +66,12 @@ impl Judge {
         found.retain(|(place, reason, _)| {
             place.cause != Cause::Degraded || !said.iter().any(|said| reason.ends_with(said))
         });
+        if let Some(storage) = sight.storage.as_ref().filter(|_| found.iter().any(|(place, ..)| is_storage(place))) {
+            // Where nothing can be stored, no sink and no partition moves: that is one finding.
+            found.retain(|(place, reason, _)| {
+                is_storage(place) || !(place.cause == Cause::Storing || reason.contains(&storage.why))
+            });
+        }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         found.dedup_by(|a, b| a.0 == b.0);
         let before = std::mem::take(&mut self.found);
@@ -280,6 +286,10 @@ impl Look<'_> {
     fn find(&mut self, place: Place, reason: String, way_out: String) {
         self.found.push((place, reason, way_out));
     }
+}
+
+fn is_storage(place: &Place) -> bool {
+    place.pipeline.is_none() && matches!(place.cause, Cause::Storage | Cause::Damaged)
 }
 
 fn server(cause: Cause, actor: &str) -> Place {
