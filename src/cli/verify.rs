@@ -160,3 +160,27 @@ fn difference(what: &str, difference: &Difference) -> String {
     let more = if difference.count > difference.offsets.len() as u64 { ", …" } else { "" };
     format!("    {} {what}: offsets {:?}{more}\n", difference.count, difference.offsets)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::PartitionReport;
+
+    #[test]
+    fn a_report_counts_one_record_as_one() {
+        let partition =
+            PartitionReport { sink: "a".to_owned(), to: 1, records: 1, dead: 1, ..PartitionReport::default() };
+        let missing = Difference { count: 1, offsets: vec![0] };
+        let other = PartitionReport { sink: "b".to_owned(), to: 2, records: 2, missing, ..PartitionReport::default() };
+        let report =
+            Report { ok: true, records: 1, removed: 1, partitions: vec![partition, other], ..Report::default() };
+        let text = text(&report);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with("offsets 0..1: 1 record = 0 stored + 1 dead + 0 filtered"), "{text}");
+        assert!(lines[1].contains("2 records = ") && lines[2] == "    1 missing: offsets [0]", "{text}");
+        assert!(
+            lines[3].contains(": 1 record = ") && lines[3].contains(" + 1 dead letter that retention removed"),
+            "{text}"
+        );
+    }
+}
