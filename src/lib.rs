@@ -5,6 +5,9 @@
 //! [`replay`], [`verify`], [`bench`]. The actor roles are in `streamward-pipeline`, the logic without I/O in
 //! `streamward-core`, supervision in `streamward-kit`, the embedded broker in `streamward-broker`.
 
+// `eprintln!` panics where nobody reads: see `cli::output`.
+#![warn(clippy::print_stderr)]
+
 pub mod adapters;
 pub mod app;
 pub mod bench;

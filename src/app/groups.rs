@@ -17,30 +17,37 @@ const EVERY: Duration = Duration::from_secs(3);
 
 /// Who else is in the group of each pipeline, as last seen. Clones are the same.
 #[derive(Clone, Default)]
-pub struct GroupsSeen(Arc<RwLock<HashMap<Arc<str>, Strangers>>>);
+pub struct GroupsSeen(Arc<RwLock<HashMap<Arc<str>, Seen>>>);
+
+struct Seen {
+    strangers: Strangers,
+    /// Whether they were told here: a source that waits for its first partition has told those that it waits for.
+    is_told: bool,
+}
 
 impl GroupsSeen {
     /// Who else is in the group of a pipeline.
     pub fn strangers(&self, pipeline: &str) -> Option<Strangers> {
-        self.0.read().get(pipeline).cloned()
+        self.0.read().get(pipeline).map(|seen| seen.strangers.clone())
     }
 
-    /// Keeps what is seen of a pipeline's group, and says so where it is new. A source that waits for its first partition has
-    /// said it.
+    /// Keeps what is seen of a pipeline's group, and says so where it is new and the source has not said it.
     fn note(&self, view: &PipelineView, strangers: Option<Strangers>) {
         let pipeline = &view.name;
         let mut seen = self.0.write();
         let Some(strangers) = strangers else {
-            if seen.remove(pipeline).is_some() {
+            if seen.remove(pipeline).is_some_and(|seen| seen.is_told) {
                 tracing::info!(%pipeline, "nobody else is in the pipeline's group any more");
             }
             return;
         };
         let words = strangers.to_string();
-        if view.slots.was_assigned() && seen.get(pipeline).is_none_or(|before| before.to_string() != words) {
+        let is_news = seen.get(pipeline).is_none_or(|before| before.strangers.to_string() != words);
+        let is_told = view.slots.was_assigned();
+        if is_told && is_news {
             tracing::warn!(%pipeline, "{words}; {}", strangers.way_out());
         }
-        seen.insert(pipeline.clone(), strangers);
+        seen.insert(pipeline.clone(), Seen { strangers, is_told });
     }
 }
 

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use super::AppError;
-use crate::{adapters::kafka::KafkaSettings, config::Config};
+use crate::{
+    adapters::kafka::KafkaSettings,
+    config::{Config, brokers_fault},
+};
 
 /// The consumer group of a pipeline's source.
 pub fn group(config: &Config, pipeline: &str) -> String {
@@ -24,6 +27,9 @@ pub fn settings(config: &Config, bootstrap: String) -> KafkaSettings {
 /// # Errors
 /// If the embedded broker's port is chosen at start and not known here, or it lets no command in.
 pub fn command_settings(config: &Config, bootstrap: Option<&str>) -> Result<KafkaSettings, AppError> {
+    if let Some(fault) = bootstrap.and_then(brokers_fault) {
+        return Err(AppError::Config(format!("--bootstrap: {fault}")));
+    }
     if let Some(cluster) = &config.kafka.bootstrap {
         return Ok(settings(config, bootstrap.unwrap_or(cluster).to_owned()));
     }

@@ -275,6 +275,7 @@ impl App {
     }
 
     async fn shutdown(&self) {
+        let start = tokio::time::Instant::now();
         tracing::info!("shutting down: sources read no more, lanes drain, state is stored");
         self.parts.stop_serving();
         // Their partitions stay assigned until all that was read is stored, so that no checkpoint is missing.
@@ -296,7 +297,8 @@ impl App {
             }
         }
         self.parts.close().await;
-        tracing::info!(took_ms = report.took_ms, clean = report.is_clean(), "stopped");
+        let took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(took_ms, clean = report.is_clean(), "stopped");
     }
 }
 

@@ -1,6 +1,7 @@
 //! A dashboard for measurements: one WebSocket client that reads every frame.
 
 use std::{
+    io::Write as _,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -55,7 +56,10 @@ pub fn watch_many(address: std::net::SocketAddr, seen: &Seen, count: usize, on_e
                     let ended = watch(address, seen.clone()).await;
                     match (on_end, ended) {
                         (OnEnd::ConnectAgain, _) => tokio::time::sleep(CONNECT_AGAIN_AFTER).await,
-                        (OnEnd::Leave, Err(error)) => return eprintln!("dashboard: {error}"),
+                        (OnEnd::Leave, Err(error)) => {
+                            let _nobody_reads_it = writeln!(std::io::stderr(), "dashboard: {error}");
+                            return;
+                        }
                         (OnEnd::Leave, Ok(())) => return,
                     }
                 }

@@ -268,37 +268,38 @@ fn bench_pipeline(args: &PipelineArgs) -> Result<Exit, Failure> {
     if args.json {
         print_json(&report)?;
     } else {
-        print_pipeline(&report);
+        print_pipeline(&report)?;
     }
     let exact = report.records_lost == 0 && report.records_duplicated == 0;
     Ok(Exit::of_check(exact))
 }
 
-fn print_pipeline(report: &PipelineReport) {
+fn print_pipeline(report: &PipelineReport) -> Result<(), Failure> {
     let row = &report.event_to_row_ms;
     let socket = &report.event_to_websocket_ms;
     super::say_line(format_args!(
         "sent {} stored {} lost {} duplicated {}",
         report.records_sent, report.records_stored, report.records_lost, report.records_duplicated
-    ));
+    ))?;
     super::say_line(format_args!(
         "throughput {:.0}/s = {:.2} of the floor of {:.0}/s",
         report.throughput_per_s,
         report.throughput_per_s / report.floor_per_s,
         report.floor_per_s
-    ));
+    ))?;
     super::say_line(format_args!(
         "event → row        p50 {} p95 {} p99 {} max {} ms",
         row.p50, row.p95, row.p99, row.max
-    ));
+    ))?;
     super::say_line(format_args!(
         "event → WebSocket  p50 {} p95 {} p99 {} max {} ms",
         socket.p50, socket.p95, socket.p99, socket.max
-    ));
+    ))?;
     super::say_line(format_args!(
         "CPU {:.2} µs per record, peak memory {:.0} MB, load average before {:.2}",
         report.cpu_us_per_record, report.rss_peak_mb, report.load_average
-    ));
+    ))?;
+    Ok(())
 }
 
 fn bench_seed(args: &SeedArgs) -> Result<Exit, Failure> {
@@ -309,7 +310,7 @@ fn bench_seed(args: &SeedArgs) -> Result<Exit, Failure> {
         sent.acknowledged,
         args.data_dir.display(),
         sent.seconds
-    ));
+    ))?;
     Ok(Exit::Done)
 }
 
@@ -331,22 +332,23 @@ fn bench_api(args: &ApiArgs) -> Result<Exit, Failure> {
     if args.json {
         print_json(&report)?;
     } else {
-        print_api(&report);
+        print_api(&report)?;
     }
     Ok(Exit::of_check(report.failed == 0))
 }
 
-fn print_api(report: &ApiReport) {
+fn print_api(report: &ApiReport) -> Result<(), Failure> {
     for route in &report.routes {
         super::say_line(format_args!(
             "{:<60} p50 {:>7.1}  p95 {:>7.1}  max {:>7.1} ms  {} failed",
             route.route, route.p50, route.p95, route.max, route.failed
-        ));
+        ))?;
     }
     super::say_line(format_args!(
         "slowest p95 {:.1} ms, load average before {:.2}",
         report.slowest_p95_ms, report.load_average
-    ));
+    ))?;
+    Ok(())
 }
 
 fn bench_broker(args: &BrokerArgs) -> Result<Exit, Failure> {
@@ -411,11 +413,11 @@ fn print(report: &(impl Serialize + Display), as_json: bool) -> Result<(), Failu
     if as_json {
         return print_json(report);
     }
-    super::say_line(format_args!("{report}"));
+    super::say_line(format_args!("{report}"))?;
     Ok(())
 }
 
 fn print_json(report: &impl Serialize) -> Result<(), Failure> {
-    super::say_line(format_args!("{}", serde_json::to_string_pretty(report).map_err(Failure::check)?));
+    super::say_line(format_args!("{}", serde_json::to_string_pretty(report).map_err(Failure::check)?))?;
     Ok(())
 }

@@ -46,16 +46,16 @@ pub struct ConfigArgs {
 
 pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let faults = match plan::load_for_start(&args.source.sources(exposure(args.insecure)), &args.allow) {
-        Ok((_, plan)) => return Ok(report_ok(args.json, &[plan.warnings(), plan.as_last_read].concat())),
+        Ok((_, plan)) => return report_ok(args.json, &[plan.warnings(), plan.as_last_read].concat()),
         Err(faults) => faults,
     };
     if args.json {
         super::say_line(format_args!(
             "{}",
             serde_json::json!({ "ok": false, "faults": faults.named, "unnamed": faults.unnamed })
-        ));
+        ))?;
     } else {
-        eprintln!("{faults}");
+        super::remark(format_args!("{faults}"));
     }
     Ok(Exit::Usage)
 }
@@ -65,24 +65,24 @@ pub fn exposure(insecure: bool) -> Exposure {
     if insecure { Exposure::Insecure } else { Exposure::Guarded }
 }
 
-fn report_ok(json: bool, warnings: &[String]) -> Exit {
+fn report_ok(json: bool, warnings: &[String]) -> Result<Exit, Failure> {
     if json {
-        super::say_line(format_args!("{}", serde_json::json!({ "ok": true, "faults": [], "warnings": warnings })));
+        super::say_line(format_args!("{}", serde_json::json!({ "ok": true, "faults": [], "warnings": warnings })))?;
     } else {
         for warning in warnings {
-            eprintln!("warning: {warning}");
+            super::remark(format_args!("warning: {warning}"));
         }
-        super::say_line(format_args!("the configuration is fine"));
+        super::say_line(format_args!("the configuration is fine"))?;
     }
-    Exit::Done
+    Ok(Exit::Done)
 }
 
 pub fn config(args: &ConfigArgs) -> Result<Exit, Failure> {
     if args.schema {
-        super::say_line(format_args!("{}", Config::schema_json()));
+        super::say_line(format_args!("{}", Config::schema_json()))?;
         return Ok(Exit::Done);
     }
     let loaded = Config::load(&args.source.sources(Exposure::Insecure)).map_err(Failure::usage)?;
-    super::say(format_args!("{}", loaded.config.effective_yaml()));
+    super::say(format_args!("{}", loaded.config.effective_yaml()))?;
     Ok(Exit::Done)
 }

@@ -24,6 +24,8 @@ const AFTER_STALL: Duration = Duration::from_secs(15);
 const LASTING: Duration = Duration::from_secs(1);
 /// Longest stall by default.
 const LONGEST_STALL: Duration = Duration::from_secs(4 * 60);
+/// A drill that has not reported by then says what it waits for.
+const SILENT_FOR: Duration = Duration::from_secs(3);
 /// A fault may arrive after it was taken back: that is done again until the drill reports.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;
@@ -109,9 +111,9 @@ async fn one(args: &DrillArgs, interrupts: &mut Interrupts) -> Result<Exit, Fail
     let Drilled { report, is_interrupted } = args.run(&drill, interrupts).await?;
     let Some(report) = report else { return Ok(Exit::Interrupted) };
     if args.json {
-        super::say(format_args!("{report:#}\n"));
+        super::say(format_args!("{report:#}\n"))?;
     } else {
-        super::say(format_args!("{}", render(&report)));
+        super::say(format_args!("{}", render(&report)))?;
     }
     Ok(if is_interrupted { Exit::Interrupted } else { Exit::of_check(has_healed(&report)) })
 }
@@ -132,18 +134,18 @@ async fn by_chance(args: &DrillArgs, count: u32, interrupts: &mut Interrupts) ->
         let Some(report) = drilled.report else { break };
         done += 1;
         healed += u32::from(has_healed(&report));
-        if args.json {
-            super::say(format_args!("{report}\n"));
-        } else {
-            super::say(format_args!("{done:>4}  {}\n", line(&report, has_healed(&report))));
-        }
+        let said = match args.json {
+            true => super::say(format_args!("{report}\n")),
+            false => super::say(format_args!("{done:>4}  {}\n", line(&report, has_healed(&report)))),
+        };
+        said?.or_end()?;
         if done < count && !is_interrupted {
             is_interrupted = interrupts.unless(tokio::time::sleep(args.every.into())).await.is_none();
         }
     }
     if !args.json {
         let rest = if done < count { format!(" ({count} were asked for)") } else { String::new() };
-        super::say(format_args!("{healed} of {done} healed{rest}, seed {}\n", args.seed));
+        super::say(format_args!("{healed} of {done} healed{rest}, seed {}\n", args.seed))?;
     }
     Ok(if is_interrupted { Exit::Interrupted } else { Exit::of_check(healed == count) })
 }
@@ -203,10 +205,15 @@ impl DrillArgs {
                            "seed": drill.seed, "within_ms": millis(within) });
         let command = format!("{path}/drill");
         let mut running = pin!(self.server.call_within(within + GRACE, (Method::POST, &command), Some(&body)));
-        if let Some(report) = interrupts.unless(&mut running).await {
+        let mut reported = interrupts.unless(tokio::time::timeout(SILENT_FOR, &mut running)).await;
+        if let Some(Err(_)) = reported {
+            super::remark(format_args!("{}", self.waits_for(drill.path, within).await));
+            reported = interrupts.unless(&mut running).await.map(Ok);
+        }
+        if let Some(Ok(report)) = reported {
             return Ok(Drilled { report: Some(report?), is_interrupted: false });
         }
-        eprintln!("interrupted: the fault is taken back (interrupt again to leave at once)");
+        super::remark(format_args!("interrupted: the fault is taken back (interrupt again to leave at once)"));
         let taken_back = async {
             let command = format!("{path}/disarm");
             for _ in 0..TRIES {
@@ -219,25 +226,42 @@ impl DrillArgs {
         };
         let report = match interrupts.unless(taken_back).await {
             Some(Ok(Value::Null)) => {
-                eprintln!(
+                super::remark(format_args!(
                     "the fault of {} was taken back, and the server has not reported what became of it",
                     drill.path
-                );
+                ));
                 None
             }
             Some(Ok(report)) => Some(report),
             Some(Err(error)) => {
                 let reason = Failure::from(error);
-                eprintln!(
+                super::remark(format_args!(
                     "the fault of {} may still strike, for at most {} s: it was not taken back: {reason}",
                     drill.path,
                     within.as_secs()
-                );
+                ));
                 None
             }
             None => None,
         };
         Ok(Drilled { report, is_interrupted: true })
+    }
+
+    /// What a drill waits for that has not reported soon, and the way out.
+    async fn waits_for(&self, path: &str, within: Duration) -> String {
+        let tree = self.server.get("/api/v1/supervision/tree").await.unwrap_or_default();
+        let (path, seconds) = (path.trim_matches('/'), within.as_secs());
+        let is_armed = node(&tree, path).is_some_and(|node| node["armed_faults"].as_u64().unwrap_or_default() > 0);
+        match is_armed {
+            true => format!(
+                "{path} has nothing to do, and the fault strikes when it works next: write a record to its stream (POST \
+                 /api/v1/streams/STREAM/records); interrupt to take the fault back, which is done after {seconds} s"
+            ),
+            false => format!(
+                "the fault has struck, and {path} is watched until it works again, for at most {seconds} s; interrupt to \
+                 end this before"
+            ),
+        }
     }
 
     /// How long the fault lasts: as asked for; else a stall lasts longer than the actor may keep a message in hand.
@@ -267,11 +291,17 @@ fn beyond(limit: Duration) -> Duration {
 }
 
 /// How long the actor may keep a message in hand; none where nothing watches it, or it is not there.
-fn stuck_after(node: &Value, path: &str) -> Option<Duration> {
-    if node["path"].as_str().is_some_and(|found| found.trim_matches('/') == path) {
-        return node["policy"]["stuck_after"].as_str()?.parse::<HumanDuration>().ok().map(Duration::from);
+fn stuck_after(tree: &Value, path: &str) -> Option<Duration> {
+    let limit = node(tree, path)?["policy"]["stuck_after"].as_str()?;
+    limit.parse::<HumanDuration>().ok().map(Duration::from)
+}
+
+/// The node at a path of the tree.
+fn node<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
+    if tree["path"].as_str().is_some_and(|found| found.trim_matches('/') == path) {
+        return Some(tree);
     }
-    node["children"].as_array()?.iter().find_map(|child| stuck_after(child, path))
+    tree["children"].as_array()?.iter().find_map(|child| node(child, path))
 }
 
 fn text(value: &Value) -> String {

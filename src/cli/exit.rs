@@ -67,6 +67,11 @@ impl Failure {
         Self { exit: Exit::Refused, message: reason.to_string() }
     }
 
+    /// Nobody reads what the command prints: it ends with [`Exit::Done`], and there is nothing to say.
+    pub fn unread() -> Self {
+        Self { exit: Exit::Done, message: String::new() }
+    }
+
     /// The exit code that goes with it.
     pub fn exit(&self) -> Exit {
         self.exit

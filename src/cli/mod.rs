@@ -6,6 +6,7 @@ mod client;
 mod drill;
 mod exit;
 mod interrupt;
+mod output;
 mod replay;
 mod run;
 mod schema;
@@ -15,11 +16,14 @@ mod topics;
 mod tree;
 mod verify;
 
-use std::{fmt, io::Write, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
-use self::exit::{Exit, Failure};
+use self::{
+    exit::{Exit, Failure},
+    output::{remark, say, say_bytes, say_line},
+};
 use crate::{
     config::{Exposure, Loaded, Sources, parse_set},
     plan::{self, Plan},
@@ -110,17 +114,6 @@ impl ConfigSource {
     }
 }
 
-/// Prints a command's result. A reader that has gone (`| head`) ends the output, not the command.
-fn say(text: fmt::Arguments<'_>) {
-    let mut out = std::io::stdout().lock();
-    let _reader_is_gone = out.write_fmt(text).and_then(|()| out.flush());
-}
-
-/// Prints one line of a command's result.
-fn say_line(text: fmt::Arguments<'_>) {
-    say(format_args!("{text}\n"));
-}
-
 /// A command and those below it, whose `--help` ends with the exit codes.
 fn documented(command: clap::Command) -> clap::Command {
     let examples = command.get_after_help().map(|examples| format!("{examples}\n\n")).unwrap_or_default();
@@ -134,7 +127,11 @@ fn command_line() -> clap::Command {
 
 /// Runs the command line; returns the process's exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());
+    let given = command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match given {
+        Ok(cli) => cli,
+        Err(answer) => return output::answer(&answer).into(),
+    };
     let command = cli.command.unwrap_or(Command::Run(cli.run));
     let done = match command {
         Command::Run(args) => run::run(&args),
@@ -151,7 +148,9 @@ pub fn main() -> ExitCode {
         Command::Man(args) => shell::man(&args),
     };
     let exit = done.unwrap_or_else(|failure| {
-        eprintln!("streamward: {failure}");
+        if failure.exit() != Exit::Done {
+            remark(format_args!("streamward: {failure}"));
+        }
         failure.exit()
     });
     exit.into()

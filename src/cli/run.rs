@@ -49,12 +49,12 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         let mut interrupts = Interrupts::listen()?;
         let app = App::start(&loaded, plan, options).await.map_err(not_started)?;
         let addresses = app.addresses();
-        super::say_line(format_args!("Streamward {} is starting", env!("CARGO_PKG_VERSION")));
-        super::say_line(format_args!("  console   http://{}/", addresses.http));
-        super::say_line(format_args!("  API docs  http://{}/docs/", addresses.http));
-        super::say_line(format_args!("  registry  {}", addresses.registry_url()));
-        super::say_line(format_args!("  Kafka     {}", addresses.kafka));
-        super::say_line(format_args!("  data      {}", loaded.config.node.data_dir.display()));
+        announce(format_args!("Streamward {} is starting", env!("CARGO_PKG_VERSION")));
+        announce(format_args!("  console   http://{}/", addresses.http));
+        announce(format_args!("  API docs  http://{}/docs/", addresses.http));
+        announce(format_args!("  registry  {}", addresses.registry_url()));
+        announce(format_args!("  Kafka     {}", addresses.kafka));
+        announce(format_args!("  data      {}", loaded.config.node.data_dir.display()));
         let stop = interrupts.next();
         tokio::pin!(stop);
         loop {
@@ -63,7 +63,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
                 () = &mut stop => return Ok(app.run(std::future::ready(())).await),
             };
             match ready {
-                Ok(()) => super::say_line(format_args!("ready")),
+                Ok(()) => announce(format_args!("ready")),
                 Err(error @ AppError::NotReady(..)) => {
                     tracing::error!(%error, "not ready yet, going on");
                     continue;
@@ -78,6 +78,13 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         Outcome::Stopped => Exit::Done,
         Outcome::Escalated(_) | Outcome::Crashed => Exit::GaveUp,
     })
+}
+
+/// Says something that a server runs on without: nobody reads it, or its disk is full.
+fn announce(text: std::fmt::Arguments<'_>) {
+    if let Err(failure) = super::say_line(text) {
+        tracing::warn!("{failure}");
+    }
 }
 
 /// A file that cannot be written is told before anything starts: whoever waits for it would wait for ever.

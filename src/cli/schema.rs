@@ -247,9 +247,13 @@ impl Command {
     }
 
     /// Prints a result, as JSON or as the lines made of it.
-    fn print(&self, result: &Value, lines: impl FnOnce(&Value) -> String) {
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn print(&self, result: &Value, lines: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
         let text = if self.json { format!("{result:#}") } else { lines(result) };
-        super::say_line(format_args!("{}", text.trim_end()));
+        super::say_line(format_args!("{}", text.trim_end()))?;
+        Ok(())
     }
 
     async fn list(&self) -> Result<Exit, Failure> {
@@ -263,7 +267,7 @@ impl Command {
                 "type": latest["schemaType"].as_str().unwrap_or("AVRO"), "level": config["compatibilityLevel"],
             }));
         }
-        self.print(&rows.into(), |rows| listed(rows.as_array().map_or(&[], Vec::as_slice)));
+        self.print(&rows.into(), |rows| listed(rows.as_array().map_or(&[], Vec::as_slice)))?;
         Ok(Exit::Done)
     }
 
@@ -283,7 +287,7 @@ impl Command {
             let pretty =
                 serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |json| format!("{json:#}"));
             format!("{heads}{pretty}")
-        });
+        })?;
         Ok(Exit::Done)
     }
 
@@ -291,7 +295,7 @@ impl Command {
         let (body, subject) = (args.body()?, segment(&args.subject));
         let registered =
             self.call(Method::POST, &format!("/subjects/{subject}/versions?{}", args.query()), Some(&body)).await?;
-        self.print(&registered, |registered| format!("{} has the id {}", args.subject, registered["id"]));
+        self.print(&registered, |registered| format!("{} has the id {}", args.subject, registered["id"]))?;
         Ok(Exit::Done)
     }
 
@@ -304,7 +308,7 @@ impl Command {
             _ if fits => format!("{} may be registered under {}", args.file.display(), args.subject),
             Some(reasons) => reasons.iter().map(|reason| plain(reason) + "\n").collect(),
             None => "it is incompatible".to_owned(),
-        });
+        })?;
         Ok(Exit::of_check(fits))
     }
 
@@ -315,7 +319,7 @@ impl Command {
         }
         let deleted = self.call(Method::DELETE, &format!("{path}?permanent={}", args.permanent), None).await?;
         let how = if args.permanent { "deleted for ever" } else { "deleted; with --permanent for ever" };
-        self.print(&deleted, |deleted| format!("{} {}: {how}", args.subject, plain(deleted)));
+        self.print(&deleted, |deleted| format!("{} {}: {how}", args.subject, plain(deleted)))?;
         Ok(Exit::Done)
     }
 
@@ -346,7 +350,7 @@ impl Command {
         self.print(&shown, |shown| {
             let pairs = shown.as_object().into_iter().flatten();
             pairs.map(|(key, value)| format!("{key}: {}\n", plain(value))).collect()
-        });
+        })?;
         Ok(Exit::Done)
     }
 

@@ -1,6 +1,6 @@
 //! `streamward completions` and `streamward man`: what shells and `man` know of the command line.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use clap::Args;
 use clap_complete::Shell;
@@ -32,7 +32,7 @@ pub struct ManArgs {
 pub fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command_line(), "streamward", &mut script);
-    print(&script);
+    super::say_bytes(&script)?;
     Ok(Exit::Done)
 }
 
@@ -49,16 +49,10 @@ pub fn man(args: &ManArgs) -> Result<Exit, Failure> {
             let mut page = Vec::new();
             let unwritten = |error| Failure::usage(format_args!("write the manual page: {error}"));
             clap_mangen::Man::new(command).render(&mut page).map_err(unwritten)?;
-            print(&page);
+            super::say_bytes(&page)?;
         }
     }
     Ok(Exit::Done)
-}
-
-/// A reader that has gone ends the output, not the command.
-fn print(text: &[u8]) {
-    let mut out = std::io::stdout().lock();
-    let _reader_is_gone = out.write_all(text).and_then(|()| out.flush());
 }
 
 #[cfg(test)]

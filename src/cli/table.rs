@@ -11,6 +11,12 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
+/// `1 record`, `3 records`: a number with what it counts, named in the singular.
+pub fn counted(count: impl Into<i128>, noun: &str) -> String {
+    let count = count.into();
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Rows with columns of one width.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
@@ -24,4 +30,15 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     };
     let head: Vec<String> = heads.iter().map(|head| head.to_uppercase()).collect();
     line(&head) + &rows.iter().map(|row| line(row)).collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_counted_in_the_singular() {
+        let records = [0, 1, 2].map(|count| counted(count, "record"));
+        assert_eq!(records, ["0 records", "1 record", "2 records"]);
+    }
 }

@@ -40,7 +40,7 @@ pub fn tree(args: &TreeArgs) -> Result<Exit, Failure> {
             return watch(args).await;
         }
         let tree = args.server.get("/api/v1/supervision/tree").await?;
-        super::say(format_args!("{}", text(args, &tree)));
+        super::say(format_args!("{}", text(args, &tree)))?;
         Ok(Exit::Done)
     })
 }
@@ -58,11 +58,11 @@ async fn watch(args: &TreeArgs) -> Result<Exit, Failure> {
     if let Some(refused) = watched {
         return Err(refused);
     }
-    eprintln!("interrupted: {seen}");
+    super::remark(format_args!("interrupted: {seen}"));
     Ok(Exit::Interrupted)
 }
 
-/// Ends where the server refuses.
+/// Ends where the server refuses, or nobody looks any more.
 async fn draw_again(args: &TreeArgs, screen: &Screen, seen: &mut Watched) -> Failure {
     loop {
         let shown = match args.server.get("/api/v1/supervision/tree").await {
@@ -73,7 +73,9 @@ async fn draw_again(args: &TreeArgs, screen: &Screen, seen: &mut Watched) -> Fai
             Err(AskError::Passing(reason)) => format!("{reason}\n"),
             Err(AskError::Final(reason)) => return reason,
         };
-        screen.draw(&shown);
+        if let Err(ended) = screen.draw(&shown) {
+            return ended;
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -128,16 +130,18 @@ impl Screen {
     }
 
     /// Overwrites line by line, so that nothing flickers.
-    fn draw(&self, text: &str) {
+    ///
+    /// # Errors
+    /// Nobody reads it, or it cannot be written.
+    fn draw(&self, text: &str) -> Result<(), Failure> {
         if !self.0.is_term() {
-            super::say(format_args!("{text}\n"));
-            return;
+            return super::say(format_args!("{text}\n"))?.or_end();
         }
         let (height, width) = self.0.size();
         let room = usize::from(height).saturating_sub(1);
         let lines = text.lines().take(room).map(|line| truncate_str(line, usize::from(width), "…"));
         let frame: String = lines.map(|line| format!("{line}\x1b[K\n")).collect();
-        super::say(format_args!("\x1b[H{frame}\x1b[J"));
+        super::say(format_args!("\x1b[H{frame}\x1b[J"))?.or_end()
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{ConfigSource, Exit, Failure};
+use super::{ConfigSource, Exit, Failure, table::counted};
 use crate::{
     app::{self, command_settings},
     config::Exposure,
@@ -68,9 +68,9 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     };
     let report = verified.map_err(|error| failure(at(error), &config.node.data_dir))?;
     if args.json {
-        super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(Failure::usage)?));
+        super::say_line(format_args!("{}", serde_json::to_string_pretty(&report).map_err(Failure::usage)?))?;
     } else {
-        print(&report);
+        super::say(format_args!("{}", text(&report)))?;
     }
     Ok(Exit::of_check(report.ok))
 }
@@ -86,16 +86,18 @@ fn failure(error: VerifyError, data_dir: &Path) -> Failure {
     failure.worded(|reason| reason + &findings.iter().map(says).collect::<String>())
 }
 
-fn print(report: &Report) {
+/// The report for people: a line for each partition and for each thing that is wrong, the sum last.
+fn text(report: &Report) -> String {
+    let mut text = String::new();
     for partition in &report.partitions {
-        super::say_line(format_args!(
-            "{:<12} {:<20} {:>3}  offsets {}..{}: {} records = {} stored + {} dead + {} filtered{}{}{}{}{}",
+        text += &format!(
+            "{:<12} {:<20} {:>3}  offsets {}..{}: {} = {} stored + {} dead + {} filtered{}{}{}{}{}\n",
             partition.sink,
             partition.topic,
             partition.partition,
             partition.from,
             partition.to,
-            partition.records,
+            counted(partition.records, "record"),
             partition.stored,
             partition.dead,
             partition.filtered,
@@ -104,31 +106,35 @@ fn print(report: &Report) {
             compacted(partition.compacted),
             if partition.damaged > 0 { format!(", {} lost to damage", partition.damaged) } else { String::new() },
             if partition.pending > 0 { format!(", {} not processed yet", partition.pending) } else { String::new() },
-        ));
-        print_difference("missing", &partition.missing);
-        print_difference("counted twice", &partition.twice);
-        print_difference("stored but not in the log", &partition.unknown);
+        );
+        text += &difference("missing", &partition.missing);
+        text += &difference("counted twice", &partition.twice);
+        text += &difference("stored but not in the log", &partition.unknown);
     }
     for log in &report.earlier_logs {
-        super::say_line(format_args!(
-            "{:<12} {:<20} {:>3}  log {} is gone: {} records of it were accounted for, nothing to compare them with",
-            log.sink, log.topic, log.partition, log.log, log.accounted
-        ));
+        text += &format!(
+            "{:<12} {:<20} {:>3}  log {} is gone: {} of it accounted for, nothing to compare with\n",
+            log.sink,
+            log.topic,
+            log.partition,
+            log.log,
+            counted(log.accounted, "record")
+        );
     }
     for finding in &report.standing_still {
-        super::say_line(format_args!("    stands still: {finding}"));
+        text += &format!("    stands still: {finding}\n");
     }
-    super::say_line(format_args!(
-        "{}: {} records = {} stored + {} dead + {} filtered{}{}, {} not processed yet",
+    text + &format!(
+        "{}: {} = {} stored + {} dead + {} filtered{}{}, {} not processed yet\n",
         verdict(report),
-        report.records,
+        counted(report.records, "record"),
         report.stored,
         report.dead,
         report.filtered,
         removed(report.removed),
         compacted(report.compacted),
         report.pending
-    ));
+    )
 }
 
 fn verdict(report: &Report) -> &'static str {
@@ -140,16 +146,41 @@ fn verdict(report: &Report) -> &'static str {
 }
 
 fn removed(count: u64) -> String {
-    if count > 0 { format!(" + {count} dead letters that retention removed") } else { String::new() }
+    if count > 0 { format!(" + {} that retention removed", counted(count, "dead letter")) } else { String::new() }
 }
 
 fn compacted(count: u64) -> String {
     if count > 0 { format!(" − {count} compacted away") } else { String::new() }
 }
 
-fn print_difference(what: &str, difference: &Difference) {
-    if difference.count > 0 {
-        let more = if difference.count > difference.offsets.len() as u64 { ", …" } else { "" };
-        super::say_line(format_args!("    {} {what}: offsets {:?}{more}", difference.count, difference.offsets));
+fn difference(what: &str, difference: &Difference) -> String {
+    if difference.count == 0 {
+        return String::new();
+    }
+    let more = if difference.count > difference.offsets.len() as u64 { ", …" } else { "" };
+    format!("    {} {what}: offsets {:?}{more}\n", difference.count, difference.offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::PartitionReport;
+
+    #[test]
+    fn a_report_counts_one_record_as_one() {
+        let partition =
+            PartitionReport { sink: "a".to_owned(), to: 1, records: 1, dead: 1, ..PartitionReport::default() };
+        let missing = Difference { count: 1, offsets: vec![0] };
+        let other = PartitionReport { sink: "b".to_owned(), to: 2, records: 2, missing, ..PartitionReport::default() };
+        let report =
+            Report { ok: true, records: 1, removed: 1, partitions: vec![partition, other], ..Report::default() };
+        let text = text(&report);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with("offsets 0..1: 1 record = 0 stored + 1 dead + 0 filtered"), "{text}");
+        assert!(lines[1].contains("2 records = ") && lines[2] == "    1 missing: offsets [0]", "{text}");
+        assert!(
+            lines[3].contains(": 1 record = ") && lines[3].contains(" + 1 dead letter that retention removed"),
+            "{text}"
+        );
     }
 }

@@ -110,6 +110,45 @@ mod tests {
 
     use super::*;
 
+    /// A certificate of X.509 version 1, which has no names of hosts, and its key.
+    const VERSION_1: [&str; 2] = [
+        "-----BEGIN CERTIFICATE-----\n\
+         MIIBJDCBywIUZ1GzgpV4tp8T/NRu/EhwEN1TfV0wCgYIKoZIzj0EAwIwFDESMBAG\n\
+         A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDIxMTMzMloYDzIwODEwOTAyMjExMzMy\n\
+         WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC\n\
+         AATKYZmkr1LZHsHYBkA7a7HA/QzevwExyKASQkBnkvSJqToivuV4oidArDKm1PTO\n\
+         3LTw/+03djYikdkDKispqDi6MAoGCCqGSM49BAMCA0gAMEUCIQDRbmJCwnWzDll4\n\
+         qbXsBfzaVA9EvBcWEPyImg7jW2DjwgIgamNbwamNK+uZKq+37ZwPlnYiZSiHTcAL\n\
+         jRrIoz/xNmA=\n\
+         -----END CERTIFICATE-----",
+        "-----BEGIN PRIVATE KEY-----\n\
+         MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgUKbuam9Jv3n7yu80\n\
+         Y6/v8haDzUHxUHwm0zInebjo5qKhRANCAATKYZmkr1LZHsHYBkA7a7HA/QzevwEx\n\
+         yKASQkBnkvSJqToivuV4oidArDKm1PTO3LTw/+03djYikdkDKispqDi6\n\
+         -----END PRIVATE KEY-----",
+    ];
+
+    #[test]
+    fn a_certificate_that_the_listener_does_not_take_is_refused_by_the_check() {
+        let refused = |certificate: &str, key: &str| {
+            let text = |text: &str| serde_json::to_string(text).unwrap();
+            let (certificate, key) = (text(certificate), text(key));
+            let set = |name: &str, text: String| (format!("kafka.embedded.tls.{name}"), text);
+            let sets = vec![set("certificate", certificate), set("key", key)];
+            let sources = crate::config::Sources { sets, ..Default::default() };
+            crate::config::Config::load(&sources).err().map(|faults| faults.to_string())
+        };
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        assert_eq!(refused(&certificate, &key), None);
+        let [old, its_key] = VERSION_1;
+        for (certificate, key) in [(old, its_key), (&*certificate, &*other.signing_key.serialize_pem())] {
+            let said = refused(certificate, key).unwrap_or_default();
+            assert!(said.contains("kafka.embedded.tls: ") && !said.contains("BEGIN"), "{said}");
+        }
+    }
+
     #[test]
     fn a_certificate_that_is_not_valid_for_long_is_remarked() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

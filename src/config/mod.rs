@@ -52,7 +52,7 @@ pub use supervision::{
     SupervisionConfig, actor_paths,
 };
 pub use units::{ByteSize, HumanDuration, ListenAddr};
-pub use validate::MAX_FLOWS;
+pub use validate::{MAX_FLOWS, brokers_fault};
 
 /// The config that is used when there is no file: complete and commented.
 pub const DEFAULT_YAML: &str = include_str!("../../config.yaml");

@@ -13,7 +13,7 @@ use streamward_core::steps::{
     StepSpec,
     derive::DeriveSpec,
     filter::FilterSpec,
-    rule::RuleSpec,
+    rule::{RuleSpec, SEVERITIES},
     window::{LONGEST, WindowSpec},
 };
 use streamward_pipeline::source::BatchLimits;
@@ -178,10 +178,11 @@ pub enum Severity {
 impl Severity {
     /// The word for it, as the configuration and alerts have it.
     fn word(self) -> &'static str {
+        let [info, warning, critical] = SEVERITIES;
         match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
+            Self::Info => info,
+            Self::Warning => warning,
+            Self::Critical => critical,
         }
     }
 }

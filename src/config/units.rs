@@ -14,6 +14,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 const SIZE_UNITS: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+/// What a text of each type looks like, for messages and the schema.
+const DURATION: &str = "a duration such as 100ms, 5s, 1h30m or 7d";
+const SIZE: &str = "a size such as 512B, 64KiB, 4MiB or 8GiB";
+const ADDRESS: &str = "an address with a port, such as 127.0.0.1:8000, localhost:0 or [::1]:8000";
 /// Longest duration that is read: a hundred years.
 const MAX_DURATION_MS: u64 = 36_525 * 86_400_000;
 
@@ -61,19 +65,18 @@ impl FromStr for HumanDuration {
         let mut rest = text.trim();
         let mut total: u64 = 0;
         if rest.is_empty() {
-            return Err(Malformed);
+            return Err(Malformed::Form(DURATION));
         }
         while !rest.is_empty() {
-            let (number, after) = split_number(rest)?;
+            let (number, after) = split_number(rest).ok_or(Malformed::Form(DURATION))?;
             let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
             let (unit, tail) = after.split_at(letters);
-            let (_, millis) = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or(Malformed)?;
-            let part = number.checked_mul(*millis).ok_or(Malformed)?;
-            total = total.checked_add(part).ok_or(Malformed)?;
+            let (_, millis) = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or(Malformed::Form(DURATION))?;
+            total = total.saturating_add(number.saturating_mul(*millis));
             rest = tail;
         }
         if total > MAX_DURATION_MS {
-            return Err(Malformed);
+            return Err(Malformed::beyond(text, &Self::default(), &Self::from_millis(MAX_DURATION_MS)));
         }
         Ok(Self::from_millis(total))
     }
@@ -135,9 +138,11 @@ impl FromStr for ByteSize {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let (number, unit) = split_number(text.trim())?;
-        let (_, bytes) = SIZE_UNITS.iter().find(|(name, _)| *name == unit.trim_start()).ok_or(Malformed)?;
-        number.checked_mul(*bytes).map(Self).ok_or(Malformed)
+        let (number, unit) = split_number(text.trim()).ok_or(Malformed::Form(SIZE))?;
+        let (_, bytes) = SIZE_UNITS.iter().find(|(name, _)| *name == unit.trim_start()).ok_or(Malformed::Form(SIZE))?;
+        let most = Self(u64::MAX >> 40 << 40);
+        let size = number.checked_mul(*bytes).map(Self).filter(|size| *size <= most);
+        size.ok_or_else(|| Malformed::beyond(text, &Self::default(), &most))
     }
 }
 
@@ -181,7 +186,7 @@ impl FromStr for ListenAddr {
             Some(port) => Cow::Owned(format!("127.0.0.1:{port}")),
             None => Cow::Borrowed(text),
         };
-        full.parse().map(Self).map_err(|_| Malformed)
+        full.parse().map(Self).map_err(|_| Malformed::Form(ADDRESS))
     }
 }
 
@@ -191,15 +196,29 @@ impl fmt::Display for ListenAddr {
     }
 }
 
-/// The text is not a value of the type; what would be is said by the type's expectation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed value")]
-pub struct Malformed;
+/// Why a text is not a value of the type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It has another form than this one.
+    #[error("expected {0}")]
+    Form(&'static str),
+    /// It says more than a value of the type can be: the message has the text and the range.
+    #[error("{0}")]
+    Beyond(String),
+}
 
-fn split_number(text: &str) -> Result<(u64, &str), Malformed> {
+impl Malformed {
+    fn beyond(text: &str, least: &impl fmt::Display, greatest: &impl fmt::Display) -> Self {
+        Self::Beyond(format!("{} is not between {least} and {greatest}", text.trim()))
+    }
+}
+
+/// The digits that a text begins with, as a number, and the rest; none if it begins with something else.
+fn split_number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
-    Ok((digits.parse().map_err(|_| Malformed)?, rest))
+    // More digits than a number has are more than anything can be.
+    (!digits.is_empty()).then(|| (digits.parse().unwrap_or(u64::MAX), rest))
 }
 
 struct Parse<T> {
@@ -207,7 +226,7 @@ struct Parse<T> {
     made: std::marker::PhantomData<T>,
 }
 
-impl<T: FromStr> Visitor<'_> for Parse<T> {
+impl<T: FromStr<Err = Malformed>> Visitor<'_> for Parse<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,12 +234,15 @@ impl<T: FromStr> Visitor<'_> for Parse<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        text.parse().map_err(|error| match error {
+            Malformed::Form(_) => E::invalid_value(Unexpected::Str(text), &self),
+            Malformed::Beyond(_) => E::custom(error),
+        })
     }
 }
 
 macro_rules! as_text {
-    ($type:ty, $name:literal, $expecting:literal, $pattern:literal) => {
+    ($type:ty, $name:literal, $expecting:expr, $pattern:literal) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 deserializer.deserialize_str(Parse {
@@ -248,14 +270,9 @@ macro_rules! as_text {
     };
 }
 
-as_text!(HumanDuration, "Duration", "a duration such as 100ms, 5s, 1h30m or 7d", r"^\s*([0-9]+(ms|s|m|h|d))+\s*$|\$\{");
-as_text!(ByteSize, "Size", "a size such as 512B, 64KiB, 4MiB or 8GiB", r"^\s*[0-9]+\s*(B|KiB|MiB|GiB|TiB)\s*$|\$\{");
-as_text!(
-    ListenAddr,
-    "ListenAddress",
-    "an address with a port, such as 127.0.0.1:8000, localhost:0 or [::1]:8000",
-    r":[0-9]+\s*$|\$\{"
-);
+as_text!(HumanDuration, "Duration", DURATION, r"^\s*([0-9]+(ms|s|m|h|d))+\s*$|\$\{");
+as_text!(ByteSize, "Size", SIZE, r"^\s*[0-9]+\s*(B|KiB|MiB|GiB|TiB)\s*$|\$\{");
+as_text!(ListenAddr, "ListenAddress", ADDRESS, r":[0-9]+\s*$|\$\{");
 
 #[cfg(test)]
 mod tests {
@@ -273,8 +290,21 @@ mod tests {
 
     #[test]
     fn malformed_durations_are_refused() {
-        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "99999999999999999999s", "40000d"] {
-            assert_eq!(text.parse::<HumanDuration>(), Err(Malformed), "{text}");
+        for text in ["", "5", "s", "5 s", "-5s", "1.5s", "5sec", "99999999999999999999"] {
+            assert_eq!(text.parse::<HumanDuration>(), Err(Malformed::Form(DURATION)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_or_size_beyond_its_range_is_told_with_the_range_and_the_given_value() {
+        for text in ["40000d", " 36525d1ms", "99999999999999999999s", "1d18446744073709551615ms"] {
+            let told = text.parse::<HumanDuration>().unwrap_err().to_string();
+            assert_eq!(told, format!("{} is not between 0s and 36525d", text.trim()));
+        }
+        assert_eq!("36525d".parse(), Ok(HumanDuration::from_secs(36_525 * 86_400)));
+        for text in ["99999999TiB", "99999999999999999999B"] {
+            let told = text.parse::<ByteSize>().unwrap_err().to_string();
+            assert_eq!(told, format!("{text} is not between 0B and 16777215TiB"));
         }
     }
 
@@ -286,8 +316,8 @@ mod tests {
             assert_eq!(read.to_string(), text);
         }
         assert_eq!(ByteSize::bytes(1500).to_string(), "1500B");
-        for text in ["", "8", "8GB", "-1B", "GiB", "99999999TiB"] {
-            assert_eq!(text.parse::<ByteSize>(), Err(Malformed), "{text}");
+        for text in ["", "8", "8GB", "-1B", "GiB"] {
+            assert_eq!(text.parse::<ByteSize>(), Err(Malformed::Form(SIZE)), "{text}");
         }
     }
 

@@ -40,6 +40,17 @@ pub enum Role {
     Admin,
 }
 
+impl std::fmt::Display for Role {
+    /// As the configuration writes it.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        })
+    }
+}
+
 /// A static bearer token.
 #[derive(Clone)]
 pub struct AccessToken {
@@ -102,7 +113,7 @@ impl Access {
         let given = given_token(request, is_socket);
         let caller = given.and_then(|given| self.caller(&given)).ok_or_else(unauthorized)?;
         if caller.role < needed {
-            return Err(refused(format!("this needs the role {needed:?}, the token has {:?}", caller.role)));
+            return Err(refused(format!("this needs the role {needed}, the token has {}", caller.role)));
         }
         Ok(caller)
     }

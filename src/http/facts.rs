@@ -7,7 +7,10 @@ use actix_web::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use streamward_core::ports::{AlertQuery, DeadLetterQuery, DeadLetterRow, Page, ValueDecoder};
+use streamward_core::{
+    ports::{AlertQuery, DeadLetterQuery, DeadLetterRow, Page, ValueDecoder},
+    steps::rule::SEVERITIES,
+};
 
 use super::{Answer, HttpState, get, list, params::Params, problem::Problem, streams::page_request, time_text};
 
@@ -21,8 +24,8 @@ pub fn routes(config: &mut ServiceConfig) {
 /// Alerts with their newest state, in the order in which they fired, newest first.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "facts",
     params(
-        ("state" = Option<String>, Query, description = "Only this state"),
-        ("severity" = Option<String>, Query, description = "Only this severity"),
+        ("state" = Option<String>, Query, description = "Only this state: `firing` or `resolved`"),
+        ("severity" = Option<String>, Query, description = "Only this severity: `info`, `warning` or `critical`"),
         ("rule" = Option<String>, Query, description = "Only this rule"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most alerts, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
@@ -31,7 +34,7 @@ pub fn routes(config: &mut ServiceConfig) {
 pub async fn alerts(state: Data<HttpState>, mut params: Params) -> Answer {
     let query = AlertQuery {
         state: params.one_of("state", &["firing", "resolved"]),
-        severity: params.text("severity"),
+        severity: params.one_of("severity", &SEVERITIES),
         rule: params.text("rule"),
         page: page_request(&mut params),
     };
@@ -45,7 +48,7 @@ pub async fn alerts(state: Data<HttpState>, mut params: Params) -> Answer {
         ("topic" = Option<String>, Query, description = "Only of this topic"),
         ("partition" = Option<i64>, Query, minimum = 0, description = "Only of this partition"),
         ("offset" = Option<i64>, Query, minimum = 0, description = "Only of this offset"),
-        ("class" = Option<String>, Query, description = "Only this class"),
+        ("class" = Option<String>, Query, description = "Only this class: `decode`, `contract`, `permanent` or `poison`"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 500, description = "Most dead letters, default 50"),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
     ),

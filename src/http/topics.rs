@@ -9,6 +9,7 @@ use actix_web::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use streamward_broker::MAX_PARTITIONS_PER_TOPIC;
 use streamward_core::ports::topics::{
     Deletion, LogBounds, NewTopic, PartitionDetail, TopicChange, TopicDetail, TopicError, TopicSummary, TopicUse,
 };
@@ -27,8 +28,6 @@ const MAX_CHANGE_BYTES: usize = 64 << 10;
 /// Most topics of a page.
 const MAX_LIMIT: u32 = 1_000;
 const DEFAULT_LIMIT: u32 = 500;
-/// Most partitions that a topic gets here.
-const MAX_PARTITIONS: u32 = 1_000;
 /// Longest name of a topic, in bytes (KAFKA-4893).
 const MAX_NAME: usize = 249;
 
@@ -195,8 +194,12 @@ fn check_name(name: &str) -> Result<(), Problem> {
 }
 
 fn check_partitions(partitions: u32) -> Result<(), Problem> {
-    let msg = format!("a topic has 1 to {MAX_PARTITIONS} partitions");
-    if (1..=MAX_PARTITIONS).contains(&partitions) { Ok(()) } else { Err(field_fault("partitions", msg)) }
+    let msg = format!("a topic has 1 to {MAX_PARTITIONS_PER_TOPIC} partitions");
+    if (1..=i64::from(MAX_PARTITIONS_PER_TOPIC)).contains(&i64::from(partitions)) {
+        Ok(())
+    } else {
+        Err(field_fault("partitions", msg))
+    }
 }
 
 /// Settings are texts for the broker; numbers and truth values are taken as they are written.

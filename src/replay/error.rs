@@ -102,9 +102,6 @@ pub enum MappingError {
         /// What is wrong with the value.
         reason: String,
     },
-    /// The schema of the stream cannot be mapped to.
-    #[error("the stream's schema cannot be mapped to: {0}")]
-    Schema(String),
 }
 
 /// Where in a file: `data.csv:17`, or `data.avro: record 17`.

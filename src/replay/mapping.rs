@@ -214,7 +214,6 @@ fn from_text(text: &str, kind: FieldKind) -> Result<Value, String> {
         FieldKind::Boolean if text.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
         FieldKind::Boolean => Err(format!("`{text}` is neither true nor false")),
         FieldKind::Time => parse_time_ms(text).map(Value::from).map_err(|error| error.to_string()),
-        FieldKind::Any => Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))),
     }
 }
 

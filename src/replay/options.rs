@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use apache_avro::schema::{RecordSchema, Schema, UnionSchema};
+use streamward_core::schema::{Kind, StreamSchema};
 
 use super::error::MappingError;
 
@@ -55,8 +55,18 @@ pub enum FieldKind {
     Boolean,
     /// Any notation of [`super::parse_time_ms`]; becomes epoch milliseconds.
     Time,
-    /// JSON if it reads as such, else text.
-    Any,
+}
+
+impl From<&Kind> for FieldKind {
+    fn from(kind: &Kind) -> Self {
+        match kind {
+            Kind::String | Kind::Enum(_) => Self::Text,
+            Kind::Int | Kind::Long => Self::Whole,
+            Kind::Float | Kind::Double => Self::Number,
+            Kind::Boolean => Self::Boolean,
+            Kind::Timestamp => Self::Time,
+        }
+    }
 }
 
 /// One field of the target stream.
@@ -83,53 +93,15 @@ impl TargetField {
         Self { name: name.to_owned(), kind, required: false }
     }
 
-    /// The fields of an Avro record schema; nested records become names with dots.
-    ///
-    /// # Errors
-    /// The text is not an Avro schema of a record.
-    pub fn of_avro_schema(schema_json: &str) -> Result<Vec<Self>, MappingError> {
-        let schema = Schema::parse_str(schema_json).map_err(|error| MappingError::Schema(error.to_string()))?;
-        let Schema::Record(record) = schema else {
-            return Err(MappingError::Schema("it is not a record".to_owned()));
-        };
-        let mut fields = Vec::new();
-        add_fields(&record, "", &mut fields);
-        Ok(fields)
-    }
-}
-
-fn add_fields(record: &RecordSchema, prefix: &str, fields: &mut Vec<TargetField>) {
-    for field in &record.fields {
-        let name = format!("{prefix}{}", field.name);
-        match &field.schema {
-            Schema::Record(nested) if field.default.is_none() => add_fields(nested, &format!("{name}."), fields),
-            schema => {
-                let nullable = matches!(schema, Schema::Union(union) if union.variants().contains(&Schema::Null));
-                let required = field.default.is_none() && !nullable;
-                fields.push(TargetField { name, kind: kind_of(schema), required });
-            }
-        }
-    }
-}
-
-fn kind_of(schema: &Schema) -> FieldKind {
-    match schema {
-        Schema::String | Schema::Enum(_) | Schema::Uuid(_) => FieldKind::Text,
-        Schema::Int | Schema::Long => FieldKind::Whole,
-        Schema::Float | Schema::Double => FieldKind::Number,
-        Schema::Boolean => FieldKind::Boolean,
-        Schema::TimestampMillis | Schema::TimestampMicros | Schema::TimestampNanos => FieldKind::Time,
-        Schema::LocalTimestampMillis | Schema::LocalTimestampMicros | Schema::LocalTimestampNanos => FieldKind::Time,
-        Schema::Union(union) => kind_of_union(union),
-        _ => FieldKind::Any,
-    }
-}
-
-fn kind_of_union(union: &UnionSchema) -> FieldKind {
-    let mut kinds = union.variants().iter().filter(|variant| **variant != Schema::Null).map(kind_of);
-    match (kinds.next(), kinds.next()) {
-        (Some(kind), None) => kind,
-        (None | Some(_), _) => FieldKind::Any,
+    /// The fields of a stream; those within records have names with dots.
+    #[must_use]
+    pub fn of_stream(schema: &StreamSchema) -> Vec<Self> {
+        let fields = schema.fields.iter().map(|field| Self {
+            name: field.dotted(),
+            kind: FieldKind::from(&field.kind),
+            required: field.default.is_none() && !field.nullable,
+        });
+        fields.collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use apache_avro::types::{Record, Value as AvroValue};
 use apache_avro::{Schema, Writer};
 use serde_json::json;
+use streamward_core::schema::StreamSchema;
 use tempfile::TempDir;
 
 use super::*;
@@ -190,31 +191,52 @@ fn text_fields_stay_text_and_nested_fields_become_objects() {
         {"name":"metadata","type":{"type":"record","name":"M","fields":[{"name":"battery_level","type":"int"}]}}]}"#;
     let content = "sensor_id,timestamp,value,anomaly,note,metadata.battery_level\n007,1404172800,1e3,TRUE,,80\n";
     let mut sample = Sample::new("a.csv", content);
-    sample.options = ReplayOptions::new(TargetField::of_avro_schema(schema).unwrap(), "timestamp");
+    sample.options = ReplayOptions::new(fields_of(schema), "timestamp");
     let expected = json!({"sensor_id": "007", "timestamp": JULY_MS, "value": 1000.0, "anomaly": true,
         "metadata": {"battery_level": 80}});
     assert_eq!(sample.records(), [expected]);
 }
 
 #[test]
-fn the_fields_of_a_schema_tell_kind_and_need() {
-    let fields = TargetField::of_avro_schema(
+fn a_record_field_is_filled_also_where_it_reuses_a_type_that_an_earlier_field_defined() {
+    let schema = r#"{"type":"record","name":"S","namespace":"shop","fields":[
+        {"name":"timestamp","type":{"type":"long","logicalType":"timestamp-millis"}},
+        {"name":"a","type":{"type":"record","name":"Pt","fields":[
+            {"name":"x","type":"double"},{"name":"note","type":["null","string"],"default":null}]}},
+        {"name":"side","type":{"type":"enum","name":"Side","symbols":["LEFT","RIGHT"]}},
+        {"name":"b","type":"Pt"},
+        {"name":"other","type":["null","Side"],"default":null},
+        {"name":"c","type":"Pt","default":{"x":7.5}}]}"#;
+    let content = "timestamp,a.x,side,b.x,b.note,other,c.x\n1404172800,1,LEFT,2,7,RIGHT,\n";
+    let mut sample = Sample::new("a.csv", content);
+    sample.options = ReplayOptions::new(fields_of(schema), "timestamp");
+    let expected =
+        json!({"timestamp": JULY_MS, "a": {"x": 1}, "side": "LEFT", "b": {"x": 2, "note": "7"}, "other": "RIGHT"});
+    assert_eq!(sample.records(), [expected]);
+}
+
+fn fields_of(schema: &str) -> Vec<TargetField> {
+    TargetField::of_stream(&StreamSchema::parse(schema).unwrap())
+}
+
+#[test]
+fn the_fields_of_a_stream_tell_kind_and_need() {
+    let fields = fields_of(
         r#"{"type":"record","name":"S","fields":[
-            {"name":"t","type":{"type":"long","logicalType":"timestamp-micros"}},
+            {"name":"t","type":{"type":"long","logicalType":"timestamp-millis"}},
             {"name":"e","type":{"type":"enum","name":"E","symbols":["A"]}},
             {"name":"n","type":["null","long"]},
-            {"name":"u","type":["string","long"]},
-            {"name":"l","type":{"type":"array","items":"int"},"default":[]}]}"#,
+            {"name":"f","type":"float"},
+            {"name":"b","type":"boolean","default":true}]}"#,
     );
     let expected = [
         TargetField::required("t", FieldKind::Time),
         TargetField::required("e", FieldKind::Text),
         TargetField::optional("n", FieldKind::Whole),
-        TargetField::required("u", FieldKind::Any),
-        TargetField::optional("l", FieldKind::Any),
+        TargetField::required("f", FieldKind::Number),
+        TargetField::optional("b", FieldKind::Boolean),
     ];
-    assert_eq!(fields.unwrap(), expected);
-    assert!(TargetField::of_avro_schema("\"string\"").unwrap_err().to_string().contains("not a record"));
+    assert_eq!(fields, expected);
 }
 
 #[test]

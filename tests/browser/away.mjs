@@ -96,4 +96,35 @@ export async function away() {
     await until(page, () => document.querySelectorAll(".events li").length > 0);
     assert(other.sockets.size - before === 2, `${other.sockets.size - before} live feeds are open, not those of readings and events`);
   }, { prepare: (page) => other.lay(page) });
+
+  const wire = { isDead: false, opened: 0 };
+  await test("a live feed whose other end is gone without a word is not shown as live, and is opened anew", async (page) => {
+    await charts(page);
+    await pill(page, "live");
+    wire.isDead = true;
+    await page.clock.pauseAt(await page.evaluate(() => Date.now() + 1000));
+    for (let passed = 0; passed < NOTICED_MS && (await isLive(page)); passed += STEP_MS) await pass(page, STEP_MS);
+    assert(!(await isLive(page)), "it is shown as live after 10 s");
+    const { opened } = wire;
+    wire.isDead = false;
+    await page.clock.resume();
+    await until(page, () => globalThis.streamward.counts.feed === "live");
+    assert(wire.opened > opened, "it was not opened anew");
+  }, { prepare: (page) => layWire(page, wire) });
+}
+
+/** A silence must be seen by then. */
+const NOTICED_MS = 10_000;
+
+const isLive = (page) => page.evaluate(() => globalThis.streamward.counts.feed === "live");
+
+/** Lets frames through in both directions until the wire is dead. */
+async function layWire(page, wire) {
+  await page.clock.install();
+  await page.routeWebSocket("**/ws/sensors", (socket) => {
+    wire.opened += 1;
+    const server = socket.connectToServer();
+    socket.onMessage((text) => wire.isDead || server.send(text));
+    server.onMessage((text) => wire.isDead || socket.send(text));
+  });
 }

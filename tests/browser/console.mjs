@@ -253,13 +253,35 @@ await test("the charts begin with what is stored, more than one page of it", asy
   assert(!(await page.evaluate(() => globalThis.streamward.counts.frames)), "there is no feed that could have brought them");
 }, { prepare: (page) => page.routeWebSocket("**/ws/sensors", (socket) => socket.close()) });
 
-await test("a refused request asks for an access token and uses it", async (page) => {
-  await page.locator(".banner input").fill("secret-token");
+/** A server that lets in whoever has the token `secret-token`. */
+const guarded = (page) => page.route("**/api/**", (route) =>
+  route.request().headers().authorization === "Bearer secret-token" ? route.fallback() : route.fulfill({ status: 401, json: { title: "Unauthorized", detail: "a valid bearer token is needed" } }));
+
+async function giveToken(page, token) {
+  await page.locator(".banner input").fill(token);
   await page.locator(".banner button").click();
+}
+
+await test("a refused request asks for an access token and uses it", async (page) => {
+  await giveToken(page, "secret-token");
   await page.locator(".banner").waitFor({ state: "detached", ...WAIT });
-}, {
-  prepare: (page) => page.route("**/api/**", (route) =>
-    route.request().headers().authorization === "Bearer secret-token" ? route.fallback() : route.fulfill({ status: 401, json: { title: "Unauthorized" } })),
-});
+}, { prepare: guarded });
+
+await test("a wrong access token is refused with the reason, each time, and a half-typed one is kept", async (page) => {
+  await page.locator(".banner h2", { hasText: "This server asks for an access token" }).waitFor(WAIT);
+  for (const wrong of ["wrong-token", "other-token"]) {
+    await page.locator(".banner").evaluate((banner) => (banner.dataset.old = "yes"));
+    await giveToken(page, wrong);
+    const refused = page.locator(".banner:not([data-old])", { hasText: "The server refused this access token" });
+    await refused.getByText("a valid bearer token is needed").waitFor(WAIT);
+    assert(await refused.getAttribute("role") === "alert", "nobody who cannot see it is told");
+  }
+  await page.locator(".banner input").fill("half-ty");
+  await page.waitForResponse((response) => response.status() === 401, WAIT);
+  await page.waitForResponse((response) => response.status() === 401, WAIT);
+  assert(await page.locator(".banner input").inputValue() === "half-ty", "the half-typed token is gone");
+  await giveToken(page, "secret-token");
+  await page.locator(".banner").waitFor({ state: "detached", ...WAIT });
+}, { prepare: guarded });
 
 await finish();

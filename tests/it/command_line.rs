@@ -177,6 +177,25 @@ fn a_start_without_its_kafka_or_its_registry_ends_with_3_and_names_the_address_t
     }
 }
 
+#[actix_rt::test]
+async fn an_address_of_a_web_server_is_told_where_one_of_kafka_is_wanted() {
+    let server = Node::new().start().await;
+    let http = server.http.address();
+    let node = Node::new().set("kafka.bootstrap", http).set("kafka.start_timeout", "2s");
+    fs::write(node.path("a.csv"), "timestamp,value\n2026-01-01,1\n").unwrap();
+    let told = format!("{http}/bootstrap: ");
+    let words = ["a web server answers there, and no Kafka broker", "kafka.embedded.listen", &told];
+    let (code, said) = node.ends();
+    assert!(code == Some(3) && words.iter().all(|word| said.contains(word)), "{code:?}: {said}");
+    let (code, _, said) = run(&node, &["replay", "a.csv", "--bootstrap", http]);
+    assert!(code == Some(3) && words.iter().all(|word| said.contains(word)), "{code:?}: {said}");
+    for bootstrap in ["http://127.0.0.1:8000", "me:secret@127.0.0.1:9092"] {
+        let (code, _, said) = run(&node, &["replay", "a.csv", "--bootstrap", bootstrap]);
+        let is_told = said.contains("--bootstrap: brokers are written as host:port, without credentials or protocol");
+        assert!(code == Some(2) && is_told && !said.contains("secret@"), "{code:?}: {said}");
+    }
+}
+
 #[test]
 fn the_exit_code_tells_what_kind_of_error_it_is() {
     let node = Node::new();
@@ -252,6 +271,13 @@ async fn an_interrupted_drill_takes_its_fault_back_and_tells_what_was_observed()
         let drill =
             started(node, &["drill", "pipelines/series/lane", "--fault", "slow", "--times", "300", "--url", &url]);
         wait::until("the fault is armed", async || is(armed().await?, &300.into())).await;
+        wait::until("the drill says what it waits for", async || {
+            let said = fs::read_to_string(node.path("err")).unwrap();
+            let words =
+                ["pipelines/series/lane has nothing to do", "write a record", "interrupt to take the fault back"];
+            if words.iter().all(|word| said.contains(word)) { Ok(()) } else { Err(said) }
+        })
+        .await;
         signalled(&drill, signal);
         let (code, report, complaint) = ended(node, drill);
         assert_eq!(code, Some(130), "{report}{complaint}");
@@ -319,7 +345,9 @@ async fn an_interrupted_watch_writes_plain_frames_and_ends_with_a_summary() {
     .await;
     signalled(&tail, "-INT");
     let (code, output, complaint) = ended(node, tail);
-    let wanted = format!("interrupted: {} records of sensor-readings were shown\n", output.lines().count());
+    let records = output.lines().count();
+    let wanted =
+        format!("interrupted: {records} record{} of sensor-readings shown\n", if records == 1 { "" } else { "s" });
     assert_eq!((code, complaint), (Some(130), wanted));
 }
 
@@ -340,4 +368,55 @@ async fn a_command_without_a_token_is_told_how_to_give_one() {
     let server = node.start_unready().await;
     let (code, _, complaint) = run(server.node(), &["tree", "--url", server.http.address()]);
     assert!(code == Some(4) && complaint.contains("give it with --token or STREAMWARD_TOKEN"), "{complaint}");
+}
+
+#[actix_rt::test]
+async fn a_reader_that_has_gone_ends_a_command_quietly() {
+    let server = Node::new().with_simulators().start().await;
+    let (node, url) = (server.node(), format!("http://{}", server.http.address()));
+    let body = serde_json::json!({"value": "words"});
+    server.http.post("/api/v1/topics/sensor-readings/records", &body).await;
+    let lines = [
+        format!("streamward topics tail sensor-readings --from earliest --follow --url {url} 2>&1"),
+        format!("streamward tree --watch --url {url} 2>&1"),
+        format!("streamward tree --url {url}"),
+        "streamward config --schema".to_owned(),
+        "streamward man".to_owned(),
+        "streamward --help".to_owned(),
+        "streamward check --set http.workers=none 2>&1".to_owned(),
+    ];
+    for line in lines {
+        let wanted = if line.contains("check") { "2" } else { "0" };
+        let piped = format!("{{ {line}; echo $? > code; }} | head -c 1; cat code");
+        let output = node.shell(&piped).output().unwrap();
+        let (said, complaint) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!((said.get(1..).map(str::trim), &*complaint), (Some(wanted), ""), "{line}");
+    }
+}
+
+#[actix_rt::test]
+async fn an_output_that_cannot_be_written_is_named_and_ends_with_2() {
+    let server = Node::new().start().await;
+    let (node, url) = (server.node(), format!("http://{}", server.http.address()));
+    let commands = [
+        format!("tree --url {url}"),
+        format!("topics list --url {url}"),
+        format!("topics tail sensor-readings --from earliest --url {url}"),
+        format!("schema list --url http://{}", server.registry),
+        format!("verify --data-dir data --bootstrap {}", server.kafka()),
+        "check".to_owned(),
+        "config".to_owned(),
+        "completions bash".to_owned(),
+        "man".to_owned(),
+        "--version".to_owned(),
+        "tree --help".to_owned(),
+    ];
+    server.http.post("/api/v1/topics/sensor-readings/records", &serde_json::json!({"value": "words"})).await;
+    for command in commands {
+        let output = node.shell(&format!("streamward {command} > /dev/full")).output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}: {complaint}");
+        let named = "streamward: the output cannot be written: No space left on device";
+        assert!(complaint.starts_with(named), "{command}: {complaint}");
+    }
 }

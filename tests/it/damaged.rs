@@ -156,3 +156,27 @@ async fn what_a_deleted_log_held_is_read_again_where_another_program_has_begun_i
     assert_eq!(stored(&server.database()).await.len() as u64, RECORDS + 2_000);
     server.verify();
 }
+
+#[actix_rt::test]
+async fn a_database_that_was_deleted_is_one_finding() {
+    let (server, _, mut readings) = with_rows().await;
+    fs::remove_file(server.node().data().join("streamward.db")).unwrap();
+    let producer = Producer::connect(server.kafka());
+    let finding = named(&server, "storage").await;
+    assert!(finding["reason"].as_str().unwrap().contains("was deleted"), "{finding}");
+    wait::until("the sink has met it", async || {
+        readings.send(&producer, 100);
+        let sink = server.http.actor("pipelines/sensors/sink").await?;
+        if sink["note"].to_string().contains("was deleted") { Ok(()) } else { Err(sink.to_string()) }
+    })
+    .await;
+    // Long enough that partitions would count as standing still by themselves.
+    let looks = async || server.http.actor("ops/standstill").await.map(|watch| watch["processed"].as_i64().unwrap());
+    let long = looks().await.unwrap() + 8;
+    wait::until("it was looked at for a while", async || wait::at_least(looks().await?, &long)).await;
+    let found = server.http.get("/api/v1/standing-still").await;
+    let found = found["standing_still"].as_array().unwrap();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let lag = server.http.get("/api/v1/lag").await;
+    assert!(lag.to_string().contains("was deleted"), "each partition names it: {lag}");
+}

@@ -110,6 +110,11 @@ async fn a_second_server_reads_nothing_until_the_first_has_left_the_group_and_na
     assert_eq!(findings(&first).await, Vec::<Value>::new(), "the first has lost nothing");
     drop(first.terminate().await);
     recovers(&second).await;
+    // Of each pipeline one line when the server becomes a stand-by, and one when it takes over.
+    let log = log(&second);
+    let of_sensors = |words: &str| log.lines().filter(|line| line.contains(words) && line.contains("sensors")).count();
+    assert_eq!((of_sensors("nothing is read until it is gone"), of_sensors("nobody else is in")), (1, 1), "{log}");
+    assert!(!log.contains("ERROR") && !log.contains("stands still"), "{log}");
 }
 
 #[actix_rt::test]

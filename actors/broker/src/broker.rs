@@ -21,7 +21,7 @@ use crate::meta::{Change, Durability, MetaStore};
 use crate::quota::{Metered, Quotas};
 use crate::serve::{self, Access, Internal};
 use crate::tls::TlsConfig;
-use crate::topic::Topics;
+use crate::topic::{Partition, Topics};
 use crate::txn::Txns;
 use crate::{Fsync, MAX_PARTITIONS_PER_TOPIC};
 
@@ -200,13 +200,9 @@ impl Broker {
     /// # Errors
     /// The first thing that the file system says; the rest is done all the same.
     pub fn close(&self) -> io::Result<()> {
-        let mut outcome = self.inner.sync_meta();
-        for topic in self.inner.topics.all() {
-            for partition in topic.partitions() {
-                outcome = outcome.and(partition.close());
-            }
-        }
-        outcome
+        let outcome = self.inner.sync_meta();
+        let partitions: Vec<_> = self.inner.topics.all().iter().flat_map(|topic| topic.partitions()).collect();
+        outcome.and(close_all(&partitions))
     }
 
     /// Sums and sizes at this moment; takes each partition's lock for an instant.
@@ -379,6 +375,23 @@ pub(crate) struct Counters {
     refused_connections: AtomicU64,
 }
 
+/// Partitions that are closed at once: each waits for the disk, which writes for many as fast as for one.
+const CLOSED_AT_ONCE: usize = 16;
+
+/// Closes partitions; the first thing that the file system says, and the rest is done all the same.
+fn close_all(partitions: &[Arc<Partition>]) -> io::Result<()> {
+    let share = partitions.len().div_ceil(CLOSED_AT_ONCE).max(1);
+    let close =
+        |share: &[Arc<Partition>]| share.iter().map(|partition| partition.close()).fold(Ok(()), io::Result::and);
+    std::thread::scope(|scope| {
+        let closers: Vec<_> = partitions.chunks(share).map(|share| scope.spawn(move || close(share))).collect();
+        let closed = closers
+            .into_iter()
+            .map(|closer| closer.join().unwrap_or_else(|_| Err(io::Error::other("a close panicked"))));
+        closed.fold(Ok(()), io::Result::and)
+    })
+}
+
 /// Counts a connection until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held(Arc<AtomicUsize>);
@@ -442,5 +455,18 @@ mod tests {
         let before = bytes_after_a_pass();
         drop(first);
         assert!(bytes_after_a_pass() < before);
+    }
+
+    #[test]
+    fn closing_gives_back_the_offsets_that_each_of_many_partitions_had_reserved() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(BrokerConfig::new(dir.path())).unwrap();
+        broker.ensure_topic("t", 3 * 16 + 1, &[]).unwrap();
+        let partitions = broker.inner.topics.get("t").unwrap().partitions();
+        partitions.iter().for_each(|partition| partition.reserve_ahead());
+        let without = || partitions.iter().filter(|partition| partition.log.lock().reservation_due().is_some()).count();
+        assert_eq!(without(), 0);
+        broker.close().unwrap();
+        assert_eq!(without(), partitions.len());
     }
 }

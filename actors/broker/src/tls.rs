@@ -77,6 +77,14 @@ impl TlsConfig {
 }
 
 impl TlsConfig {
+    /// Whether a listener can be opened with it.
+    ///
+    /// # Errors
+    /// [`OpenError::Tls`] with the text that is at fault.
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.server().map(drop)
+    }
+
     /// Whether clients that compare times take the certificate.
     ///
     /// # Errors

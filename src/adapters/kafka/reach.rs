@@ -33,6 +33,12 @@ const SERVE_FOR: Duration = Duration::from_millis(100);
 const TOKEN_SETTINGS: &str = "; see kafka.client: sasl.oauthbearer.token.endpoint.url, sasl.oauthbearer.client.id, \
                               sasl.oauthbearer.client.secret, sasl.oauthbearer.scope";
 
+/// What the library says of an answer that begins with `HTTP`, taken for a length.
+const HTTP_SIZE: &str = "Invalid response size 1213486160";
+/// What the reason for that ends with.
+const IS_HTTP: &str = ": a web server answers there, and no Kafka broker; give the address of Kafka's protocol (of a Streamward \
+                       server that of kafka.embedded.listen, 127.0.0.1:9092 by default)";
+
 /// Why a cluster was not reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
@@ -135,7 +141,11 @@ impl Asker {
         self.client.poll(SERVE_FOR);
         let (code, reason) = self.context.trouble.lock().take()?;
         let reason = without_tail(&reason);
-        let see = if is_about_token(code, reason) { TOKEN_SETTINGS } else { "" };
+        let see = match reason {
+            _ if is_about_token(code, reason) => TOKEN_SETTINGS,
+            _ if reason.contains(HTTP_SIZE) => IS_HTTP,
+            _ => "",
+        };
         Some((code, format!("{reason}{see}")))
     }
 }

@@ -133,16 +133,31 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { pipeline, topic, partition, actor, .. } = &self.place;
-        match (pipeline, topic) {
-            (Some(pipeline), _) => write!(formatter, "pipeline {pipeline}")?,
-            (None, Some(topic)) => write!(formatter, "topic {topic}")?,
-            (None, None) => formatter.write_str(actor)?,
-        }
-        if let Some(partition) = partition {
-            write!(formatter, " partition {partition}")?;
-        }
-        write!(formatter, ": {} (since {}); {}", self.reason, rfc3339(self.since_ms), self.way_out)
+        formatter.write_str(&self.with_partitions(self.place.partition.as_slice()))
+    }
+}
+
+impl Finding {
+    /// As people read it, about these partitions of its pipeline.
+    fn with_partitions(&self, partitions: &[i32]) -> String {
+        let Place { pipeline, topic, actor, .. } = &self.place;
+        let place = match (pipeline, topic) {
+            (Some(pipeline), _) => format!("pipeline {pipeline}"),
+            (None, Some(topic)) => format!("topic {topic}"),
+            (None, None) => actor.clone(),
+        };
+        let numbers = partitions.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
+        let of_it = match partitions {
+            [] => String::new(),
+            [_] => format!(" partition {numbers}"),
+            _ => format!(" partitions {numbers}"),
+        };
+        format!("{place}{of_it}: {} (since {}); {}", self.reason, rfc3339(self.since_ms), self.way_out)
+    }
+
+    /// Whether this one, of an actor, says the same as another that tells it better.
+    fn is_as(&self, other: &Self) -> bool {
+        self.place.cause == Cause::Degraded && self.reason.ends_with(&other.reason)
     }
 }
 

@@ -10,10 +10,14 @@ use streamward_broker::StorageTrouble;
 use streamward_kit::{ActorState, Runtime, TreeNode};
 use streamward_pipeline::slot::PartitionSlot;
 
-use crate::app::{
-    groups::GroupsSeen,
-    lag::{LogEnds, TopicLogs},
-    operations::PipelineView,
+use super::{Cause, Finding};
+use crate::{
+    adapters::kafka::members::STANDS_BY,
+    app::{
+        groups::GroupsSeen,
+        lag::{LogEnds, TopicLogs},
+        operations::PipelineView,
+    },
 };
 
 /// Everything that is judged.
@@ -104,13 +108,11 @@ impl Sight {
         let actors = runtime.nodes();
         let actors = actors.iter().filter(|node| node.strategy.is_none());
         let actors = actors.filter(|node| !node.path.as_str().starts_with("edge/sessions/"));
-        Self {
-            pipelines: pipelines.iter().map(|pipeline| PipelineSight::of(pipeline, ends, groups)).collect(),
-            kafka: ends.silence(),
-            storage,
-            broker,
-            actors: actors.map(ActorSight::of).collect(),
-        }
+        let actors: Vec<_> = actors.map(ActorSight::of).collect();
+        let mut pipelines: Vec<_> =
+            pipelines.iter().map(|pipeline| PipelineSight::of(pipeline, ends, groups)).collect();
+        pipelines.iter_mut().for_each(|pipeline| pipeline.hear(&actors));
+        Self { pipelines, kafka: ends.silence(), storage, broker, actors }
     }
 }
 
@@ -136,6 +138,28 @@ impl PipelineSight {
     }
 }
 
+impl Sight {
+    /// Whether a finding says that this server waits until others have left a pipeline's group.
+    pub fn stands_by(&self, finding: &Finding) -> bool {
+        let place = &finding.place;
+        let pipeline = self.pipelines.iter().find(|pipeline| place.pipeline.as_ref() == Some(&pipeline.name));
+        let strangers = pipeline.and_then(|pipeline| pipeline.strangers.as_ref());
+        place.cause == Cause::Unassigned && strangers.is_some_and(|(words, _)| *words == finding.reason)
+    }
+}
+
+impl PipelineSight {
+    /// What its source says of the others in its group, before they were seen from outside.
+    fn hear(&mut self, actors: &[ActorSight]) {
+        let path = format!("pipelines/{}/source", self.name);
+        let source = actors.iter().find(|actor| actor.path == path);
+        if let (None, Some(words)) = (&self.strangers, source.and_then(ActorSight::stands_by)) {
+            let way_out = format!("GET /api/v1/topics/{} shows the members of the group: stop them", self.topic);
+            self.strangers = Some((words.to_owned(), way_out));
+        }
+    }
+}
+
 impl PartitionSight {
     fn of(slot: &Arc<PartitionSlot>) -> Self {
         // From behind: what is seen later may be further, never nearer.
@@ -145,6 +169,11 @@ impl PartitionSight {
 }
 
 impl ActorSight {
+    /// Of a source that waits until others have left its group: who they are.
+    pub fn stands_by(&self) -> Option<&str> {
+        self.words.strip_prefix(STANDS_BY)
+    }
+
     fn of(node: &TreeNode) -> Self {
         let wait = node.waiting_on.as_ref().filter(|wait| wait.on == "target").map_or(0, |wait| wait.for_ms);
         Self {

@@ -1,7 +1,7 @@
 //! The actor that looks, judges and tells.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{
         Arc,
@@ -73,7 +73,7 @@ pub async fn run(scope: Scope, shared: Arc<WatchShared>) -> Result<(), Failure> 
         let stores = (storage.silence(), broker.trouble());
         let sight = Sight::of(&shared.runtime, &shared.pipelines, (&shared.ends, &shared.groups), stores);
         let findings = judge.look(&sight, Instant::now(), now_ms());
-        told.tell(&shared, &findings);
+        told.tell(&shared, &sight, &findings);
         let positions = unread_positions(&shared, &sight).await;
         shared.findings.set(findings, positions);
         scope.progress(1);
@@ -107,20 +107,31 @@ struct Told {
     findings: Vec<Finding>,
     /// The place that each note is about: what is said of it may change every second.
     notes: BTreeMap<ActorPath, Place>,
+    /// What actors have said themselves in the log.
+    said_elsewhere: BTreeSet<Place>,
     /// Whether the file says what was told.
     is_written: bool,
 }
 
 impl Told {
-    fn tell(&mut self, shared: &WatchShared, findings: &[Finding]) {
+    fn tell(&mut self, shared: &WatchShared, sight: &Sight, findings: &[Finding]) {
         let is_new = |finding: &&Finding| !self.findings.iter().any(|told| told.place == finding.place);
-        for finding in findings.iter().filter(is_new) {
-            tracing::error!(cause = finding.place.cause.as_str(), "stands still: {finding}");
+        let found: Vec<&Finding> = findings.iter().filter(is_new).collect();
+        // A source that stands by has said so, and says when it goes on.
+        self.said_elsewhere
+            .extend(found.iter().filter(|found| sight.stands_by(found)).map(|found| found.place.clone()));
+        let is_over = |told: &&Finding| {
+            let is_there = findings.iter().any(|now| now.place == told.place);
+            !is_there && !findings.iter().any(|now| now.place.pipeline == told.place.pipeline && told.is_as(now))
+        };
+        let over: Vec<&Finding> = self.findings.iter().filter(is_over).collect();
+        for (finding, text) in together(found.into_iter().filter(|found| !self.said_elsewhere.contains(&found.place))) {
+            tracing::error!(cause = finding.place.cause.as_str(), "stands still: {text}");
         }
-        let is_over = |told: &&Finding| !findings.iter().any(|finding| finding.place == told.place);
-        for finding in self.findings.iter().filter(is_over) {
-            tracing::info!(cause = finding.place.cause.as_str(), "no longer stands still: {finding}");
+        for (finding, text) in together(over.into_iter().filter(|over| !self.said_elsewhere.contains(&over.place))) {
+            tracing::info!(cause = finding.place.cause.as_str(), "no longer stands still: {text}");
         }
+        self.said_elsewhere.retain(|place| findings.iter().any(|finding| finding.place == *place));
         self.note(shared, findings);
         if !self.is_written || self.findings != findings {
             self.is_written = write(shared, findings);
@@ -144,6 +155,23 @@ impl Told {
         }
         self.notes = notes;
     }
+}
+
+/// The text of each finding; one text for partitions of a pipeline of which the same is found.
+fn together<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<(&'a Finding, String)> {
+    let mut texts: Vec<(&Finding, Vec<i32>)> = Vec::new();
+    for finding in findings {
+        let is_same = |(other, _): &&mut (&Finding, Vec<i32>)| {
+            let [one, other] = [finding, other].map(|each| (each.place.cause, &each.place.pipeline, &each.reason));
+            one == other && finding.place.partition.is_some()
+        };
+        match texts.iter_mut().find(is_same) {
+            Some((_, partitions)) => partitions.extend(finding.place.partition),
+            None => texts.push((finding, finding.place.partition.into_iter().collect())),
+        }
+    }
+    let text = |(finding, partitions): (&'a Finding, Vec<i32>)| (finding, finding.with_partitions(&partitions));
+    texts.into_iter().map(text).collect()
 }
 
 /// For `verify`; a full disk has no room for it, and `verify` then sees by itself that nothing moves.

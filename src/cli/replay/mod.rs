@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use self::sender::{SendError, Sender};
-use super::{ConfigSource, Exit, Failure};
+use super::{ConfigSource, Exit, Failure, table::counted};
 use crate::{
     adapters::kafka::{
         producer::{KafkaProducer, ProduceError},
@@ -87,7 +87,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         Failure::unreachable(format_args!("the broker {} cannot be reached: {error}", settings.bootstrap))
     })?;
     let done = actix::System::new().block_on(Sender::new(args, stream, &producer).run(rehearsal, records));
-    done.map(|report| report.print(args)).map_err(|error| match error {
+    let report = done.map_err(|error| match error {
         SendError::File { sent, error } => Failure::usage(stopped_at(args, sent, &error)),
         SendError::Broker { sent, error } => {
             let words = format!("the broker {}: after {sent} records: {error}", settings.bootstrap);
@@ -97,7 +97,8 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
             }
         }
         SendError::Signals(failure) => failure,
-    })
+    })?;
+    report.print(args)
 }
 
 /// Why a replay stopped in its file, and what of it is written already.
@@ -105,14 +106,14 @@ fn stopped_at(args: &ReplayArgs, sent: u64, error: &ReplayError) -> String {
     let written = match sent {
         0 => String::new(),
         1 => format!("; 1 record before it is in the topic of stream {} already", args.stream),
-        sent => format!("; {} before it are in the topic of stream {} already", counted(sent), args.stream),
+        sent => format!("; {} before it are in the topic of stream {} already", counted(sent, "record"), args.stream),
     };
     let way_out = if error.is_bad_record() && !args.skip_bad { " (--skip-bad leaves such records out)" } else { "" };
     format!("{error}{written}{way_out}")
 }
 
 fn options(args: &ReplayArgs, stream: &StreamSetup) -> Result<ReplayOptions, Failure> {
-    let fields = TargetField::of_avro_schema(&stream.schema.avro).map_err(Failure::usage)?;
+    let fields = TargetField::of_stream(&stream.schema);
     let mut options = ReplayOptions::new(fields, &stream.event_time);
     if &*stream.name == "series" {
         options = options.with_series_named_after(&args.file);
@@ -141,41 +142,37 @@ struct Report {
 }
 
 impl Report {
-    fn print(&self, args: &ReplayArgs) -> Exit {
+    fn print(&self, args: &ReplayArgs) -> Result<Exit, Failure> {
         let Self { acknowledged, skipped, interrupted, ignored } = self;
         if args.json {
             let report = serde_json::json!({
                 "acknowledged": acknowledged, "skipped": skipped, "interrupted": interrupted, "ignored_fields": ignored.names()
             });
-            super::say_line(format_args!("{report}"));
+            super::say_line(format_args!("{report}"))?;
         } else {
             super::say_line(format_args!(
                 "{} of {} {} in the topic of stream {}{}{}",
-                counted(*acknowledged),
+                counted(*acknowledged, "record"),
                 args.file.display(),
                 if *acknowledged == 1 { "is" } else { "are" },
                 args.stream,
                 if *skipped > 0 { format!(", {skipped} left out") } else { String::new() },
                 if *interrupted { ": interrupted" } else { "" }
-            ));
+            ))?;
             if !ignored.names().is_empty() {
                 super::say_line(format_args!(
                     "fields that the stream does not have were left out: {}",
                     listed(ignored)
-                ));
+                ))?;
             }
         }
-        if *interrupted { Exit::Interrupted } else { Exit::Done }
+        Ok(if *interrupted { Exit::Interrupted } else { Exit::Done })
     }
-}
-
-fn counted(records: u64) -> String {
-    format!("{records} {}", if records == 1 { "record" } else { "records" })
 }
 
 /// `site (in 3 records), unit (in 1 record)`.
 fn listed(ignored: &Ignored) -> String {
-    let one = |(name, records): (&String, &u64)| format!("{name} (in {})", counted(*records));
+    let one = |(name, records): (&String, &u64)| format!("{name} (in {})", counted(*records, "record"));
     let mut names: Vec<String> = ignored.names().iter().take(MAX_SAID).map(one).collect();
     if ignored.has_further() || ignored.names().len() > MAX_SAID {
         names.push("and others".to_owned());

@@ -134,7 +134,7 @@ impl TopicsArgs {
     /// Prints a result, as JSON or as the lines made of it.
     fn print(&self, result: &Value, lines: impl FnOnce(&Value) -> String) -> Result<Exit, Failure> {
         let text = if self.json { format!("{result:#}") } else { lines(result) };
-        super::say_line(format_args!("{}", text.trim_end()));
+        super::say_line(format_args!("{}", text.trim_end()))?;
         Ok(Exit::Done)
     }
 

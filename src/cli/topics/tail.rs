@@ -6,12 +6,15 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{super::say_line, path};
+use super::{
+    super::{remark, say_line},
+    path,
+};
 use crate::cli::{
     Exit, Failure,
     client::{AskError, Server, segment},
     interrupt::Interrupts,
-    table::plain,
+    table::{counted, plain},
 };
 
 /// Records asked for at once.
@@ -72,24 +75,25 @@ impl TailArgs {
         let shown = Cell::new(0_u64);
         let show = |record: &Value| {
             let text = if json { record.to_string() } else { line(record) };
-            say_line(format_args!("{text}"));
+            say_line(format_args!("{text}"))?.or_end()?;
             shown.set(shown.get() + 1);
+            Ok(())
         };
         if let Some(done) = Interrupts::listen()?.unless(self.show_all(server, &show)).await {
             return done.map(|()| Exit::Done);
         }
-        eprintln!("interrupted: {} records of {} were shown", shown.get(), self.topic);
+        remark(format_args!("interrupted: {} of {} shown", counted(shown.get(), "record"), self.topic));
         Ok(Exit::Interrupted)
     }
 
-    async fn show_all(&self, server: &Server, show: &impl Fn(&Value)) -> Result<(), Failure> {
+    async fn show_all(&self, server: &Server, show: &impl Fn(&Value) -> Result<(), Failure>) -> Result<(), Failure> {
         let cursor = match &self.from {
             From::Earliest => self.forward(server, "order=oldest", show).await?,
             From::Time(time) => self.forward(server, &format!("time={}", segment(&time.to_string())), show).await?,
             From::Latest => self.last(server, 1).await?.1,
             From::Last(count) => {
                 let (records, cursor) = self.last(server, *count).await?;
-                records.iter().rev().for_each(show);
+                records.iter().rev().try_for_each(show)?;
                 cursor
             }
         };
@@ -99,14 +103,19 @@ impl TailArgs {
         Ok(())
     }
 
-    /// Shows what comes behind a cursor until the server refuses; one that is away is said once and waited for.
-    async fn go_on(&self, server: &Server, mut cursor: String, show: &impl Fn(&Value)) -> Result<Infallible, Failure> {
+    /// Shows what comes behind a cursor until the server refuses or `show` fails; one that is away is said once and waited for.
+    async fn go_on(
+        &self,
+        server: &Server,
+        mut cursor: String,
+        show: &impl Fn(&Value) -> Result<(), Failure>,
+    ) -> Result<Infallible, Failure> {
         let mut is_away = false;
         loop {
             match self.page(server, &format!("cursor={}", segment(&cursor)), PAGE).await {
                 Ok(page) => {
                     is_away = false;
-                    page["records"].as_array().into_iter().flatten().for_each(show);
+                    page["records"].as_array().into_iter().flatten().try_for_each(show)?;
                     cursor = text(&page["next"])?;
                     if page["scanned"]["complete"] != true {
                         continue;
@@ -114,7 +123,7 @@ impl TailArgs {
                 }
                 Err(AskError::Passing(reason)) => {
                     if !is_away {
-                        eprintln!("streamward: {reason}; trying again");
+                        remark(format_args!("streamward: {reason}; trying again"));
                     }
                     is_away = true;
                 }
@@ -138,11 +147,16 @@ impl TailArgs {
     }
 
     /// Shows everything up to the present end; answers the cursor behind it.
-    async fn forward(&self, server: &Server, place: &str, show: &impl Fn(&Value)) -> Result<String, Failure> {
+    async fn forward(
+        &self,
+        server: &Server,
+        place: &str,
+        show: &impl Fn(&Value) -> Result<(), Failure>,
+    ) -> Result<String, Failure> {
         let mut place = place.to_owned();
         loop {
             let page = self.page(server, &place, PAGE).await?;
-            page["records"].as_array().into_iter().flatten().for_each(show);
+            page["records"].as_array().into_iter().flatten().try_for_each(show)?;
             let cursor = text(&page["next"])?;
             if page["scanned"]["complete"] == true {
                 return Ok(cursor);
@@ -256,7 +270,10 @@ mod tests {
             follow: true,
         };
         let seen = std::cell::RefCell::new(Vec::new());
-        let show = |record: &Value| seen.borrow_mut().push(record["offset"].clone());
+        let show = |record: &Value| {
+            seen.borrow_mut().push(record["offset"].clone());
+            Ok(())
+        };
         let ended = args.go_on(&server, "newer_0".to_owned(), &show).await.unwrap_err();
         assert_eq!(*seen.borrow(), [1, 2]);
         assert!(ended.exit() == Exit::Refused && ended.to_string() == "no such topic", "{ended}");

@@ -28,23 +28,28 @@ pub fn collision_key(topic: &str) -> String {
     topic.replace('.', "_")
 }
 
-fn kafka(config: &Config, check: &mut Check<'_>) {
-    let kafka = &config.kafka;
-    if let Some(bootstrap) = &kafka.bootstrap {
-        let fine = bootstrap.split(',').all(|broker| {
-            let Some((host, port)) = broker.trim().rsplit_once(':') else {
-                return false;
-            };
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
-        let is_bare = !bootstrap.contains('@') && !bootstrap.contains("://");
-        check.require(
-            is_bare,
-            "kafka.bootstrap",
+/// What is wrong with a list of brokers; it shows nothing of them, since there may be a password.
+pub fn brokers_fault(brokers: &str) -> Option<&'static str> {
+    let is_broker = |broker: &str| {
+        let Some((host, port)) = broker.trim().rsplit_once(':') else {
+            return false;
+        };
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    if brokers.contains('@') || brokers.contains("://") {
+        return Some(
             "brokers are written as host:port, without credentials or protocol: user and password are sasl.username and \
              sasl.password of kafka.client, the protocol is its security.protocol",
         );
-        check.require(fine || !is_bare, "kafka.bootstrap", "expected host:port, several with commas between them");
+    }
+    let is_fine = brokers.split(',').all(is_broker);
+    (!is_fine).then_some("expected host:port, several with commas between them")
+}
+
+fn kafka(config: &Config, check: &mut Check<'_>) {
+    let kafka = &config.kafka;
+    if let Some(fault) = kafka.bootstrap.as_deref().and_then(brokers_fault) {
+        check.fault("kafka.bootstrap", fault);
     }
     check.require(!kafka.consumer_group.trim().is_empty(), "kafka.consumer_group", "must not be empty");
     if let Some(id) = &config.node.id {

@@ -118,13 +118,18 @@ fn tls(kafka: &EmbeddedKafka, check: &mut Check<'_>) {
         ("key", tls.key.as_ref().map(|key| key.expose())),
         ("client_ca", tls.client_ca.as_deref()),
     ];
+    let mut is_whole = is_on == tls.key.is_some();
     for (name, text) in texts {
         let is_pem = text.is_none_or(|text| text.contains("-----BEGIN "));
+        is_whole &= is_pem;
         check.require(
             is_pem,
             &format!("kafka.embedded.tls.{name}"),
             "expected PEM text, for example from a file: ${file:tls/broker.pem}",
         );
+    }
+    if let Some(Err(error)) = tls.served().filter(|_| is_whole).map(|served| served.check()) {
+        check.fault("kafka.embedded.tls", error.to_string());
     }
 }
 

@@ -8,6 +8,7 @@ mod ranges;
 mod supervision;
 
 pub use flow::MAX_FLOWS;
+pub use limits::brokers_fault;
 
 use super::load::{Exposure, MAX_FAULTS, Node, Place, related};
 use super::{Config, HIDDEN};

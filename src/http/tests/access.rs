@@ -229,6 +229,17 @@ fn each_role_may_change_what_it_should_and_nothing_else() {
 }
 
 #[test]
+fn roles_are_called_as_in_the_configuration() {
+    let server = with_tokens();
+    for (user, path, words) in [
+        ("vera", RECORDS, "this needs the role operator, the token has viewer"),
+        ("otto", "/api/v1/topics", "this needs the role admin, the token has operator"),
+    ] {
+        assert_eq!(as_user(&server, user, "POST", path, "{}").json()["detail"], words);
+    }
+}
+
+#[test]
 fn a_token_without_a_secret_lets_nobody_in() {
     let empty = AccessToken { name: "nobody".to_owned(), role: Role::Admin, secret: String::new() };
     let vera = AccessToken { name: "vera".to_owned(), role: Role::Viewer, secret: "vera-secret".to_owned() };

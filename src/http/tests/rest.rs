@@ -120,6 +120,20 @@ fn each_bad_parameter_gives_the_detail_that_fastapi_gives() {
 }
 
 #[test]
+fn a_filter_by_a_word_that_there_is_not_is_refused_with_those_that_there_are() {
+    let server = Running::start();
+    for (path, words) in [
+        ("/api/v1/alerts?severity=hot", "'info' or 'warning' or 'critical'"),
+        ("/api/v1/alerts?state=on", "'firing' or 'resolved'"),
+        ("/api/v1/dead-letters?class=bad", "'decode' or 'contract' or 'permanent' or 'poison'"),
+    ] {
+        let reply = server.get(path);
+        is_problem(&reply, 422);
+        assert_eq!(reply.json()["detail"][0]["msg"], format!("Input should be {words}"), "{path}");
+    }
+}
+
+#[test]
 fn all_faults_of_a_request_are_reported_at_once() {
     let server = Running::start();
     let reply = server.get("/api/v1/alerts?state=on&limit=0");

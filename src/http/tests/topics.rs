@@ -138,6 +138,23 @@ fn a_wrong_record_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_topic_has_as_many_partitions_as_the_broker_allows_wherever_that_is_said() {
+    let server = Running::start();
+    let most = streamward_broker::MAX_PARTITIONS_PER_TOPIC;
+    let create =
+        |partitions: i32| server.post("/api/v1/topics", &json!({"name": "a", "partitions": partitions}).to_string());
+    assert_eq!(create(most).status, 201);
+    let refused = create(most + 1);
+    is_problem(&refused, 422);
+    assert_eq!(refused.json()["detail"][0]["msg"], format!("a topic has 1 to {most} partitions"));
+    let document: serde_json::Value = serde_json::from_str(&crate::http::openapi::document()).unwrap();
+    for body in ["NewTopic", "TopicChange"] {
+        let shape = &document["components"]["schemas"][body]["properties"]["partitions"];
+        assert_eq!((&shape["minimum"], &shape["maximum"]), (&json!(1), &json!(most)), "{body}: {shape}");
+    }
+}
+
+#[test]
 fn a_topic_is_created_altered_and_deleted() {
     let server = Running::start();
     let body =
@@ -153,7 +170,7 @@ fn a_topic_is_created_altered_and_deleted() {
         r#"{"name": "a b"}"#,
         r#"{"name": ".."}"#,
         r#"{"name": "a", "partitions": 0}"#,
-        r#"{"name": "a", "partitions": 1001}"#,
+        r#"{"name": "a", "partitions": 1025}"#,
         r#"{"name": "a", "configs": {"x": []}}"#,
         r#"{"name": "a", "replicas": 3}"#,
     ];

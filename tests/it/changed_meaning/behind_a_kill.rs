@@ -39,9 +39,12 @@ async fn other_settings_are_refused_until_the_server_has_stopped_with_those_of_b
         (settings(", max_record: 3KiB"), "max_record"),
         (settings("").replace("out_of_orderness: 0s", "out_of_orderness: 1s"), "out_of_orderness was 0s"),
         (settings(", topic: elsewhere"), "topic was orders"),
-        (orders(&body("weight > 1", WINDOW, RULE)), "window minutes"),
+        (
+            orders(&body("weight > 1", WINDOW, RULE)),
+            "was with allowed_lateness 10m behind filter weight > 0, and is to be with allowed_lateness 10m behind filter weight > 1",
+        ),
         (orders(&body("weight > 0", &WINDOW.replace("10m", "9m"), RULE)), "allowed_lateness"),
-        (orders(&body("weight > 0", WINDOW, &RULE.replace("1000", "999"))), "rule high"),
+        (orders(&body("weight > 0", WINDOW, &RULE.replace("1000", "999"))), "rule high was when value > 1000 "),
         (config("", "renamed", &body("weight > 0", WINDOW, &RULE.replace("1000", "999"))), "rule high"),
     ];
     let mut node = node;

@@ -1,6 +1,6 @@
 //! Which differences between two definitions would harm what is stored.
 
-use super::{ColumnDefinition, Definitions, StreamDefinition, WindowDefinition, words};
+use super::{ColumnDefinition, Definitions, PipelineDefinition, StreamDefinition, WindowDefinition, words};
 
 /// A difference that is not applied unless somebody says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,9 @@ pub fn kept_table(window: &str, number: impl std::fmt::Display) -> String {
 /// Types whose values a column of another type holds as they are.
 const WIDENED: [(&str, &str); 4] = [("int", "long"), ("float", "double"), ("enum", "string"), ("string", "enum")];
 
+/// A window and its pipeline.
+type DefinedWindow<'a> = (&'a PipelineDefinition, &'a WindowDefinition);
+
 impl Definitions {
     /// The differences between these definitions, of what is stored, and those of the present configuration that would
     /// make stored rows mean something else, split them over tables, or replace them by poorer ones.
@@ -86,7 +89,8 @@ impl Definitions {
         for (name, new) in &now.streams {
             match self.streams.get(name) {
                 Some(old) => {
-                    stream_changes(name, old, new, &mut changes);
+                    let pipelines = (self.pipeline_of(name), now.pipeline_of(name));
+                    stream_changes((name, pipelines), old, new, &mut changes);
                     changes.extend(self.taken_topic((name, old), new));
                 }
                 None => changes.extend(self.taken_table(name, new)),
@@ -97,9 +101,7 @@ impl Definitions {
             changes.extend(self.other_stream(pipeline, &new.stream));
             for (name, window) in &new.windows {
                 match self.window(name) {
-                    Some((_, old_stream, old)) => {
-                        changes.extend(window_change((pipeline, name), (old_stream, old), (&new.stream, window)));
-                    }
+                    Some(old) => changes.extend(window_change((pipeline, name), old, (new, window))),
                     None => changes.extend(self.table_of_stream(pipeline, name)),
                 }
             }
@@ -108,11 +110,14 @@ impl Definitions {
         changes
     }
 
-    /// A window of that name, with its pipeline and stream.
-    fn window(&self, name: &str) -> Option<(&str, &str, &WindowDefinition)> {
-        self.pipelines.iter().find_map(|(pipeline, defined)| {
-            Some((pipeline.as_str(), defined.stream.as_str(), defined.windows.get(name)?))
-        })
+    /// The pipeline that stores a stream.
+    fn pipeline_of(&self, stream: &str) -> Option<&PipelineDefinition> {
+        self.pipelines.values().find(|pipeline| pipeline.stream == stream)
+    }
+
+    /// A window of that name, with its pipeline.
+    fn window(&self, name: &str) -> Option<DefinedWindow<'_>> {
+        self.pipelines.values().find_map(|pipeline| Some((pipeline, pipeline.windows.get(name)?)))
     }
 
     /// A pipeline of that name that stored another stream: its positions are those of the other one's records.
@@ -188,7 +193,12 @@ impl Definitions {
     }
 }
 
-fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, changes: &mut Vec<Change>) {
+fn stream_changes(
+    (name, pipelines): (&str, (Option<&PipelineDefinition>, Option<&PipelineDefinition>)),
+    old: &StreamDefinition,
+    new: &StreamDefinition,
+    changes: &mut Vec<Change>,
+) {
     let change = |key: &str, difference: String, ways: Vec<Way>| Change {
         path: format!("streams.{name}.{key}"),
         subject: format!("stream {name}"),
@@ -211,7 +221,7 @@ fn stream_changes(name: &str, old: &StreamDefinition, new: &StreamDefinition, ch
     for column in &new.columns {
         let known = old.columns.iter().find(|known| known.column.eq_ignore_ascii_case(&column.column));
         let Some(known) = known else { continue };
-        let (before, after) = (words::source(known), words::source(column));
+        let (before, after) = (words::source(known, pipelines.0), words::source(column, pipelines.1));
         let difference = if known.field != column.field {
             format!("column {} holds {before}, and {after} would be stored in it", known.column)
         } else if !holds(&known.kind, &column.kind) {
@@ -255,16 +265,14 @@ fn holds(old: &str, new: &str) -> bool {
     old == new || WIDENED.contains(&(old, new))
 }
 
-fn window_change(
-    (pipeline, name): (&str, &str),
-    (old_stream, old): (&str, &WindowDefinition),
-    (stream, new): (&str, &WindowDefinition),
-) -> Option<Change> {
+fn window_change((pipeline, name): (&str, &str), before: DefinedWindow<'_>, now: DefinedWindow<'_>) -> Option<Change> {
+    let (old_stream, stream) = (&before.0.stream, &now.0.stream);
+    let (old, new) = (before.1, now.1);
     if old_stream == stream && old == new {
         return None;
     }
     let (key, difference) = if old_stream == stream {
-        difference(old, new)
+        difference(before, now)
     } else {
         ("", format!("it aggregates stream {old_stream}, and is to aggregate {stream}"))
     };
@@ -285,7 +293,7 @@ fn window_change(
 }
 
 /// The first part that differs between two definitions of a window, and all that does in words.
-fn difference(old: &WindowDefinition, new: &WindowDefinition) -> (&'static str, String) {
+fn difference((before, old): DefinedWindow<'_>, (now, new): DefinedWindow<'_>) -> (&'static str, String) {
     let mut parts = Vec::new();
     if old.size_ms != new.size_ms {
         let (was, is) = (words::duration(old.size_ms), words::duration(new.size_ms));
@@ -294,7 +302,12 @@ fn difference(old: &WindowDefinition, new: &WindowDefinition) -> (&'static str, 
     let lists = [(".group", "groups by", &old.group, &new.group), (".select", "selects", &old.select, &new.select)];
     for (key, what, old, new) in lists {
         if old != new {
-            let (was, is) = (words::columns(old), words::columns(new));
+            let written = (words::columns(old, before), words::columns(new, now));
+            // The same text means something else where a field has another type.
+            let (was, is) = match written {
+                (was, is) if was == is => (words::planned_columns(old), words::planned_columns(new)),
+                different => different,
+            };
             parts.push((key, format!("it {what} {was}, and is to take {is}")));
         }
     }

@@ -63,6 +63,22 @@ pub struct PipelineDefinition {
     /// read again after a kill, and must make the same state of it. Empty if there is no state, or nobody wrote it down.
     #[serde(default)]
     pub replay: BTreeMap<String, String>,
+    /// What people wrote, by what was planned of it: for messages alone. The same plan can be written in many ways.
+    #[serde(default)]
+    pub written: BTreeMap<String, String>,
+}
+
+impl PipelineDefinition {
+    /// What a person wrote for a planned text; as planned where nobody wrote that down.
+    fn as_written<'a>(&'a self, planned: &'a str) -> &'a str {
+        self.written.get(planned).map_or(planned, String::as_str)
+    }
+
+    /// What people wrote for the columns of a window.
+    fn written_of<'a>(&'a self, window: &'a WindowDefinition) -> impl Iterator<Item = (String, String)> + 'a {
+        let planned = window.select.iter().map(|column| &column.field);
+        planned.filter_map(|planned| Some((planned.clone(), self.written.get(planned)?.clone())))
+    }
 }
 
 /// What the rows of a window's table mean.
@@ -139,8 +155,10 @@ impl Definitions {
             let now = renamed.iter().find(|(was, _)| was == name).map_or(name, |(_, now)| now);
             let none = PipelineDefinition { windows: BTreeMap::new(), ..old.clone() };
             let pipeline = all.pipelines.entry(now.clone()).or_insert(none);
-            let gone = old.windows.iter().filter(|(window, _)| !is_defined(window));
-            pipeline.windows.extend(gone.map(|(window, defined)| (window.clone(), defined.clone())));
+            for (window, defined) in old.windows.iter().filter(|(window, _)| !is_defined(window)) {
+                pipeline.windows.insert(window.clone(), defined.clone());
+                pipeline.written.extend(old.written_of(defined));
+            }
         }
         all
     }

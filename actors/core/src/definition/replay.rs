@@ -51,7 +51,13 @@ impl Definitions {
 /// What differs, in words. A step that only one of the two has does no harm.
 fn differences(old: &PipelineDefinition, new: &PipelineDefinition) -> Vec<String> {
     let both = new.replay.iter().filter_map(|(setting, now)| Some((setting, old.replay.get(setting)?, now)));
-    both.filter(|(_, before, now)| before != now)
-        .map(|(setting, before, now)| format!("{setting} was {before}, and is to be {now}"))
-        .collect()
+    let told = |(setting, before, now): (&String, &String, &String)| {
+        let (before, now) = match (old.as_written(before), new.as_written(now)) {
+            // The same text means something else where a field has another type.
+            (was, is) if was == is => (&**before, &**now),
+            written => written,
+        };
+        format!("{setting} was {before}, and is to be {now}")
+    };
+    both.filter(|(_, before, now)| before != now).map(told).collect()
 }

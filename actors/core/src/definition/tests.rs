@@ -28,6 +28,7 @@ fn before() -> Definitions {
         windows: BTreeMap::from([("per_code".to_owned(), window)]),
         rules: vec!["too_hot".to_owned()],
         replay: BTreeMap::from([("rule too_hot".to_owned(), "when value".to_owned())]),
+        written: BTreeMap::new(),
     };
     Definitions {
         streams: BTreeMap::from([("orders".to_owned(), stream)]),
@@ -241,6 +242,43 @@ fn what_makes_another_state_of_records_that_are_read_again_is_told_with_its_pipe
         assert!(message.contains("17 records") && message.contains("when value, and is to be when other"), "{message}");
     }
     assert_eq!(Definitions::default().changes(&with(&[("rule too_hot", "when other")], "orders")), []);
+}
+
+#[test]
+fn differences_are_told_in_the_words_that_people_wrote() {
+    let said = |rule: &str, select: &str, texts: &[(&str, &str)]| {
+        let mut defined = before();
+        window(&mut defined).select[0].field = select.to_owned();
+        let pipeline = defined.pipelines.get_mut("orders").unwrap();
+        pipeline.replay.insert("rule too_hot".to_owned(), rule.to_owned());
+        pipeline.written = texts.iter().map(|(planned, text)| ((*planned).to_owned(), (*text).to_owned())).collect();
+        defined
+    };
+    let told = |before: &Definitions, now: &Definitions| {
+        before.changes(now).iter().map(|change| change.difference.clone()).collect::<Vec<_>>().join(" | ")
+    };
+    let old = said(
+        "when >(days, 60.0)",
+        "sum(-(double(a), 1.0))",
+        &[("when >(days, 60.0)", "when days > 60"), ("sum(-(double(a), 1.0))", "sum(a - 1.0)")],
+    );
+    let new = said(
+        "when >(days, 70.0)",
+        "sum(double(a))",
+        &[("when >(days, 70.0)", "when 70 < days"), ("sum(double(a))", "sum( a )")],
+    );
+    let wanted = "it selects `n`: sum(a - 1.0) (long), and is to take `n`: sum( a ) (long) | \
+                  rule too_hot was when days > 60, and is to be when 70 < days";
+    assert_eq!(told(&old, &new), wanted);
+    // A database that does not know them, and a field of another type: what is planned is told.
+    let unknown = said("when >(days, 60.0)", "sum(double(a))", &[]);
+    assert!(told(&unknown, &new).ends_with("was when >(days, 60.0), and is to be when 70 < days"));
+    let whole = said("when >(days, 60)", "count(*)", &[("when >(days, 60)", "when days > 60")]);
+    assert!(told(&old, &whole).ends_with("was when >(days, 60.0), and is to be when >(days, 60)"));
+    let mut without = new.clone();
+    without.pipelines.get_mut("orders").unwrap().windows.clear();
+    assert!(told(&without.and_before(&old), &new).contains("it selects `n`: sum(a - 1.0)"), "kept with its window");
+    assert_eq!(told(&old, &Definitions { pipelines: old.pipelines.clone(), ..new }), "");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Definitions as people write them in a configuration.
 
-use super::ColumnDefinition;
+use super::{ColumnDefinition, PipelineDefinition};
 
 const UNITS: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
@@ -16,23 +16,35 @@ pub(crate) fn duration(ms: i64) -> String {
     text
 }
 
-/// Columns with what is in them, joined by commas; `nothing` where there is none.
-pub(super) fn columns(columns: &[ColumnDefinition]) -> String {
-    let texts: Vec<String> = columns.iter().map(column).collect();
+/// Columns of a pipeline's window with what is in them, as written, joined by commas; `nothing` where there is none.
+pub(super) fn columns(columns: &[ColumnDefinition], pipeline: &PipelineDefinition) -> String {
+    joined(columns.iter().map(|defined| column(defined, pipeline.as_written(&defined.field))))
+}
+
+/// Likewise, as planned.
+pub(super) fn planned_columns(columns: &[ColumnDefinition]) -> String {
+    joined(columns.iter().map(|defined| column(defined, &defined.field)))
+}
+
+fn joined(texts: impl Iterator<Item = String>) -> String {
+    let texts: Vec<String> = texts.collect();
     if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") }
 }
 
-/// What is in a stream's column: `field weight`, or what it is derived from.
-pub(super) fn source(defined: &ColumnDefinition) -> String {
+/// What is in a stream's column: `field weight`, or what it is derived from, as written if somebody wrote that down.
+pub(super) fn source(defined: &ColumnDefinition, pipeline: Option<&PipelineDefinition>) -> String {
     match defined.derived_from() {
-        Some(computed) => without_conversions(computed),
+        Some(planned) => match pipeline.map_or(planned, |pipeline| pipeline.as_written(planned)) {
+            written if written == planned => without_conversions(planned),
+            written => written.to_owned(),
+        },
         None => format!("field {}", defined.field),
     }
 }
 
-fn column(defined: &ColumnDefinition) -> String {
+fn column(defined: &ColumnDefinition, written: &str) -> String {
     let ColumnDefinition { column, field, kind } = defined;
-    let field = without_conversions(field);
+    let field = if written == field { without_conversions(field) } else { written.to_owned() };
     if *column == field { format!("`{column}` ({kind})") } else { format!("`{column}`: {field} ({kind})") }
 }
 
@@ -113,10 +125,10 @@ mod tests {
             field: field.to_owned(),
             kind: kind.to_owned(),
         };
-        assert_eq!(columns(&[]), "nothing");
+        assert_eq!(planned_columns(&[]), "nothing");
         let group = [column("depot", "depot", "string"), column("code", "origin.code", "int")];
-        assert_eq!(columns(&group), "`depot` (string), `code`: origin.code (int)");
-        assert_eq!(columns(&[column("mean", "avg(double(weight))", "double")]), "`mean`: avg(weight) (double)");
+        assert_eq!(planned_columns(&group), "`depot` (string), `code`: origin.code (int)");
+        assert_eq!(planned_columns(&[column("mean", "avg(double(weight))", "double")]), "`mean`: avg(weight) (double)");
     }
 
     #[test]

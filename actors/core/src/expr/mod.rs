@@ -47,6 +47,11 @@ use crate::schema::{Kind, StreamSchema};
 use build::Builder;
 use plan::{Node, Type};
 
+/// A text that a person wrote in several lines, in one.
+pub(crate) fn in_a_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
 /// An expression with one value per record.
 #[derive(Debug, Clone)]
 pub struct ScalarExpr {
@@ -93,6 +98,11 @@ impl ScalarExpr {
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
+    }
+
+    /// The text it was parsed from, in one line.
+    pub(crate) fn in_a_line(&self) -> String {
+        in_a_line(&self.text)
     }
 
     /// What it computes, however it is written: see [`Aggregate::definition`].

@@ -102,19 +102,39 @@ fn comparisons_work_on_every_type_and_are_null_with_null() {
         ("timestamp = '1970-01-01T00:00:01Z'", TRUE),
         ("timestamp > DATE '1970-01-02'", FALSE),
         ("0.0 = -0.0", TRUE),
-        ("level = NULL", Scalar::Null),
         ("value BETWEEN 20 AND 20.5", TRUE),
         ("level NOT BETWEEN 1 AND 6", TRUE),
         ("level IN (1, 7)", TRUE),
         ("level NOT IN (1, 7.0)", FALSE),
         ("sensor_type IN ('humidity')", FALSE),
-        ("level IN (1, NULL)", Scalar::Null),
     ] {
         assert_eq!(value(expression), expected, "{expression}");
     }
     assert_eq!(on_nulls("level > 1"), Scalar::Null);
     assert_eq!(on_nulls("level IN (1, 7)"), Scalar::Null);
     assert_eq!(on_nulls("level BETWEEN 1 AND 2"), Scalar::Null);
+}
+
+#[test]
+fn a_comparison_with_null_is_refused_with_what_to_write_instead() {
+    for (expression, way_out) in [
+        ("value > 1 AND level = NULL", "write level IS NULL"),
+        ("null <> note", "write note IS NOT NULL"),
+        ("level != (Null)", "write level IS NOT NULL"),
+        ("level >= NULL", "write level IS NULL or level IS NOT NULL"),
+        ("level IN (1, NULL)", "leave it out of the list, and test level IS NULL beside it"),
+        ("level NOT IN (NULL)", "leave it out of the list, and test level IS NULL beside it"),
+        ("level BETWEEN 1 AND NULL", "give both bounds, or compare level with one"),
+        ("note NOT LIKE NULL", "write note IS NULL"),
+        ("CASE level WHEN NULL THEN 1 ELSE 0 END = 1", "write CASE WHEN level IS NULL THEN …"),
+    ] {
+        let refused = ScalarExpr::parse_condition(expression, &schema()).unwrap_err();
+        let at = expression.to_lowercase().find("null").unwrap() + 1;
+        let message = format!("a comparison with NULL is never true: {way_out}");
+        assert_eq!((refused.message, refused.column), (message, at), "{expression}");
+    }
+    let aggregate = Aggregate::parse("sum(CASE WHEN level = NULL THEN 1 ELSE 0 END)", &schema()).unwrap_err();
+    assert!(aggregate.message.ends_with("write level IS NULL"), "{aggregate}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     schema::{Kind, StreamSchema},
     stats::StatColumns,
     steps::{
-        Scope, Step, StepSpec,
+        Scope, Step, StepSpec, Texts,
         rule::RulePlan,
         window::{Limits, WindowPlan, milliseconds},
     },
@@ -119,23 +119,37 @@ impl PipelinePlan {
     #[must_use]
     pub fn definition(&self) -> PipelineDefinition {
         let window = |window: &WindowPlan| (window.name().to_string(), window.definition().clone());
+        let replay = self.replay();
+        let computed = self.steps.iter().flat_map(|step| step.computes());
+        let texts = computed.chain(replay.values().cloned()).map(|[planned, written]| (planned, written));
+        let texts = self.windows().flat_map(WindowPlan::written).chain(texts);
+        let written = texts.filter(|(planned, written)| planned != written).collect();
+        let replay = replay.into_iter().map(|(setting, [planned, _])| (setting, planned)).collect();
         PipelineDefinition {
             stream: self.stream.to_string(),
             windows: self.windows().map(window).collect(),
             rules: self.rules().map(|rule| rule.name().to_string()).collect(),
-            replay: self.replay(),
+            replay,
+            written,
         }
     }
 
-    /// What the state of its steps comes from, besides what their rows mean, by setting. Empty if there is no state.
-    fn replay(&self) -> BTreeMap<String, String> {
-        let (mut settings, mut behind) = (BTreeMap::new(), String::new());
+    /// What the state of its steps comes from, besides what their rows mean, by setting: as planned and as written. Empty
+    /// if there is no state.
+    fn replay(&self) -> BTreeMap<String, Texts> {
+        let (mut settings, mut behind) = (BTreeMap::new(), Texts::default());
         for step in &self.steps {
-            behind.extend(step.removes().map(|removes| format!(" behind {removes}")));
-            settings.extend(step.replay().map(|(setting, text)| (setting, text + &behind)));
+            if let Some(removes) = step.removes() {
+                behind.iter_mut().zip(removes).for_each(|(behind, text)| *behind += &format!(" behind {text}"));
+            }
+            settings.extend(
+                step.replay()
+                    .map(|(setting, [planned, written])| (setting, [planned + &behind[0], written + &behind[1]])),
+            );
         }
         if !settings.is_empty() {
-            settings.insert("out_of_orderness".to_owned(), duration(self.watermark.out_of_orderness_ms));
+            let length = duration(self.watermark.out_of_orderness_ms);
+            settings.insert("out_of_orderness".to_owned(), [length.clone(), length]);
         }
         settings
     }

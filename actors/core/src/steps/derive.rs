@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use super::{Effects, Scope, Settings, Start, Step, StepState, check_name};
+use super::{Effects, Scope, Settings, Start, Step, StepState, Texts, check_name};
 use crate::{
     chunk::StateError,
     expr::{PlanFault, ScalarExpr},
@@ -39,8 +39,8 @@ impl Settings for DeriveSpec {
             check_name(name, name, &mut faults);
             faults.extend(taken(name, &scope.columns).map(|message| PlanFault::new(name, message)));
             match derived(name, text, &scope.columns) {
-                Ok((value, behind)) => {
-                    columns.push(Derived { value, arrow: behind.arrow.clone() });
+                Ok((derived, behind)) => {
+                    columns.push(derived);
                     scope.columns = Arc::new(behind);
                 }
                 Err(fault) => faults.push(fault),
@@ -65,7 +65,7 @@ fn taken(name: &str, columns: &StreamSchema) -> Option<String> {
 }
 
 /// A column's values, and the columns with it.
-fn derived(name: &str, text: &str, columns: &StreamSchema) -> Result<(ScalarExpr, StreamSchema), PlanFault> {
+fn derived(name: &str, text: &str, columns: &StreamSchema) -> Result<(Derived, StreamSchema), PlanFault> {
     let value = ScalarExpr::parse(text, columns).map_err(|error| PlanFault::in_expression(name, error))?;
     let definition = value.definition(columns);
     if definition.len() > MAX_DEFINITION_BYTES {
@@ -76,7 +76,7 @@ fn derived(name: &str, text: &str, columns: &StreamSchema) -> Result<(ScalarExpr
         return Err(PlanFault::new(name, format!("a stream has at most {MAX_FIELDS} columns")));
     }
     let behind = columns.with_computed(name, value.kind().clone(), &definition);
-    Ok((value, behind))
+    Ok((Derived { value, definition, arrow: behind.arrow.clone() }, behind))
 }
 
 /// A derive step, ready to run. It remembers nothing.
@@ -87,11 +87,17 @@ struct Derive(Arc<[Derived]>);
 #[derive(Debug)]
 struct Derived {
     value: ScalarExpr,
+    /// What it computes, however it is written.
+    definition: String,
     /// The columns with this one as the last.
     arrow: SchemaRef,
 }
 
 impl Step for Derive {
+    fn computes(&self) -> Vec<Texts> {
+        self.0.iter().map(|derived| [derived.definition.clone(), derived.value.in_a_line()]).collect()
+    }
+
     fn start(self: Arc<Self>, _: &Start<'_>) -> Result<Box<dyn StepState>, StateError> {
         Ok(Box::new(DeriveState(self.0.clone())))
     }
@@ -102,7 +108,7 @@ struct DeriveState(Arc<[Derived]>);
 
 impl StepState for DeriveState {
     fn process(&mut self, rows: &mut Rows, _: &BatchInfo<'_>, _: &mut Effects) {
-        for Derived { value, arrow } in self.0.iter() {
+        for Derived { value, arrow, .. } in self.0.iter() {
             let mut columns = rows.batch.columns().to_vec();
             columns.push(value.eval(&rows.batch));
             rows.batch = RecordBatch::try_new(arrow.clone(), columns).expect("an expression has values of its kind");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Effects, Scope, Settings, Start, Step, StepState};
+use super::{Effects, Scope, Settings, Start, Step, StepState, Texts};
 use crate::{
     chunk::StateError,
     expr::{PlanFault, ScalarExpr},
@@ -40,8 +40,9 @@ impl Step for Filter {
         Ok(Box::new(FilterState(self)))
     }
 
-    fn removes(&self) -> Option<String> {
-        Some(format!("filter {}", self.condition.definition(&self.columns)))
+    fn removes(&self) -> Option<Texts> {
+        let texts = [self.condition.definition(&self.columns), self.condition.in_a_line()];
+        Some(texts.map(|condition| format!("filter {condition}")))
     }
 }
 

@@ -116,14 +116,19 @@ pub(crate) trait Step: fmt::Debug + Send + Sync {
     }
 
     /// What decides which rows come to the steps behind it, besides their own settings.
-    fn removes(&self) -> Option<String> {
+    fn removes(&self) -> Option<Texts> {
         None
     }
 
     /// What its state comes from, besides what its rows mean: a setting's name and its text. Records that are read again
     /// behind a kill must make the same state of it. None if it has no state.
-    fn replay(&self) -> Option<(String, String)> {
+    fn replay(&self) -> Option<(String, Texts)> {
         None
+    }
+
+    /// What the columns that it makes are computed from.
+    fn computes(&self) -> Vec<Texts> {
+        Vec::new()
     }
 
     /// The window, if it is one: its rows have a table.
@@ -136,6 +141,9 @@ pub(crate) trait Step: fmt::Debug + Send + Sync {
         None
     }
 }
+
+/// The same in two ways: as planned, which is the same for the same meaning, and as a person wrote it.
+pub(crate) type Texts = [String; 2];
 
 /// Where the steps of a partition start.
 #[derive(Debug, Clone, Copy)]

@@ -33,6 +33,8 @@ use crate::node::write_atomically;
 
 /// How sources deal their partitions.
 pub(super) const ASSIGNOR: &str = "cooperative-sticky";
+/// How the note of a source begins that stands by until others have left its group.
+pub const STANDS_BY: &str = "nothing is read until it is gone: ";
 /// File in the data folder with the ids of this server's members.
 const FILE: &str = "group_members.json";
 /// How long the cluster may take to say who is in a group.

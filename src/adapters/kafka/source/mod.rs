@@ -33,7 +33,7 @@ use super::{
     KafkaSettings,
     ffi::for_each_header,
     log_line,
-    members::{ASSIGNOR, Member},
+    members::{ASSIGNOR, Member, STANDS_BY},
 };
 
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -187,7 +187,7 @@ impl KafkaSource {
                     return true;
                 }
                 Ok(Some(strangers)) => {
-                    let words = format!("nothing is read until it is gone: {strangers}");
+                    let words = format!("{STANDS_BY}{strangers}");
                     if words != said {
                         tracing::warn!(pipeline = %self.member.pipeline, "{words}; {}", strangers.way_out());
                         scope.set_state_note(&words);

@@ -68,6 +68,7 @@ fn definitions(pipeline: &str, size_ms: i64) -> Definitions {
         windows: BTreeMap::from([("minutes".to_owned(), window)]),
         rules: vec!["hot".to_owned()],
         replay: BTreeMap::new(),
+        written: BTreeMap::new(),
     };
     Definitions {
         streams: BTreeMap::from([("orders".to_owned(), stream)]),

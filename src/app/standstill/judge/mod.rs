@@ -66,6 +66,12 @@ impl Judge {
         found.retain(|(place, reason, _)| {
             place.cause != Cause::Degraded || !said.iter().any(|said| reason.ends_with(said))
         });
+        if let Some(storage) = sight.storage.as_ref().filter(|_| found.iter().any(|(place, ..)| is_storage(place))) {
+            // Where nothing can be stored, no sink and no partition moves: that is one finding.
+            found.retain(|(place, reason, _)| {
+                is_storage(place) || !(place.cause == Cause::Storing || reason.contains(&storage.why))
+            });
+        }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         found.dedup_by(|a, b| a.0 == b.0);
         let before = std::mem::take(&mut self.found);
@@ -121,6 +127,10 @@ impl Look<'_> {
     fn actor(&mut self, actor: &ActorSight) {
         // What these two say is judged with the cluster and the database.
         if actor.state == ActorState::Degraded && matches!(&*actor.path, "ops/lag" | "ops/standstill") {
+            return;
+        }
+        // Its partitions are found, with what it waits for.
+        if actor.state == ActorState::Degraded && actor.stands_by().is_some() {
             return;
         }
         let (cause, patience, way_out) = match actor.state {
@@ -203,12 +213,11 @@ impl Look<'_> {
 
     fn unassigned(&mut self, pipeline: &PipelineSight, partition: i32) {
         let place = of_partition(Cause::Unassigned, pipeline, partition);
-        let is_over = self.lasts(&place, DEAL_WITHIN);
         if let Some((reason, way_out)) = &pipeline.strangers {
             self.find(place, reason.clone(), way_out.clone());
             return;
         }
-        if !is_over {
+        if !self.lasts(&place, DEAL_WITHIN) {
             return;
         }
         let reason = match pipeline.was_assigned {
@@ -277,6 +286,10 @@ impl Look<'_> {
     fn find(&mut self, place: Place, reason: String, way_out: String) {
         self.found.push((place, reason, way_out));
     }
+}
+
+fn is_storage(place: &Place) -> bool {
+    place.pipeline.is_none() && matches!(place.cause, Cause::Storage | Cause::Damaged)
 }
 
 fn server(cause: Cause, actor: &str) -> Place {

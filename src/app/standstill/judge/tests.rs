@@ -3,6 +3,7 @@ use streamward_core::ports::topics::LogBounds;
 use streamward_broker::StorageTrouble;
 
 use super::{super::sight::StorageSight, *};
+use crate::adapters::kafka::members::STANDS_BY;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -216,6 +217,40 @@ fn a_cluster_or_a_database_that_does_not_answer_is_named_with_the_reason() {
     world.sight.kafka = Some((SECOND, String::new()));
     world.sight.storage = Some(StorageSight { lasting: SECOND, why: String::new(), mended: Mended::Itself });
     assert_eq!(world.look(), [], "a hiccup is none");
+}
+
+#[test]
+fn a_database_that_takes_no_writes_is_one_finding_whatever_waits_for_it() {
+    let mut world = World::at_rest();
+    let why = "data.db was deleted or replaced".to_owned();
+    world.sight.storage = Some(StorageSight { lasting: Duration::ZERO, why, mended: Mended::Restart });
+    *world.partition() = PartitionSight { read: 100, fetched: 100, processed: 100, committed: 40 };
+    let sink = world.actor("sink");
+    (sink.state, sink.words) =
+        (ActorState::BackingOff, "it is backing off: data.db was deleted or replaced: tried again".to_owned());
+    for _ in 0..10 {
+        let causes: Vec<_> = world.look().iter().map(|finding| finding.place.cause).collect();
+        assert_eq!(causes, [Cause::Storage]);
+    }
+    world.sight.storage = None;
+    assert_eq!(world.look().len(), 2, "what is wrong besides is named again");
+}
+
+#[test]
+fn a_server_that_stands_by_is_found_by_what_its_source_waits_for() {
+    let mut world = World::at_rest();
+    world.pipeline().logs = Some(logs(&[0, 1]));
+    world.pipeline().partitions.clear();
+    world.pipeline().strangers = Some(("another member is in group g".to_owned(), "stop it".to_owned()));
+    let source = world.actor("source");
+    (source.state, source.words) = (ActorState::Degraded, format!("{STANDS_BY}another member is in group g"));
+    for _ in 0..10 {
+        let found = world.look();
+        assert_eq!(found.iter().map(|finding| finding.place.partition).collect::<Vec<_>>(), [Some(0), Some(1)]);
+        assert!(found.iter().all(|finding| world.sight.stands_by(finding)), "{found:?}");
+    }
+    world.pipeline().strangers = None;
+    assert_eq!(world.look(), [], "the group has time to deal the partitions");
 }
 
 #[test]

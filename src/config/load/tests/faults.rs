@@ -281,9 +281,10 @@ fn an_open_broker_needs_users_and_passwords_that_nobody_can_read() {
     assert!(kafka(&format!("auth: {{ {users} }}")).is_empty());
     let plain = format!("auth: {{ {users}, mechanisms: [PLAIN] }}");
     assert_eq!(kafka(&plain), ["kafka.embedded.auth.mechanisms"]);
-    let tls = "tls: { certificate: -----BEGIN CERTIFICATE-----, key: -----BEGIN PRIVATE KEY----- }";
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let tls = format!("tls: {{ certificate: {:?}, key: {:?} }}", made.cert.pem(), made.signing_key.serialize_pem());
     assert!(kafka(&format!("{plain}, {tls}")).is_empty());
-    assert_eq!(kafka(tls), ["kafka.embedded.listen"]);
+    assert_eq!(kafka(&tls), ["kafka.embedded.listen"]);
 }
 
 #[test]

@@ -4,6 +4,8 @@ const TIMEOUT_MS = 8000;
 const TOKEN_KEY = "streamward.token";
 
 let token = readToken();
+/** How many tokens were given since the page was opened. */
+let given = 0;
 
 function readToken() {
   try {
@@ -18,6 +20,7 @@ export const currentToken = () => token;
 /** Uses `next` as bearer token from now on; it is kept for this browser tab only. */
 export function useToken(next) {
   token = next.trim();
+  given += 1;
   try {
     sessionStorage.setItem(TOKEN_KEY, token);
   } catch {
@@ -28,13 +31,15 @@ export function useToken(next) {
 /**
  * `kind`: unreachable (no answer), unauthorized (401), forbidden (403), missing (404), refused (409, 422), failed (any other status or a bad body).
  * `faults`: `[{field, message}]`, which fields of the body were refused; a field within an object as `backoff.max`.
+ * `refused`: of an unauthorized request which token it had: 0 none, else the number of the token, those of this page counted from 2.
  */
 export class ApiError extends Error {
-  constructor(kind, path, message, faults = []) {
+  constructor(kind, path, message, { faults = [], refused = 0 } = {}) {
     super(message);
     this.kind = kind;
     this.path = path;
     this.faults = faults;
+    this.refused = refused;
   }
 }
 
@@ -48,9 +53,10 @@ export const call = (method, path, content, options) => callWith(method, path, c
 
 /** As `call`, with a body that is JSON text already. `alsoGood` is a status of which the body is an answer as well. */
 export async function callWith(method, path, text, { timeoutMs = TIMEOUT_MS, alsoGood = null } = {}) {
+  const refused = token ? given + 1 : 0;
   const response = await send(method, path, text, timeoutMs);
   const body = await response.json().catch(() => null);
-  if (!response.ok && response.status !== alsoGood) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body), faultsOf(body));
+  if (!response.ok && response.status !== alsoGood) throw new ApiError(KINDS[response.status] ?? "failed", path, describe(response, body), { faults: faultsOf(body), refused });
   if (body === null || typeof body !== "object") throw new ApiError("failed", path, "The answer is not JSON.");
   return body;
 }

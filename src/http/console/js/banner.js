@@ -9,11 +9,17 @@ const PRIORITY = ["unauthorized", "unreachable", "forbidden", "failed"];
 export function showBanner(slot, errors, isAway, onRetry) {
   const kind = isAway ? "away" : PRIORITY.find((candidate) => errors.some((error) => error.kind === candidate));
   const concerned = errors.filter((error) => error.kind === kind);
-  const state = kind ? `${kind} ${concerned.map((error) => error.path + error.message).join()}` : "none";
-  // A half-typed token must survive the next poll.
-  if (kind === "unauthorized" && slot.dataset.shown?.startsWith("unauthorized")) return;
-  swap(slot, state, () => (kind ? BUILD[kind](concerned, onRetry) : null));
+  swap(slot, stateOf(kind, concerned), () => (kind ? BUILD[kind](concerned, onRetry) : null));
 }
+
+/** What decides whether the banner is built anew. A half-typed token must survive the next poll: only an answer to another token counts. */
+function stateOf(kind, concerned) {
+  if (!kind) return "none";
+  if (kind === "unauthorized") return `${kind} ${newestRefused(concerned)}`;
+  return `${kind} ${concerned.map((error) => error.path + error.message).join()}`;
+}
+
+const newestRefused = (errors) => Math.max(...errors.map(({ refused }) => refused));
 
 const BUILD = {
   away: (_, onRetry) =>
@@ -25,11 +31,15 @@ const BUILD = {
 
   unreachable: (errors, onRetry) => banner("warn", "Some parts do not answer", [h("p", {}, list(errors)), retry(onRetry)]),
 
-  unauthorized: (_, onRetry) =>
-    banner("warn", "This server asks for an access token", [
+  unauthorized: (errors, onRetry) => {
+    const isRefused = newestRefused(errors) > 0;
+    const why = errors.find(({ refused }) => refused === newestRefused(errors)).message;
+    return banner("warn", isRefused ? "The server refused this access token" : "This server asks for an access token", [
+      isRefused && h("p", {}, `It says: ${why}. None of its tokens (auth.tokens of its configuration) is the one given. Paste it again, whole and without spaces, or ask for another.`),
       h("p", {}, "Paste a token with the role viewer or higher. It stays in this browser tab and is forgotten when the tab is closed."),
       tokenForm(onRetry),
-    ]),
+    ]);
+  },
 
   forbidden: (errors) =>
     banner("warn", "Not permitted", [

@@ -2,6 +2,7 @@
 
 mod calls;
 mod literals;
+mod nulls;
 mod operators;
 
 use sqlparser::ast::{Expr, Ident, Spanned};

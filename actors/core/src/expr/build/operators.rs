@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{BinaryOperator, CaseWhen, Expr, UnaryOperator};
 
-use super::{Builder, Typed, negate_if, not, null};
+use super::{Builder, Typed, negate_if, not, null, shortened};
 use crate::{
     expr::{
         error::ExprError,
@@ -43,6 +43,7 @@ impl<'a> Builder<'a> {
             return self.arithmetic(left, op, right);
         }
         if let Some(op) = comparison(op) {
+            self.refuse_null_beside(left, op, right)?;
             let [left, right] = self.comparable([left, right])?;
             return Ok(Typed::new(Node::Compare(op, left, right), Type::Boolean));
         }
@@ -108,6 +109,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn in_list(&self, value: &Expr, list: &[Expr]) -> Result<Typed<'a>, ExprError> {
+        self.refuse_null_in_list(value, list)?;
         let operands = self.each(std::iter::once(value).chain(list))?;
         self.check_symbols(&operands)?;
         let mut nodes = self.unify("compare", operands)?.0;
@@ -116,6 +118,8 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn between(&self, value: &Expr, low: &Expr, high: &Expr) -> Result<Typed<'a>, ExprError> {
+        let written = shortened(value);
+        self.refuse_null([value, low, high], |_| format!("give both bounds, or compare {written} with one"))?;
         let [value, low, high] = self.comparable([value, low, high])?;
         Ok(Typed::new(Node::Between { value, low, high }, Type::Boolean))
     }
@@ -133,6 +137,7 @@ impl<'a> Builder<'a> {
         if any || escape.is_some() {
             return Err(self.error(at, "LIKE ANY and ESCAPE are not supported; a backslash escapes % and _"));
         }
+        self.refuse_null([&**text, &**pattern], |_| format!("write {} IS NULL", shortened(text)))?;
         let (text, pattern) = (Box::new(self.text(text)?), Box::new(self.text(pattern)?));
         Ok(negate_if(negated, Typed::new(Node::Like { text, pattern, case }, Type::Boolean)))
     }
@@ -161,6 +166,9 @@ impl<'a> Builder<'a> {
         let (operand, conditions) = match operand {
             None => (None, wheres.map(|condition| self.boolean(condition)).collect::<Result<Vec<_>, _>>()?),
             Some(operand) => {
+                let written = shortened(operand);
+                let compared = std::iter::once(operand).chain(wheres.clone());
+                self.refuse_null(compared, |_| format!("write CASE WHEN {written} IS NULL THEN …"))?;
                 let operands = self.each(std::iter::once(operand).chain(wheres))?;
                 self.check_symbols(&operands)?;
                 let mut nodes = self.unify("compare", operands)?.0;

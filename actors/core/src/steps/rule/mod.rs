@@ -44,6 +44,9 @@ pub use words::condition_of;
 pub(crate) use state::{Alerts, RuleInput};
 pub(crate) use step::is_of_a_rule;
 
+/// How bad what a rule finds can be, the least first.
+pub const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
+
 /// Settings of one rule step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleSpec {

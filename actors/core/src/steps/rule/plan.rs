@@ -7,6 +7,7 @@ use crate::{
     definition::words::duration,
     expr::{PlanFault, ScalarExpr, scope_of},
     schema::StreamSchema,
+    steps::Texts,
     steps::window::milliseconds,
 };
 
@@ -69,13 +70,14 @@ impl RulePlan {
         &self.name
     }
 
-    /// What its alerts come from, however it is written.
-    pub(crate) fn definition(&self) -> String {
+    /// What its alerts come from, however it is written, and as it is written.
+    pub(crate) fn definition(&self) -> Texts {
         let Self { hold_ms, cooldown_ms, resolve_after_ms, .. } = self;
         let times = [("for", hold_ms), ("cooldown", cooldown_ms), ("resolve_after", resolve_after_ms)];
         let set = times.iter().filter(|(_, ms)| **ms > 0);
         let times: String = set.map(|(setting, ms)| format!(" {setting} {}", duration(**ms))).collect();
-        format!("when {}{times}", self.condition.definition(&self.columns))
+        [self.condition.definition(&self.columns), self.condition.in_a_line()]
+            .map(|condition| format!("when {condition}{times}"))
     }
 
     /// The condition, as written.

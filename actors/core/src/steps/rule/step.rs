@@ -8,7 +8,7 @@ use crate::{
     expr::PlanFault,
     output::StateChunk,
     rows::{BatchInfo, Rows},
-    steps::{Covered, Effects, Scope, Settings, Size, Start, Step, StepState},
+    steps::{Covered, Effects, Scope, Settings, Size, Start, Step, StepState, Texts},
 };
 
 /// How the names of rules' chunks begin.
@@ -58,7 +58,7 @@ impl Step for RulePlan {
         vec![rule_chunk(self.name())]
     }
 
-    fn replay(&self) -> Option<(String, String)> {
+    fn replay(&self) -> Option<(String, Texts)> {
         Some((format!("rule {}", self.name()), self.definition()))
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Limits, WindowSpec};
 use crate::{
     definition::{ColumnDefinition, WindowDefinition, words::duration},
-    expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr},
+    expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr, in_a_line},
     schema::{Kind, StreamSchema},
     steps::check_name,
 };
@@ -32,6 +32,8 @@ pub struct WindowPlan {
     group_columns: Vec<WindowColumn>,
     columns: Vec<WindowColumn>,
     selected: Vec<String>,
+    /// What people wrote for the columns of `WindowDefinition::select`.
+    select: Vec<String>,
     shape: Arc<str>,
     definition: WindowDefinition,
     pub(super) limits: Limits,
@@ -93,6 +95,7 @@ impl WindowPlan {
             group_columns,
             columns,
             selected,
+            select: spec.select.iter().map(|(_, text)| in_a_line(text)).collect(),
             shape,
             definition,
             limits: Limits::default(),
@@ -138,6 +141,12 @@ impl WindowPlan {
     #[must_use]
     pub fn definition(&self) -> &WindowDefinition {
         &self.definition
+    }
+
+    /// What people wrote for the selected columns, by what is planned of it.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (String, String)> {
+        let planned = self.definition.select.iter().map(|column| column.field.clone());
+        planned.zip(self.select.iter().cloned()).filter(|(planned, written)| planned != written)
     }
 
     /// What its state comes from besides what its rows mean.

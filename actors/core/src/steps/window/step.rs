@@ -8,7 +8,7 @@ use crate::{
     expr::PlanFault,
     output::{StateChunk, WindowRow},
     rows::{BatchInfo, Rows},
-    steps::{Before, Covered, Effects, Scope, Settings, Size, Start, Step, StepState},
+    steps::{Before, Covered, Effects, Scope, Settings, Size, Start, Step, StepState, Texts},
 };
 
 /// Name of the chunk that keeps the state of a window step.
@@ -57,8 +57,8 @@ impl Step for WindowPlan {
         vec![window_chunk(self.name()), begin_chunk(self.name())]
     }
 
-    fn replay(&self) -> Option<(String, String)> {
-        Some((format!("window {}", self.name()), self.with_lateness()))
+    fn replay(&self) -> Option<(String, Texts)> {
+        Some((format!("window {}", self.name()), [self.with_lateness(), self.with_lateness()]))
     }
 
     fn window(&self) -> Option<&WindowPlan> {
