@@ -205,8 +205,7 @@ impl KafkaSchemaLog {
                 return Ok((start, end));
             }
             if Instant::now() >= until {
-                let topic = &self.topic;
-                return Err(LogError::Unavailable(format!("what was written to topic {topic} is not readable yet")));
+                return Err(LogError::Unavailable("what was written is not readable yet".to_owned()));
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -237,8 +236,7 @@ impl KafkaSchemaLog {
                 None => {}
             }
             if Instant::now() >= until {
-                let topic = &self.topic;
-                return Err(LogError::Unavailable(format!("nothing came from topic {topic} within {STEP:?}")));
+                return Err(LogError::Unavailable(format!("nothing came within {STEP:?}")));
             }
         }
         Ok(())
@@ -262,6 +260,34 @@ impl KafkaSchemaLog {
 
 impl SchemaLog for KafkaSchemaLog {
     fn read(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
+        self.read_whole(visit).map_err(|error| self.placed(error))
+    }
+
+    fn claim(&mut self) -> Result<(), LogError> {
+        self.claim_it().map_err(|error| self.placed(error))
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
+        self.append_all(records).map_err(|error| self.placed(error))
+    }
+
+    fn renew(&mut self) -> Result<(), LogError> {
+        self.open_again().map_err(|error| self.placed(error))
+    }
+}
+
+impl KafkaSchemaLog {
+    /// An error with the topic and where it is.
+    fn placed(&self, error: LogError) -> LogError {
+        match error {
+            LogError::Unavailable(why) => {
+                LogError::Unavailable(format!("topic {} at {}: {why}", self.topic, self.settings.bootstrap))
+            }
+            LogError::Superseded(_) | LogError::Lost(_) => error,
+        }
+    }
+
+    fn read_whole(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
         // First, since the end of a topic that is gone takes long to ask for.
         self.check_same()?;
         let before = self.next;
@@ -273,7 +299,7 @@ impl SchemaLog for KafkaSchemaLog {
         read
     }
 
-    fn claim(&mut self) -> Result<(), LogError> {
+    fn claim_it(&mut self) -> Result<(), LogError> {
         self.producer = None;
         let config = writing(&self.settings, &self.topic);
         let producer: BaseProducer<Delivered> =
@@ -286,7 +312,7 @@ impl SchemaLog for KafkaSchemaLog {
         Ok(())
     }
 
-    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
+    fn append_all(&mut self, records: &[Record]) -> Result<(), LogError> {
         let Some(producer) = self.producer.take() else {
             return Err(LogError::Superseded("the topic is not claimed".to_owned()));
         };
@@ -300,8 +326,8 @@ impl SchemaLog for KafkaSchemaLog {
         }
     }
 
-    fn renew(&mut self) -> Result<(), LogError> {
-        let failed = |error: std::io::Error| LogError::Unavailable(format!("make topic {}: {error}", self.topic));
+    fn open_again(&mut self) -> Result<(), LogError> {
+        let failed = |error: std::io::Error| LogError::Unavailable(format!("make it: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
         runtime.block_on(ensure_schemas_topic(&self.settings, &self.topic))?;
         // Another client: librdkafka reads on by name and offset.

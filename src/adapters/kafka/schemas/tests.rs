@@ -163,6 +163,15 @@ async fn a_topic_that_would_lose_schemas_or_has_several_partitions_is_refused() 
     assert!(refused.contains("2 partitions"), "{refused}");
 }
 
+#[actix_rt::test]
+async fn an_error_names_the_topic_and_where_it_is() {
+    let served = Served::new();
+    ensure_schemas_topic(&served.settings, TOPIC).await.unwrap();
+    let log = KafkaSchemaLog::open(&served.settings, TOPIC).unwrap();
+    let said = log.placed(LogError::Unavailable("no answer".to_owned())).to_string();
+    assert_eq!(said, format!("topic {TOPIC} at {}: no answer", served.settings.bootstrap));
+}
+
 #[test]
 fn a_write_that_would_be_refused_again_is_no_other_writer() {
     let of = |code| not_appended(&KafkaError::MessageProduction(code));
