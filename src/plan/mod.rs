@@ -13,7 +13,7 @@ use streamward_core::{
     definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
     partition::{PipelinePlan, PipelineSpec, PlanError, StepSpec},
     rule::RuleSpec,
-    schema::{Field, Kind, StreamSchema},
+    schema::{Field, Kind, SchemaError, StreamSchema},
     table::{Column, StreamTable},
     window::{Limits, WindowColumn, WindowPlan, WindowSpec},
 };
@@ -364,7 +364,9 @@ fn stream(
     let place = |key: &str| format!("streams.{name}.{key}");
     let fault = |key: &str, message: String| loaded.fault_at(&place(key), message);
     let text = loaded.schemas().read(config).map_err(|error| vec![fault("schema", error.to_string())])?;
-    let schema = StreamSchema::parse_with(&text, columns).map_err(|error| vec![fault("schema", error.to_string())])?;
+    let of_file = |error: SchemaError| fault("schema", format!("{}: {error}", config.schema.display()));
+    let schema = StreamSchema::parse_with(&text, columns)
+        .map_err(|error| error.each().into_iter().map(of_file).collect::<Vec<_>>())?;
     let mut faults = Vec::new();
     let mut column = |key: &str, column: &str| {
         schema.field_named(column).unwrap_or_else(|unknown| {
