@@ -160,9 +160,14 @@ impl Registry {
             found
         };
         let (mut patience, mut written, began) = (Patience::new(), 0, Instant::now());
+        let mut missing_before = usize::MAX;
         let conflicts = loop {
             match self.restore_some(writer, &mut found) {
-                Ok(Progress::Wrote(records)) => written += records,
+                Ok(Progress::Wrote { missing, .. }) if missing >= missing_before => {
+                    let why = format!("{missing} records were written back and are not there");
+                    return Err(LogError::Unavailable(why).into());
+                }
+                Ok(Progress::Wrote { records, missing }) => (written, missing_before) = (written + records, missing),
                 Ok(Progress::Whole(conflicts)) => break conflicts,
                 Err(LogError::Superseded(reason)) => {
                     writer.is_claimed = false;
@@ -197,13 +202,14 @@ impl Registry {
             bytes += change.to_record().value.map_or(0, |value| value.len());
             is_first || bytes <= MAX_AT_ONCE
         };
+        let missing = changes.len();
         let some = changes.iter().take_while(fits).count();
         if some == 0 {
             return Ok(Progress::Whole(conflicts));
         }
         changes.truncate(some);
         writer.append(&changes)?;
-        Ok(Progress::Wrote(some))
+        Ok(Progress::Wrote { records: some, missing })
     }
 
     pub(super) fn lock(&self) -> Result<MutexGuard<'_, Writer>, RegistryError> {
@@ -214,7 +220,8 @@ impl Registry {
 
 /// What a part of the restoring came to.
 enum Progress {
-    Wrote(usize),
+    /// So many records, of those that were missing.
+    Wrote { records: usize, missing: usize },
     /// Nothing is missing but these.
     Whole(Vec<String>),
 }
