@@ -20,6 +20,7 @@ mod policies;
 mod registration;
 mod registry;
 mod relays;
+mod repeated;
 mod retention;
 mod sensors;
 mod serve;

@@ -1,5 +1,5 @@
-//! Registers the schema of each stream under `<topic>-value`: at the start, and afterwards as long as the registry takes
-//! it not.
+//! Registers the schema of each stream under `<topic>-value`: at the start, afterwards as long as the registry takes it
+//! not, and again where somebody deletes it while the server runs.
 //!
 //! A registry may be read-only, or silent, when the server starts. The server needs it for one thing that it cannot do
 //! without: that a schema which does not go with the earlier ones starts nothing. So it starts all the same where it
@@ -19,7 +19,7 @@ use std::{
 use streamward_kit::{Failure, Scope};
 use tokio::time::Instant;
 
-use super::AppError;
+use super::{AppError, repeated::Repeated};
 use crate::{
     plan::{Plan, StreamSetup},
     registry::schemas::{RegisterError, Schemas},
@@ -29,6 +29,10 @@ use crate::{
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 /// Wait before a registry that did not take a schema is asked again.
 const HEAL_EVERY: Duration = Duration::from_secs(1);
+/// How often each subject is looked at. Each look is a request for each stream where the registry is outside.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long is said that a subject was deleted, once it is registered again: people look now and then.
+const HEALED_SHOWN_FOR: Duration = Duration::from_secs(60);
 
 /// The id of a stream's schema. No schema has the id 0, which stands for none yet.
 #[derive(Debug, Default)]
@@ -55,6 +59,9 @@ struct Registration {
     id: Arc<SchemaId>,
     /// Why the subject does not have it.
     missing: Option<RegisterError>,
+    /// When the subject was last found without it while the server ran, and what became of that.
+    healed: Option<(Instant, String)>,
+    lines: Repeated,
 }
 
 /// The schemas of all streams.
@@ -88,11 +95,6 @@ impl Registrations {
     pub fn id(&self, stream: &str) -> Option<Arc<SchemaId>> {
         self.0.iter().find(|one| *one.stream == *stream).map(|one| one.id.clone())
     }
-
-    /// Whether a subject misses its schema.
-    pub fn has_missing(&self) -> bool {
-        self.0.iter().any(|one| one.missing.is_some())
-    }
 }
 
 impl Registration {
@@ -104,6 +106,8 @@ impl Registration {
             registry: registry.clone(),
             id: Arc::default(),
             missing: None,
+            healed: None,
+            lines: Repeated::default(),
         }
     }
 
@@ -133,7 +137,9 @@ impl Registration {
                     return Err(AppError::Unreachable(waited));
                 }
                 RegisterError::Unavailable(reason) => {
-                    tracing::warn!(reason, "the registry does not answer yet");
+                    if self.lines.is_due(&reason, Instant::now()) {
+                        tracing::warn!(reason, "{self}: the registry does not answer yet");
+                    }
                     tokio::time::sleep(RETRY_EVERY).await;
                 }
             }
@@ -197,6 +203,51 @@ impl Registration {
         )
     }
 
+    async fn ask(&mut self, schemas: &dyn Schemas) {
+        if self.missing.is_some() { self.heal(schemas).await } else { self.look(schemas).await }
+    }
+
+    /// What is to be said of it, if anything.
+    fn note(&self) -> Option<String> {
+        if let Some(why) = &self.missing {
+            return Some(self.words(why));
+        }
+        let (at, said) = self.healed.as_ref()?;
+        (at.elapsed() < HEALED_SHOWN_FOR).then(|| said.clone())
+    }
+
+    /// Looks whether the subject still has it, and registers it again where it has not.
+    async fn look(&mut self, schemas: &dyn Schemas) {
+        let held = schemas.held(&self.subject, &self.avro).await;
+        let Self { stream, subject, registry, .. } = &*self;
+        let before = self.id.get();
+        match held {
+            Ok(Some(id)) if before == Some(id) => {}
+            Ok(Some(id)) => {
+                tracing::warn!(?before, id, "subject {subject} has the schema of stream {stream} under another id");
+                self.id.set(id);
+            }
+            Ok(None) => {
+                let lost = format!(
+                    "subject {subject} did not have the schema of stream {stream} any more ({registry}): somebody deleted it"
+                );
+                tracing::warn!("{lost}; it is registered again");
+                self.heal(schemas).await;
+                let what = match (self.id.get(), before) {
+                    _ if self.missing.is_some() => return,
+                    (Some(id), Some(before)) if id != before => format!(
+                        "it is registered again with the id {id}; records with its id before, {before}, are dead letters \
+                         where the registry no longer has that"
+                    ),
+                    _ => "it is registered again with the id that it had".to_owned(),
+                };
+                self.healed = Some((Instant::now(), format!("{lost}; {what}")));
+            }
+            // Whoever needs the registry says that it is silent.
+            Err(why) => tracing::debug!(why, "look at subject {subject}"),
+        }
+    }
+
     /// Tries again.
     async fn heal(&mut self, schemas: &dyn Schemas) {
         match schemas.register(&self.subject, &self.avro).await {
@@ -206,7 +257,7 @@ impl Registration {
                 tracing::info!(id, "subject {} has the schema of stream {} again", self.subject, self.stream);
             }
             Err(why) => {
-                if self.missing.as_ref() != Some(&why) {
+                if self.lines.is_due(&why.to_string(), Instant::now()) {
                     tracing::warn!("{}", self.words(&why));
                 }
                 self.missing = Some(why);
@@ -236,24 +287,29 @@ impl RegistrationShared {
     }
 }
 
-/// Runs one incarnation: registers what is missing, and notes what still is.
+/// Runs one incarnation: registers what is missing or was deleted, and notes what still is missing.
 ///
 /// # Errors
 /// On an injected error.
 pub async fn run(scope: Scope, shared: Arc<RegistrationShared>) -> Result<(), Failure> {
     let mut registrations = shared.registrations.lock().await;
+    let mut looked_at = Instant::now();
     loop {
         scope.pause_point().await;
         scope.fault_point("register").await?;
-        let missing = registrations.0.iter_mut().filter(|one| one.missing.is_some());
-        for registration in missing {
+        let is_look = looked_at.elapsed() >= LOOK_EVERY;
+        if is_look {
+            looked_at = Instant::now();
+        }
+        let asked = registrations.0.iter_mut().filter(|one| is_look || one.missing.is_some());
+        for registration in asked {
             let _waiting = scope.waiting_on("registry");
             tokio::select! {
-                () = registration.heal(&*shared.schemas) => {}
+                () = registration.ask(&*shared.schemas) => {}
                 () = scope.stopping() => return Ok(()),
             }
         }
-        let said = registrations.0.iter().filter_map(|one| Some(one.words(one.missing.as_ref()?)));
+        let said = registrations.0.iter().filter_map(Registration::note);
         match said.collect::<Vec<_>>() {
             said if said.is_empty() => scope.clear_state_note(),
             said => scope.set_state_note(&said.join("; ")),

@@ -4,6 +4,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     ops::RangeInclusive,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -23,7 +24,7 @@ use crate::{
     },
     config::{self, Config, RegistryConfig},
     registry::{
-        self, ClusterIds, Registry,
+        self, ClusterIds, HighestId, Registry,
         schemas::{EmbeddedSchemas, Schemas},
     },
 };
@@ -32,6 +33,8 @@ use crate::{
 pub const START_WITHIN: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_hours(1);
 /// How often the topic is looked at for what other registries wrote.
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
+/// How long is said that the topic was lost, once it is whole again: people look now and then.
+const RESTORED_SHOWN_FOR: Duration = Duration::from_secs(60);
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach the registry outside; none where the embedded one runs.
@@ -111,6 +114,8 @@ pub struct RegistryStart<'a> {
     pub policy: ChildPolicy,
     /// Most connections at a time of the one inside.
     pub connections: usize,
+    /// Where the one inside keeps the highest id that it ever gave.
+    pub highest_id: PathBuf,
 }
 
 impl RegistryStart<'_> {
@@ -136,9 +141,10 @@ impl RegistryStart<'_> {
         let config = &self.config.registry;
         let topic = config.embedded.topic.clone();
         ensure_schemas_topic(self.kafka, &topic).await.map_err(|error| fault(&error))?;
+        let highest = HighestId::in_file(self.highest_id.clone()).map_err(|error| fault(&error))?;
         let (kafka, of) = (self.kafka.clone(), topic.clone());
         #[expect(clippy::disallowed_methods, reason = "waited for below, its panic is told")]
-        let open = tokio::task::spawn_blocking(move || open(&kafka, &of));
+        let open = tokio::task::spawn_blocking(move || open(&kafka, &of, highest));
         let within = Duration::from(config.start_timeout);
         let (registry, kafka_id) = tokio::time::timeout(within, open)
             .await
@@ -174,21 +180,24 @@ impl RegistryStart<'_> {
 }
 
 /// The registry and the id of its Kafka cluster.
-fn open(kafka: &KafkaSettings, topic: &str) -> Result<(Registry, String), AppError> {
+fn open(kafka: &KafkaSettings, topic: &str, highest: HighestId) -> Result<(Registry, String), AppError> {
     let log = KafkaSchemaLog::open(kafka, topic).map_err(|error| AppError::open("the registry", error))?;
-    let registry = Registry::open(Box::new(log)).map_err(|error| AppError::open("the registry", error))?;
+    let registry = Registry::open(Box::new(log), highest).map_err(|error| AppError::open("the registry", error))?;
     let inspector = LogInspector::connect(kafka).map_err(|error| AppError::open("Kafka", error))?;
     Ok((registry, inspector.cluster_id(CLUSTER_TIMEOUT)))
 }
 
-/// Takes in what other registries write to the topic.
+/// Takes in what other registries write to the topic, and makes it again when it is lost.
 fn follow(scope: &Scope, registry: &Registry) -> Result<(), Failure> {
     while !scope.stopping_within(FOLLOW_EVERY) {
         scope.pause_point_blocking();
         scope.fault_point_blocking("follow")?;
         let _waiting = scope.waiting_on("kafka");
         match registry.catch_up() {
-            Ok(()) => scope.clear_state_note(),
+            Ok(()) => match registry.restored().filter(|(at, _)| at.elapsed() < RESTORED_SHOWN_FOR) {
+                Some((_, said)) => scope.set_state_note(&said),
+                None => scope.clear_state_note(),
+            },
             Err(error) => scope.set_state_note(&error.to_string()),
         }
     }

@@ -6,7 +6,7 @@ use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::Duration};
 
 use streamward_core::{
     decode::{DecodeLimits, Format},
-    schema::{Kind, StreamSchema},
+    schema::{Kind, SchemaError, StreamSchema},
     table::StreamTable,
 };
 
@@ -59,8 +59,9 @@ impl<'a> Declared<'a> {
     ) -> Result<Self, Vec<Fault>> {
         let fault = |key: &str, message: String| loaded.fault_at(&format!("streams.{name}.{key}"), message);
         let text = loaded.schemas().read(config).map_err(|error| vec![fault("schema", error.to_string())])?;
-        let schema =
-            StreamSchema::parse_with(&text, columns).map_err(|error| vec![fault("schema", error.to_string())])?;
+        let of_file = |error: SchemaError| fault("schema", format!("{}: {error}", config.schema.display()));
+        let schema = StreamSchema::parse_with(&text, columns)
+            .map_err(|error| error.each().into_iter().map(of_file).collect::<Vec<_>>())?;
         let mut faults = Vec::new();
         let mut column = |key: &str, column: &str| {
             schema.field_named(column).unwrap_or_else(|unknown| {

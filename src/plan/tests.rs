@@ -124,3 +124,31 @@ fn the_caret_of_a_fault_points_at_the_faulty_key_or_value() {
         assert!(at.starts_with(pointed), "{path}: {at}");
     }
 }
+
+#[test]
+fn a_schema_file_is_named_with_all_its_faults_or_with_the_place_where_it_ends_to_be_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, naming(str::to_owned)).unwrap();
+    let said = |schema: &str| {
+        fs::write(folder.path().join("trip.avsc"), schema).unwrap();
+        let faults = load(&Sources { file: Some(file.clone()), ..Sources::default() }).unwrap_err().named;
+        faults.into_iter().map(|fault| (fault.path, fault.message)).collect::<Vec<_>>()
+    };
+    let two = NESTED.replace(r#""type": "double""#, r#""type": "bytes""#).replace(
+        r#""name": "who", "type": "string""#,
+        r#""name": "who", "type": {"type": "int", "logicalType": "time-millis"}"#,
+    );
+    let faults = said(&two);
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    for ((path, message), begins) in
+        faults.iter().zip(["trip.avsc: field a.b.who: time-millis is not", "trip.avsc: field a.b.load: bytes is not"])
+    {
+        assert!(path == "streams.trips.schema" && message.starts_with(begins), "{path}: {message}");
+    }
+    let faults = said("{\n\"type\": \"record\",\n]");
+    assert!(
+        faults.len() == 1 && faults[0].1.starts_with("trip.avsc: ") && faults[0].1.contains("line 3"),
+        "{faults:?}"
+    );
+}

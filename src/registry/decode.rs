@@ -154,6 +154,10 @@ mod tests {
             Box::pin(std::future::ready(Ok(None)))
         }
 
+        fn held<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
+            Box::pin(std::future::ready(Ok(None)))
+        }
+
         fn latest<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
             Box::pin(std::future::ready(Ok(None)))
         }

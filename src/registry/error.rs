@@ -8,7 +8,10 @@ use super::log::LogError;
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("Subject '{0}' not found.")]
+    #[error(
+        "Subject '{0}' not found. GET /subjects of this registry shows those that there are, GET /subjects?deleted=true also \
+         those that were deleted"
+    )]
     SubjectNotFound(String),
     #[error("Version {0} not found.")]
     VersionNotFound(String),
@@ -69,9 +72,15 @@ pub enum RegistryError {
     #[error("{0}")]
     BadRequest(String),
     /// Entries, or bytes of them.
-    #[error("The registry holds as many schemas or settings, or bytes of them, as it may ({0})")]
+    #[error(
+        "The registry holds as many schemas or settings, or bytes of them, as it may ({0}): delete subjects that nobody needs, \
+         permanently"
+    )]
     Full(usize),
-    #[error("Error in the backend data store: {0}")]
+    #[error(
+        "Error in the backend data store: {0}. What is registered is answered from memory meanwhile; try again once the server \
+         is well (GET /health/ready of its HTTP address)"
+    )]
     Store(#[from] LogError),
     #[error("The operation timed out: {0}. Try again")]
     TimedOut(String),

@@ -18,6 +18,10 @@ pub enum LogError {
     /// again.
     #[error("another writer came first: {0}")]
     Superseded(String),
+    /// The log is gone, or is another one than before: what it held is known here alone. [`SchemaLog::renew`] goes on with
+    /// the one that is there.
+    #[error("{0}")]
+    Lost(String),
     #[error("{0}")]
     Unavailable(String),
 }
@@ -28,7 +32,8 @@ pub trait SchemaLog: Send {
     /// was appended here is among them.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`]; what was handed out is not handed out again.
+    /// [`LogError::Unavailable`]; what was handed out is not handed out again. [`LogError::Lost`]: what was handed out
+    /// during this call may be another log's.
     fn read(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError>;
 
     /// Becomes the one writer. When it returns, what earlier writers wrote is either readable or will never be.
@@ -43,4 +48,11 @@ pub trait SchemaLog: Send {
     /// [`LogError::Superseded`] if somebody else has claimed the log since; the log must then be claimed again.
     /// [`LogError::Unavailable`] if the log refuses the records and would again: none is appended.
     fn append(&mut self, records: &[Record]) -> Result<(), LogError>;
+
+    /// Makes the log if it is missing, and goes on with the one that is there: it must be claimed anew, and reading begins
+    /// with its first record.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]; the log then must be renewed again.
+    fn renew(&mut self) -> Result<(), LogError>;
 }

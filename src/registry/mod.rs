@@ -5,8 +5,8 @@
 //! (`decide`). Avro is read and compared; JSON Schema and Protobuf are kept as text. There are no contexts beside the
 //! default one, and rules and metadata of data contracts are kept but not acted upon.
 //!
-//! Invariants: an id names one schema for ever, also after a crash and a permanent deletion, and with several
-//! registries on one topic (see [`log`]); the same schema with the same references has one id under every subject,
+//! Invariants: an id names one schema for ever, also after a crash, a permanent deletion and the loss of the topic, and
+//! with several registries on one topic (see [`log`], [`highest`], `writer`); the same schema with the same references has one id under every subject,
 //! unless it was imported under several; what is answered is in the topic.
 //! Start at [`Registry::register`].
 
@@ -15,6 +15,7 @@ mod decide;
 pub mod decode;
 pub mod encode;
 mod error;
+mod highest;
 mod level;
 pub mod log;
 mod model;
@@ -24,27 +25,25 @@ pub mod schemas;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
+mod writer;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Instant};
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 
-use self::{
-    decide::Decision,
-    log::{LogError, SchemaLog},
-    state::State,
-};
 pub use self::{
     decide::{Force, Permanent, SettingsUpdate, Submission},
     error::RegistryError,
+    highest::HighestId,
     level::Level,
     model::{Definition, Mode, Reference, SchemaType, Version, Visible, Which},
     record::Settings,
     rest::{ClusterIds, server},
+};
+use self::{
+    log::{LogError, SchemaLog},
+    state::State,
+    writer::Writer,
 };
 
 /// Longest schema text accepted, in bytes.
@@ -55,12 +54,6 @@ pub const MAX_ENTRIES: usize = 100_000;
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Longest subject name, in bytes.
 pub const MAX_SUBJECT_BYTES: usize = 255;
-
-/// How long a caller waits for other callers and for the topic.
-const WITHIN: Duration = Duration::from_secs(30);
-/// Wait after another registry came first: from one of these to twice as long, by chance.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The schemas of the process. Clones are the same registry.
 #[derive(Clone)]
@@ -73,12 +66,8 @@ struct Shared {
     log: Mutex<Writer>,
     /// When the last read that came to the topic's end began.
     read_at: Mutex<Option<Instant>>,
-}
-
-/// Held from the decision to the answer, so that writes are one after the other.
-struct Writer {
-    log: Box<dyn SchemaLog>,
-    is_claimed: bool,
+    /// When the topic was last made again, and what was done.
+    restored: Mutex<Option<(Instant, String)>>,
 }
 
 impl fmt::Debug for Registry {
@@ -88,30 +77,48 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Reads a topic to its end.
+    /// Reads a topic to its end. Ids up to the highest that was kept are taken for given, whatever the topic says.
     ///
     /// # Errors
     /// [`RegistryError::Store`].
-    pub fn open(log: Box<dyn SchemaLog>) -> Result<Self, RegistryError> {
-        Self::bounded(log, MAX_BYTES)
+    pub fn open(log: Box<dyn SchemaLog>, highest: HighestId) -> Result<Self, RegistryError> {
+        Self::bounded(log, highest, MAX_BYTES)
     }
 
     /// As [`Registry::open`], for a registry that holds at most `max_bytes`.
-    fn bounded(log: Box<dyn SchemaLog>, max_bytes: usize) -> Result<Self, RegistryError> {
-        let log = Mutex::new(Writer { log, is_claimed: false });
-        let state = RwLock::new(State::bounded(max_bytes));
-        let registry = Self { shared: Arc::new(Shared { state, log, read_at: Mutex::default() }) };
+    fn bounded(log: Box<dyn SchemaLog>, highest: HighestId, max_bytes: usize) -> Result<Self, RegistryError> {
+        let mut state = State::bounded(max_bytes);
+        let kept = highest.kept();
+        state.raise_floor(kept);
+        let log = Mutex::new(Writer::new(log, highest));
+        let shared = Shared { state: RwLock::new(state), log, read_at: Mutex::default(), restored: Mutex::default() };
+        let registry = Self { shared: Arc::new(shared) };
         registry.catch_up()?;
+        if registry.shared.state.read().unsaid_max_id().is_some() {
+            tracing::warn!(
+                "schema ids up to {kept} were given, and the schemas topic does not know of them all: it was deleted while \
+                 the server was away, or is another cluster's. No id is given again, the next one is {}. Records with an id \
+                 that the topic lacks become dead letters",
+                kept + 1
+            );
+        }
         Ok(registry)
     }
 
-    /// Takes in what others have written, up to the end of the topic.
+    /// Takes in what others have written, up to the end of the topic; the call after one that found the topic lost
+    /// writes what is known into the one that is there.
     ///
     /// # Errors
     /// [`RegistryError::Store`], [`RegistryError::TimedOut`].
     pub fn catch_up(&self) -> Result<(), RegistryError> {
         let mut writer = self.lock()?;
-        Ok(self.read(&mut writer)?)
+        if writer.is_lost() { self.restore(&mut writer) } else { Ok(self.read(&mut writer)?) }
+    }
+
+    /// What was last written into a topic that was made again, and when.
+    #[must_use]
+    pub fn restored(&self) -> Option<(Instant, String)> {
+        self.shared.restored.lock().clone()
     }
 
     /// Whether all that was written before `since` is taken in.
@@ -126,10 +133,13 @@ impl Registry {
     /// As [`Registry::catch_up`].
     pub fn catch_up_since(&self, since: Instant) -> Result<(), RegistryError> {
         let mut writer = self.lock()?;
-        if !self.is_read_since(since) {
-            self.read(&mut writer)?;
+        if self.is_read_since(since) {
+            return Ok(());
         }
-        Ok(())
+        match self.read(&mut writer) {
+            Err(LogError::Lost(_)) => self.restore(&mut writer),
+            read => Ok(read?),
+        }
     }
 
     /// Registers a schema under a subject; one that the subject has keeps its id and version. Blocks until it is in
@@ -329,57 +339,5 @@ impl Registry {
     /// [`RegistryError`]
     pub fn delete_mode(&self, subject: Option<&str>) -> Result<Mode, RegistryError> {
         self.write(|state| decide::delete_mode(state, subject))
-    }
-
-    /// Decides with all that is known and writes what comes out, again and again while others come first.
-    fn write<T>(&self, decide: impl Fn(&State) -> Result<Decision<T>, RegistryError>) -> Result<T, RegistryError> {
-        let mut writer = self.lock()?;
-        let until = Instant::now() + WITHIN;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.attempt(&mut writer, &decide) {
-                Err(RegistryError::Store(LogError::Superseded(reason))) => {
-                    writer.is_claimed = false;
-                    if Instant::now() + pause > until {
-                        return Err(RegistryError::TimedOut(format!("the schemas topic took no record: {reason}")));
-                    }
-                    tracing::debug!(reason, "decide again");
-                    std::thread::sleep(pause.mul_f64(rand::random_range(1.0..2.0)));
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                done => return done,
-            }
-        }
-    }
-
-    fn attempt<T>(
-        &self,
-        writer: &mut Writer,
-        decide: impl Fn(&State) -> Result<Decision<T>, RegistryError>,
-    ) -> Result<T, RegistryError> {
-        if !writer.is_claimed {
-            writer.log.claim()?;
-            writer.is_claimed = true;
-        }
-        self.read(writer)?;
-        let Decision { changes, answer } = decide(&self.shared.state.read())?;
-        if !changes.is_empty() {
-            let records: Vec<log::Record> = changes.iter().map(record::Change::to_record).collect();
-            writer.log.append(&records)?;
-            self.read(writer)?;
-        }
-        Ok(answer)
-    }
-
-    fn read(&self, writer: &mut Writer) -> Result<(), LogError> {
-        let began = Instant::now();
-        writer.log.read(&mut |record| self.shared.state.write().apply(&record))?;
-        *self.shared.read_at.lock() = Some(began);
-        Ok(())
-    }
-
-    fn lock(&self) -> Result<MutexGuard<'_, Writer>, RegistryError> {
-        let busy = || RegistryError::TimedOut("other requests of this registry are not done".to_owned());
-        self.shared.log.try_lock_for(WITHIN).ok_or_else(busy)
     }
 }

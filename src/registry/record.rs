@@ -172,6 +172,19 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// The highest id that it gives, or says to be given.
+    pub(super) fn highest_id(&self) -> Option<u32> {
+        match self {
+            Self::Schema(value) => Some(value.id),
+            Self::MaxId(id) => Some(*id),
+            Self::Removed { .. }
+            | Self::SubjectDeleted { .. }
+            | Self::Cleared { .. }
+            | Self::Settings { .. }
+            | Self::Mode { .. } => None,
+        }
+    }
+
     /// As stored.
     pub(super) fn to_record(&self) -> Record {
         let (key, value) = match self {

@@ -62,6 +62,13 @@ pub trait Schemas: SchemaSource {
     /// the registry did not say.
     fn known<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<Option<u32>, RegisterError>>;
 
+    /// The id under which a subject has an Avro schema, deleted versions left out; `None` where the registry has answered
+    /// that it has not.
+    ///
+    /// # Errors
+    /// The registry did not answer, or did not say.
+    fn held<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>>;
+
     /// Id of the latest version of a subject; `None` where the registry has answered that there is none.
     ///
     /// # Errors
@@ -138,6 +145,15 @@ impl Schemas for EmbeddedSchemas {
     fn known<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<Option<u32>, RegisterError>> {
         let known = self.0.known(subject, &Submission::avro(avro_json));
         Box::pin(std::future::ready(known.map_err(Into::into)))
+    }
+
+    fn held<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
+        let held = match self.0.look_up(subject, &Submission::avro(avro_json), Visible::Live) {
+            Ok(version) => Ok(Some(version.id)),
+            Err(RegistryError::SubjectNotFound(_) | RegistryError::SchemaNotFound) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
+        Box::pin(std::future::ready(held))
     }
 
     fn latest<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {

@@ -27,6 +27,7 @@ mod http_strangers;
 #[cfg(feature = "crash-tests")]
 mod kills;
 mod live;
+mod lost_schemas;
 mod made_anew;
 mod memory;
 mod openapi;

@@ -8,10 +8,11 @@ use crate::support::{
 };
 
 /// Every role of a running server.
-const ACTORS: [&str; 14] = [
+const ACTORS: [&str; 15] = [
     "platform/broker",
     "platform/registry/follower",
     "platform/registry/http",
+    "platform/registry/registration",
     "pipelines/sensors/sink",
     "pipelines/sensors/lane",
     "pipelines/sensors/source",

@@ -13,12 +13,22 @@ use crate::{
     },
 };
 
+const REGISTRATION: &str = "platform/registry/registration";
+
 /// Carries out a command on schemas.
 fn schema(server: &Server, arguments: &[&str]) {
     let url = format!("http://{}", server.registry);
     let all = [&["schema"], arguments, &["--url", &url]].concat();
     let (code, said) = exit(&server.node().command(&all).output().unwrap());
     assert_eq!(code, Some(0), "{arguments:?}: {said}");
+}
+
+/// Holds the actor that registers again what is deleted.
+async fn hold_registration(server: &Server) {
+    let (status, said) = server.http.post(&format!("/api/v1/supervision/{REGISTRATION}/pause"), &json!({})).await;
+    assert_eq!(status, 200, "{said}");
+    wait::until("it is held", async || is(server.http.actor(REGISTRATION).await?["state"].clone(), &json!("paused")))
+        .await;
 }
 
 /// Puts the stream's schema beside a configuration of defaults.
@@ -28,7 +38,7 @@ fn write_schema(node: &Node, schema: &str) {
     fs::write(node.path("config.yaml"), "").unwrap();
 }
 
-async fn id_of(registry: &str) -> u64 {
+pub(crate) async fn id_of(registry: &str) -> u64 {
     let latest = Http::new(registry).get(&format!("/subjects/{SUBJECT}/versions/latest")).await;
     latest["id"].as_u64().unwrap()
 }
@@ -38,13 +48,13 @@ async fn says_that_it_is_missing(server: &Server) {
     wait::until("readiness says what is missing", async || {
         let ready = server.http.try_get("/health/ready").await?;
         let said = ready["degraded"].as_array().unwrap().iter().filter_map(Value::as_str);
-        let mut said = said.filter(|said| said.contains("platform/registry/registration") && said.contains(SUBJECT));
+        let mut said = said.filter(|said| said.contains(REGISTRATION) && said.contains(SUBJECT));
         said.next().map(drop).ok_or_else(|| ready.to_string())
     })
     .await;
 }
 
-async fn heals(server: &Server) {
+pub(crate) async fn heals(server: &Server) {
     wait::until("nothing is missing any more", async || {
         let ready = server.http.try_get("/health/ready").await?;
         is(ready["status"].clone(), &json!("ready"))
@@ -89,6 +99,7 @@ async fn a_subject_that_was_deleted_in_a_read_only_registry_stops_no_start_and_c
     for flags in [&[][..], &["--permanent"]] {
         let server = Node::new().start().await;
         let id = id_of(&server.registry).await;
+        hold_registration(&server).await;
         schema(&server, &["delete", SUBJECT]);
         if !flags.is_empty() {
             schema(&server, &[&["delete", SUBJECT], flags].concat());
@@ -130,6 +141,7 @@ async fn a_schema_that_nobody_knows_stops_the_start_where_the_registry_is_read_o
 #[actix_rt::test]
 async fn a_simulator_waits_for_an_id_and_writes_once_the_registry_takes_its_schema() {
     let server = Node::new().with_simulators().set("simulators.sensors.format", "avro").start().await;
+    hold_registration(&server).await;
     schema(&server, &["delete", SUBJECT]);
     schema(&server, &["delete", SUBJECT, "--permanent"]);
     schema(&server, &["config", "--mode", "readonly"]);
@@ -148,6 +160,35 @@ async fn a_simulator_waits_for_an_id_and_writes_once_the_registry_takes_its_sche
         now => Err(format!("{now} rows")),
     })
     .await;
+}
+
+#[actix_rt::test]
+async fn a_subject_that_is_deleted_while_the_server_runs_is_named_and_registered_again() {
+    let outside = Node::new().start().await;
+    let inside = Node::new().start().await;
+    let asks = Node::new().set("registry.url", &format!("http://{}", outside.registry)).start().await;
+    // The registry's own server would register it again, too.
+    hold_registration(&outside).await;
+    for (registry, server) in [(&inside, &inside), (&outside, &asks)] {
+        let before = id_of(&registry.registry).await;
+        hold_registration(server).await;
+        schema(registry, &["delete", SUBJECT]);
+        schema(registry, &["delete", SUBJECT, "--permanent"]);
+        let (status, said) = server.http.post(&format!("/api/v1/supervision/{REGISTRATION}/resume"), &json!({})).await;
+        assert_eq!(status, 200, "{said}");
+        let after = wait::until("it is registered again", async || {
+            let latest = Http::new(&registry.registry).try_get(&format!("/subjects/{SUBJECT}/versions/latest")).await?;
+            Ok(latest["id"].as_u64().unwrap())
+        })
+        .await;
+        says_that_it_is_missing(server).await;
+        let log = fs::read_to_string(server.node().path("log")).unwrap();
+        assert!(log.contains("did not have the schema of stream sensors any more"), "{log}");
+        send(server, 0, &framed(SCHEMA, after, "afterwards"));
+        let database = server.database();
+        wait::until("it is stored", async || is(database.count("sensor_readings").await, &1)).await;
+        assert!(after > before, "{after} was given before");
+    }
 }
 
 #[actix_rt::test]

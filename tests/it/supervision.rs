@@ -8,10 +8,11 @@ use crate::support::{
 };
 
 /// Every actor of the built-in configuration, and the supervisors that have none below them: no session, no simulator.
-const ACTORS: [&str; 19] = [
+const ACTORS: [&str; 20] = [
     "platform/broker",
     "platform/registry/follower",
     "platform/registry/http",
+    "platform/registry/registration",
     "pipelines/sensors/sink",
     "pipelines/sensors/lane",
     "pipelines/sensors/source",

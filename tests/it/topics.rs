@@ -98,7 +98,11 @@ async fn a_topic_that_is_made_again_by_the_advice_is_as_the_configuration_says()
     let described = done(&server, &["describe", "series-readings"]);
     assert!(described.contains("259200000") && described.contains("LogAppendTime"), "{described}");
     done(&server, &["delete", "_schemas", "--force"]);
-    done(&server, &["create", "_schemas"]);
+    wait::until("the registry has made its topic again", async || {
+        let made = server.http.try_get("/api/v1/topics/_schemas").await?;
+        if made["bytes"].as_u64() > Some(0) { Ok(()) } else { Err(made.to_string()) }
+    })
+    .await;
     let log = server.node().path("log");
     let node = server.terminate().await.1;
     std::fs::remove_file(&log).unwrap();

@@ -200,16 +200,26 @@ impl RegistryHttp {
     /// # Errors
     /// [`CallError`]
     pub async fn register(&self, subject: &str, avro_json: &str) -> Result<u32, CallError> {
+        if let Some(id) = self.held(subject, avro_json).await? {
+            return Ok(id);
+        }
         let (body, subject) = (json!({ "schema": avro_json }), segment(subject));
-        let found = self.call(Method::POST, &format!("/subjects/{subject}"), Some(&body)).await;
-        let answer = match found {
-            Err(error) if error.is_not_found() => {
-                self.call(Method::POST, &format!("/subjects/{subject}/versions"), Some(&body)).await?
-            }
-            found => found?,
-        };
+        let answer = self.call(Method::POST, &format!("/subjects/{subject}/versions"), Some(&body)).await?;
         let id = answer["id"].as_u64().and_then(|id| u32::try_from(id).ok());
         id.ok_or_else(|| CallError::Unavailable(format!("{}: the answer to a registration has no id", self.base)))
+    }
+
+    /// The id under which a subject has an Avro schema; none where it has not.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn held(&self, subject: &str, avro_json: &str) -> Result<Option<u32>, CallError> {
+        let (path, body) = (format!("/subjects/{}", segment(subject)), json!({ "schema": avro_json }));
+        match self.call(Method::POST, &path, Some(&body)).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+            Ok(answer) => Ok(answer["id"].as_u64().and_then(|id| u32::try_from(id).ok())),
+        }
     }
 
     /// The id of an Avro schema that the subject has or had, if it goes with the subject's latest version.

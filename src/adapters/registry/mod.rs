@@ -125,6 +125,15 @@ impl Schemas for RegistryClient {
         })
     }
 
+    fn held<'a>(&'a self, subject: &'a str, avro_json: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Held { subject: subject.to_owned(), schema: avro_json.to_owned(), reply };
+            self.requests.send(request).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())?
+        })
+    }
+
     fn latest<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Option<u32>, String>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();

@@ -27,6 +27,7 @@ pub enum Request {
     Schema { id: u32, reply: oneshot::Sender<Found> },
     Register { subject: String, schema: String, reply: oneshot::Sender<Result<u32, RegisterError>> },
     Known { subject: String, schema: String, reply: oneshot::Sender<Result<Option<u32>, RegisterError>> },
+    Held { subject: String, schema: String, reply: oneshot::Sender<Result<Option<u32>, String>> },
     Latest { subject: String, reply: oneshot::Sender<Result<Option<u32>, String>> },
 }
 
@@ -84,6 +85,12 @@ impl RegistryClient {
                 let known = http.known(&subject, &schema).await;
                 let said = silence(&known);
                 let _nobody_waits = reply.send(known);
+                said
+            }
+            Request::Held { subject, schema, reply } => {
+                let held = http.held(&subject, &schema).await.map_err(|error| error.to_string());
+                let said = held.as_ref().map(drop).map_err(Clone::clone);
+                let _nobody_waits = reply.send(held);
                 said
             }
             Request::Latest { subject, reply } => {

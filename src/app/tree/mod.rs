@@ -1,7 +1,7 @@
 //! The supervision tree: which actor runs where, and under which policy.
 //!
 //! ```text
-//! root ─ platform: broker or logs, registry/{follower, http} or registry/client
+//! root ─ platform: broker or logs, registry/{follower, http} or registry/client, registry/registration
 //!      ─ pipelines/<name>: sink, lanes/<n>, source        (own intensity each)
 //!      ─ relays: alerts, dead-letters
 //!      ─ edge: http, sessions/*
@@ -182,19 +182,21 @@ async fn start_groups(
 ) -> Result<(Vec<PipelineView>, LiveHub, Arc<LiveOperations>), AppError> {
     make_topics(&parts.kafka, &parts.config, &parts.plan).await?;
     let policy = child_policy(&parts.config.supervision.defaults);
-    let connections = parts.connections.registry;
-    let start =
-        RegistryStart { setup: &parts.registry, config: &parts.config, kafka: &parts.kafka, policy, connections };
+    let start = RegistryStart {
+        setup: &parts.registry,
+        config: &parts.config,
+        kafka: &parts.kafka,
+        policy,
+        connections: parts.connections.registry,
+        highest_id: parts.folder.join("highest_schema_id"),
+    };
     let schemas = start.run(runtime).await?;
     let asked = (parts.registry.describe(), parts.config.registry.start_timeout.into());
     let registrations = Registrations::make(&*schemas, &parts.plan, asked).await?;
     let simulated = registrations.id(config::SENSORS_STREAM);
     // It carries out what the configuration changes, so that it comes after all that may refuse the start.
     let storage = Storage::open(&parts.config, &parts.plan).await?;
-    if registrations.has_missing() {
-        let shared = RegistrationShared::new(schemas.clone(), registrations);
-        start_registration(parts, runtime, shared).await?;
-    }
+    start_registration(parts, runtime, RegistrationShared::new(schemas.clone(), registrations)).await?;
     let builder = Builder::new((parts, logs), runtime.clone(), (schemas, storage))?;
     let handle = runtime.supervisor(ActorPath::root());
     let mut views = Vec::new();
@@ -221,7 +223,7 @@ async fn start_groups(
     Ok((views, builder.live, operations))
 }
 
-/// Starts the actor that registers what the registry did not take at the start.
+/// Starts the actor that registers what the registry did not take at the start, or has lost since.
 async fn start_registration(parts: &Parts, runtime: &Runtime, shared: RegistrationShared) -> Result<(), AppError> {
     let registry =
         ActorPath::parse("platform/registry").map_err(|error| AppError::open("the supervision tree", error))?;

@@ -3,13 +3,14 @@
 
 mod delete;
 mod register;
+mod restore;
 mod settings;
 
 pub use delete::Permanent;
 pub(super) use delete::{delete_subject, delete_version};
 pub use register::Submission;
 pub(super) use register::{check_writable, compare, existing, known, look_up, register};
-
+pub(super) use restore::{Restored, restore};
 pub use settings::{Force, SettingsUpdate};
 pub(super) use settings::{delete_mode, delete_settings, set_mode, set_settings};
 

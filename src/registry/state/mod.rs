@@ -51,8 +51,10 @@ pub(super) struct State {
     /// By subject; none is the registry's own.
     settings: BTreeMap<Option<String>, Settings>,
     modes: BTreeMap<Option<String>, Mode>,
-    /// The highest id ever given.
+    /// The highest id that a record of the topic names.
     max_id: u32,
+    /// Ids up to this one were given, whatever the topic says.
+    floor: u32,
     /// Bytes of definitions and settings held.
     bytes: usize,
     max_bytes: usize,
@@ -68,8 +70,34 @@ impl State {
         self.ids.get(&id).map(|stored| &stored.definition)
     }
 
+    /// The highest id ever given.
     pub(super) fn max_id(&self) -> u32 {
-        self.max_id
+        self.max_id.max(self.floor)
+    }
+
+    /// Takes ids up to this one for given.
+    pub(super) fn raise_floor(&mut self, id: u32) {
+        self.floor = self.floor.max(id);
+    }
+
+    /// The highest id ever given, if the topic does not know of it.
+    pub(super) fn unsaid_max_id(&self) -> Option<u32> {
+        (self.floor > self.max_id).then_some(self.floor)
+    }
+
+    /// Most bytes of definitions and settings to be held.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// Settings by subject; `None` is the registry's own.
+    pub(super) fn all_settings(&self) -> impl Iterator<Item = (&Option<String>, &Settings)> {
+        self.settings.iter()
+    }
+
+    /// Modes by subject; `None` is the registry's own.
+    pub(super) fn all_modes(&self) -> impl Iterator<Item = (&Option<String>, Mode)> {
+        self.modes.iter().map(|(subject, mode)| (subject, *mode))
     }
 
     /// The id of a definition in canonical form.

@@ -3,7 +3,7 @@
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
-use super::{A, B_DEFAULT, Topic, avro, call, schema};
+use super::{A, B_DEFAULT, Fault, Topic, avro, call, schema};
 use crate::registry::{Permanent, Registry};
 
 const Z_REQUIRED: &str = r#"{"name":"z","type":"int"}"#;
@@ -18,6 +18,19 @@ fn registry() -> Registry {
     registry.delete_subject("gone", Permanent(false)).unwrap();
     registry.register("used", &avro(A)).unwrap();
     registry
+}
+
+#[actix_web::test]
+async fn what_is_not_there_or_does_not_work_is_said_with_what_to_do() {
+    let topic = Topic::default();
+    let registry = topic.open();
+    let (_, unknown) = call(&registry, Method::GET, "/subjects/x/versions", Value::Null).await;
+    let said = unknown["message"].as_str().unwrap();
+    assert!(said.starts_with("Subject 'x' not found.") && said.contains("GET /subjects?deleted=true"), "{said}");
+    topic.fail(Fault::Down);
+    let (status, down) = call(&registry, Method::POST, "/subjects/x/versions", json!({"schema": schema(A)})).await;
+    let said = down["message"].as_str().unwrap();
+    assert!(status == 500 && said.contains("down. ") && said.contains("GET /health/ready"), "{said}");
 }
 
 #[actix_web::test]

@@ -62,7 +62,9 @@ fn logical_types_count_as_what_is_below_them() {
         (decimal(4, 2), decimal(4, 1), (false, false)),
         (decimal(4, 2), decimal(5, 2), (false, false)),
         (decimal(4, 2), "bytes".to_owned(), (true, true)),
-        (decimal(4, 2), "string".to_owned(), (true, true)),
+        (decimal(4, 2), "string".to_owned(), (false, false)),
+        (on("bytes", "big-decimal"), "string".to_owned(), (false, false)),
+        (on("bytes", "big-decimal"), "bytes".to_owned(), (true, true)),
         (decimal(4, 2), decimal(2, 4), (true, true)),
         (in_fixed(8), in_fixed(8), (true, true)),
         (in_fixed(8), in_fixed(9), (false, false)),
@@ -143,7 +145,7 @@ fn a_renamed_type_that_is_changed_as_well_is_compared_by_its_parts() {
 fn read(old: &str, new: &str, value: Value) -> Result<Vec<Scalar>, String> {
     let stream = StreamSchema::parse(new).unwrap();
     let mut decoder = Decoder::new(Arc::new(stream), DecodeLimits::default());
-    decoder.add_writer_schema(1, old).unwrap();
+    decoder.add_writer_schema(1, old).map_err(|error| error.to_string())?;
     let parsed = Schema::parse_str(old).unwrap();
     let mut bytes = Vec::new();
     push_frame(1, &mut bytes);
@@ -157,7 +159,7 @@ fn read(old: &str, new: &str, value: Value) -> Result<Vec<Scalar>, String> {
     }
 }
 
-fn fields(fields: &[(&str, Value)]) -> Value {
+fn fields_of(fields: &[(&str, Value)]) -> Value {
     Value::Record(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
@@ -182,8 +184,8 @@ fn what_a_level_takes_is_read_with_the_new_names() {
         {"name":"unit","type":"string","default":"C"}]}"#;
     assert_eq!(verdicts(old, new), (true, false));
     let value = |symbol, name: &str| {
-        fields(&[
-            ("at", fields(&[("lon", Value::Float(0.5))])),
+        fields_of(&[
+            ("at", fields_of(&[("lon", Value::Float(0.5))])),
             ("kind", Value::Enum(symbol, name.to_owned())),
             ("count", Value::Int(7)),
             ("day", Value::Date(20_000)),
@@ -208,7 +210,7 @@ fn what_a_level_refuses_for_its_type_is_not_read_either() {
     ];
     for (old, value) in cases {
         assert!(!verdicts(&old, &of(r#""string""#)).0, "{old}");
-        let refused = read(&old, &of(r#""string""#), fields(&[("f", value)])).unwrap_err();
+        let refused = read(&old, &of(r#""string""#), fields_of(&[("f", value)])).unwrap_err();
         assert!(refused.contains("cannot become"), "{old}: {refused}");
     }
 }
@@ -255,16 +257,52 @@ fn any_field(at: usize) -> impl Strategy<Value = String> {
     )
 }
 
-fn any_record() -> impl Strategy<Value = String> {
+fn record_of(name: &str, fields: &[String]) -> String {
+    let fields = fields.join(",");
+    format!(r#"{{"type":"record","name":"{name}","aliases":["n.Old","n.New"],"fields":[{fields}]}}"#)
+}
+
+fn any_fields() -> impl Strategy<Value = Vec<String>> {
     let fields = (any_field(0), any_field(10), any_field(20));
-    (fields, 1..3_usize, select(&["n.Old", "n.New", "m.Old"][..])).prop_map(|((a, b, c), count, name)| {
-        let fields = [a, b, c][..count].join(",");
-        format!(r#"{{"type":"record","name":"{name}","aliases":["n.Old","n.New"],"fields":[{fields}]}}"#)
+    (fields, 1..3_usize).prop_map(|((a, b, c), count)| [a, b, c][..count].to_vec())
+}
+
+const NAMES: [&str; 4] = ["n.Old", "n.New", "m.Old", "n.Other"];
+
+/// The schema of a stream; sometimes with a second field that is read from what the first one is called after.
+fn any_reader() -> impl Strategy<Value = String> {
+    const ALSO: &str = r#"{"name":"also","aliases":["old0"],"type":["null","long"],"default":null}"#;
+    (any_fields(), select(&NAMES[..]), 0..4_u8).prop_map(|(mut fields, name, form)| {
+        fields.extend((form == 0).then(|| ALSO.to_owned()));
+        record_of(name, &fields)
     })
 }
 
-/// Some value of a type that a stream can hold, if it holds the type.
-fn some_value(schema: &Schema, branch: usize) -> Value {
+/// What a producer writes with: a record, or a union with one or two; sometimes with a field that contains itself.
+fn any_writer() -> impl Strategy<Value = String> {
+    const LIST: &str = r#"{"name":"list","type":{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]},
+        {"name":"value","type":"long"}]}}"#;
+    (any_fields(), any_fields(), select(&NAMES[..]), any::<bool>(), 0..8_u8).prop_map(
+        |(mut fields, others, name, has_list, form)| {
+            fields.extend(has_list.then(|| LIST.to_owned()));
+            let record = record_of(name, &fields);
+            let other = record_of("k.Old", &others);
+            match form {
+                0 => format!(r#"["null",{record}]"#),
+                1 => format!("[{record},{other}]"),
+                2 | 3 => format!("[{record}]"),
+                4 => format!(r#"[{other},"string"]"#),
+                _ => record,
+            }
+        },
+    )
+}
+
+/// Turns in which [`some_value`] comes to every branch and symbol.
+const TURNS: usize = 8;
+
+/// Some value of a type, of which the branches and symbols depend on the turn.
+fn some_value(schema: &Schema, turn: usize) -> Value {
     match schema {
         Schema::Null => Value::Null,
         Schema::Boolean => Value::Boolean(true),
@@ -282,14 +320,20 @@ fn some_value(schema: &Schema, branch: usize) -> Value {
         Schema::Decimal(_) => Value::Decimal(Decimal::from(b"z")),
         Schema::Uuid(_) => Value::Uuid("00000000-0000-0000-0000-000000000001".parse().unwrap()),
         Schema::Fixed(fixed) => Value::Fixed(fixed.size, vec![8; fixed.size]),
-        Schema::Enum(symbols) => Value::Enum(0, symbols.symbols[0].clone()),
+        Schema::Enum(of) => {
+            let symbol = turn % of.symbols.len();
+            Value::Enum(u32::try_from(symbol).unwrap(), of.symbols[symbol].clone())
+        }
         Schema::Union(union) => {
-            let branch = branch % union.variants().len();
-            Value::Union(u32::try_from(branch).unwrap(), Box::new(some_value(&union.variants()[branch], 0)))
+            let count = union.variants().len();
+            // A type that contains itself ends here.
+            let branch = if matches!(union.variants()[count - 1], Schema::Ref { .. }) { 0 } else { turn % count };
+            let value = some_value(&union.variants()[branch], turn / count);
+            Value::Union(u32::try_from(branch).unwrap(), Box::new(value))
         }
         Schema::Record(record) => {
             let field =
-                |field: &apache_avro::schema::RecordField| (field.name.clone(), some_value(&field.schema, branch));
+                |field: &apache_avro::schema::RecordField| (field.name.clone(), some_value(&field.schema, turn));
             Value::Record(record.fields.iter().map(field).collect())
         }
         other => unreachable!("{other:?} is not made"),
@@ -300,27 +344,70 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_backward_takes_is_read_in_every_branch(old in any_record(), new in any_record()) {
+    fn what_backward_takes_is_read_and_what_it_refuses_is_not(old in any_writer(), new in any_reader()) {
         let (writer, reader) = (Schema::parse_str(&old).unwrap(), Schema::parse_str(&new).unwrap());
-        let is_taken = avro::reads(&reader, &writer).is_ok();
-        if is_taken && StreamSchema::parse(&new).is_ok() {
-            for branch in 0..2 {
-                let row = read(&old, &new, some_value(&writer, branch));
-                prop_assert!(row.is_ok(), "{row:?}: {old} then {new}");
-            }
+        let verdict = avro::reads(&reader, &writer);
+        if StreamSchema::parse(&new).is_ok() {
+            let rows: Vec<_> = (0..TURNS).map(|turn| read(&old, &new, some_value(&writer, turn))).collect();
+            prop_assert_eq!(rows.iter().all(Result::is_ok), verdict.is_ok(), "{:?} {:?}: {} then {}", rows, verdict, old, new);
         }
     }
 }
 
 #[test]
-fn the_property_meets_enough_that_is_taken() {
+fn the_property_meets_enough_that_is_taken_and_enough_that_is_refused() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let pairs = (any_record(), any_record());
-    let taken = (0..2_000).filter(|_| {
+    let pairs = (any_writer(), any_reader());
+    let verdicts = (0..2_000).filter_map(|_| {
         let (old, new) = pairs.new_tree(&mut runner).unwrap().current();
         let (writer, reader) = (Schema::parse_str(&old).unwrap(), Schema::parse_str(&new).unwrap());
-        avro::reads(&reader, &writer).is_ok() && StreamSchema::parse(&new).is_ok()
+        let is_union = matches!(writer, Schema::Union(_));
+        StreamSchema::parse(&new).is_ok().then(|| (avro::reads(&reader, &writer).is_ok(), is_union))
     });
-    let taken = taken.count();
-    assert!(taken > 50, "{taken} of 2000");
+    let verdicts: Vec<(bool, bool)> = verdicts.collect();
+    for of in [(true, false), (true, true), (false, false), (false, true)] {
+        let count = verdicts.iter().filter(|verdict| **verdict == of).count();
+        assert!(count >= 10, "{of:?}: {count} of {}", verdicts.len());
+    }
+}
+
+#[test]
+fn a_field_of_the_writer_is_not_read_into_two() {
+    let old = schema(r#"{"name":"old","type":"int"}"#);
+    let two = [
+        r#"{"name":"a","aliases":["old"],"type":"int"},{"name":"b","aliases":["old"],"type":"int","default":0}"#,
+        r#"{"name":"old","type":"int"},{"name":"b","aliases":["old"],"type":"int"}"#,
+    ];
+    for (fields, first) in two.into_iter().zip(["a", "old"]) {
+        let new = schema(fields);
+        let refused = refusal(Level::Backward, &old, &new).unwrap();
+        assert!(
+            refused.contains(&format!("field 'b': the writer's 'old' is read into '{first}' as well")),
+            "{refused}"
+        );
+        let refused = read(&old, &new, fields_of(&[("old", Value::Int(1))])).unwrap_err();
+        assert!(refused.contains(&format!("both {first} and b")), "{refused}");
+    }
+}
+
+#[test]
+fn a_top_that_is_a_union_of_records_is_read_where_each_of_them_is() {
+    let record = |name: &str, kind: &str| {
+        format!(r#"{{"type":"record","name":"{name}","fields":[{{"name":"x","type":"{kind}"}}]}}"#)
+    };
+    let (new, both) = (record("R", "long"), format!("[{},{}]", record("R", "int"), record("n.R", "long")));
+    assert_eq!(verdicts(&both, &new), (true, true));
+    for (branch, value) in [(0, Value::Int(3)), (1, Value::Long(3))] {
+        let value = Value::Union(branch, Box::new(fields_of(&[("x", value)])));
+        assert_eq!(read(&both, &new, value), Ok(vec![Scalar::Integer(3)]));
+    }
+}
+
+#[test]
+fn a_schema_of_more_fields_than_the_stream_has_is_read_if_it_is_taken() {
+    let fields = (0..24_000).map(|n| format!(r#"{{"name":"f{n}","type":["null","int"]}}"#));
+    let (old, new) = (schema(&fields.collect::<Vec<_>>().join(",")), schema(r#"{"name":"f3","type":["null","long"]}"#));
+    assert_eq!(refusal(Level::Backward, &old, &new), None);
+    let value = some_value(&Schema::parse_str(&old).unwrap(), 1);
+    assert_eq!(read(&old, &new, value), Ok(vec![Scalar::Integer(1)]));
 }

@@ -5,6 +5,7 @@ mod deletion;
 mod errors;
 mod evolution;
 mod identity;
+mod lost;
 mod rest;
 mod storage;
 
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 use super::{
     ClusterIds, Registry, Submission,
+    highest::HighestId,
     log::{LogError, Record, SchemaLog},
     rest::routes,
 };
@@ -51,6 +53,10 @@ struct Content {
     fault: Option<Fault>,
     /// How often it was read.
     reads: usize,
+    /// How often it was deleted.
+    incarnation: u32,
+    is_missing: bool,
+    appends: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,16 +69,20 @@ pub enum Fault {
 
 impl Topic {
     pub fn open(&self) -> Registry {
-        Registry::open(self.log()).expect("a log in memory")
+        self.open_with(HighestId::in_memory())
+    }
+
+    pub fn open_with(&self, highest: HighestId) -> Registry {
+        Registry::open(self.log(), highest).expect("a log in memory")
     }
 
     pub fn log(&self) -> Box<dyn SchemaLog> {
-        Box::new(MemoryLog { topic: self.clone(), claim: 0, next: 0 })
+        Box::new(MemoryLog { topic: self.clone(), claim: 0, next: 0, incarnation: self.0.lock().incarnation })
     }
 
     /// A registry that holds at most so many bytes.
     pub fn open_bounded(&self, max_bytes: usize) -> Registry {
-        Registry::bounded(self.log(), max_bytes).expect("a log in memory")
+        Registry::bounded(self.log(), HighestId::in_memory(), max_bytes).expect("a log in memory")
     }
 
     pub fn reads(&self) -> usize {
@@ -85,6 +95,28 @@ impl Topic {
 
     pub fn records(&self) -> Vec<Record> {
         self.0.lock().records.clone()
+    }
+
+    /// Deletes it; whoever renews it first makes it again.
+    pub fn delete(&self) {
+        let mut content = self.0.lock();
+        let incarnation = content.incarnation + 1;
+        *content = Content { incarnation, is_missing: true, ..Content::default() };
+    }
+
+    /// Nothing is the matter with it any more.
+    pub fn recover(&self) {
+        self.0.lock().fault = None;
+    }
+
+    /// Writes so far.
+    pub fn appends(&self) -> usize {
+        self.0.lock().appends
+    }
+
+    /// Makes it again, without records.
+    pub fn make(&self) {
+        self.0.lock().is_missing = false;
     }
 
     pub fn append(&self, key: &str, value: &str) {
@@ -105,10 +137,22 @@ struct MemoryLog {
     topic: Topic,
     claim: u64,
     next: usize,
+    incarnation: u32,
+}
+
+impl MemoryLog {
+    fn check_same(&self) -> Result<(), LogError> {
+        let content = self.topic.0.lock();
+        if content.is_missing || content.incarnation != self.incarnation {
+            return Err(LogError::Lost("deleted".to_owned()));
+        }
+        Ok(())
+    }
 }
 
 impl SchemaLog for MemoryLog {
     fn read(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
+        self.check_same()?;
         self.topic.0.lock().reads += 1;
         let records = self.topic.records();
         records[self.next..].iter().for_each(|record| visit(record.clone()));
@@ -128,9 +172,10 @@ impl SchemaLog for MemoryLog {
 
     fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
         let mut content = self.topic.0.lock();
-        if content.owner != self.claim {
+        if content.is_missing || content.owner != self.claim {
             return Err(LogError::Superseded("fenced".to_owned()));
         }
+        content.appends += 1;
         match content.fault {
             Some(Fault::Down) => return Err(LogError::Superseded("down".to_owned())),
             Some(Fault::Unheard) | None => content.records.extend_from_slice(records),
@@ -139,6 +184,16 @@ impl SchemaLog for MemoryLog {
             Some(_) => Err(LogError::Superseded("no answer".to_owned())),
             None => Ok(()),
         }
+    }
+
+    fn renew(&mut self) -> Result<(), LogError> {
+        let mut content = self.topic.0.lock();
+        if content.fault == Some(Fault::Down) {
+            return Err(LogError::Unavailable("down".to_owned()));
+        }
+        content.is_missing = false;
+        (self.next, self.claim, self.incarnation) = (0, 0, content.incarnation);
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ fn level(level: Level) -> SettingsUpdate {
 }
 
 /// All that a registry answers about its schemas and settings.
-fn told(registry: &Registry) -> (Vec<Version>, Vec<Option<Mode>>, Vec<Level>) {
+pub(super) fn told(registry: &Registry) -> (Vec<Version>, Vec<Option<Mode>>, Vec<Level>) {
     let subjects = registry.subjects("", Visible::All);
     let modes = subjects.iter().map(|subject| registry.own_mode(Some(subject))).collect();
     let levels = subjects.iter().map(|subject| registry.level(Some(subject))).collect();

@@ -2,7 +2,7 @@
 //!
 //! The columns only see whole rows, so a record that turns out bad half-way leaves no trace in them.
 
-use super::fault::Fault;
+use super::{avro::Frame, fault::Fault};
 use crate::schema::{Scalar, StreamSchema};
 
 /// One leaf's value.
@@ -29,11 +29,13 @@ pub(super) enum Cell<'a> {
 pub(super) struct Row<'a> {
     pub cells: Vec<Cell<'a>>,
     copied: String,
+    /// For what is passed over; empty in between.
+    pub skipping: Vec<Frame>,
 }
 
 impl<'a> Row<'a> {
     pub fn new(leaves: usize) -> Self {
-        Self { cells: vec![Cell::Missing; leaves], copied: String::new() }
+        Self { cells: vec![Cell::Missing; leaves], copied: String::new(), skipping: Vec::new() }
     }
 
     pub fn clear(&mut self) {

@@ -21,6 +21,7 @@
 //! agree. [`StreamSchema::with_computed`] gives it columns that are no leaves. [`instant`] is the text form of its times.
 
 pub mod instant;
+mod locate;
 pub mod names;
 mod parse;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use arrow_schema::{Schema as ArrowSchema, SchemaRef};
 
-pub(crate) use parse::{Leaf, Node, NodeField, RecordNode, describe, parse_avro};
+pub(crate) use parse::{Leaf, Node, NodeField, RecordNode, TypeName, describe, parse_avro};
 pub use parse::{MAX_DEPTH, MAX_FIELDS, MAX_SCHEMA_BYTES, SchemaError};
 
 /// The shape of a stream's values.

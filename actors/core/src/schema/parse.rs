@@ -7,18 +7,20 @@ use std::{
 
 use apache_avro::{
     Schema,
-    schema::{EnumSchema, NamesRef, RecordField, RecordSchema, ResolvedSchema, UnionSchema, UuidSchema},
+    schema::{Alias, EnumSchema, Name, NamesRef, RecordField, RecordSchema, ResolvedSchema, UnionSchema, UuidSchema},
 };
 use arrow_schema::{DataType, Field as ArrowField, Schema as ArrowSchema, TimeUnit};
 use serde_json::Value as Json;
 
-use super::{Field, Kind, Scalar, StreamSchema, instant};
+use super::{Field, Kind, Scalar, StreamSchema, instant, locate};
 use crate::table::OWN_COLUMNS;
 
 /// Longest schema text that is read, in bytes.
 pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
 /// Most leaves a stream may have.
 pub const MAX_FIELDS: usize = 512;
+/// Most faults of fields that are told together.
+const MAX_FAULTS: usize = 20;
 /// Deepest nesting of records.
 pub const MAX_DEPTH: usize = 16;
 
@@ -38,6 +40,9 @@ pub enum SchemaError {
     Empty,
     #[error("field {path}: {found} is not supported; {SUPPORTED}")]
     Unsupported { path: String, found: String },
+    /// What the Avro library says of one field.
+    #[error("field {path}: {reason}")]
+    Field { path: String, reason: String },
     #[error("field {path}: the default {reason}")]
     Default { path: String, reason: String },
     #[error("field {path}: records are nested deeper than {MAX_DEPTH} levels")]
@@ -46,12 +51,35 @@ pub enum SchemaError {
     TooManyFields,
     #[error("the fields {first} and {second} would both be the column {column}")]
     ColumnClash { column: String, first: String, second: String },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<SchemaError>),
+}
+
+impl SchemaError {
+    /// Each fault alone.
+    #[must_use]
+    pub fn each(self) -> Vec<Self> {
+        match self {
+            Self::Several(faults) => faults,
+            one => vec![one],
+        }
+    }
+
+    /// Of faults that were found together.
+    fn all(mut faults: Vec<Self>) -> Result<(), Self> {
+        match faults.len() {
+            0 => Ok(()),
+            1 => Err(faults.remove(0)),
+            _ => Err(Self::Several(faults)),
+        }
+    }
 }
 
 /// A record of the tree; `id` numbers the records of a schema from 0 on.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordNode {
     pub id: usize,
+    pub name: TypeName,
     pub fields: Vec<NodeField>,
 }
 
@@ -79,6 +107,33 @@ pub(crate) struct Leaf {
     pub null_branch: Option<u8>,
     /// Symbol that stands for the writer's unknown ones (Avro's enum default).
     pub enum_default: Option<usize>,
+    /// Of an enum.
+    pub enum_name: Option<TypeName>,
+}
+
+/// Name and aliases of a record or an enum.
+#[derive(Debug, Clone)]
+pub(crate) struct TypeName {
+    name: Name,
+    aliases: Vec<Alias>,
+}
+
+impl TypeName {
+    fn new(name: &Name, aliases: Option<&[Alias]>) -> Self {
+        Self { name: name.clone(), aliases: aliases.unwrap_or_default().to_vec() }
+    }
+
+    /// Whether a type of the writer is this one: by its name without namespace, or by an alias that is its full name
+    /// (Avro, "Schema Resolution" and "Aliases").
+    pub fn is(&self, writer: &Name) -> bool {
+        let is_writers = |alias: &Alias| (alias.name(), alias.namespace()) == (writer.name(), writer.namespace());
+        self.name.name() == writer.name() || self.aliases.iter().any(is_writers)
+    }
+
+    /// The name with its namespace.
+    pub fn full(&self) -> String {
+        self.name.fullname(None)
+    }
 }
 
 impl StreamSchema {
@@ -95,18 +150,24 @@ impl StreamSchema {
     /// # Errors
     /// As [`StreamSchema::parse`].
     pub fn parse_with(avro_json: &str, columns: &BTreeMap<String, String>) -> Result<Self, SchemaError> {
-        let parsed = parse_avro(avro_json)?;
+        let (parsed, located) = match parse_avro(avro_json) {
+            Ok(parsed) => (parsed, Vec::new()),
+            // What remains without the fields at fault may have faults of its own.
+            Err(SchemaError::Syntax(_)) => locate::faults(avro_json)?,
+            Err(other) => return Err(other),
+        };
         let names = ResolvedSchema::new(&parsed).map_err(|error| SchemaError::Syntax(error.to_string()))?;
         let Schema::Record(record) = &parsed else {
             return Err(SchemaError::NotARecord { found: describe(&parsed) });
         };
-        let mut builder = Builder { names: names.get_names(), fields: Vec::new(), records: 0 };
+        let mut builder = Builder { names: names.get_names(), fields: Vec::new(), records: 0, faults: located };
         let root = builder.record(record, &[], None)?;
-        let Builder { mut fields, records, .. } = builder;
+        let Builder { mut fields, records, faults, .. } = builder;
+        SchemaError::all(faults)?;
         if fields.is_empty() {
             return Err(SchemaError::Empty);
         }
-        name_columns(&mut fields, columns)?;
+        SchemaError::all(name_columns(&mut fields, columns))?;
         let columns: Vec<ArrowField> = fields.iter().map(arrow_field).collect();
         Ok(Self {
             name: record.name.fullname(None),
@@ -138,7 +199,41 @@ pub(crate) fn describe(schema: &Schema) -> String {
         Schema::Enum(symbols) => format!("enum {}", symbols.name.name()),
         Schema::Fixed(fixed) => format!("fixed {}", fixed.name.name()),
         Schema::Ref { name } => name.name().to_owned(),
-        other => other.to_string().to_lowercase(),
+        plain => word(plain).to_owned(),
+    }
+}
+
+/// A type or logical type as schemas have it.
+fn word(schema: &Schema) -> &'static str {
+    match schema {
+        Schema::Null => "null",
+        Schema::Boolean => "boolean",
+        Schema::Int => "int",
+        Schema::Long => "long",
+        Schema::Float => "float",
+        Schema::Double => "double",
+        Schema::Bytes => "bytes",
+        Schema::String => "string",
+        Schema::Array(_) => "array",
+        Schema::Map(_) => "map",
+        Schema::Union(_) => "union",
+        Schema::Record(_) => "record",
+        Schema::Enum(_) => "enum",
+        Schema::Fixed(_) => "fixed",
+        Schema::Decimal(_) => "decimal",
+        Schema::BigDecimal => "big-decimal",
+        Schema::Uuid(_) => "uuid",
+        Schema::Date => "date",
+        Schema::TimeMillis => "time-millis",
+        Schema::TimeMicros => "time-micros",
+        Schema::TimestampMillis => "timestamp-millis",
+        Schema::TimestampMicros => "timestamp-micros",
+        Schema::TimestampNanos => "timestamp-nanos",
+        Schema::LocalTimestampMillis => "local-timestamp-millis",
+        Schema::LocalTimestampMicros => "local-timestamp-micros",
+        Schema::LocalTimestampNanos => "local-timestamp-nanos",
+        Schema::Duration(_) => "duration",
+        Schema::Ref { .. } => "type that is not defined",
     }
 }
 
@@ -146,6 +241,8 @@ struct Builder<'s> {
     names: &'s NamesRef<'s>,
     fields: Vec<Field>,
     records: usize,
+    /// Of single fields.
+    faults: Vec<SchemaError>,
 }
 
 impl<'s> Builder<'s> {
@@ -164,11 +261,18 @@ impl<'s> Builder<'s> {
         for field in &record.fields {
             let mut path = path.to_vec();
             path.push(field.name.clone());
-            let default = agreed_default(field, default, &path)?;
-            let node = self.node(&field.schema, path, default)?;
-            fields.push(NodeField { name: field.name.clone(), aliases: field.aliases.clone(), node });
+            let node =
+                agreed_default(field, default, &path).and_then(|default| self.node(&field.schema, path, default));
+            match node {
+                Ok(node) => fields.push(NodeField { name: field.name.clone(), aliases: field.aliases.clone(), node }),
+                Err(whole @ (SchemaError::TooManyFields | SchemaError::Several(_))) => return Err(whole),
+                Err(fault) => self.faults.push(fault),
+            }
+            if self.faults.len() >= MAX_FAULTS {
+                return Err(SchemaError::Several(std::mem::take(&mut self.faults)));
+            }
         }
-        Ok(RecordNode { id, fields })
+        Ok(RecordNode { id, name: TypeName::new(&record.name, record.aliases.as_deref()), fields })
     }
 
     fn node(&mut self, schema: &'s Schema, path: Vec<String>, default: Option<&Json>) -> Result<Node, SchemaError> {
@@ -194,7 +298,11 @@ impl<'s> Builder<'s> {
             ),
             None => None,
         };
-        let leaf = Leaf { field: self.fields.len(), null_branch, enum_default };
+        let enum_name = match schema {
+            Schema::Enum(of) => Some(TypeName::new(&of.name, of.aliases.as_deref())),
+            _ => None,
+        };
+        let leaf = Leaf { field: self.fields.len(), null_branch, enum_default, enum_name };
         self.fields.push(Field { path, column: String::new(), kind, nullable, default, computed: None });
         Ok(Node::Leaf(leaf))
     }
@@ -273,8 +381,8 @@ fn scalar_of(json: &Json, kind: &Kind, nullable: bool) -> Result<Scalar, &'stati
 /// Names each column by the last part of its path, or by the whole path joined by `_` where leaves share that part,
 /// or where every table has a column of that name itself. A field that has a column `known` by its path keeps it, and no
 /// other field gets that name.
-/// Names are compared without case, as SQL does.
-fn name_columns(fields: &mut [Field], known: &BTreeMap<String, String>) -> Result<(), SchemaError> {
+/// Names are compared without case, as SQL does. Answers those that clash.
+fn name_columns(fields: &mut [Field], known: &BTreeMap<String, String>) -> Vec<SchemaError> {
     let mut uses: HashMap<String, usize> = HashMap::new();
     for field in fields.iter() {
         *uses.entry(short_name(field).to_ascii_lowercase()).or_default() += 1;
@@ -296,12 +404,11 @@ fn name_columns(fields: &mut [Field], known: &BTreeMap<String, String>) -> Resul
         field.column = if is_alone && !is_own { short.to_owned() } else { field.path.join("_") };
     }
     let mut taken: HashMap<String, String> = HashMap::new();
-    for field in fields.iter() {
-        if let Some(first) = taken.insert(field.column.to_ascii_lowercase(), field.dotted()) {
-            return Err(SchemaError::ColumnClash { column: field.column.clone(), first, second: field.dotted() });
-        }
-    }
-    Ok(())
+    let clash = |field: &Field| {
+        let first = taken.insert(field.column.to_ascii_lowercase(), field.dotted())?;
+        Some(SchemaError::ColumnClash { column: field.column.clone(), first, second: field.dotted() })
+    };
+    fields.iter().filter_map(clash).collect()
 }
 
 fn short_name(field: &Field) -> &str {

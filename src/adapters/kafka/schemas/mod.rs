@@ -21,10 +21,12 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
 
+use uuid::Uuid;
+
 use super::{
     KafkaSettings, QuietContext,
     admin::{TopicSpec, cleans_up_by, cleanup_policies, ensure_topics},
-    is_passing, log_line,
+    ffi, is_passing, log_line,
 };
 use crate::registry::log::{LogError, Record, SchemaLog};
 
@@ -45,6 +47,8 @@ pub struct KafkaSchemaLog {
     settings: KafkaSettings,
     topic: String,
     consumer: BaseConsumer<QuietContext>,
+    /// Which topic of that name is read (KIP-516); nil where the cluster does not tell.
+    id: Uuid,
     /// Offset of the next record to hand out.
     next: i64,
     /// Offset behind the last record written here: the least that a read reads to.
@@ -151,15 +155,44 @@ impl KafkaSchemaLog {
         let config = reading(settings);
         let consumer: BaseConsumer<QuietContext> =
             config.create_with_context(QuietContext).map_err(|error| unavailable("the consumer", &error))?;
-        let metadata =
-            consumer.fetch_metadata(Some(topic), STEP).map_err(|error| unavailable("the topic's metadata", &error))?;
-        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        let partitions = partitions(&consumer, topic)?;
         if partitions != 1 {
             return Err(LogError::Unavailable(format!(
                 "topic {topic} has {partitions} partitions; a schemas topic has one, so that all registries see one order"
             )));
         }
-        Ok(Self { settings: settings.clone(), topic: topic.to_owned(), consumer, next: 0, written: 0, producer: None })
+        let id = identity(&consumer, topic)?.unwrap_or_default();
+        let (settings, topic) = (settings.clone(), topic.to_owned());
+        Ok(Self { settings, topic, consumer, id, next: 0, written: 0, producer: None })
+    }
+
+    /// Fails if the topic is gone, or is another one than that read so far.
+    fn check_same(&self) -> Result<(), LogError> {
+        let topic = &self.topic;
+        match identity(&self.consumer, topic)? {
+            None => Err(LogError::Lost(format!("topic {topic} does not exist any more: it was deleted"))),
+            Some(id) if id != self.id => {
+                Err(LogError::Lost(format!("topic {topic} is another one than before: it was deleted and made anew")))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Reads on to the end.
+    fn read_on(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
+        let (start, end) = self.bounds()?;
+        if end < self.next {
+            let (topic, next) = (&self.topic, self.next);
+            return Err(LogError::Lost(format!("topic {topic} ends at {end} and was read to {next}")));
+        }
+        self.next = self.next.max(start);
+        if self.next == end {
+            return Ok(());
+        }
+        self.assign().map_err(|error| unavailable("read the topic", &error))?;
+        let drained = self.drain(end, visit);
+        self.consumer.unassign().map_err(|error| unavailable("read the topic", &error))?;
+        drained
     }
 
     /// The topic's start and end, once the end is behind what was written here.
@@ -172,8 +205,7 @@ impl KafkaSchemaLog {
                 return Ok((start, end));
             }
             if Instant::now() >= until {
-                let topic = &self.topic;
-                return Err(LogError::Unavailable(format!("what was written to topic {topic} is not readable yet")));
+                return Err(LogError::Unavailable("what was written is not readable yet".to_owned()));
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -204,8 +236,7 @@ impl KafkaSchemaLog {
                 None => {}
             }
             if Instant::now() >= until {
-                let topic = &self.topic;
-                return Err(LogError::Unavailable(format!("nothing came from topic {topic} within {STEP:?}")));
+                return Err(LogError::Unavailable(format!("nothing came within {STEP:?}")));
             }
         }
         Ok(())
@@ -229,24 +260,46 @@ impl KafkaSchemaLog {
 
 impl SchemaLog for KafkaSchemaLog {
     fn read(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
-        let (start, end) = self.bounds()?;
-        if end < self.next {
-            let (topic, next) = (&self.topic, self.next);
-            return Err(LogError::Unavailable(format!(
-                "topic {topic} ends at {end} and was read to {next}: it was made anew; restart to read it again"
-            )));
-        }
-        self.next = self.next.max(start);
-        if self.next == end {
-            return Ok(());
-        }
-        self.assign().map_err(|error| unavailable("read the topic", &error))?;
-        let drained = self.drain(end, visit);
-        self.consumer.unassign().map_err(|error| unavailable("read the topic", &error))?;
-        drained
+        self.read_whole(visit).map_err(|error| self.placed(error))
     }
 
     fn claim(&mut self) -> Result<(), LogError> {
+        self.claim_it().map_err(|error| self.placed(error))
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
+        self.append_all(records).map_err(|error| self.placed(error))
+    }
+
+    fn renew(&mut self) -> Result<(), LogError> {
+        self.open_again().map_err(|error| self.placed(error))
+    }
+}
+
+impl KafkaSchemaLog {
+    /// An error with the topic and where it is.
+    fn placed(&self, error: LogError) -> LogError {
+        match error {
+            LogError::Unavailable(why) => {
+                LogError::Unavailable(format!("topic {} at {}: {why}", self.topic, self.settings.bootstrap))
+            }
+            LogError::Superseded(_) | LogError::Lost(_) => error,
+        }
+    }
+
+    fn read_whole(&mut self, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
+        // First, since the end of a topic that is gone takes long to ask for.
+        self.check_same()?;
+        let before = self.next;
+        let read = self.read_on(visit);
+        // What came, or did not come, may be another topic's.
+        if self.next != before || read.is_err() {
+            self.check_same()?;
+        }
+        read
+    }
+
+    fn claim_it(&mut self) -> Result<(), LogError> {
         self.producer = None;
         let config = writing(&self.settings, &self.topic);
         let producer: BaseProducer<Delivered> =
@@ -259,7 +312,7 @@ impl SchemaLog for KafkaSchemaLog {
         Ok(())
     }
 
-    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
+    fn append_all(&mut self, records: &[Record]) -> Result<(), LogError> {
         let Some(producer) = self.producer.take() else {
             return Err(LogError::Superseded("the topic is not claimed".to_owned()));
         };
@@ -272,6 +325,35 @@ impl SchemaLog for KafkaSchemaLog {
             Err(error) => Err(not_appended(&error)),
         }
     }
+
+    fn open_again(&mut self) -> Result<(), LogError> {
+        let failed = |error: std::io::Error| LogError::Unavailable(format!("make it: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
+        runtime.block_on(ensure_schemas_topic(&self.settings, &self.topic))?;
+        // Another client: librdkafka reads on by name and offset.
+        *self = Self::open(&self.settings, &self.topic)?;
+        Ok(())
+    }
+}
+
+/// Number of partitions of a topic; a cluster may know a new topic before it knows them.
+fn partitions(consumer: &BaseConsumer<QuietContext>, topic: &str) -> Result<usize, LogError> {
+    let until = Instant::now() + STEP;
+    loop {
+        let metadata = consumer.fetch_metadata(Some(topic), STEP);
+        let metadata = metadata.map_err(|error| unavailable("the topic's metadata", &error))?;
+        match metadata.topics().first().map_or(0, |topic| topic.partitions().len()) {
+            0 if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+            partitions => return Ok(partitions),
+        }
+    }
+}
+
+/// The id of a topic: none where there is no such topic, nil where the cluster does not tell.
+fn identity(consumer: &BaseConsumer<QuietContext>, topic: &str) -> Result<Option<Uuid>, LogError> {
+    let ids = ffi::topic_ids(consumer.client(), &[topic], STEP);
+    let ids = ids.map_err(|error| unavailable("the topic's id", &error))?;
+    Ok(ids.into_iter().next().flatten())
 }
 
 fn is_lost(code: RDKafkaErrorCode) -> bool {

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::adapters::kafka::served::Served;
-use crate::registry::{Level, Permanent, Registry, SettingsUpdate, Submission, Visible, Which};
+use crate::adapters::kafka::{
+    admin::{compacted_topics, delete_topics},
+    served::Served,
+};
+use crate::registry::{HighestId, Level, Permanent, Registry, SettingsUpdate, Submission, Visible, Which};
 
 const TOPIC: &str = "_schemas";
 
 impl Served {
     fn open(&self) -> Registry {
-        Registry::open(Box::new(KafkaSchemaLog::open(&self.settings, TOPIC).unwrap())).unwrap()
+        let log = KafkaSchemaLog::open(&self.settings, TOPIC).unwrap();
+        Registry::open(Box::new(log), HighestId::in_memory()).unwrap()
     }
 }
 
@@ -108,6 +112,38 @@ async fn a_read_waits_for_what_was_written_and_is_not_readable_yet() {
     assert_eq!(values, ["a", "b", "c"]);
 }
 
+#[test]
+fn a_topic_that_is_deleted_while_it_is_open_is_made_again_with_what_it_held() {
+    let (served, system) = (Served::new(), actix_rt::System::new());
+    system.block_on(ensure_schemas_topic(&served.settings, TOPIC)).unwrap();
+    let registry = served.open();
+    registry.set_settings(None, NONE).unwrap();
+    for field in ["a", "b", "c"] {
+        registry.register("s", &schema(field)).unwrap();
+    }
+    let before = registry.all_versions("", Visible::All);
+    for is_made_anew in [false, true] {
+        system.block_on(delete_topics(&served.settings, &[TOPIC])).unwrap();
+        if is_made_anew {
+            system.block_on(ensure_schemas_topic(&served.settings, TOPIC)).unwrap();
+            // As long as before, so that its end tells nothing.
+            let mut other = KafkaSchemaLog::open(&served.settings, TOPIC).unwrap();
+            other.claim().unwrap();
+            let records = vec![Record { key: b"not ours".to_vec(), value: Some(b"{}".to_vec()) }; 20];
+            other.append(&records).unwrap();
+        }
+        let lost = registry.catch_up().unwrap_err().to_string();
+        assert!(lost.contains(TOPIC) && lost.contains("it was deleted"), "{lost}");
+        registry.catch_up().unwrap();
+        assert_eq!(registry.all_versions("", Visible::All), before);
+        let policies = system.block_on(compacted_topics(&served.settings, &[TOPIC])).unwrap();
+        assert!(policies.contains(TOPIC), "it would lose schemas in time");
+    }
+    let again = served.open();
+    assert_eq!((again.all_versions("", Visible::All), again.level(None)), (before, Level::None));
+    assert_eq!(registry.register("t", &schema("d")).unwrap().id, 4);
+}
+
 #[actix_rt::test]
 async fn a_topic_that_would_lose_schemas_or_has_several_partitions_is_refused() {
     let served = Served::new();
@@ -125,6 +161,15 @@ async fn a_topic_that_would_lose_schemas_or_has_several_partitions_is_refused() 
     ensure_schemas_topic(&served.settings, "wide").await.unwrap();
     let refused = KafkaSchemaLog::open(&served.settings, "wide").map(drop).unwrap_err().to_string();
     assert!(refused.contains("2 partitions"), "{refused}");
+}
+
+#[actix_rt::test]
+async fn an_error_names_the_topic_and_where_it_is() {
+    let served = Served::new();
+    ensure_schemas_topic(&served.settings, TOPIC).await.unwrap();
+    let log = KafkaSchemaLog::open(&served.settings, TOPIC).unwrap();
+    let said = log.placed(LogError::Unavailable("no answer".to_owned())).to_string();
+    assert_eq!(said, format!("topic {TOPIC} at {}: no answer", served.settings.bootstrap));
 }
 
 #[test]

@@ -5,9 +5,10 @@
 //! `isBackwardCompatible`):
 //! - Named types match by their names without namespaces, or by an alias of the reader's that is the writer's full name.
 //! - A field is found by its name or an alias of the reader's; two that are found are as wrong as none without a default.
+//!   So is one that two fields of the reader would be read from: the Java library takes that, and reads into one of them.
 //! - A logical type counts as the type below it, so that bytes are never fixed, and a uuid in a string is no uuid in a
 //!   fixed. Two decimals must also agree in precision and scale: the specification says so, the Java library does not
-//!   look, and a reader would take 12.34 for 1.234.
+//!   look, and a reader would take 12.34 for 1.234. A decimal is no text either: its bytes are those of a number.
 //!
 //! Types may contain themselves. So each pair of records that meet is compared by itself and taken to fit until it is
 //! found not to, and those that rest on it are then compared again (`Comparison::settle`).
@@ -23,7 +24,7 @@ use apache_avro::{
     schema::{Alias, EnumSchema, FixedSchema, Name, NamesRef, RecordField, RecordSchema, ResolvedSchema, UnionSchema},
 };
 
-use self::shape::{Shape, decimals_differ};
+use self::shape::{Shape, numbers_differ};
 use super::shortened;
 
 /// Most work of one comparison: some tenths of a second.
@@ -110,10 +111,17 @@ impl<'a> Comparison<'a> {
         let Pair { reader, writer, .. } = self.pairs[at];
         let written: HashMap<&str, &RecordField> =
             writer.fields.iter().map(|field| (field.name.as_str(), field)).collect();
+        let mut taken: HashMap<&str, &str> = HashMap::new();
         for field in &reader.fields {
             let names = std::iter::once(&field.name).chain(&field.aliases);
             let mut found = names.filter_map(|name| written.get(name.as_str()));
-            let fits = match (found.next(), found.next()) {
+            let found = (found.next(), found.next());
+            let fits = match found {
+                (Some(one), _) if taken.contains_key(one.name.as_str()) => Err(format!(
+                    "the writer's '{}' is read into '{}' as well: an alias is one too many",
+                    one.name,
+                    taken[one.name.as_str()]
+                )),
                 (None, _) if field.default.is_some() => Ok(()),
                 (None, _) => Err("it is not written and has no default".to_owned()),
                 (Some(one), None) => self.fits(&field.schema, &one.schema, Some(at)),
@@ -123,6 +131,7 @@ impl<'a> Comparison<'a> {
                 }
             };
             fits.map_err(|why| format!("field '{}': {why}", field.name))?;
+            taken.extend(found.0.map(|one| (one.name.as_str(), field.name.as_str())));
         }
         Ok(())
     }
@@ -134,7 +143,7 @@ impl<'a> Comparison<'a> {
             return Err(too_many());
         }
         let (reader, writer) = (resolved(self.readers, reader), resolved(self.writers, writer));
-        if let Some(why) = decimals_differ(reader, writer) {
+        if let Some(why) = numbers_differ(reader, writer) {
             return Err(why);
         }
         match (Shape::of(reader), Shape::of(writer)) {

@@ -102,14 +102,26 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Why two decimals do not mean the same numbers, if both are decimals and do not.
-pub fn decimals_differ(reader: &Schema, writer: &Schema) -> Option<String> {
-    let (Schema::Decimal(read), Schema::Decimal(written)) = (reader, writer) else { return None };
-    let differs = (read.precision, read.scale) != (written.precision, written.scale);
-    differs.then(|| {
-        format!(
-            "the writer's decimal({}, {}) is not decimal({}, {})",
-            written.precision, written.scale, read.precision, read.scale
-        )
-    })
+/// Why the bytes of a number do not mean the same to the reader, if one of the two is a decimal.
+pub fn numbers_differ(reader: &Schema, writer: &Schema) -> Option<String> {
+    match (reader, writer) {
+        (Schema::Decimal(read), Schema::Decimal(written)) => {
+            let differs = (read.precision, read.scale) != (written.precision, written.scale);
+            differs.then(|| format!("the writer's {} is not {}", decimal(written), decimal(read)))
+        }
+        (Schema::String | Schema::Uuid(UuidSchema::String), Schema::Decimal(written)) => {
+            Some(format!("the writer's {} is a number in bytes and cannot become text", decimal(written)))
+        }
+        (Schema::String | Schema::Uuid(UuidSchema::String), Schema::BigDecimal) => {
+            Some("the writer's big-decimal is a number in bytes and cannot become text".to_owned())
+        }
+        (Schema::Decimal(_) | Schema::BigDecimal, Schema::String | Schema::Uuid(UuidSchema::String)) => {
+            Some("the writer's text cannot become a decimal, which is a number in bytes".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn decimal(of: &DecimalSchema) -> String {
+    format!("decimal({}, {})", of.precision, of.scale)
 }

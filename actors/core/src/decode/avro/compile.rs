@@ -2,23 +2,31 @@
 //!
 //! A difference that concerns single values (a type that cannot be promoted, a missing field) does not fail the
 //! compilation: it becomes a fault of the records, with its field path. Only schemas that no record can be read with
-//! are refused: text that is no schema, a top that is no record, or a plan that outgrows its bound.
+//! are refused: text that is no schema, a top that is neither a record nor a union with one, or a plan that outgrows its
+//! bound.
 
 use std::collections::HashMap;
 
 use apache_avro::{
     Schema,
-    schema::{DecimalSchema, InnerDecimalSchema, Name, NamesRef, RecordSchema, ResolvedSchema, UuidSchema},
+    schema::{
+        DecimalSchema, InnerDecimalSchema, Name, NamesRef, RecordSchema, ResolvedSchema, UnionSchema, UuidSchema,
+    },
 };
 
 use super::{
     plan::{Plan, Read, Step, Width},
     skip::{Skip, SkipId, Skips},
 };
-use crate::schema::{Kind, Leaf, Node, NodeField, RecordNode, SchemaError, StreamSchema, describe, parse_avro};
+use crate::schema::{
+    Kind, Leaf, Node, NodeField, RecordNode, SchemaError, StreamSchema, TypeName, describe, parse_avro,
+};
 
-/// Most steps and skip programs of a plan.
+/// Most steps of a plan: a type of the writer is compiled for each place of the stream that it may come to. What is
+/// skipped counts nothing, as each type is compiled once for that.
 const MAX_PLAN_STEPS: usize = 1 << 16;
+/// The value as a whole, where a fault has no field.
+const VALUE: &str = "the value";
 
 /// Compiles the plan that reads data of the writer schema into the stream's leaves.
 ///
@@ -27,21 +35,34 @@ const MAX_PLAN_STEPS: usize = 1 << 16;
 pub(in crate::decode) fn compile(writer: &str, stream: &StreamSchema) -> Result<Plan, SchemaError> {
     let parsed = parse_avro(writer)?;
     let names = ResolvedSchema::new(&parsed).map_err(|error| SchemaError::Syntax(error.to_string()))?;
-    let Schema::Record(record) = &parsed else {
-        return Err(SchemaError::NotARecord { found: describe(&parsed) });
+    let is_record = |schema: &Schema| match schema {
+        Schema::Union(union) => union.variants().iter().any(|branch| matches!(branch, Schema::Record(_))),
+        other => matches!(other, Schema::Record(_)),
     };
-    let skips = Skips { programs: vec![Skip::Prefixed] };
-    let mut compiler =
-        Compiler { names: names.get_names(), stream, skips, skip_by_name: HashMap::new(), steps: 0, path: Vec::new() };
-    let steps = compiler.record(record, &stream.root)?;
-    Ok(Plan { steps, skips: compiler.skips })
+    if !is_record(&parsed) {
+        return Err(SchemaError::NotARecord { found: describe(&parsed) });
+    }
+    let mut compiler = Compiler {
+        names: names.get_names(),
+        stream,
+        skips: Skips::default(),
+        skip_by_name: HashMap::new(),
+        skip_by_place: HashMap::new(),
+        steps: 0,
+        path: Vec::new(),
+    };
+    let top = compiler.of_record(&parsed, &stream.root)?;
+    Ok(Plan { top, skips: compiler.skips })
 }
 
 struct Compiler<'s> {
     names: &'s NamesRef<'s>,
     stream: &'s StreamSchema,
     skips: Skips,
+    /// Of records, which may contain themselves.
     skip_by_name: HashMap<&'s Name, SkipId>,
+    /// By where a type is in the parsed schema.
+    skip_by_place: HashMap<*const Schema, SkipId>,
     steps: usize,
     path: Vec<String>,
 }
@@ -51,9 +72,15 @@ impl<'s> Compiler<'s> {
         let mut steps = Vec::with_capacity(writer.fields.len());
         for field in &writer.fields {
             self.path.push(field.name.clone());
-            let step = match find(reader, writer, &field.name) {
-                Some(target) => self.node(&field.schema, &target.node)?,
-                None => Step::Skip { field: self.path.join("."), skip: self.skip(&field.schema)? },
+            let mut targets = reader.fields.iter().filter(|target| is_read_from(target, writer, &field.name));
+            let step = match (targets.next(), targets.next()) {
+                (Some(target), None) => self.node(&field.schema, &target.node)?,
+                (None, _) => Step::Skip { field: self.place(), skip: self.skip(&field.schema)? },
+                (Some(one), Some(other)) => {
+                    let (one, other) = (&one.name, &other.name);
+                    let why = format!("it would be read into both {one} and {other}: an alias is one too many");
+                    self.mismatch(&field.schema, &why)?
+                }
             };
             self.path.pop();
             steps.push(step);
@@ -62,26 +89,55 @@ impl<'s> Compiler<'s> {
     }
 
     fn node(&mut self, writer: &'s Schema, reader: &'s Node) -> Result<Step, SchemaError> {
+        match reader {
+            Node::Record(node) => self.of_record(writer, node),
+            Node::Leaf(leaf) => self.of_leaf(writer, leaf),
+        }
+    }
+
+    fn of_record(&mut self, writer: &'s Schema, reader: &'s RecordNode) -> Result<Step, SchemaError> {
+        self.count()?;
+        match self.resolve(writer) {
+            Schema::Union(union) => self.union(union, |compiler, branch| compiler.of_record(branch, reader)),
+            Schema::Record(record) if reader.name.is(&record.name) => Ok(Step::Record(self.record(record, reader)?)),
+            other @ Schema::Record(record) => self.mismatch(other, &named("record", &record.name, &reader.name)),
+            other => self.mismatch(other, &cannot_become(other, "a record")),
+        }
+    }
+
+    fn of_leaf(&mut self, writer: &'s Schema, leaf: &'s Leaf) -> Result<Step, SchemaError> {
         self.count()?;
         let writer = self.resolve(writer);
-        if let Schema::Union(union) = writer {
-            let branches: Result<Vec<Step>, SchemaError> =
-                union.variants().iter().map(|branch| self.node(branch, reader)).collect();
-            return Ok(Step::Union { place: self.path.join("."), branches: branches? });
-        }
-        match (writer, reader) {
-            (Schema::Record(record), Node::Record(node)) => Ok(Step::Record(self.record(record, node)?)),
-            (_, Node::Record(_)) => self.mismatch(writer, "a record"),
-            (_, Node::Leaf(leaf)) => match self.read(writer, leaf) {
+        match (writer, &leaf.enum_name) {
+            (Schema::Union(union), _) => self.union(union, |compiler, branch| compiler.of_leaf(branch, leaf)),
+            (Schema::Enum(symbols), Some(name)) if !name.is(&symbols.name) => {
+                self.mismatch(writer, &named("enum", &symbols.name, name))
+            }
+            _ => match self.read(writer, leaf) {
                 Some(read) => Ok(Step::Leaf { leaf: leaf.field, read }),
-                None => self.mismatch(writer, self.stream.fields[leaf.field].kind.describe()),
+                None => self.mismatch(writer, &cannot_become(writer, self.stream.fields[leaf.field].kind.describe())),
             },
         }
     }
 
-    fn mismatch(&mut self, writer: &'s Schema, expected: &str) -> Result<Step, SchemaError> {
-        let reason = format!("{}: the writer's {} cannot become {expected}", self.path.join("."), describe(writer));
+    fn union(
+        &mut self,
+        union: &'s UnionSchema,
+        mut branch: impl FnMut(&mut Self, &'s Schema) -> Result<Step, SchemaError>,
+    ) -> Result<Step, SchemaError> {
+        let branches: Result<Vec<Step>, SchemaError> =
+            union.variants().iter().map(|variant| branch(self, variant)).collect();
+        Ok(Step::Union { place: self.place(), branches: branches? })
+    }
+
+    fn mismatch(&mut self, writer: &'s Schema, why: &str) -> Result<Step, SchemaError> {
+        let reason = format!("{}: {why}", self.place());
         Ok(Step::Mismatch { reason, skip: self.skip(writer)? })
+    }
+
+    /// Path of the field at hand.
+    fn place(&self) -> String {
+        if self.path.is_empty() { VALUE.to_owned() } else { self.path.join(".") }
     }
 
     fn read(&self, writer: &Schema, leaf: &Leaf) -> Option<Read> {
@@ -117,8 +173,17 @@ impl<'s> Compiler<'s> {
     /// Recursion is bounded: serde_json lets a schema's text nest 128 levels, and a record is compiled where it is
     /// defined, so that references to it find its number.
     fn skip(&mut self, schema: &'s Schema) -> Result<SkipId, SchemaError> {
-        self.count()?;
         let schema = self.resolve(schema);
+        let place = std::ptr::from_ref(schema);
+        if let Some(known) = self.skip_by_place.get(&place) {
+            return Ok(*known);
+        }
+        let id = self.skip_anew(schema)?;
+        self.skip_by_place.insert(place, id);
+        Ok(id)
+    }
+
+    fn skip_anew(&mut self, schema: &'s Schema) -> Result<SkipId, SchemaError> {
         let skip = match schema {
             Schema::Record(record) => return self.skip_record(record),
             Schema::Array(array) => Skip::Array(self.skip(&array.items)?),
@@ -194,13 +259,24 @@ impl<'s> Compiler<'s> {
     }
 }
 
-/// The stream's field that a writer's field is read into: by name, or by an alias whose field the writer lacks.
-fn find<'n>(reader: &'n RecordNode, writer: &RecordSchema, name: &str) -> Option<&'n NodeField> {
-    let by_alias = |field: &&NodeField| {
-        let wanted = |candidate: &str| writer.fields.iter().any(|written| written.name == candidate);
-        !wanted(&field.name) && field.aliases.iter().find(|alias| wanted(alias)).is_some_and(|alias| alias == name)
-    };
-    reader.fields.iter().find(|field| field.name == name).or_else(|| reader.fields.iter().find(by_alias))
+/// Whether a field of the stream is read from a writer's field: by its name, or by an alias where the writer lacks that.
+fn is_read_from(target: &NodeField, writer: &RecordSchema, name: &str) -> bool {
+    if target.name == name || target.aliases.is_empty() {
+        return target.name == name;
+    }
+    let is_written = |candidate: &str| writer.fields.iter().any(|written| written.name == candidate);
+    !is_written(&target.name)
+        && target.aliases.iter().find(|alias| is_written(alias)).is_some_and(|alias| alias == name)
+}
+
+fn cannot_become(writer: &Schema, expected: &str) -> String {
+    format!("the writer's {} cannot become {expected}", describe(writer))
+}
+
+/// Why a named type is not the stream's, in the words of the registry.
+fn named(kind: &str, writer: &Name, reader: &TypeName) -> String {
+    let (writer, reader) = (writer.fullname(None), reader.full());
+    format!("the writer's {kind} {writer} is not the {kind} {reader}, which has no alias \"{writer}\"")
 }
 
 /// Range of a type that is an int or a long on the wire, whatever it means.
@@ -219,16 +295,9 @@ fn width(writer: &Schema) -> Option<Width> {
     }
 }
 
-/// Types that are a string or bytes on the wire, whatever they mean.
+/// Types that are a string or bytes on the wire, whatever they mean; but no numbers, which are no text.
 fn is_text(writer: &Schema) -> bool {
-    matches!(
-        writer,
-        Schema::String
-            | Schema::Bytes
-            | Schema::BigDecimal
-            | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes)
-            | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Bytes, .. })
-    )
+    matches!(writer, Schema::String | Schema::Bytes | Schema::Uuid(UuidSchema::String | UuidSchema::Bytes))
 }
 
 /// Units of a type of integers that is read as an instant. Avro lets a reader take any of them for its own, as

@@ -3,8 +3,10 @@
 //! A writer schema is compiled once into a [`Plan`] against the stream's schema: a tree of steps in the writer's order
 //! that read a value into a leaf (with Avro's promotions), skip what the stream lacks, or choose by a union's branch.
 //! Then a record costs no allocation and no lookup by name. Resolution follows the Avro 1.11 specification, "Schema
-//! Resolution": no narrowing (long to int, double to float), symbols and fields by name, aliases of the stream's
-//! fields, the enum's default. apache-avro is the oracle in the tests and parses the schemas, nothing else.
+//! Resolution": no narrowing (long to int, double to float), records and enums by their names without
+//! namespaces or by the stream's aliases, symbols and fields by name, aliases of the stream's fields, the enum's default.
+//! Where the specification leaves a choice, a registry's check and this reader agree: one field of the writer is never read
+//! into two, and a decimal is no text (`src/registry/avro/reads`). apache-avro is the oracle in the tests and parses the schemas, nothing else.
 //!
 //! Start at [`plan`] for what is compiled, at [`read`] for what is done with it; [`skip`] bounds what it passes over.
 
@@ -16,6 +18,7 @@ mod skip;
 
 pub(super) use compile::compile;
 pub(super) use plan::Plan;
+pub(super) use skip::Frame;
 
 use super::fault::Fault;
 

@@ -5,8 +5,8 @@ use super::skip::{SkipId, Skips};
 /// How to read the data of one writer schema into the leaves of the stream.
 #[derive(Debug)]
 pub(in crate::decode) struct Plan {
-    /// The writer's fields in their order.
-    pub(super) steps: Vec<Step>,
+    /// The record, or a union of records.
+    pub(super) top: Step,
     pub(super) skips: Skips,
 }
 
@@ -21,7 +21,7 @@ pub(super) enum Step {
     Union { place: String, branches: Vec<Step> },
     /// The stream does not have this field.
     Skip { field: String, skip: SkipId },
-    /// The stream has this field with a type that the writer's cannot become.
+    /// The stream has this field, and what the writer has there cannot become it.
     Mismatch { reason: String, skip: SkipId },
 }
 

@@ -6,7 +6,7 @@
 use super::{
     cursor::{Cursor, WireFault},
     plan::{Plan, Read, Step, Width},
-    skip::Skips,
+    skip::{SkipId, Skips},
 };
 use crate::{
     decode::{
@@ -23,9 +23,7 @@ impl Plan {
     pub fn read<'a>(&self, schema: &'a StreamSchema, datum: &'a [u8], row: &mut Row<'a>) -> Result<u64, Box<Fault>> {
         let mut run =
             Run { schema, skips: &self.skips, cursor: Cursor::new(datum), row, skipped: 0, broken_rule: None };
-        for step in &self.steps {
-            run.step(step)?;
-        }
+        run.step(&self.top)?;
         match run.cursor.remaining() {
             0 => run.broken_rule.map_or(Ok(run.skipped), Err),
             rest => Err(Fault::decode(format!("{rest} bytes follow the record"))),
@@ -62,13 +60,18 @@ impl<'a> Run<'a, '_, '_> {
             }
             Step::Skip { field, skip } => {
                 self.skipped += 1;
-                self.skips.skip(*skip, &mut self.cursor).map_err(|fault| wire_fault(field, fault))
+                self.skip(*skip, field)
             }
             Step::Mismatch { reason, skip } => {
                 self.refuse(Fault::contract(reason.as_str()));
-                self.skips.skip(*skip, &mut self.cursor).map_err(|fault| wire_fault("a field of another type", fault))
+                self.skip(*skip, "a field of another type")
             }
         }
+    }
+
+    fn skip(&mut self, skip: SkipId, place: &str) -> Result<(), Box<Fault>> {
+        let skipped = self.skips.skip(skip, &mut self.cursor, &mut self.row.skipping);
+        skipped.map_err(|fault| wire_fault(place, fault))
     }
 
     fn leaf(&mut self, leaf: usize, read: &Read) -> Result<Cell<'a>, Box<Fault>> {

@@ -81,10 +81,15 @@ fn times_of_other_units_become_milliseconds() {
 
 #[test]
 fn a_string_is_read_from_whatever_is_bytes_or_text_on_the_wire() {
-    let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#;
-    assert_eq!(promoted(decimal, "\"string\"", Value::Decimal(Decimal::from(b"x"))), Ok(Scalar::Text("x".to_owned())));
+    let uuid = "00000000-0000-0000-0000-000000000001";
+    let of_text = r#"{"type":"string","logicalType":"uuid"}"#;
+    assert_eq!(promoted(of_text, "\"string\"", Value::Uuid(uuid.parse().unwrap())), Ok(Scalar::Text(uuid.to_owned())));
+    assert_eq!(promoted("\"bytes\"", of_text, Value::Bytes(b"x".to_vec())), Ok(Scalar::Text("x".to_owned())));
     let undecodable = undecodable("f: a string that is not UTF-8");
-    assert_eq!(promoted(decimal, "\"string\"", Value::Decimal(Decimal::from([0xFF]))), undecodable);
+    assert_eq!(promoted("\"bytes\"", "\"string\"", Value::Bytes(vec![0xFF])), undecodable);
+    let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#;
+    let number = contract("f: the writer's decimal cannot become a string");
+    assert_eq!(promoted(decimal, "\"string\"", Value::Decimal(Decimal::from(b"x"))), number);
 }
 
 #[test]
@@ -167,10 +172,11 @@ fn what_is_skipped_is_bounded_in_depth_and_number() {
     nulls.extend([0, 2]);
     let too_many = undecodable("x: more items than its bytes can justify");
     assert_eq!(refused(r#"{"type":"array","items":"null"}"#, &nulls), too_many);
-    let endless = r#"{"type":"record","name":"L","fields":[{"name":"next","type":"L"}]}"#;
-    assert_eq!(refused(endless, &[2]), undecodable("x: values nested too deeply"));
-    let list = r#"{"type":"record","name":"L","fields":[{"name":"next","type":["null","L"]}]}"#;
-    assert_eq!(refused(list, &[2; 1000]), undecodable("x: values nested too deeply"));
+    let endless =
+        |more: &str| format!(r#"{{"type":"record","name":"L","fields":[{{"name":"next","type":"L"}}{more}]}}"#);
+    assert_eq!(refused(&endless(""), &[2]), too_many);
+    let waited_for = endless(r#",{"name":"nothing","type":"null"}"#);
+    assert_eq!(refused(&waited_for, &[2]), undecodable("x: values nested too deeply"));
     assert_eq!(
         refused(r#"{"type":"array","items":"int"}"#, &[1, 0xFE, 0xFF, 0x01]),
         undecodable("x: the bytes end early")
@@ -180,15 +186,109 @@ fn what_is_skipped_is_bounded_in_depth_and_number() {
 }
 
 #[test]
-fn a_schema_that_takes_too_many_steps_is_refused() {
-    let mut decoder = decoder_of(r#"{"name":"f7","type":"int"}"#);
-    let union = r#"["null","boolean","int","long","float","double","bytes","string"]"#;
-    let with = |count: usize| {
-        let fields: Vec<String> = (0..count).map(|n| format!(r#"{{"name":"f{n}","type":{union}}}"#)).collect();
-        format!(r#"{{"type":"record","name":"W","fields":[{}]}}"#, fields.join(","))
+fn a_value_of_any_depth_is_passed_over() {
+    let only_b = r#"{"name":"b","type":"int"}"#;
+    let with = |kind: &str| {
+        let text = format!(r#"{{"type":"record","name":"R","fields":[{{"name":"x","type":{kind}}},{only_b}]}}"#);
+        let mut decoder = decoder_of(only_b);
+        decoder.add_writer_schema(1, &text).unwrap();
+        decoder
     };
-    assert_eq!(decoder.add_writer_schema(1, &with(1_000)), Ok(()));
-    let error = decoder.add_writer_schema(2, &with(9_000)).unwrap_err().to_string();
+    const DEPTH: usize = 100_000;
+    let list = |fields: &str| format!(r#"{{"type":"record","name":"L","fields":[{fields}]}}"#);
+    let (next, value) = (r#"{"name":"next","type":["null","L"]}"#, r#"{"name":"v","type":"int"}"#);
+    let ends = [0, 18];
+    let at_the_end = [[4, 2].repeat(DEPTH), vec![4], ends.to_vec()].concat();
+    let row = Ok(vec![Scalar::Integer(9)]);
+    assert_eq!(one(&mut with(&list(&format!("{value},{next}"))), frame(&at_the_end)), row);
+    let in_front = [vec![2; DEPTH], vec![0], vec![4; DEPTH + 1], vec![18]].concat();
+    assert_eq!(one(&mut with(&list(&format!("{next},{value}"))), frame(&in_front)), row);
+    let tree = list(r#"{"name":"of","type":{"type":"map","values":{"type":"array","items":"L"}}}"#);
+    let down = [2, 2, b'k', 2].repeat(DEPTH);
+    let nested = [down, vec![0], [0, 0].repeat(DEPTH), vec![18]].concat();
+    assert_eq!(one(&mut with(&tree), frame(&nested)), row);
+    assert_eq!(one(&mut with(&tree), frame(&nested[..nested.len() / 2])), undecodable("x: the bytes end early"));
+}
+
+#[test]
+fn a_union_of_records_is_read_by_its_branch() {
+    let of = |name: &str, kind: &str| {
+        format!(r#"{{"type":"record","name":"{name}","namespace":"t","fields":[{{"name":"f","type":"{kind}"}}]}}"#)
+    };
+    let mut decoder = decoder_of(r#"{"name":"f","type":"long"}"#);
+    let union = format!(r#"["null",{},{},{}]"#, of("R", "int"), of("S", "int"), of("u.R", "string"));
+    decoder.add_writer_schema(1, &union).unwrap();
+    assert_eq!(one(&mut decoder, frame(&[2, 14])), Ok(vec![Scalar::Integer(7)]));
+    assert_eq!(one(&mut decoder, frame(&[0])), contract("the value: the writer's null cannot become a record"));
+    let other = contract(r#"the value: the writer's record t.S is not the record t.R, which has no alias "t.S""#);
+    assert_eq!(one(&mut decoder, frame(&[4, 14])), other);
+    assert_eq!(one(&mut decoder, frame(&[6, 2, b'x'])), contract("f: the writer's string cannot become a long"));
+    let no_branch = undecodable("the value: a union branch that the schema does not have");
+    assert_eq!(one(&mut decoder, frame(&[8, 14])), no_branch);
+    let error = decoder.add_writer_schema(2, r#"["null","string"]"#).unwrap_err().to_string();
+    assert_eq!(error, "a value must be a record, this schema is union of null, string");
+}
+
+#[test]
+fn a_type_of_another_name_is_refused_unless_an_alias_says_that_it_is_the_same() {
+    let of = |name: &str| format!(r#"{{"type":"enum","name":"{name}","symbols":["a"]}}"#);
+    let renamed = r#"{"type":"enum","name":"n.New","symbols":["a"],"aliases":["m.Old"]}"#;
+    let read = |writer: &str, reader: &str| promoted(writer, reader, Value::Enum(0, "a".to_owned()));
+    for (writer, reader) in [(of("n.E"), of("m.E")), (of("m.Old"), renamed.to_owned())] {
+        assert_eq!(read(&writer, &reader), Ok(Scalar::Text("a".to_owned())), "{writer} to {reader}");
+    }
+    let why = contract(r#"f: the writer's enum n.Old is not the enum n.New, which has no alias "n.Old""#);
+    assert_eq!(read(&of("n.Old"), renamed), why);
+    let inner = |name: &str| {
+        format!(r#"{{"name":"f","type":{{"type":"record","name":"{name}","fields":[{{"name":"x","type":"int"}}]}}}}"#)
+    };
+    let value = || record(&[("f", record(&[("x", Value::Int(1))]))]);
+    assert_eq!(resolved(&inner("n.I"), &inner("m.I"), value()), Ok(vec![Scalar::Integer(1)]));
+    let why = contract(r#"f: the writer's record t.J is not the record t.I, which has no alias "t.J""#);
+    assert_eq!(resolved(&inner("J"), &inner("I"), value()), why);
+}
+
+#[test]
+fn a_field_that_two_fields_of_the_stream_are_called_after_is_refused() {
+    let writer = r#"{"name":"old","type":"int"}"#;
+    let value = || record(&[("old", Value::Int(1))]);
+    let by_alias =
+        r#"{"name":"a","aliases":["old"],"type":"int"},{"name":"b","aliases":["old"],"type":"int","default":3}"#;
+    let both = contract("old: it would be read into both a and b: an alias is one too many");
+    assert_eq!(resolved(writer, by_alias, value()), both);
+    let by_name = r#"{"name":"old","type":"int"},{"name":"b","aliases":["old"],"type":"int"}"#;
+    let both = contract("old: it would be read into both old and b: an alias is one too many");
+    assert_eq!(resolved(writer, by_name, value()), both);
+}
+
+#[test]
+fn a_schema_may_have_any_number_of_fields_that_the_stream_lacks() {
+    let mut decoder = decoder_of(r#"{"name":"f7","type":"int"}"#);
+    let with = |count: usize| {
+        let fields = (0..count).map(|n| format!(r#"{{"name":"f{n}","type":["null","int","long"]}}"#));
+        format!(r#"{{"type":"record","name":"R","fields":[{}]}}"#, fields.collect::<Vec<_>>().join(","))
+    };
+    const COUNT: usize = 20_000;
+    decoder.add_writer_schema(1, &with(COUNT)).unwrap();
+    let datum = [[2, 14].repeat(8), vec![0; COUNT - 8]].concat();
+    assert_eq!(one(&mut decoder, frame(&datum)), Ok(vec![Scalar::Integer(7)]));
+}
+
+#[test]
+fn a_schema_that_takes_too_many_steps_is_refused() {
+    let enums: Vec<String> =
+        (0..1_000).map(|n| format!(r#"{{"type":"enum","name":"n{n}.E","symbols":["a"]}}"#)).collect();
+    let names: Vec<String> = (0..1_000).map(|n| format!(r#""n{n}.E""#)).collect();
+    let with = |count: usize| {
+        let first = format!(r#"{{"name":"all","type":[{}]}}"#, enums.join(","));
+        let fields = (0..count).map(|n| format!(r#"{{"name":"f{n}","type":[{}]}}"#, names.join(",")));
+        let fields = std::iter::once(first).chain(fields).collect::<Vec<_>>().join(",");
+        format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#)
+    };
+    let fields = (0..80).map(|n| format!(r#"{{"name":"f{n}","type":"int"}}"#)).collect::<Vec<_>>().join(",");
+    let mut decoder = decoder_of(&fields);
+    assert_eq!(decoder.add_writer_schema(1, &with(40)), Ok(()));
+    let error = decoder.add_writer_schema(2, &with(80)).unwrap_err().to_string();
     assert_eq!(error, "not an Avro schema: it takes more than 65536 steps to read");
 }
 
