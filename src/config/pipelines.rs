@@ -36,6 +36,8 @@ pub struct PipelineConfig {
     pub steps: Vec<Step>,
     /// Where records go.
     pub to: Vec<Target>,
+    /// Whether records are stored as rows; false: only what steps make of them.
+    pub store: bool,
     /// What one batch may hold.
     pub batch: BatchConfig,
     /// Restart intensity of this pipeline; null: `supervision.pipelines`.
@@ -48,6 +50,7 @@ impl Default for PipelineConfig {
             from: String::new(),
             steps: Vec::new(),
             to: vec![Target::Sql],
+            store: true,
             batch: BatchConfig::default(),
             supervision: None,
         }

@@ -306,6 +306,7 @@ fn pipeline(
         out_of_orderness: stream.config().out_of_orderness.into(),
         max_ahead: Some(stream.config().max_ahead.into()),
         limits: Limits::default(),
+        store: config.store,
     };
     PipelinePlan::compile(&spec, stream.schema()).map_err(|faults| {
         let place = |fault: &PlanError| places::of_fault((name, stream.name), fault);

@@ -1,5 +1,5 @@
-//! Derived columns on the real server: in the table, in windows and rules, in the API and in live frames; added to a
-//! stream that has rows, and changed.
+//! What a pipeline makes of its records, on the real server. Derived columns are in the table, in windows and rules, in the
+//! API and in live frames; they are added to a stream that has rows, and changed. Rows are stored, or not.
 
 use std::fs;
 
@@ -104,5 +104,25 @@ async fn a_stream_with_rows_gains_a_derived_column_and_keeps_its_meaning() {
     // Without the step the column stays, and new rows have none.
     let server = written(node, &config("", "")).start().await;
     post(&server, &[(3, 10.0, Some(2.0))], 3).await;
+    server.verify();
+}
+
+#[actix_rt::test]
+async fn a_pipeline_may_store_no_rows_and_begin_to() {
+    let unstored = config("", &format!("{DERIVE}, {OTHERS}")).replace("] }\n", "], store: false }\n");
+    let server = written(Node::new(), &unstored).start().await;
+    let mut socket = server.http.socket("/ws/sales").await;
+    post(&server, &[(1, 100.0, Some(1.5)), (2, 10.0, Some(2.0)), (61, 0.0, Some(1.0))], 0).await;
+    assert_eq!(socket.next_record().await["data"]["amount_eur"], 150.0);
+    let query = "SELECT total FROM shop_minutes ORDER BY total";
+    wait::until("the window is closed", async || wait::is(server.database().rows(query).await.len(), &2)).await;
+    let alerts = server.http.get("/api/v1/alerts?rule=large").await;
+    assert_eq!(alerts["count"], 1, "{alerts}");
+    let found = server.verify();
+    let filtered = |found: &Value| found.to_string().contains("\"filtered\":3");
+    assert!(filtered(&found), "{found}");
+
+    let server = written(server.kill(), &unstored.replace("store: false", "store: true")).start().await;
+    post(&server, &[(62, 10.0, Some(2.0))], 1).await;
     server.verify();
 }

@@ -149,6 +149,7 @@ fn spec(steps: Vec<StepSpec>) -> PipelineSpec {
         measure: Some("value".to_owned()),
         anomaly: Some("anomaly".to_owned()),
         limits: Limits::default(),
+        store: true,
         steps,
     }
 }

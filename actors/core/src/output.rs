@@ -47,7 +47,10 @@ pub struct Output {
     pub rows: RecordBatch,
     /// Offset of each row; as long as `rows`.
     pub offsets: Vec<i64>,
-    /// Records that a filter step removed, as offset ranges that ascend and do not touch.
+    /// Rows of a pipeline that stores none, with their offsets: for whoever watches.
+    pub unstored: Option<(RecordBatch, Vec<i64>)>,
+    /// Records that are not to be stored, since a filter step removed them or the pipeline stores no rows: as offset ranges
+    /// that ascend and do not touch.
     pub filtered: Vec<Range<i64>>,
     /// Records that could not be decoded or processed.
     pub dead: Vec<DeadLetter>,
@@ -82,6 +85,7 @@ impl Output {
             end: position,
             rows: RecordBatch::new_empty(schema),
             offsets: Vec::new(),
+            unstored: None,
             filtered: Vec::new(),
             dead: Vec::new(),
             windows: Vec::new(),
@@ -96,7 +100,13 @@ impl Output {
         }
     }
 
-    /// Records that filter steps removed.
+    /// The rows that came through all steps, and their offsets.
+    #[must_use]
+    pub fn shown(&self) -> (&RecordBatch, &[i64]) {
+        self.unstored.as_ref().map_or((&self.rows, &self.offsets), |(rows, offsets)| (rows, offsets))
+    }
+
+    /// Records that are not to be stored.
     #[must_use]
     pub fn filtered_records(&self) -> i64 {
         self.filtered.iter().map(|range| range.end - range.start).sum()

@@ -182,12 +182,13 @@ pub fn publish(channel: &LiveChannel, stage: &Stage, (output, log): (&Output, i6
     let mut head = b"{\"type\":\"".to_vec();
     head.extend_from_slice(stage.spec.frame_kind.as_bytes());
     head.extend_from_slice(b"\",\"data\":");
-    let column = output.rows.column(stage.spec.key_column);
-    let keys: Vec<_> = (0..output.offsets.len()).map(|row| key_text(column.as_ref(), row)).collect();
-    let frames = output.offsets.iter().zip(&keys).enumerate().map(|(row, (offset, key))| {
+    let (rows, offsets) = output.shown();
+    let column = rows.column(stage.spec.key_column);
+    let keys: Vec<_> = (0..offsets.len()).map(|row| key_text(column.as_ref(), row)).collect();
+    let frames = offsets.iter().zip(&keys).enumerate().map(|(row, (offset, key))| {
         let mut text = Vec::with_capacity(head.len() + 320);
         text.extend_from_slice(&head);
-        encode::encode_json(&output.rows, row, stage.spec.plan.schema(), JsonShape::Flat, &mut text);
+        encode::encode_json(rows, row, stage.spec.plan.schema(), JsonShape::Flat, &mut text);
         text.extend_from_slice(b",\"received_at\":\"");
         text.extend_from_slice(&received_at);
         text.extend_from_slice(b"\"}");

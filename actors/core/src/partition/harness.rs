@@ -46,6 +46,7 @@ pub(crate) fn spec(steps: Vec<StepSpec>) -> PipelineSpec {
         measure: Some("value".to_owned()),
         anomaly: Some("anomaly".to_owned()),
         limits: Limits::default(),
+        store: true,
         steps,
     }
 }

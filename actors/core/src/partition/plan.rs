@@ -38,6 +38,8 @@ pub struct PipelineSpec {
     pub anomaly: Option<String>,
     /// Bounds of each window step's state in one partition.
     pub limits: Limits,
+    /// Whether the records that come through all steps are stored.
+    pub store: bool,
     pub steps: Vec<StepSpec>,
 }
 
@@ -50,6 +52,7 @@ pub struct PipelinePlan {
     pub(super) key: usize,
     pub(super) watermark: WatermarkRules,
     pub(super) steps: Vec<Arc<dyn Step>>,
+    pub(super) store: bool,
 }
 
 /// A fault of a pipeline's settings.
@@ -87,7 +90,15 @@ impl PipelinePlan {
         match columns {
             Some((columns, key)) if errors.is_empty() => {
                 let watermark = WatermarkRules { out_of_orderness_ms, max_ahead_ms };
-                Ok(Self { stream: spec.stream.clone(), schema: scope.columns, columns, key, watermark, steps })
+                Ok(Self {
+                    stream: spec.stream.clone(),
+                    schema: scope.columns,
+                    columns,
+                    key,
+                    watermark,
+                    steps,
+                    store: spec.store,
+                })
             }
             Some(_) | None => Err(errors),
         }

@@ -212,18 +212,23 @@ impl PartitionState {
         offsets.drain(..first);
         let mut ahead: Vec<i64> = ahead.into_iter().map(|place| input.offsets[place]).collect();
         ahead.retain(|offset| *offset >= emit_from);
-        let counted = on_time(&stored, &offsets, &ahead);
         removed.retain(|offset| *offset >= emit_from);
-        removed.sort_unstable();
         windows.sort_by_key(|(offset, _)| *offset);
         missed.sort_by_key(|missed| missed.offset);
         transitions.sort_by_key(|transition| transition.offset);
+        let empty = self.empty_output(plan, input.end);
+        let of_rows = if plan.store {
+            let counted = on_time(&stored, &offsets, &ahead);
+            let minutes = minute_deltas(&counted, plan.columns);
+            let seen = last_seen(&counted, plan.key, plan.columns.event_time);
+            Output { minutes, seen, rows: stored, offsets, ..empty }
+        } else {
+            removed.extend(&offsets);
+            Output { unstored: Some((stored, offsets)), ..empty }
+        };
+        removed.sort_unstable();
         Output {
             start: emit_from.clamp(input.start, input.end),
-            minutes: minute_deltas(&counted, plan.columns),
-            seen: last_seen(&counted, plan.key, plan.columns.event_time),
-            rows: stored,
-            offsets,
             filtered: ranges(removed),
             dead: input.dead.iter().filter(|dead| dead.offset >= emit_from).cloned().collect(),
             windows: windows.into_iter().map(|(_, row)| row).collect(),
@@ -231,7 +236,7 @@ impl PartitionState {
             missed,
             ahead,
             refused_keys: refused,
-            ..self.empty_output(plan, input.end)
+            ..of_rows
         }
     }
 }

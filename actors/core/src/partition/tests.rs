@@ -378,6 +378,32 @@ fn all_faults_of_a_pipeline_are_told_at_once_with_their_paths() {
 }
 
 #[test]
+fn a_pipeline_that_stores_no_rows_has_the_other_effects_and_shows_them() {
+    let steps = || {
+        vec![
+            StepSpec::Filter("value < 90".into()),
+            StepSpec::Window(window(&[("n", "count(*)")])),
+            StepSpec::Rule(rule("value > 5")),
+        ]
+    };
+    let stored = plan(steps());
+    let spec = PipelineSpec { store: false, ..spec(steps()) };
+    let unstored = PipelinePlan::compile(&spec, &Arc::new(schema())).unwrap();
+    let records = log([at("a", 10, 1.0), at("b", 20, 95.0), at("a", 30, 7.0), at("a", 500, 2.0)]);
+    let with = state(&stored).process(&stored, &input(&records, 0, 4), 1).unwrap();
+    let without = state(&unstored).process(&unstored, &input(&records, 0, 4), 1).unwrap();
+    assert_eq!((&without.windows, &without.alerts), (&with.windows, &with.alerts));
+    assert!(!with.windows.is_empty() && !with.alerts.is_empty());
+    assert_eq!(
+        (without.rows.num_rows(), without.offsets.len(), without.minutes.len(), without.seen.len()),
+        (0, 0, 0, 0)
+    );
+    assert_eq!(without.filtered, ranges(1..4), "from the position on, each record is in one place");
+    assert_eq!((without.shown(), without.filtered_records()), (with.shown(), 3));
+    assert_eq!((with.shown().1, with.filtered.clone()), (&[2, 3][..], ranges([1])));
+}
+
+#[test]
 fn figures_of_the_stored_rows_come_with_the_output() {
     let plan = plan(vec![StepSpec::Filter("value < 90".into())]);
     let anomalous = Reading { anomaly: true, ..at("b", 61_000, 3.0) };

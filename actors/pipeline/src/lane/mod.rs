@@ -326,6 +326,7 @@ impl Lane {
             let now_ms = self.shared.clock.now_ms();
             steps::publish(&self.shared.live, &self.shared.stage, (&output, slot.log), now_ms);
         }
+        output.unstored = None;
         let store = self.pending(&slot, output, Some(work.batch.clone()));
         let done = Since { batch: work.batch.clone(), start: work.start, end: work.end, dead };
         let generation = self.scope.generation();

@@ -75,6 +75,7 @@ pub(crate) fn plan_over(schema: &Arc<StreamSchema>, steps: Vec<StepSpec>) -> Arc
         measure: None,
         anomaly: None,
         limits: Limits::default(),
+        store: true,
         steps,
     };
     Arc::new(PipelinePlan::compile(&spec, schema).unwrap())

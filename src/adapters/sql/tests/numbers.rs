@@ -53,6 +53,7 @@ fn pipeline() -> PipelinePlan {
         measure: Some("value".to_owned()),
         anomaly: None,
         limits: Limits::default(),
+        store: true,
         steps: vec![StepSpec::Window(window), StepSpec::Rule(rule)],
     };
     PipelinePlan::compile(&spec, &plan().stream("sensors").unwrap().schema).unwrap()
