@@ -1,5 +1,5 @@
-//! Shares of the limit of open files: each listener has a bound of connections, and together they leave enough for
-//! the server's own files and sockets. A process without a free descriptor accepts nobody.
+//! Shares of the limit of open files: each listener has a bound of connections, the embedded broker's logs one of files,
+//! and together they leave enough for the server's own files and sockets. A process without a free descriptor accepts nobody.
 
 use std::num::NonZeroUsize;
 
@@ -11,18 +11,22 @@ const OWN: u64 = 96;
 const PER_STREAM: u64 = 12;
 /// Of a partition of the embedded broker: the newest segment and what is reserved for it.
 const PER_PARTITION: u64 = 2;
+/// Topics of one partition that the server makes beside the streams': schemas, alerts, dead letters.
+const OWN_TOPICS: u64 = 3;
 /// Fewest connections of a listener.
 const LEAST: usize = 8;
 /// Connections of HTTP beside WebSocket sessions, and of the registry, where files are plenty.
 const HTTP: usize = 4_096;
 const REGISTRY: usize = 1_024;
 
-/// Most connections at a time of each listener.
+/// Most connections at a time of each listener, and most files of the embedded broker's logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
     pub http: usize,
     pub registry: usize,
     pub broker: usize,
+    /// Beyond them no partition is added. New segments are made all the same: they have the rest.
+    pub log_files: usize,
 }
 
 /// Raises the limit of open files as far as it goes and divides it; warns where connections become few.
@@ -33,11 +37,15 @@ pub fn shares(config: &Config) -> Shares {
         http: HTTP.saturating_add(number(config.http.websocket.max_sessions)),
         registry: REGISTRY,
         broker: number(config.kafka.embedded.max_connections),
+        log_files: usize::MAX,
     };
-    let partitions: u64 = config.streams.values().map(|stream| u64::from(stream.partitions)).sum();
-    let own = OWN + PER_STREAM * config.streams.len() as u64 + PER_PARTITION * partitions;
+    let partitions = OWN_TOPICS + config.streams.values().map(|stream| u64::from(stream.partitions)).sum::<u64>();
+    let own_logs = PER_PARTITION * partitions;
+    let own = OWN + PER_STREAM * config.streams.len() as u64 + own_logs;
     let shares = divide(limit, own, wanted);
-    if shares != wanted {
+    let has_all = shares == wanted;
+    let shares = Shares { log_files: log_files(limit, own, own_logs, shares), ..shares };
+    if !has_all {
         let enough = enough_for(own, wanted);
         tracing::warn!(
             open_files = limit,
@@ -65,7 +73,15 @@ fn divide(limit: Option<u64>, own: u64, wanted: Shares) -> Shares {
         let share = wanted as u128 * usable as u128 / all;
         usize::try_from(share).unwrap_or(usize::MAX).max(LEAST).min(wanted.max(1))
     };
-    Shares { http: share(wanted.http), registry: share(wanted.registry), broker: share(wanted.broker) }
+    Shares { http: share(wanted.http), registry: share(wanted.registry), broker: share(wanted.broker), ..wanted }
+}
+
+/// Files of logs: those of the server's own topics, and three quarters of what its own files and all connections leave.
+fn log_files(limit: Option<u64>, own: u64, own_logs: u64, shares: Shares) -> usize {
+    let Some(limit) = limit else { return usize::MAX };
+    let connections = (shares.http + shares.registry + shares.broker) as u64;
+    let left = limit.saturating_sub(own).saturating_sub(connections);
+    usize::try_from(own_logs + left / 4 * 3).unwrap_or(usize::MAX)
 }
 
 /// The limit at which every listener gets what it wants.
@@ -78,7 +94,7 @@ fn enough_for(own: u64, wanted: Shares) -> u64 {
 mod tests {
     use super::*;
 
-    const WANTED: Shares = Shares { http: 5_000, registry: 1_000, broker: 1_000 };
+    const WANTED: Shares = Shares { http: 5_000, registry: 1_000, broker: 1_000, log_files: usize::MAX };
 
     #[test]
     fn each_listener_gets_what_it_wants_where_files_are_plenty() {
@@ -101,6 +117,18 @@ mod tests {
     #[test]
     fn a_limit_below_the_servers_own_files_leaves_the_least_and_no_more_than_wanted() {
         let wanted = Shares { broker: 2, ..WANTED };
-        assert_eq!(divide(Some(10), 150, wanted), Shares { http: LEAST, registry: LEAST, broker: 2 });
+        assert_eq!(divide(Some(10), 150, wanted), Shares { http: LEAST, registry: LEAST, broker: 2, ..wanted });
+    }
+
+    #[test]
+    fn logs_have_their_own_files_at_least_and_leave_some_free_for_further_segments() {
+        assert_eq!(log_files(None, 150, 20, WANTED), usize::MAX);
+        for limit in 0..20_000 {
+            let shares = divide(Some(limit), 150, WANTED);
+            let files = log_files(Some(limit), 150, 20, shares) as u64;
+            assert!(files >= 20, "{limit}: {files}");
+            let all = 130 + files + (shares.http + shares.registry + shares.broker) as u64;
+            assert!(limit < 256 || all < limit - limit / 100, "{limit}: {shares:?}, {files}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{server::Node, wait};
 
@@ -97,4 +97,48 @@ async fn with_few_descriptors_idle_connections_keep_nobody_from_an_answer() {
     assert_eq!(status(&address, "POST", "/api/v1/streams/sensors/records", body), Some(422));
     let metrics: Value = server.http.get("/api/v1/streams").await;
     assert!(metrics["streams"].is_array());
+}
+
+/// More topics than a broker takes beside the limit of 256 files.
+const TOPICS: usize = 1_000;
+
+#[actix_rt::test]
+async fn with_few_descriptors_topics_are_refused_before_the_server_has_none_left() {
+    let server = Node::new().open_files(256).start().await;
+    let create = async |number: usize| {
+        let topic = json!({ "name": format!("t{number}"), "partitions": 1 });
+        server.http.post("/api/v1/topics", &topic).await
+    };
+    let mut made = 0;
+    let refusal = loop {
+        let (status, answer) = create(made).await;
+        match status {
+            200..300 => made += 1,
+            409 => break answer,
+            _ => panic!("{made} topics: {status}: {answer}"),
+        }
+        assert!(made < TOPICS, "no topic is refused");
+    };
+    eprintln!("{made} topics, then: {refusal}");
+    assert!(made > 3, "{made}");
+    let reason = refusal.to_string();
+    assert!(reason.contains("limit of open files") && reason.contains("ulimit -n"), "{reason}");
+    let (_, answer) = server.http.ask("PATCH", "/api/v1/topics/t0", Some(&json!({ "partitions": 50 }))).await;
+    assert!(answer.to_string().contains("limit of open files"), "{answer}");
+    let address = server.http.address();
+    let held: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+    for _ in 0..20 {
+        let status = status(address, "GET", "/health/live", "");
+        assert!(matches!(status, Some(200 | 503)), "every new client is served or told: {status:?}");
+    }
+    drop(held);
+    wait::until("there is room again", async || match status(address, "GET", "/health/ready", "") {
+        Some(200) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let (status, answer) = server.http.ask("DELETE", "/api/v1/topics/t0", None).await;
+    assert!(status < 300, "{answer}");
+    let (status, answer) = create(made).await;
+    assert!(status < 300, "a topic that goes makes room: {answer}");
 }
