@@ -294,9 +294,14 @@ impl Server {
     }
 
     /// Asks the process to end and waits for it.
-    pub async fn terminate(mut self) -> (ExitStatus, Node) {
+    pub async fn terminate(self) -> (ExitStatus, Node) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.ended().await
+    }
+
+    /// Waits until the process ends by itself.
+    pub async fn ended(mut self) -> (ExitStatus, Node) {
         let status = wait::until("the server has ended", async || {
             self.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
         });
