@@ -162,6 +162,18 @@ impl Embedded {
     }
 }
 
+/// Files that the logs of the embedded broker will hold once it is open; none for a cluster.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn log_files(config: &Config) -> Result<usize, AppError> {
+    if config.kafka.bootstrap.is_some() {
+        return Ok(0);
+    }
+    let folder = config.node.data_dir.join(FOLDER);
+    streamward_broker::log_files(&folder).map_err(|error| AppError::open("the broker's folder", error))
+}
+
 /// Most descriptors of an embedded broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Room {

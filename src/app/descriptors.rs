@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 
+use super::AppError;
 use crate::{config::Config, process};
 
 /// Descriptors of a server without streams: threads, databases, sockets of its own Kafka clients.
@@ -29,8 +30,12 @@ pub struct Shares {
     pub log_files: usize,
 }
 
-/// Raises the limit of open files as far as it goes and divides it; warns where connections become few.
-pub fn shares(config: &Config) -> Shares {
+/// Raises the limit of open files as far as it goes and divides it; warns where connections become few. `log_files` is
+/// the number of files that the embedded broker's logs have already.
+///
+/// # Errors
+/// If the limit is below what the server needs to answer anybody.
+pub fn shares(config: &Config, log_files: usize) -> Result<Shares, AppError> {
     let limit = process::raise_open_files();
     let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let wanted = Shares {
@@ -40,11 +45,19 @@ pub fn shares(config: &Config) -> Shares {
         log_files: usize::MAX,
     };
     let partitions = OWN_TOPICS + config.streams.values().map(|stream| u64::from(stream.partitions)).sum::<u64>();
-    let own_logs = PER_PARTITION * partitions;
+    let is_embedded = config.kafka.bootstrap.is_none();
+    let own_logs = if is_embedded { (PER_PARTITION * partitions).max(log_files as u64) } else { 0 };
     let own = OWN + PER_STREAM * config.streams.len() as u64 + own_logs;
+    let least = own + 3 * LEAST as u64;
+    if let Some(limit) = limit.filter(|limit| *limit < least) {
+        return Err(AppError::Config(format!(
+            "the limit of open files is {limit}, and with these streams and topics the server needs {least} at least: \
+             raise it (ulimit -n, LimitNOFILE)"
+        )));
+    }
     let shares = divide(limit, own, wanted);
     let has_all = shares == wanted;
-    let shares = Shares { log_files: log_files(limit, own, own_logs, shares), ..shares };
+    let shares = Shares { log_files: most_log_files(limit, own, own_logs, shares), ..shares };
     if !has_all {
         let enough = enough_for(own, wanted);
         tracing::warn!(
@@ -56,7 +69,7 @@ pub fn shares(config: &Config) -> Shares {
             "the limit of open files allows few connections at a time; raise it with ulimit -n or LimitNOFILE"
         );
     }
-    shares
+    Ok(shares)
 }
 
 /// What each listener gets of a limit (none: no limit) of which `own` descriptors are the server's. A quarter of the
@@ -76,8 +89,9 @@ fn divide(limit: Option<u64>, own: u64, wanted: Shares) -> Shares {
     Shares { http: share(wanted.http), registry: share(wanted.registry), broker: share(wanted.broker), ..wanted }
 }
 
-/// Files of logs: those of the server's own topics, and three quarters of what its own files and all connections leave.
-fn log_files(limit: Option<u64>, own: u64, own_logs: u64, shares: Shares) -> usize {
+/// Files of logs: those that there are or that the configuration asks for, and three quarters of what the server's own
+/// files and all connections leave.
+fn most_log_files(limit: Option<u64>, own: u64, own_logs: u64, shares: Shares) -> usize {
     let Some(limit) = limit else { return usize::MAX };
     let connections = (shares.http + shares.registry + shares.broker) as u64;
     let left = limit.saturating_sub(own).saturating_sub(connections);
@@ -122,10 +136,10 @@ mod tests {
 
     #[test]
     fn logs_have_their_own_files_at_least_and_leave_some_free_for_further_segments() {
-        assert_eq!(log_files(None, 150, 20, WANTED), usize::MAX);
+        assert_eq!(most_log_files(None, 150, 20, WANTED), usize::MAX);
         for limit in 0..20_000 {
             let shares = divide(Some(limit), 150, WANTED);
-            let files = log_files(Some(limit), 150, 20, shares) as u64;
+            let files = most_log_files(Some(limit), 150, 20, shares) as u64;
             assert!(files >= 20, "{limit}: {files}");
             let all = 130 + files + (shares.http + shares.registry + shares.broker) as u64;
             assert!(limit < 256 || all < limit - limit / 100, "{limit}: {shares:?}, {files}");

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{server::Node, wait};
+use crate::support::{
+    server::{Node, Server},
+    wait,
+};
 
 /// The status of one request on a connection of its own; none where the connection ends without one.
 fn status(address: &str, method: &str, path: &str, body: &str) -> Option<u16> {
@@ -125,6 +128,15 @@ async fn with_few_descriptors_topics_are_refused_before_the_server_has_none_left
     assert!(reason.contains("limit of open files") && reason.contains("ulimit -n"), "{reason}");
     let (_, answer) = server.http.ask("PATCH", "/api/v1/topics/t0", Some(&json!({ "partitions": 50 }))).await;
     assert!(answer.to_string().contains("limit of open files"), "{answer}");
+    assert_answers_beside_idle_connections(&server).await;
+    let (status, answer) = server.http.ask("DELETE", "/api/v1/topics/t0", None).await;
+    assert!(status < 300, "{answer}");
+    let (status, answer) = create(made).await;
+    assert!(status < 300, "a topic that goes makes room: {answer}");
+}
+
+/// Holds more connections than there are files, and asserts that everybody is answered meanwhile and served afterwards.
+async fn assert_answers_beside_idle_connections(server: &Server) {
     let address = server.http.address();
     let held: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
     for _ in 0..20 {
@@ -137,8 +149,26 @@ async fn with_few_descriptors_topics_are_refused_before_the_server_has_none_left
         other => Err(format!("{other:?}")),
     })
     .await;
-    let (status, answer) = server.http.ask("DELETE", "/api/v1/topics/t0", None).await;
-    assert!(status < 300, "{answer}");
-    let (status, answer) = create(made).await;
-    assert!(status < 300, "a topic that goes makes room: {answer}");
+}
+
+#[actix_rt::test]
+async fn topics_from_times_of_more_descriptors_leave_room_for_connections_or_the_start_says_how_many_are_needed() {
+    let server = Node::new().start().await;
+    let create = async |server: &Server, name: &str, partitions: u32| {
+        let topic = json!({ "name": name, "partitions": partitions });
+        let (status, answer) = server.http.post("/api/v1/topics", &topic).await;
+        assert!(status < 300, "{answer}");
+    };
+    create(&server, "some", 30).await;
+    let (_, node) = server.terminate().await;
+    let server = node.open_files(256).start().await;
+    assert_answers_beside_idle_connections(&server).await;
+    let (_, node) = server.terminate().await;
+    let server = node.open_files(4_096).start().await;
+    create(&server, "more", 30).await;
+    let (_, node) = server.terminate().await;
+    let (code, said) = node.open_files(256).ends_in_time().await;
+    assert_eq!(code, Some(2), "{said}");
+    let words = ["the limit of open files is 256", "the server needs 286 at least", "ulimit -n"];
+    assert!(words.iter().all(|words| said.contains(words)), "{said}");
 }

@@ -177,6 +177,14 @@ impl Node {
         (status.code(), fs::read_to_string(self.path("log")).unwrap())
     }
 
+    /// The same, and fails where the server goes on.
+    pub async fn ends_in_time(self) -> (Option<i32>, String) {
+        let child = self.server_command(&self.path("ready.json")).spawn().unwrap();
+        let server = Server { http: Http::new("nowhere"), registry: String::new(), child, node: Some(self) };
+        let (status, node) = server.ended().await;
+        (status.code(), fs::read_to_string(node.path("log")).unwrap())
+    }
+
     fn server_command(&self, ready_file: &Path) -> Command {
         let mut command = self.command(&["run"]);
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();

@@ -53,6 +53,7 @@ fn partitions_for_which_the_limit_of_open_files_leaves_no_room_are_refused_until
     let refused = made("b", 3).unwrap_err().to_string();
     assert!(refused.contains("hold 6 files and may hold 10") && refused.contains("ulimit -n"), "{refused}");
     made("b", 2).unwrap();
+    assert_eq!(streamward_broker::log_files(server.path()).unwrap(), 10);
     assert!(server.broker.room_for(1).is_err());
     let (admin, more) = (server.admin(), NewPartitions::new("b", 3));
     let add = || server.runtime.block_on(admin.create_partitions([&more], &options())).unwrap();
