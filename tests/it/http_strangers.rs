@@ -159,7 +159,7 @@ async fn topics_from_times_of_more_descriptors_leave_room_for_connections_or_the
         let (status, answer) = server.http.post("/api/v1/topics", &topic).await;
         assert!(status < 300, "{answer}");
     };
-    create(&server, "some", 30).await;
+    create(&server, "some", 40).await;
     let (_, node) = server.terminate().await;
     let server = node.open_files(256).start().await;
     assert_answers_beside_idle_connections(&server).await;
@@ -169,6 +169,6 @@ async fn topics_from_times_of_more_descriptors_leave_room_for_connections_or_the
     let (_, node) = server.terminate().await;
     let (code, said) = node.open_files(256).ends_in_time().await;
     assert_eq!(code, Some(2), "{said}");
-    let words = ["the limit of open files is 256", "the server needs 286 at least", "ulimit -n"];
+    let words = ["the limit of open files is 256", "the server needs 306 at least", "ulimit -n"];
     assert!(words.iter().all(|words| said.contains(words)), "{said}");
 }
