@@ -162,8 +162,29 @@ impl Embedded {
     }
 }
 
-/// Opens the embedded broker for at most `connections` at a time, unless the configuration names a cluster.
-pub fn open(config: &Config, folder: &NodeFolder, connections: usize) -> Result<Option<Arc<Embedded>>, AppError> {
+/// Files that the logs of the embedded broker will hold once it is open; none for a cluster.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn log_files(config: &Config) -> Result<usize, AppError> {
+    if config.kafka.bootstrap.is_some() {
+        return Ok(0);
+    }
+    let folder = config.node.data_dir.join(FOLDER);
+    streamward_broker::log_files(&folder).map_err(|error| AppError::open("the broker's folder", error))
+}
+
+/// Most descriptors of an embedded broker.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Of clients, at a time.
+    pub connections: usize,
+    /// Of logs, once partitions are added.
+    pub files: usize,
+}
+
+/// Opens the embedded broker, unless the configuration names a cluster.
+pub fn open(config: &Config, folder: &NodeFolder, room: Room) -> Result<Option<Arc<Embedded>>, AppError> {
     if config.kafka.bootstrap.is_some() {
         return Ok(None);
     }
@@ -184,7 +205,8 @@ pub fn open(config: &Config, folder: &NodeFolder, connections: usize) -> Result<
     settings.segment_bytes = embedded.segment_size.get();
     let largest = config.streams.values().map(|stream| stream.max_record.as_usize()).max().unwrap_or(0);
     settings.max_request_bytes = settings.max_request_bytes.max(largest + REQUEST_FRAME_BYTES);
-    settings.max_connections = connections;
+    settings.max_connections = room.connections;
+    settings.max_files = room.files;
     settings.max_connections_per_ip =
         embedded.max_connections_per_ip.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     settings.own_groups = config.pipelines.keys().map(|pipeline| kafka_clients::group(config, pipeline)).collect();
@@ -281,7 +303,8 @@ pub fn offline_broker(config: &Config, bootstrap: Option<&str>) -> Result<Option
     let mut offline = config.clone();
     offline.kafka.embedded.listen = config::ListenAddr::loopback(0);
     offline.kafka.embedded.local_listen = config::ListenAddr::loopback(0);
-    let Some(embedded) = open(&offline, &folder, *BrokerConfig::CONNECTIONS.end())? else { return Ok(None) };
+    let room = Room { connections: *BrokerConfig::CONNECTIONS.end(), files: usize::MAX };
+    let Some(embedded) = open(&offline, &folder, room)? else { return Ok(None) };
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let serving = embedded.clone();
     #[expect(clippy::disallowed_methods, reason = "a command without a tree owns it, and joins it when it ends")]

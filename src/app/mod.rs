@@ -176,8 +176,9 @@ impl App {
         let database = config.storage.sqlite.file(&config.node.data_dir);
         let database_lock = DatabaseLock::acquire(&database)?;
         let http = listen("http.listen", config.http.listen.get())?;
-        let connections = descriptors::shares(config);
-        let broker = broker::open(config, &folder, connections.broker)?;
+        let connections = descriptors::shares(config, broker::log_files(config)?)?;
+        let room = broker::Room { connections: connections.broker, files: connections.log_files };
+        let broker = broker::open(config, &folder, room)?;
         let registry = RegistrySetup::new(config)?;
         let kafka = match &broker {
             Some(broker) => broker.settings(config),

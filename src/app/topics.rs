@@ -8,7 +8,7 @@ use super::broker::{Embedded, topic_configs};
 use crate::{
     adapters::kafka::{
         admin::{TopicFound, TopicSpec},
-        topics::{Knowledge, Sizes},
+        topics::{Knowledge, Refusal, Sizes},
     },
     config::{Config, HumanDuration},
     plan::{Plan, StreamSetup},
@@ -63,13 +63,19 @@ pub fn knowledge(config: &Config, plan: &Plan, broker: Option<Arc<Embedded>>) ->
     for stream in &plan.streams {
         uses.insert(stream.topic.to_string(), TopicUse::Stream(stream.name.to_string()));
     }
+    let room = broker.clone().map(|broker| -> Refusal {
+        Arc::new(move |partitions| {
+            let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+            broker.broker().room_for(partitions).err().map(|refusal| refusal.to_string())
+        })
+    });
     let bytes = broker.map(|broker| -> Sizes { Arc::new(move |topic| broker.broker().topic_bytes(topic)) });
     let mut specs = specs(config, plan);
     if config.registry.url.is_none() {
         let configs = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
         specs.push(TopicSpec { name: config.registry.embedded.topic.clone(), partitions: 1, configs });
     }
-    Knowledge { uses, bytes, specs }
+    Knowledge { uses, bytes, room, specs }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl Default for NodeConfig {
 pub struct KafkaConfig {
     /// Brokers as `host:port,host:port`; null: the embedded broker runs.
     pub bootstrap: Option<String>,
-    /// Consumer group that all processes of one installation share.
+    /// Beginning of the consumer groups: a pipeline's group is `<consumer_group>-<pipeline>`, and one server reads it.
     pub consumer_group: String,
     /// Further librdkafka settings for every client.
     pub client: ClientSettings,

@@ -165,6 +165,53 @@ mod tests {
         assert!(missing.is_empty(), "not in docs/config.md:\n{}", missing.join("\n"));
     }
 
+    /// Each `A to B` and `up to B` in the comments of `config.yaml`, with the path of the key below the comment.
+    fn ranges_in_the_built_in_config() -> Vec<(String, Option<&'static str>, &'static str)> {
+        let (mut found, mut above, mut path) = (Vec::new(), Vec::new(), Vec::<(usize, &str)>::new());
+        for line in include_str!("../../config.yaml").lines() {
+            let text = line.trim_start();
+            if let Some(comment) = text.strip_prefix('#') {
+                above.extend(comment.split_whitespace());
+                continue;
+            }
+            let Some((key, _)) = text.split_once(':') else {
+                above.clear();
+                continue;
+            };
+            let column = line.len() - text.len();
+            path.retain(|(outer, _)| *outer < column);
+            let key = match key.strip_prefix("- ") {
+                Some(key) => {
+                    path.push((column, "*"));
+                    key
+                }
+                None => key,
+            };
+            let is_name = path.len() == 1 && matches!(path[0].1, "streams" | "pipelines");
+            path.push((line.find(key).unwrap(), if is_name { "*" } else { key }));
+            let is_bound = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit());
+            for words in std::mem::take(&mut above).windows(3).filter(|words| words[1] == "to") {
+                let greatest = words[2].trim_end_matches(['.', ',', ';']);
+                if is_bound(&greatest) {
+                    let path = path.iter().map(|(_, key)| *key).collect::<Vec<_>>().join(".");
+                    found.push((path, Some(words[0]).filter(is_bound), greatest));
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_built_in_config_says_ranges_that_hold() {
+        let (keys, stated) = (keys(), ranges_in_the_built_in_config());
+        assert!(stated.len() > 12, "{stated:?}");
+        for (path, least, greatest) in stated {
+            let [at_least, at_most] =
+                keys.get(&path).and_then(|(_, bounds)| bounds.clone()).unwrap_or_else(|| panic!("{path} has no range"));
+            assert_eq!((least.unwrap_or(&at_least), greatest), (&*at_least, &*at_most), "{path}");
+        }
+    }
+
     #[test]
     fn what_differs_for_one_actor_or_pipeline_has_the_ranges_of_the_defaults() {
         let keys = keys();

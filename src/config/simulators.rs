@@ -35,7 +35,7 @@ pub struct SensorSimulator {
     /// How much faster than real time its own time runs.
     #[schemars(transform = within(SIMULATOR_SPEED))]
     pub speed: f64,
-    /// Share of readings inside a fault, 0 to 1.
+    /// Share of readings inside a fault.
     #[schemars(transform = within(sensors::FAULT_RATE))]
     pub fault_rate: f64,
     /// How values are written.

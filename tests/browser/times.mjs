@@ -24,7 +24,62 @@ async function expectTime(page, rule, text) {
   assert(found === text, `${rule} is shown as "${found}", not "${text}"`);
 }
 
+const LONG_AGO = "2013-12-23T23:30:00Z";
+const LETTER = { id: 1, class: "decode", reason: "not JSON", topic: "t", partition: 0, offset: 7, stage: "decode", state: "quarantined", created_at: LONG_AGO, headers: [] };
+const RECORD = { partition: 0, offset: 7, timestamp: LONG_AGO, key: null, value: { format: "text", data: "v" }, headers: [], size: 1 };
+const TOPIC = "sensor-readings";
+const PAST = {
+  ...EMPTY,
+  "/api/v1/alerts": { total: 1, count: 1, next: null, alerts: [alert("old", LONG_AGO)] },
+  "/api/v1/dead-letters": { total: 1, count: 1, next: null, dead_letters: [LETTER] },
+  "/api/v1/events": { total: 1, count: 1, next: null, events: [{ seq: 1, at: LONG_AGO, path: "/", kind: "state", state: "running", generation: 1 }] },
+  [`/api/v1/topics/${TOPIC}/records`]: { total: 1, count: 1, next: null, previous: null, scanned: { records: 1, complete: true, partitions: [] }, records: [RECORD] },
+};
+
+/** Where each view shows a time of 2013. */
+const PLACES = [["alerts", "#view tbody"], ["dead-letters", "#view tbody"], [`topics/${TOPIC}`, "#view table"], ["supervision", "#view .events"]];
+
+/** Notes what charts write at their axes: a canvas does not tell. */
+const noteLabels = () => {
+  globalThis.labels = [];
+  const { fillText } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+    if (/^\d\d:\d\d$/.test(text)) globalThis.labels.push(text);
+    return fillText.call(this, text, ...rest);
+  };
+};
+
+/** Waits until axes are written anew, with minutes of this zone's last quarter of an hour alone. */
+async function expectAxes(page, timeZone) {
+  await page.evaluate(() => globalThis.labels.splice(0));
+  await until(page, (zone) => {
+    const minutes = new Intl.DateTimeFormat("en-US", { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: zone });
+    const recent = new Set(Array.from({ length: 17 }, (_, ago) => minutes.format(Date.now() - (ago - 1) * 60_000)));
+    return globalThis.labels.length > 2 && globalThis.labels.every((label) => recent.has(label));
+  }, timeZone);
+}
+
 export async function times() {
+  for (const [view, place] of PLACES) {
+    await test(`${view.split("/")[0]}: a time of 2013 has its year, in the browser's zone and after the switch in UTC`, async (page) => {
+      await open(page, view);
+      const expect = (text) => until(page, ([selector, wanted]) => {
+        const times = [...document.querySelectorAll(selector)].flatMap((element) => [...element.querySelectorAll("time")]);
+        return times.some((time) => time.textContent.replaceAll("\u00a0", " ") === wanted);
+      }, [place, text]);
+      await expect("Dec 24, 2013 00:30:00");
+      await page.getByRole("button", { name: "Show UTC times" }).click();
+      await expect("Dec 23, 2013 23:30:00");
+    }, { zone: "Europe/Berlin", prepare: answerWith(PAST) });
+  }
+
+  await test("the axes of the charts are in the browser's zone, and after the switch in UTC", async (page) => {
+    await open(page, "sensors");
+    await expectAxes(page, "Asia/Kolkata");
+    await page.getByRole("button", { name: "Show UTC times" }).click();
+    await expectAxes(page, "UTC");
+  }, { zone: "Asia/Kolkata", prepare: (page) => page.addInitScript(noteLabels) });
+
   await test("a time has its year where that is not the present one, and says in its title how long ago it is", async (page) => {
     await open(page, "alerts");
     await expectTime(page, "recent", "13:57:00");

@@ -420,3 +420,21 @@ async fn an_output_that_cannot_be_written_is_named_and_ends_with_2() {
         assert!(complaint.starts_with(named), "{command}: {complaint}");
     }
 }
+
+#[actix_rt::test]
+async fn a_certificate_that_has_expired_is_told_by_check_and_at_the_start() {
+    let node = Node::new();
+    let mut certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    certificate.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    fs::write(node.path("broker.pem"), certificate.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(node.path("broker.key"), key.serialize_pem()).unwrap();
+    let tls = "tls: { certificate: \"${file:broker.pem}\", key: \"${file:broker.key}\" }";
+    fs::write(node.path("config.yaml"), format!("kafka: {{ embedded: {{ {tls} }} }}\n")).unwrap();
+    let words = "kafka.embedded.tls.certificate has expired";
+    let (code, said, complaint) = run(&node, &["check"]);
+    assert!(code == Some(0) && format!("{said}{complaint}").contains(words), "{code:?}: {said}{complaint}");
+    let server = node.start().await;
+    let log = fs::read_to_string(server.node().path("log")).unwrap();
+    assert!(log.contains(words), "{log}");
+}

@@ -8,12 +8,20 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
-use crate::support::server::{Node, run};
+use crate::support::{
+    server::{Node, Server, run},
+    wait,
+};
 
 /// Starts at a time.
 const AT_ONCE: usize = 2;
 /// Keys that one `check` refuses: fewer than the faults that it shows at most.
 const REFUSED_AT_ONCE: usize = 40;
+/// How much faster than the clock the simulator's event time runs.
+const SPEED: &str = "simulators.sensors.speed";
+/// Readings that the fastest simulator writes in several goes, and what the process may take meanwhile.
+const MADE_UP_ROWS: i64 = 60_000;
+const MOST_BYTES: u64 = 500_000_000;
 const DURATIONS: [(&str, i128); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZES: [(&str, i128); 5] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("B", 1)];
 /// Where keys below any name or place are tried.
@@ -160,12 +168,31 @@ async fn whatever_check_accepts_at_its_bounds_becomes_ready() {
     let choices = keys.values().map(|values| if let Values::Choices(choices) = values { choices.len() } else { 0 });
     println!("{} keys: {ranges} with both bounds, the others with {} values", keys.len(), choices.sum::<usize>());
     assert!(ranges > 60 && keys.len() > 80, "{keys:#?}");
+    let Values::Range([_, fastest]) = &keys[SPEED] else { panic!("{SPEED} has no range") };
     let start = |settings: Settings| async move {
         println!("{settings:?}");
         let node = settings.iter().fold(Node::new().with_simulators(), |node, (key, value)| node.set(key, value));
-        drop(node.start().await);
+        let server = node.start().await;
+        let is_fastest = settings.iter().any(|(key, value)| key == SPEED && value == fastest);
+        if is_fastest {
+            assert_rows_in_bounded_memory(&server).await;
+        }
+        is_fastest
     };
-    stream::iter(starts(&keys)).map(start).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    let is_fastest = stream::iter(starts(&keys)).map(start).buffer_unordered(AT_ONCE).collect::<Vec<bool>>().await;
+    assert_eq!(is_fastest.into_iter().filter(|is_fastest| *is_fastest).count(), 1);
+}
+
+/// Waits for several goes of a simulator of which more readings are due than Kafka takes.
+async fn assert_rows_in_bounded_memory(server: &Server) {
+    let database = server.database();
+    wait::until("the simulator's readings are stored", async || {
+        wait::at_least(database.count("sensor_readings").await, &MADE_UP_ROWS)
+    })
+    .await;
+    let taken = server.peak_memory();
+    eprintln!("{MADE_UP_ROWS} readings and more at the greatest speed: {} MB at most", taken / 1_000_000);
+    assert!(taken < MOST_BYTES, "{taken} bytes");
 }
 
 /// Asserts that one `check` refuses each of these settings and names its key.

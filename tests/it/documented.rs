@@ -1,9 +1,10 @@
 //! The documentation says what happens: its configurations pass `check`, its commands print what it shows, its links
 //! lead somewhere.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::support::{
+    kafka::{Outgoing, Producer},
     server::{Node, Server, run},
     wait,
 };
@@ -274,4 +275,116 @@ fn every_page_is_in_the_index() {
 fn a_difference_from_what_is_shown_would_be_found() {
     assert!(is_shown("a 1 c 2\n", "a … c …") && is_shown("a c", "a c") && is_shown("x a", "… a"));
     assert!(!is_shown("a 1 d", "a … c") && !is_shown("a c d", "a c") && !is_shown("b a c", "a …"));
+}
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap()
+}
+
+/// What `streamward --help` prints.
+fn help() -> String {
+    let (code, help, complaint) = run(&Node::new(), &["--help"]);
+    assert_eq!(code, Some(0), "{complaint}");
+    help
+}
+
+/// Words between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_readme_has_every_exit_code_that_help_names_and_no_other() {
+    let (readme, help) = (readme(), help());
+    let (_, table) = readme.split_once("| exit code | meaning |").unwrap();
+    let rows = table.trim_start().lines().skip(1).take_while(|line| line.starts_with('|'));
+    let documented: Vec<u8> = rows.map(|row| row.split('|').nth(1).unwrap().trim().parse().unwrap()).collect();
+    let (_, codes) = help.split_once("Exit codes: ").unwrap();
+    let first_words = codes.split(',').filter_map(|code| code.split_whitespace().next());
+    let named: Vec<u8> = first_words.filter_map(|word| word.parse().ok()).collect();
+    assert!(named.contains(&0) && named.contains(&70), "{codes}");
+    assert_eq!(documented, named);
+}
+
+#[test]
+fn the_readme_names_the_commands_that_there_are_and_those_that_are_missing() {
+    let (readme, help) = (readme(), help());
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let there: BTreeSet<&str> = list.lines().map_while(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let there: BTreeSet<&str> = there.into_iter().filter(|name| !matches!(*name, "" | "help")).collect();
+    assert!(there.len() > 5, "{list}");
+    let (_, section) = readme.split_once("## Commands\n").unwrap();
+    let is_name = |word: &&str| word.bytes().all(|letter| letter.is_ascii_lowercase());
+    let documented = quoted(section.split("each `--help`").next().unwrap()).filter(is_name);
+    assert_eq!(documented.collect::<BTreeSet<_>>(), there);
+    let (_, missing) = readme.split_once("- **Commands** ").unwrap();
+    let missing: Vec<&str> = quoted(missing.split(": ").next().unwrap()).collect();
+    assert!(missing.len() > 5, "{missing:?}");
+    for name in missing {
+        let (code, said, complaint) = run(&Node::new(), &[name]);
+        assert!(code == Some(2) && complaint.contains("unrecognized subcommand"), "{name}: {said}{complaint}");
+    }
+}
+
+#[actix_rt::test]
+async fn the_page_on_dead_letters_names_every_header_that_one_has_and_no_other() {
+    let server = Node::new().start().await;
+    let producer = Producer::connect(server.kafka());
+    producer.send("series-readings", &Outgoing { value: Some(b"no json"), ..Outgoing::default() });
+    producer.finish();
+    let headers = wait::until("the dead letter is announced", async || {
+        let page = server.http.try_get("/api/v1/topics/dlq-messages/records?order=oldest").await?;
+        let headers = page["records"][0]["headers"].as_array().filter(|headers| !headers.is_empty());
+        headers.cloned().ok_or_else(|| page.to_string())
+    })
+    .await;
+    let real: BTreeSet<&str> = headers.iter().map(|header| header["name"].as_str().unwrap()).collect();
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/dead-letters.md")).unwrap();
+    let is_part = |letter: char| letter.is_ascii_lowercase() || letter == '-';
+    let named = page.match_indices("x-dlq-").map(|(start, _)| page[start..].split(|letter| !is_part(letter)).next());
+    assert_eq!(named.map(Option::unwrap).collect::<BTreeSet<_>>(), real);
+}
+
+#[actix_rt::test]
+async fn the_routes_of_sensors_filter_by_every_column_and_ignore_what_is_none_as_the_pages_say() {
+    let migrating = fs::read_to_string(Path::new(ROOT).join("docs/migrating.md")).unwrap();
+    assert!(migrating.contains("filter by every column. A parameter that names no column is ignored there"));
+    assert!(readme().contains("every column filters by its name"));
+    let server = Node::new().start().await;
+    for (sensor, zone, battery) in [("a", "zone_1", 90), ("b", "zone_2", 90), ("c", "zone_2", 20)] {
+        let reading = serde_json::json!({
+            "sensor_id": sensor, "sensor_type": "humidity", "value": 50.0, "location": zone, "anomaly": true,
+            "timestamp": "2025-03-01T12:00:00Z", "metadata": { "battery_level": battery, "signal_strength": -40 },
+        });
+        let (status, answer) = server.http.post("/api/v1/streams/sensors/records", &reading).await;
+        assert_eq!(status, 202, "{answer}");
+    }
+    wait::until("all are stored", async || wait::is(server.database().count("sensor_readings").await, &3)).await;
+    for (list, of_stream) in [("latest", "records"), ("anomalies", "anomalies")] {
+        for (query, wanted) in [
+            ("", &["a", "b", "c"][..]),
+            ("location=zone_1", &["a"]),
+            ("location=zone_2&battery_level=20", &["c"]),
+            ("location=zone_2&no_such_column=1", &["b", "c"]),
+            ("location=nowhere", &[]),
+        ] {
+            let shown = async |path: &str, key: &str| {
+                let page = server.http.get(path).await;
+                let rows = page[key].as_array().unwrap_or_else(|| panic!("{path}: {page}"));
+                let mut names: Vec<String> =
+                    rows.iter().map(|row| row["sensor_id"].as_str().unwrap().to_owned()).collect();
+                names.sort();
+                names
+            };
+            let key = if list == "latest" { "readings" } else { "anomalies" };
+            assert_eq!(shown(&format!("/api/v1/sensors/{list}?{query}"), key).await, wanted, "{list}?{query}");
+            let path = format!("/api/v1/streams/sensors/{list}?{query}");
+            if query.contains("no_such_column") {
+                let (status, answer) = server.http.ask("GET", &path, None).await;
+                assert_eq!(status, 422, "{path}: {answer}");
+            } else {
+                assert_eq!(shown(&path, of_stream).await, wanted, "{path}");
+            }
+        }
+    }
 }

@@ -5,9 +5,12 @@ use std::{
     net::TcpStream,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{server::Node, wait};
+use crate::support::{
+    server::{Node, Server},
+    wait,
+};
 
 /// The status of one request on a connection of its own; none where the connection ends without one.
 fn status(address: &str, method: &str, path: &str, body: &str) -> Option<u16> {
@@ -97,4 +100,75 @@ async fn with_few_descriptors_idle_connections_keep_nobody_from_an_answer() {
     assert_eq!(status(&address, "POST", "/api/v1/streams/sensors/records", body), Some(422));
     let metrics: Value = server.http.get("/api/v1/streams").await;
     assert!(metrics["streams"].is_array());
+}
+
+/// More topics than a broker takes beside the limit of 256 files.
+const TOPICS: usize = 1_000;
+
+#[actix_rt::test]
+async fn with_few_descriptors_topics_are_refused_before_the_server_has_none_left() {
+    let server = Node::new().open_files(256).start().await;
+    let create = async |number: usize| {
+        let topic = json!({ "name": format!("t{number}"), "partitions": 1 });
+        server.http.post("/api/v1/topics", &topic).await
+    };
+    let mut made = 0;
+    let refusal = loop {
+        let (status, answer) = create(made).await;
+        match status {
+            200..300 => made += 1,
+            409 => break answer,
+            _ => panic!("{made} topics: {status}: {answer}"),
+        }
+        assert!(made < TOPICS, "no topic is refused");
+    };
+    eprintln!("{made} topics, then: {refusal}");
+    assert!(made > 3, "{made}");
+    let reason = refusal.to_string();
+    assert!(reason.contains("limit of open files") && reason.contains("ulimit -n"), "{reason}");
+    let (_, answer) = server.http.ask("PATCH", "/api/v1/topics/t0", Some(&json!({ "partitions": 50 }))).await;
+    assert!(answer.to_string().contains("limit of open files"), "{answer}");
+    assert_answers_beside_idle_connections(&server).await;
+    let (status, answer) = server.http.ask("DELETE", "/api/v1/topics/t0", None).await;
+    assert!(status < 300, "{answer}");
+    let (status, answer) = create(made).await;
+    assert!(status < 300, "a topic that goes makes room: {answer}");
+}
+
+/// Holds more connections than there are files, and asserts that everybody is answered meanwhile and served afterwards.
+async fn assert_answers_beside_idle_connections(server: &Server) {
+    let address = server.http.address();
+    let held: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+    for _ in 0..20 {
+        let status = status(address, "GET", "/health/live", "");
+        assert!(matches!(status, Some(200 | 503)), "every new client is served or told: {status:?}");
+    }
+    drop(held);
+    wait::until("there is room again", async || match status(address, "GET", "/health/ready", "") {
+        Some(200) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+#[actix_rt::test]
+async fn topics_from_times_of_more_descriptors_leave_room_for_connections_or_the_start_says_how_many_are_needed() {
+    let server = Node::new().start().await;
+    let create = async |server: &Server, name: &str, partitions: u32| {
+        let topic = json!({ "name": name, "partitions": partitions });
+        let (status, answer) = server.http.post("/api/v1/topics", &topic).await;
+        assert!(status < 300, "{answer}");
+    };
+    create(&server, "some", 40).await;
+    let (_, node) = server.terminate().await;
+    let server = node.open_files(256).start().await;
+    assert_answers_beside_idle_connections(&server).await;
+    let (_, node) = server.terminate().await;
+    let server = node.open_files(4_096).start().await;
+    create(&server, "more", 30).await;
+    let (_, node) = server.terminate().await;
+    let (code, said) = node.open_files(256).ends_in_time().await;
+    assert_eq!(code, Some(2), "{said}");
+    let words = ["the limit of open files is 256", "the server needs 306 at least", "ulimit -n"];
+    assert!(words.iter().all(|words| said.contains(words)), "{said}");
 }

@@ -1,6 +1,7 @@
 //! A Kafka outside that goes away and comes back: what clients are told meanwhile, who goes on by himself, and how a server
 //! ends without it. The Kafka is another server's embedded broker.
 
+use futures_util::future::join;
 use serde_json::json;
 
 use crate::support::{
@@ -59,4 +60,23 @@ async fn a_server_whose_kafka_is_away_ends_in_order_when_it_is_asked_to() {
     let (status, node) = server.terminate().await;
     let log = std::fs::read_to_string(node.path("log")).unwrap();
     assert!(status.success() && log.contains("stopped took_ms="), "{status}: {log}");
+}
+
+#[actix_rt::test]
+async fn a_start_warns_of_a_kafka_that_is_away_and_goes_on_once_it_answers() {
+    let cluster = Node::new().start().await;
+    let node = on(&cluster).set("kafka.start_timeout", "1h");
+    let (log, warning) = (node.path("log"), format!("kafka.bootstrap {} does not answer yet: ", cluster.kafka()));
+    let cluster = cluster.kill();
+    let comes_back = async {
+        wait::until("the start says that Kafka is away", async || {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            if said.contains(&warning) { Ok(()) } else { Err(said) }
+        })
+        .await;
+        cluster.start().await
+    };
+    let (server, _cluster) = join(node.start(), comes_back).await;
+    let (status, answer) = server.http.post(RECORDS, &json!({})).await;
+    assert_eq!(status, 422, "the stream is there: {answer}");
 }

@@ -165,3 +165,16 @@ async fn a_server_that_is_told_to_stop_stores_its_state_up_to_the_last_record_st
     server.database().wait_for_all("sensors", &acked).await;
     server.verify();
 }
+
+#[actix_rt::test]
+async fn a_server_whose_root_gives_up_ends_with_70_and_names_the_actor_that_failed_on_and_on() {
+    let backoff = "supervision.defaults.backoff";
+    let node = Node::new().with_drills().set(&format!("{backoff}.min"), "1ms").set(&format!("{backoff}.max"), "10ms");
+    let server = node.set("supervision.root.max_restarts", "1").set("supervision.root.within", "1h").start().await;
+    server.http.inject_panics("ops/lag", 1_000).await;
+    let (status, node) = server.ended().await;
+    let log = std::fs::read_to_string(node.path("log")).unwrap();
+    assert_eq!(status.code(), Some(70), "{log}");
+    assert!(log.contains("ops/lag") && log.contains("the supervision tree has ended"), "{log}");
+    node.start().await.verify();
+}

@@ -63,11 +63,11 @@ fn series(node: &Node, seconds: &[u32]) -> String {
 #[actix_rt::test]
 async fn a_paced_replay_sends_what_is_due_and_an_interrupt_loses_nothing_that_it_reports() {
     let server = Node::new().start().await;
-    let file = series(server.node(), &[0, 1, 2, 3_600]);
+    let file = series(server.node(), &[0, 100, 200, 36_000]);
     let arguments = ["replay", &file, "--speed", "100x", "--json", "--bootstrap", server.kafka()];
     let mut command = server.node().command(&arguments);
     let mut replay = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    // The last one is due in 36 s.
+    // The last one is due in six minutes.
     wait::until("what is due is stored", async || is(server.database().count("series_readings").await, &3)).await;
     assert_eq!(replay.try_wait().unwrap(), None);
     let pid = replay.id().to_string();
@@ -76,7 +76,39 @@ async fn a_paced_replay_sends_what_is_due_and_an_interrupt_loses_nothing_that_it
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["acknowledged"]), (Some(130), &3.into()), "{report}");
     assert_eq!(report["interrupted"], true);
-    assert_eq!(server.database().count("series_readings").await, 3);
+    let database = server.database();
+    assert_eq!(database.count("series_readings").await, 3);
+    let mut times = BTreeSet::new();
+    for partition in 0..database.positions("series").await.len() {
+        let page = server.http.get(&format!("/api/v1/topics/series-readings/records?partition={partition}")).await;
+        times.extend(page["records"].as_array().unwrap().iter().map(|record| record["timestamp"].to_string()));
+    }
+    assert!(times.len() > 1, "records that are due two seconds apart have log times of their own: {times:?}");
+}
+
+#[actix_rt::test]
+async fn a_replay_that_is_interrupted_with_records_in_flight_says_how_many_are_in_the_log() {
+    const MANY: i64 = 200_000;
+    let server = Node::new().start().await;
+    let file = series(server.node(), &(0..200_000).collect::<Vec<u32>>());
+    let mut command = server.node().command(&["replay", &file, "--speed", "max", "--bootstrap", server.kafka()]);
+    let replay = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let database = server.database();
+    wait::until("some are stored", async || at_least(database.count("series_readings").await, &1)).await;
+    assert!(std::process::Command::new("kill").args(["-INT", &replay.id().to_string()]).status().unwrap().success());
+    let output = replay.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.ends_with(": interrupted\n"), "{said}");
+    let acknowledged: i64 = said.split(' ').next().unwrap().parse().unwrap();
+    assert!((1..MANY).contains(&acknowledged), "{said}");
+    wait::until("what the replay reports is stored", async || {
+        is(database.count("series_readings").await, &acknowledged)
+    })
+    .await;
+    let report = server.verify();
+    assert_eq!(report["pending"], 0, "{report}");
+    assert_eq!(database.count("series_readings").await, acknowledged);
 }
 
 #[actix_rt::test]

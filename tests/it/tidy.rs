@@ -171,3 +171,28 @@ fn an_intruder_would_be_found() {
     assert!(!mentions("offs::x", "fs") && !mentions(&code("let a = 1; // fs::read"), "fs"));
     assert!(mentions(&code("let url = \"http://x\"; fs::read(url)"), "fs"));
 }
+
+/// Features that the build of the container image asks for, with all that they bring.
+fn features_of_the_image() -> Vec<String> {
+    let read = |file: &str| fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    let (dockerfile, manifest) = (read("Dockerfile"), read("Cargo.toml"));
+    let build = dockerfile.lines().find(|line| line.contains("cargo build")).unwrap();
+    let (_, asked) = build.split_once("--features ").unwrap();
+    let asked = asked.split_whitespace().next().unwrap();
+    let mut features: Vec<String> = asked.split(',').map(str::to_owned).collect();
+    let mut next = 0;
+    while let Some(feature) = features.get(next).cloned() {
+        next += 1;
+        let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{feature} = [")));
+        let brought = line.into_iter().flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned);
+        features.extend(brought);
+    }
+    features
+}
+
+#[test]
+fn the_container_image_has_tls_and_scram() {
+    let features = features_of_the_image();
+    assert!(features.iter().any(|feature| feature == "tls"), "{features:?}");
+    assert!(features.iter().any(|feature| feature == "rdkafka/ssl-vendored"), "{features:?}");
+}

@@ -194,6 +194,14 @@ impl Broker {
         }
     }
 
+    /// Whether so many partitions could be added.
+    ///
+    /// # Errors
+    /// [`TopicError::TooManyPartitions`], [`TopicError::TooManyFiles`].
+    pub fn room_for(&self, partitions: i32) -> Result<(), TopicError> {
+        self.inner.topics.check_room(partitions)
+    }
+
     /// Forces everything to the disk and gives back the offsets reserved ahead; the broker stays
     /// usable.
     ///

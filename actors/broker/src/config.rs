@@ -118,6 +118,9 @@ pub struct BrokerConfig {
     pub max_connections: usize,
     /// Connections of one address among them.
     pub max_connections_per_ip: usize,
+    /// Files of logs that may be open once partitions are added: two of each partition, and one of each further segment.
+    /// Together with connections they stay below the process's limit of open files.
+    pub max_files: usize,
     /// Groups of the embedder, whose members can only come as the user of [`crate::Internal`]: whoever else joins a group
     /// takes partitions away, and may send what its leader's library does not survive.
     pub own_groups: BTreeSet<String>,
@@ -160,6 +163,7 @@ impl BrokerConfig {
             max_request_bytes: 32 << 20,
             max_connections: 1_024,
             max_connections_per_ip: usize::MAX,
+            max_files: usize::MAX,
             own_groups: BTreeSet::new(),
             client_rates: ClientRates::default(),
             default_retention_ms: Some(7 * 24 * 3_600 * 1_000),

@@ -53,7 +53,8 @@ impl Damage {
     }
 }
 
-fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
+/// The folders in a folder; none where it does not exist.
+pub(crate) fn folders(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,

@@ -104,6 +104,17 @@ pub enum TopicError {
     /// The broker holds as many partitions as it may.
     #[error("the broker is at its limit of partitions")]
     TooManyPartitions,
+    /// The logs hold as many files as they may.
+    #[error(
+        "the broker's logs hold {held} files and may hold {max}, a share of the limit of open files: raise it (ulimit -n, \
+         LimitNOFILE), or delete topics"
+    )]
+    TooManyFiles {
+        /// Files that are open.
+        held: usize,
+        /// The bound.
+        max: usize,
+    },
     /// The file system refused.
     #[error("storage: {0}")]
     Storage(String),
@@ -117,7 +128,7 @@ impl TopicError {
             Self::Unknown(_) => Code::UnknownTopicOrPartition,
             Self::InvalidPartitions { .. } => Code::InvalidPartitions,
             Self::InvalidConfig { .. } => Code::InvalidConfig,
-            Self::TooManyPartitions => Code::PolicyViolation,
+            Self::TooManyPartitions | Self::TooManyFiles { .. } => Code::PolicyViolation,
             Self::Storage(_) => Code::KafkaStorageError,
         }
     }

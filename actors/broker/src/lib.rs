@@ -50,6 +50,7 @@ pub use error::{OpenError, TopicError};
 pub use serve::Internal;
 pub use storage::StorageTrouble;
 pub use tls::{TlsConfig, Validity};
+pub use topic::log_files;
 
 /// Partitions that one topic may have.
 pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;

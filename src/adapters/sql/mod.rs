@@ -312,3 +312,14 @@ fn connect(path: &Path, settings: &SqliteSettings) -> Result<rusqlite::Connectio
     ))?;
     Ok(connection)
 }
+
+/// Tables and indexes of a database without streams and windows.
+#[cfg(test)]
+pub async fn names_of_an_empty_database() -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.db");
+    drop(SqlStore::open(&file, &SqliteSettings::default(), Layout::default()).await.unwrap());
+    let file = rusqlite::Connection::open(file).unwrap();
+    let mut select = file.prepare("SELECT name FROM sqlite_schema").unwrap();
+    select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}

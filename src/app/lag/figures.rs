@@ -103,6 +103,14 @@ mod tests {
     const ALERTS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring/alerts.yml"));
 
     #[test]
+    fn an_alert_about_an_actor_that_is_down_does_not_begin_anew_when_its_state_changes() {
+        let (_, rule) = ALERTS.split_once("- alert: StreamwardActorDown\n").unwrap();
+        let expr = rule.lines().next().unwrap().trim();
+        // The label `state` would make two alerts of an actor that fails between two waits, each with its own `for`.
+        assert_eq!(expr, r#"expr: max by (actor) (streamward_actor_state{state=~"failed|backing_off"}) == 1"#);
+    }
+
+    #[test]
     fn a_partition_counts_as_behind_when_the_alert_rule_warns_of_it() {
         assert!(ALERTS.contains(&format!("streamward_consumer_lag_seconds > {BEHIND_SECONDS}\n")), "{BEHIND_SECONDS}");
         let lag = |seconds| Lag {

@@ -12,7 +12,7 @@ use streamward_core::{
 };
 use tokio::time::Instant;
 
-use super::{ReplayArgs, Report};
+use super::{ReplayArgs, Report, counted};
 use crate::{
     adapters::kafka::producer::{KafkaProducer, Outgoing, Placed, ProduceError},
     cli::{Failure, interrupt::Interrupts},
@@ -220,9 +220,7 @@ impl<'a> Sender<'a> {
             self.show_at = now + SHOW_EVERY;
             self.bar.set_position(bytes);
             let sent = self.report.acknowledged + self.in_flight.len() as u64;
-            let at = jiff::Timestamp::from_millisecond(event_time_ms)
-                .map_or_else(|_| String::new(), |at| format!(", at {at}"));
-            self.bar.set_message(format!("{sent} records{at}"));
+            self.bar.set_message(progress_text(sent, event_time_ms));
         }
     }
 }
@@ -275,6 +273,12 @@ impl Keys {
     }
 }
 
+/// What the progress bar says: how many records, and where in event time.
+fn progress_text(sent: u64, event_time_ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(event_time_ms).map_or_else(|_| String::new(), |at| format!(", at {at}"));
+    format!("{}{at}", counted(sent, "record"))
+}
+
 fn progress(total_bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {msg}, {elapsed}");
     ProgressBar::new(total_bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
@@ -283,6 +287,13 @@ fn progress(total_bytes: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_is_told_in_records_and_event_time() {
+        assert_eq!(progress_text(1, 1_387_843_200_000), "1 record, at 2013-12-24T00:00:00Z");
+        assert_eq!(progress_text(7_267, 1_387_843_200_500), "7267 records, at 2013-12-24T00:00:00.5Z");
+        assert_eq!(progress_text(0, i64::MAX), "0 records", "a time beyond the calendar");
+    }
 
     #[test]
     fn the_key_of_a_record_is_that_which_the_stream_reads() {

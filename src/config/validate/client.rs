@@ -38,11 +38,17 @@ const KEPT: [(&str, &[&str], &str); 5] = [
     ("queuing.strategy", &["fifo"], "records would be written in another order"),
     ("delivery.report.only.error", &["false"], "acknowledgements are waited for"),
 ];
+/// Whether the library that is built in has OpenSSL.
+const HAS_TLS: bool = cfg!(feature = "tls");
+/// Why TLS and SCRAM are refused, and what to do.
+const NO_TLS: &str = "TLS and SCRAM need a binary that is built with 'cargo build --release --features tls'";
 /// Whether the library that is built in asks a token server.
 const HAS_OIDC: bool = cfg!(feature = "oidc");
 /// Why bearer tokens are refused, and what there is instead.
 const NO_TOKENS: &str = "bearer tokens (OAUTHBEARER) need a binary that is built with 'cargo build --release --features oidc'; \
                          without it log in with SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN, or show a client certificate";
+/// The one setting of TLS whose name does not begin with `ssl.`.
+const CERTIFICATE_CHECK: &str = "enable.ssl.certificate.verification";
 /// The way to a token that is built in.
 const METHOD: &str = "sasl.oauthbearer.method";
 /// Requests in flight up to which a retry keeps the order (KIP-98).
@@ -51,7 +57,8 @@ const MAX_IN_FLIGHT: u32 = 5;
 pub fn all(settings: &ClientSettings, check: &mut Check<'_>) {
     let mut others = BTreeMap::new();
     for (name, value) in settings.expose() {
-        match reason(name, value).or_else(|| without_token(name, value, settings)) {
+        let reason = reason(name, value).or_else(|| without_token(name, value, settings));
+        match reason.or_else(|| without_tls(name, value)) {
             Some(reason) => check.fault(&format!("kafka.client.{name}"), reason),
             None => {
                 others.insert(name.to_owned(), value.to_owned());
@@ -61,10 +68,14 @@ pub fn all(settings: &ClientSettings, check: &mut Check<'_>) {
     let has_refused = others.len() < settings.names().count();
     for refusal in probe::refusals(&others) {
         match refusal.name {
-            Some(name) if is_secret_setting(&name) => {
-                check.fault(&format!("kafka.client.{name}"), "the client library refuses this value");
+            Some(name) => {
+                let is_secret = is_secret_setting(&name);
+                let reason =
+                    if is_secret { "the client library refuses this value".to_owned() } else { refusal.reason };
+                let is_lacking = !HAS_TLS && (name.starts_with("ssl.") || name == CERTIFICATE_CHECK);
+                let reason = if is_lacking { format!("{reason}; {NO_TLS}") } else { reason };
+                check.fault(&format!("kafka.client.{name}"), reason);
             }
-            Some(name) => check.fault(&format!("kafka.client.{name}"), refusal.reason),
             // Without the refused ones they are not what was meant.
             None if has_refused => {}
             None => check.fault("kafka.client", without_secrets(refusal.reason, &others)),
@@ -102,6 +113,17 @@ fn without_token(name: &str, value: &str, settings: &ClientSettings) -> Option<S
         (true, false) if is_mechanism && !asks => Some(format!("'{name}': OAUTHBEARER needs {METHOD}: oidc")),
         (true, false) => None,
     }
+}
+
+/// Why a setting asks for what only a binary with OpenSSL has; the library names it for each mechanism in other words.
+fn without_tls(name: &str, value: &str) -> Option<String> {
+    let value = value.trim().to_ascii_uppercase();
+    let asks = match name {
+        "security.protocol" => matches!(&*value, "SSL" | "SASL_SSL"),
+        "sasl.mechanism" | "sasl.mechanisms" => value.starts_with("SCRAM-"),
+        _ => false,
+    };
+    (asks && !HAS_TLS).then(|| format!("'{name}': {NO_TLS}"))
 }
 
 fn without_secrets(text: String, settings: &BTreeMap<String, String>) -> String {

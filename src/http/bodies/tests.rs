@@ -57,6 +57,13 @@ fn rest(stream: &mut impl Read) -> String {
 }
 
 #[test]
+fn the_server_that_is_shipped_has_these_deadlines_and_this_room() {
+    let shipped = HttpSettings::default();
+    assert_eq!((shipped.body_timeout, shipped.body_progress), (Duration::from_secs(30), Duration::from_secs(5)));
+    assert_eq!(shipped.bodies_limit, 24 << 20);
+}
+
+#[test]
 fn a_body_that_stops_is_answered_408_and_its_connection_ends() {
     let server = Running::with(HttpSettings { body_progress: SHORT, body_timeout: LONG, ..HttpSettings::default() });
     for (framing, body) in [

@@ -3,12 +3,10 @@
 use std::{fs, path::Path};
 
 use crate::{
-    adapters::sql::{SqlStore, SqliteSettings},
+    adapters::sql::{SqlStore, SqliteSettings, names_of_an_empty_database},
     config::Sources,
     plan::{self, Plan},
 };
-
-use streamward_core::table::Layout;
 
 use super::*;
 
@@ -148,16 +146,6 @@ fn a_column_of_a_window_that_it_has_itself_is_refused_at_its_place() {
         let (path, _) = refused(own, Place::Selected);
         assert_eq!(path, format!("pipelines.facts.steps.0.window.select.{own}"));
     }
-}
-
-/// Tables and indexes of a database without streams and windows.
-async fn names_of_an_empty_database() -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("own.db");
-    drop(SqlStore::open(&file, &SqliteSettings::default(), Layout::default()).await.unwrap());
-    let file = rusqlite::Connection::open(file).unwrap();
-    let mut select = file.prepare("SELECT name FROM sqlite_schema").unwrap();
-    select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ mod size;
 mod tests;
 mod text;
 
-use apache_avro::Schema;
+use apache_avro::{
+    Schema,
+    schema::{DecimalSchema, InnerDecimalSchema, ResolvedSchema, UuidSchema},
+};
 use serde_json::Value;
 
 pub use reads::reads;
@@ -22,6 +25,8 @@ pub use text::Form;
 
 /// Longest text of one incompatibility, in characters.
 const MAX_REASON: usize = 500;
+/// Greatest size of a fixed: Avro's Java library, and so each of its clients, keeps it in an `int`.
+const MAX_FIXED_BYTES: usize = i32::MAX as usize;
 
 /// A schema that was read.
 #[derive(Debug)]
@@ -40,8 +45,27 @@ pub fn read(json: &str, references: &[String], form: Form) -> Result<AvroSchema,
     let value: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let whole = text::write(&value, &definitions, Form::Resolved);
     let parsed = Schema::parse_str(&whole).map_err(|error| error.to_string())?;
+    sizes(&parsed)?;
     let text = if form == Form::Resolved { whole } else { text::write(&value, &definitions, form) };
     Ok(AvroSchema { text, parsed })
+}
+
+/// Refuses a fixed that no client can read.
+fn sizes(schema: &Schema) -> Result<(), String> {
+    let resolved = ResolvedSchema::new(schema).map_err(|error| error.to_string())?;
+    for (name, definition) in resolved.get_names() {
+        let (Schema::Fixed(fixed)
+        | Schema::Duration(fixed)
+        | Schema::Uuid(UuidSchema::Fixed(fixed))
+        | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Fixed(fixed), .. })) = definition
+        else {
+            continue;
+        };
+        if fixed.size > MAX_FIXED_BYTES {
+            return Err(format!("fixed {name} has {} bytes; at most {MAX_FIXED_BYTES} are possible", fixed.size));
+        }
+    }
+    Ok(())
 }
 
 /// The canonical text of a stored schema; none if it is no JSON.

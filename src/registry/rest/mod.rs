@@ -60,16 +60,31 @@ pub fn server(
     hosts: HostRule,
     most_connections: usize,
 ) -> io::Result<Server> {
-    let open = Connections::new(most_connections);
-    let counted = Arc::clone(&open);
-    let hosts = Arc::new(hosts.at(listener.local_addr()?));
-    let bodies = BodyRules {
+    server_with((registry, ids), listener, hosts, most_connections, body_rules())
+}
+
+/// What is asked of bodies.
+pub(super) fn body_rules() -> BodyRules {
+    BodyRules {
         whole: BODY_TIMEOUT,
         progress: BODY_PROGRESS,
         decoded_bytes: MAX_BODY_BYTES,
         room: Room::new(MAX_BODIES_BYTES),
         refuse: refused,
-    };
+    }
+}
+
+/// As [`server`], with other rules for bodies.
+pub(super) fn server_with(
+    (registry, ids): (Registry, ClusterIds),
+    listener: TcpListener,
+    hosts: HostRule,
+    most_connections: usize,
+    bodies: BodyRules,
+) -> io::Result<Server> {
+    let open = Connections::new(most_connections);
+    let counted = Arc::clone(&open);
+    let hosts = Arc::new(hosts.at(listener.local_addr()?));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::new(bodies.clone()))

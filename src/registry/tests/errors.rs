@@ -102,3 +102,22 @@ async fn errors_have_the_protocols_codes() {
         assert!(answer["message"].is_string());
     }
 }
+
+#[actix_web::test]
+async fn a_fixed_that_is_larger_than_an_int_can_say_is_no_schema_wherever_it_is() {
+    let registry = registry();
+    let (largest, beyond) = (u64::from(i32::MAX.unsigned_abs()), [1 << 31, 1 << 32, 1_u64 << 63, u64::MAX]);
+    let fixed = |size: u64, more: &str| format!(r#"{{"type":"fixed","name":"F","size":{size}{more}}}"#);
+    let decimal = |size| fixed(size, r#","logicalType":"decimal","precision":4,"scale":2"#);
+    let field = |size| schema(&format!(r#"{{"name":"a","type":["null",{}]}}"#, fixed(size, "")));
+    let places: [&dyn Fn(u64) -> String; 3] = [&|size| fixed(size, ""), &decimal, &field];
+    for (number, place) in places.into_iter().enumerate() {
+        let path = format!("/subjects/fixed-{number}/versions");
+        for size in beyond {
+            let (status, answer) = call(&registry, Method::POST, &path, json!({"schema": place(size)})).await;
+            assert_eq!((status, &answer["error_code"]), (422, &json!(42201)), "{}: {answer}", place(size));
+        }
+        let (status, answer) = call(&registry, Method::POST, &path, json!({"schema": place(largest)})).await;
+        assert_eq!(status, 200, "{}: {answer}", place(largest));
+    }
+}

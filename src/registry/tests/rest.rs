@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    time::Duration,
 };
 
 use actix_web::{
@@ -16,10 +17,10 @@ use serde_json::{Value, json};
 
 use super::{A, B_DEFAULT, B_REQUIRED, Topic, call, schema};
 use crate::{
-    http::hosts::HostRule,
+    http::{bodies::BodyRules, hosts::HostRule},
     registry::{
         ClusterIds, Registry,
-        rest::{in_asked_type, routes},
+        rest::{body_rules, in_asked_type, routes, server_with},
         server,
     },
 };
@@ -276,4 +277,32 @@ async fn the_server_answers_foreign_hosts_neither_reads_nor_changes() {
     let [registered, subjects] = own;
     assert!(registered.starts_with("HTTP/1.1 200") && registered.ends_with(r#"{"id":1}"#), "{registered}");
     assert!(subjects.starts_with("HTTP/1.1 200") && subjects.ends_with(r#"["s"]"#), "{subjects}");
+}
+
+#[actix_web::test]
+async fn a_body_that_stops_is_answered_408_in_the_protocols_form() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let bodies = BodyRules { progress: Duration::from_millis(30), ..body_rules() };
+    let open = (Topic::default().open(), ClusterIds::default());
+    let server = server_with(open, listener, HostRule::default(), 64, bodies).unwrap();
+    let handle = server.handle();
+    let client = async move {
+        #[expect(clippy::disallowed_methods, reason = "a test waits for it")]
+        let answer = actix_web::web::block(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let head = format!("POST /subjects/s/versions HTTP/1.1\r\nHost: {address}\r\nContent-Length: 100\r\n\r\n");
+            stream.write_all(format!("{head}{{").as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        let answer = answer.await.unwrap();
+        handle.stop(true).await;
+        answer
+    };
+    let (served, answer) = futures_util::future::join(server, client).await;
+    served.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("application/vnd.schemaregistry") && answer.contains(r#""error_code":408"#), "{answer}");
 }

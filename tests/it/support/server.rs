@@ -177,6 +177,14 @@ impl Node {
         (status.code(), fs::read_to_string(self.path("log")).unwrap())
     }
 
+    /// The same, and fails where the server goes on.
+    pub async fn ends_in_time(self) -> (Option<i32>, String) {
+        let child = self.server_command(&self.path("ready.json")).spawn().unwrap();
+        let server = Server { http: Http::new("nowhere"), registry: String::new(), child, node: Some(self) };
+        let (status, node) = server.ended().await;
+        (status.code(), fs::read_to_string(node.path("log")).unwrap())
+    }
+
     fn server_command(&self, ready_file: &Path) -> Command {
         let mut command = self.command(&["run"]);
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
@@ -294,9 +302,14 @@ impl Server {
     }
 
     /// Asks the process to end and waits for it.
-    pub async fn terminate(mut self) -> (ExitStatus, Node) {
+    pub async fn terminate(self) -> (ExitStatus, Node) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.ended().await
+    }
+
+    /// Waits until the process ends by itself.
+    pub async fn ended(mut self) -> (ExitStatus, Node) {
         let status = wait::until("the server has ended", async || {
             self.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
         });

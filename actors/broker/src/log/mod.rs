@@ -318,6 +318,11 @@ impl PartitionLog {
         &self.producers
     }
 
+    /// Files that are open: one of each segment, and that of the marks.
+    pub fn open_files(&self) -> usize {
+        self.segments.len() + 1
+    }
+
     /// Bytes in all segments.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(|s| s.size).sum()

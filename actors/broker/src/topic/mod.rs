@@ -9,15 +9,33 @@ pub(crate) mod settings;
 mod waiters;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
+use crate::damage::folders;
 use crate::log::PartitionLog;
 pub(crate) use registry::Topics;
 use settings::TopicSettings;
 pub(crate) use waiters::{Waiter, Waiters};
+
+/// Files that the logs of a closed broker's folder hold once it is open.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn log_files(data_dir: &Path) -> io::Result<usize> {
+    let mut files = 0;
+    for topic in folders(&data_dir.join("topics"))? {
+        for partition in folders(&topic)? {
+            let is_segment = |name: &Path| name.extension().is_some_and(|extension| extension == "log");
+            let names = std::fs::read_dir(&partition)?.filter_map(Result::ok).map(|entry| entry.path());
+            files += 1 + names.filter(|name| is_segment(name)).count();
+        }
+    }
+    Ok(files)
+}
 
 /// One partition: its log and those who wait for it.
 #[derive(Debug)]

@@ -20,6 +20,9 @@ const MAX_NAME_BYTES: usize = 249;
 /// Bytes of a topic's name in the name of its folder, beside the id.
 const MAX_FOLDER_NAME_BYTES: usize = 200;
 
+/// Files that a new partition opens: its first segment and its marks.
+const FILES_OF_A_PARTITION: usize = 2;
+
 /// All topics.
 #[derive(Debug)]
 pub(crate) struct Topics {
@@ -174,11 +177,24 @@ impl Topics {
         if wanted <= now || wanted > MAX_PARTITIONS_PER_TOPIC {
             return Err(TopicError::InvalidPartitions { topic: name.to_owned(), partitions: wanted });
         }
-        let held: i32 = self.all().iter().map(|t| t.partition_count()).sum();
-        if held + wanted - now > MAX_PARTITIONS {
+        self.check_room(wanted - now)
+    }
+
+    /// Checks that the broker may have so many partitions more.
+    ///
+    /// # Errors
+    /// `TooManyPartitions`, `TooManyFiles`.
+    pub fn check_room(&self, added: i32) -> Result<(), TopicError> {
+        let topics = self.all();
+        let partitions: i32 = topics.iter().map(|t| t.partition_count()).sum();
+        if partitions.saturating_add(added) > MAX_PARTITIONS {
             return Err(TopicError::TooManyPartitions);
         }
-        Ok(())
+        let logs = topics.iter().flat_map(|topic| topic.partitions());
+        let held: usize = logs.map(|partition| partition.log.lock().open_files()).sum();
+        let more = FILES_OF_A_PARTITION.saturating_mul(usize::try_from(added).unwrap_or(0));
+        let max = self.config.max_files;
+        if held.saturating_add(more) > max { Err(TopicError::TooManyFiles { held, max }) } else { Ok(()) }
     }
 
     /// Creates a topic.

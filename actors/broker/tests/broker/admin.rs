@@ -46,6 +46,23 @@ fn topics_are_created_described_grown_and_deleted() {
 }
 
 #[test]
+fn partitions_for_which_the_limit_of_open_files_leaves_no_room_are_refused_until_others_go() {
+    let server = Server::start_with(|config| config.max_files = 10);
+    let made = |name: &str, partitions: i32| server.broker.ensure_topic(name, partitions, &[]);
+    made("a", 3).unwrap();
+    let refused = made("b", 3).unwrap_err().to_string();
+    assert!(refused.contains("hold 6 files and may hold 10") && refused.contains("ulimit -n"), "{refused}");
+    made("b", 2).unwrap();
+    assert_eq!(streamward_broker::log_files(server.path()).unwrap(), 10);
+    assert!(server.broker.room_for(1).is_err());
+    let (admin, more) = (server.admin(), NewPartitions::new("b", 3));
+    let add = || server.runtime.block_on(admin.create_partitions([&more], &options())).unwrap();
+    assert_eq!(add(), [Err(("b".to_owned(), RDKafkaErrorCode::PolicyViolation))]);
+    server.runtime.block_on(admin.delete_topics(&["a"], &options())).unwrap();
+    assert_eq!(add(), [Ok("b".to_owned())]);
+}
+
+#[test]
 fn topics_beyond_what_one_request_may_create_are_refused_by_name() {
     let server = Server::start();
     let topic = |n: usize| {

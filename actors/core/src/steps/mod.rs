@@ -17,6 +17,9 @@ pub mod filter;
 pub mod rule;
 pub mod window;
 
+#[cfg(test)]
+pub(crate) mod contract;
+
 use std::{fmt, sync::Arc};
 
 use crate::{
@@ -45,6 +48,10 @@ macro_rules! kinds {
         }
 
         impl StepSpec {
+            /// The keys of all kinds.
+            #[cfg(test)]
+            pub(crate) const SECTIONS: &[&str] = &[$($section,)+];
+
             /// The key under which a configuration has a step of this kind.
             pub(crate) fn section(&self) -> &'static str {
                 match self {

@@ -57,6 +57,7 @@ impl KafkaTopics {
         let what = format!("create topic {}", topic.name);
         let topic = self.shared.completed(topic);
         self.answers(&topic.name).await?;
+        self.shared.has_room_for(usize::try_from(topic.partitions).unwrap_or_default(), &what)?;
         let new = New::new(&topic.name, topic.partitions, TopicReplication::Fixed(-1));
         let new = topic.configs.iter().fold(new, |new, (name, value)| new.set(name, value));
         let admin = self.shared.admin()?;
@@ -119,6 +120,7 @@ impl KafkaTopics {
             let reason = format!("topic {topic} has {present} and partitions are never taken away");
             return Err(TopicError::Invalid { field: "partitions", reason });
         }
+        self.shared.has_room_for(wanted - present, &format!("add partitions to topic {topic}"))?;
         Ok((wanted > present).then_some(wanted))
     }
 

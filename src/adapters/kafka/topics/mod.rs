@@ -50,6 +50,9 @@ const IDLE_READERS: usize = 1;
 /// Bytes of the topic of a name.
 pub type Sizes = Arc<dyn Fn(&str) -> Option<u64> + Send + Sync>;
 
+/// Why so many partitions cannot be added; none if they can.
+pub type Refusal = Arc<dyn Fn(usize) -> Option<String> + Send + Sync>;
+
 /// What the rest of the process knows about topics.
 #[derive(Clone, Default)]
 pub struct Knowledge {
@@ -57,6 +60,8 @@ pub struct Knowledge {
     pub uses: HashMap<String, TopicUse>,
     /// Bytes of a topic on the disk, where the broker is ours.
     pub bytes: Option<Sizes>,
+    /// Its room for partitions, likewise: its answer to a request is a code without the reason.
+    pub room: Option<Refusal>,
     /// Topics that the configuration names, as they are made when they are missing.
     pub specs: Vec<TopicSpec>,
 }
@@ -139,6 +144,12 @@ impl Shared {
 
     fn bytes(&self, topic: &str) -> Option<u64> {
         self.knowledge.bytes.as_ref().and_then(|bytes| bytes(topic))
+    }
+
+    /// Asks our own broker for room.
+    fn has_room_for(&self, partitions: usize, what: &str) -> Result<(), TopicError> {
+        let reason = self.knowledge.room.as_ref().and_then(|refusal| refusal(partitions));
+        reason.map_or(Ok(()), |reason| Err(TopicError::Refused(format!("the broker refuses to {what}: {reason}"))))
     }
 
     fn used_by(&self, topic: &str) -> Option<TopicUse> {

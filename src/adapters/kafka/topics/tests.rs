@@ -21,7 +21,7 @@ impl Reached {
         let used = [("orders".to_owned(), TopicUse::Stream("shop".to_owned()))];
         let broker = served.broker.clone();
         let bytes: Sizes = Arc::new(move |topic| broker.topic_bytes(topic));
-        let knowledge = Knowledge { uses: HashMap::from(used), bytes: Some(bytes), specs: Vec::new() };
+        let knowledge = Knowledge { uses: HashMap::from(used), bytes: Some(bytes), room: None, specs: Vec::new() };
         let topics = KafkaTopics::new(served.settings.clone(), producer, knowledge);
         Self { topics, broker: served }
     }

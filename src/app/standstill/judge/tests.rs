@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use streamward_core::ports::topics::LogBounds;
 
 use streamward_broker::StorageTrouble;
@@ -324,4 +326,17 @@ fn windows_without_room_hold_up_no_partition() {
     findings.set(world.look(), std::collections::HashMap::new());
     assert_eq!(findings.all().len(), 1);
     assert_eq!(findings.of_partition("orders", "orders-topic", 0), None);
+}
+
+#[test]
+fn the_page_on_troubleshooting_has_every_cause_and_no_other() {
+    let quoted = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
+    // A word that is no cause is refused with all that are.
+    let refused = serde_json::from_str::<Cause>("\"none of them\"").unwrap_err().to_string();
+    let (_, causes) = refused.split_once("expected one of ").unwrap();
+    let page = include_str!("../../../../docs/troubleshooting.md");
+    let (_, section) = page.split_once("## Standing still, by cause").unwrap();
+    let rows = section.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+    let documented: BTreeSet<String> = rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap())).collect();
+    assert_eq!(documented, quoted(causes));
 }

@@ -458,3 +458,17 @@ fn a_topic_that_kafka_has_no_name_for_is_refused_wherever_it_is_named() {
     }
     assert_eq!(given(&format!("streams:\n  one: {{ topic: {}, schema: s, key: k }}\n", &long[1..])).lines(), [""; 0]);
 }
+
+#[test]
+fn a_kind_of_sensor_that_is_there_twice_is_refused_at_its_second_place() {
+    let types = |types: &str| given(&format!("simulators: {{ sensors: {{ types: [{types}] }} }}\n")).lines();
+    assert_eq!(
+        types("humidity, pressure, humidity, humidity"),
+        [
+            "1:54 simulators.sensors.types.2: this type is in the list already",
+            "1:64 simulators.sensors.types.3: this type is in the list already",
+        ]
+    );
+    assert_eq!(types(""), ["1:26 simulators.sensors.types: at least one type is needed"]);
+    assert_eq!(types("pressure, temperature, humidity"), [""; 0]);
+}

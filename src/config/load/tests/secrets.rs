@@ -124,10 +124,30 @@ kafka:
     for (line, wanted) in lines.iter().zip(wanted) {
         assert!(line.starts_with(wanted), "{line} is not {wanted}");
     }
-    // Only a build with the feature has TLS.
-    let lacking = given("kafka: { client: { security.protocol: ssl } }\n").lines();
-    assert_eq!(lacking.len(), usize::from(cfg!(not(feature = "tls"))), "{lacking:?}");
-    assert!(lacking.iter().all(|line| line.contains("kafka.client")), "{lacking:?}");
+}
+
+#[test]
+fn a_build_without_tls_refuses_tls_and_scram_with_the_command_that_the_documentation_gives() {
+    let documented = include_str!("../../../../docs/kafka.md");
+    let command = "cargo build --release --features tls";
+    assert!(documented.contains(&format!("\n{command}\n")));
+    let scram = "sasl.username: me, sasl.password: hunter2, security.protocol";
+    for (settings, lacking) in [
+        ("security.protocol: ssl".to_owned(), 1),
+        ("security.protocol: SSL".to_owned(), 1),
+        (format!("sasl.mechanism: SCRAM-SHA-512, {scram}: sasl_plaintext"), 1),
+        (format!("sasl.mechanisms: SCRAM-SHA-256, {scram}: SASL_SSL"), 2),
+        ("ssl.endpoint.identification.algorithm: https, ssl.key.password: hunter2".to_owned(), 2),
+        ("enable.ssl.certificate.verification: true".to_owned(), 1),
+    ] {
+        let lines = given(&format!("kafka: {{ client: {{ {settings} }} }}\n")).lines();
+        let wanted = if cfg!(feature = "tls") { 0 } else { lacking };
+        assert_eq!(lines.len(), wanted, "{settings}: {lines:#?}");
+        for line in lines {
+            assert!(line.contains(" kafka.client.") && line.contains(&format!("'{command}'")), "{settings}: {line}");
+            assert!(!line.contains("hunter2"), "{line}");
+        }
+    }
 }
 
 #[test]
