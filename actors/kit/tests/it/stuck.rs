@@ -131,6 +131,62 @@ fn the_time_beside_a_legitimate_wait_counts() {
     });
 }
 
+/// The watchdog looks when somebody may be stuck, and not all the time.
+#[test]
+fn a_message_is_seen_to_be_stuck_when_its_time_is_up_whenever_it_was_taken_in_hand() {
+    let (limit, looks_after) = (Duration::from_secs(30), Duration::from_millis(41));
+    for (begins, waits) in [(0, 0), (1, 0), (1_499, 0), (29_990, 0), (700, 45_000)]
+        .map(|(begins, waits)| (Duration::from_millis(begins), Duration::from_millis(waits)))
+    {
+        in_virtual_time(async {
+            let child = ChildSpec::role("late", "late", move |scope: Scope| async move {
+                tokio::time::sleep(begins).await;
+                let _hand = scope.in_hand("batch");
+                let wait = scope.waiting_on("database");
+                tokio::time::sleep(waits).await;
+                drop(wait);
+                std::future::pending::<()>().await;
+                Ok(())
+            });
+            let begun = tokio::time::Instant::now();
+            let runtime = start(root().child(child.policy(eager().stuck_after(limit))));
+            let mut changes = runtime.subscribe();
+            while runtime.snapshot().find("late").is_none_or(|node| node.generation < 2) {
+                changes.recv().await.expect("an event");
+            }
+            let seen_after = begun.elapsed() - begins - waits;
+            assert!(seen_after >= limit && seen_after < limit + looks_after, "{begins:?} {waits:?}: {seen_after:?}");
+        });
+    }
+}
+
+#[test]
+fn a_fault_strikes_a_role_that_waits_for_something_else_as_soon_as_it_is_armed() {
+    in_virtual_time(async {
+        let child = ChildSpec::role("server", "server", |scope: Scope| async move {
+            tokio::select! {
+                failure = scope.struck("serve") => Err(failure),
+                () = scope.stopping() => Ok(()),
+            }
+        });
+        let runtime = start(root().child(child.policy(eager())));
+        wait_node(&runtime, "server", "it runs", |node| node.state == ActorState::Running).await;
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let begun = tokio::time::Instant::now();
+        let fault = |point: &str| Fault { kind: FaultKind::Error, times: 1, point: Some(point.to_owned()) };
+        for point in ["elsewhere", "serve", "serve"] {
+            runtime.command(&path("server"), Command::Inject(fault(point))).await.unwrap();
+        }
+        let mut changes = runtime.subscribe();
+        while runtime.snapshot().find("server").is_none_or(|node| node.generation < 3) {
+            changes.recv().await.expect("an event");
+        }
+        assert!(begun.elapsed() < Duration::from_millis(10), "{:?}", begun.elapsed());
+        let node = runtime.snapshot().find("server").unwrap().clone();
+        assert_eq!((node.generation, node.last_exit.map(|exit| exit.reason)), (3, Some(ExitReason::Error)));
+    });
+}
+
 /// ractor's dead-man's switch, for a thread.
 #[actix_rt::test]
 async fn a_stuck_thread_is_left_behind_and_replaced() {
