@@ -39,12 +39,14 @@ use sqlx::{
 };
 use streamward_core::{definition::Definitions, table::StreamTable};
 use streamward_pipeline::store::StoreError;
+use tokio::sync::Notify;
 
 use self::{
     damage::{Damage, Walk, Wanted},
     ddl::WindowTable,
     files::OpenFiles,
     insert::Inserts,
+    probe::Looked,
     seen::SeenKeys,
 };
 
@@ -98,7 +100,7 @@ pub struct Layout {
 pub struct SqlStore {
     shared: Arc<Shared>,
     /// One notice per kind of fact that follows SQL.
-    changed: [tokio::sync::Notify; 2],
+    changed: [Notify; 2],
 }
 
 /// What a job on the writer works with.
@@ -108,7 +110,10 @@ struct Shared {
     damage: Damage,
     wanted: Wanted,
     walk: Walk,
+    looked: Mutex<Looked>,
     writer: Mutex<Writer>,
+    /// Told after each job that changed something.
+    wrote: Notify,
     checkpointer: Mutex<rusqlite::Connection>,
     layout: Layout,
     inserts: Inserts,
@@ -196,7 +201,8 @@ impl Shared {
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
         let checkpointer = Mutex::new(connect(path, settings)?);
         let (files, settings, damage) = (OpenFiles::new(path), settings.clone(), Damage::default());
-        Ok(Self { files, settings, damage, wanted, walk, writer, checkpointer, layout, inserts })
+        let (looked, wrote) = (Mutex::default(), Notify::new());
+        Ok(Self { files, settings, damage, wanted, walk, looked, writer, wrote, checkpointer, layout, inserts })
     }
 }
 
@@ -240,7 +246,12 @@ impl SqlStore {
         self.work(move |shared| {
             let mut writer = shared.writer.lock();
             shared.files.may_write()?;
-            job(shared, &mut writer)
+            let before = writer.connection.total_changes();
+            let done = job(shared, &mut writer);
+            if writer.connection.total_changes() != before {
+                shared.wrote.notify_one();
+            }
+            done
         })
         .await
     }

@@ -33,6 +33,11 @@ pub struct WrittenBack {
 }
 
 impl SqlStore {
+    /// Returns when something was committed since the last call.
+    pub async fn written(&self) {
+        self.shared.wrote.notified().await;
+    }
+
     /// Writes a long log back, with commits held up if asked.
     ///
     /// # Errors
