@@ -183,8 +183,8 @@ async fn start_groups(
     make_topics(&parts.kafka, &parts.config, &parts.plan).await?;
     let policy = child_policy(&parts.config.supervision.defaults);
     let connections = parts.connections.registry;
-    let start =
-        RegistryStart { setup: &parts.registry, config: &parts.config, kafka: &parts.kafka, policy, connections };
+    let (config, kafka, broker) = (&parts.config, &parts.kafka, parts.broker.clone());
+    let start = RegistryStart { setup: &parts.registry, config, kafka, policy, broker, connections };
     let schemas = start.run(runtime).await?;
     let asked = (parts.registry.describe(), parts.config.registry.start_timeout.into());
     let registrations = Registrations::make(&*schemas, &parts.plan, asked).await?;
