@@ -6,8 +6,9 @@ use streamward_kit::{Failure, Scope};
 
 use crate::adapters::sql::SqlStore;
 
-/// Time from a commit to the look at the log.
+/// Time from a commit to the look at the log, and where the log was short.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
+const LOOK_AFTER_SHORT: Duration = Duration::from_millis(500);
 /// Time between two checkpoints where the first left something.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Time after which a database that did not answer is asked again.
@@ -31,7 +32,8 @@ pub async fn run(scope: Scope, store: Arc<SqlStore>) -> Result<(), Failure> {
                 scope.clear_state_note();
                 scope.progress(written.pages);
                 unfinished = if written.done || unfinished == BESIDE { 0 } else { unfinished + 1 };
-                if unfinished == 0 { commit_comes(&scope, &store).await } else { scope.sleep(PAUSE).await }
+                let after = if written.is_short { LOOK_AFTER_SHORT } else { LOOK_AFTER };
+                if unfinished == 0 { commit_comes(&scope, &store, after).await } else { scope.sleep(PAUSE).await }
             }
             Err(error) => {
                 scope.set_state_note(&error.to_string());
@@ -46,10 +48,10 @@ pub async fn run(scope: Scope, store: Arc<SqlStore>) -> Result<(), Failure> {
 }
 
 /// Waits for a commit, and for what follows it closely; true if the role shall end.
-async fn commit_comes(scope: &Scope, store: &SqlStore) -> bool {
+async fn commit_comes(scope: &Scope, store: &SqlStore, after: Duration) -> bool {
     let _waiting = scope.waiting_on("commits");
     tokio::select! {
-        () = store.written() => scope.sleep(LOOK_AFTER).await,
+        () = store.written() => scope.sleep(after).await,
         () = scope.fault_armed("checkpoint") => false,
         () = scope.stopping() => true,
     }

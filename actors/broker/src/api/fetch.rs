@@ -25,6 +25,9 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Time between two answers with few bytes to the embedder's own reader that could wait much longer.
 const FEW_EVERY: Duration = Duration::from_millis(20);
+/// Time from the first record that such a reader has waited for to its answer: librdkafka sends the records of each partition
+/// in a request of their own, one right behind the other.
+const SETTLED_AFTER: Duration = Duration::from_millis(3);
 /// Bytes that are not few.
 const MANY_BYTES: u64 = 64 << 10;
 
@@ -90,7 +93,10 @@ pub(super) async fn fetch(call: &Call<'_>, request: FetchRequest) -> Fetched {
         }
         if is_registered {
             // Both outcomes lead to another look.
-            let _ = tokio::time::timeout_at(deadline, waiter.woken()).await;
+            let is_woken = tokio::time::timeout_at(deadline, waiter.woken()).await.is_ok();
+            if is_woken && is_paced {
+                sleep_until(deadline.min(Instant::now() + SETTLED_AFTER)).await;
+            }
         } else {
             query.partitions().for_each(|p| waiter.register(p));
             is_registered = true;
@@ -330,7 +336,9 @@ mod tests {
             let bytes = batch(records, 9, NO_PRODUCER);
             let produced = Produced::check(&bytes, 10_000_000).unwrap();
             let rules = AppendRules { segment_bytes: 1 << 30, now_ms: 1, timestamps: Timestamps::Producer };
-            self.broker.inner().topics.partition("t", 0).unwrap().log.lock().append(&produced, &rules).unwrap();
+            let partition = self.broker.inner().topics.partition("t", 0).unwrap();
+            partition.log.lock().append(&produced, &rules).unwrap();
+            partition.waiters.wake();
         }
 
         /// How long a fetch from an offset lasts that may wait for `wait`, and what it brings.
@@ -355,8 +363,15 @@ mod tests {
     async fn records_that_keep_coming_reach_the_embedders_reader_some_at_a_time_and_others_at_once() {
         for (is_own, paced_ms) in [(true, 20), (false, 0)] {
             let rig = Rig::new(is_own);
-            rig.append(1);
-            assert_eq!(rig.fetch(0, 500 * MS).await.0, Duration::ZERO, "it has waited for nothing before");
+            let settled = if is_own { SETTLED_AFTER } else { Duration::ZERO };
+            let comes = async {
+                tokio::time::sleep(100 * MS).await;
+                rig.append(1);
+            };
+            let (fetched, ()) = tokio::join!(rig.fetch(0, 500 * MS), comes);
+            assert_eq!(fetched.0, 100 * MS + settled, "what comes right behind is there then");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(rig.fetch(0, 500 * MS).await.0, Duration::ZERO, "the last answer is long ago");
             rig.append(1);
             assert_eq!(rig.fetch(1, 500 * MS).await.0.as_millis(), paced_ms);
             rig.append(1);

@@ -4,6 +4,8 @@
 //! that gives it the time, keeps the requests that wait and performs its effects. Committed offsets
 //! live in [`crate::meta`] (`offsets.rs`).
 
+#[cfg(test)]
+mod due;
 mod events;
 mod member;
 mod offsets;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use streamward_kit::{ActorState, ChildSpec, Command, ExitReason, Fault, FaultKind, Placement, Scope};
+use streamward_kit::{ActorState, ChildSpec, Command, ExitReason, Fault, FaultKind, Placement, Runtime, Scope};
 
 use crate::support::{Log, eager, idle, numbers, path, reader, root, start, wait, wait_node};
 
@@ -131,6 +131,17 @@ fn the_time_beside_a_legitimate_wait_counts() {
     });
 }
 
+/// Waits until an actor has had so many lives, for an hour of virtual time at most.
+async fn lives(runtime: &Runtime, path: &str, count: u64) {
+    let mut changes = runtime.subscribe();
+    let lived = async {
+        while runtime.snapshot().find(path).is_none_or(|node| node.generation < count) {
+            changes.recv().await.expect("an event");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3_600), lived).await.expect("it is replaced");
+}
+
 /// The watchdog looks when somebody may be stuck, and not all the time.
 #[test]
 fn a_message_is_seen_to_be_stuck_when_its_time_is_up_whenever_it_was_taken_in_hand() {
@@ -150,10 +161,7 @@ fn a_message_is_seen_to_be_stuck_when_its_time_is_up_whenever_it_was_taken_in_ha
             });
             let begun = tokio::time::Instant::now();
             let runtime = start(root().child(child.policy(eager().stuck_after(limit))));
-            let mut changes = runtime.subscribe();
-            while runtime.snapshot().find("late").is_none_or(|node| node.generation < 2) {
-                changes.recv().await.expect("an event");
-            }
+            lives(&runtime, "late", 2).await;
             let seen_after = begun.elapsed() - begins - waits;
             assert!(seen_after >= limit && seen_after < limit + looks_after, "{begins:?} {waits:?}: {seen_after:?}");
         });
@@ -177,10 +185,7 @@ fn a_fault_strikes_a_role_that_waits_for_something_else_as_soon_as_it_is_armed()
         for point in ["elsewhere", "serve", "serve"] {
             runtime.command(&path("server"), Command::Inject(fault(point))).await.unwrap();
         }
-        let mut changes = runtime.subscribe();
-        while runtime.snapshot().find("server").is_none_or(|node| node.generation < 3) {
-            changes.recv().await.expect("an event");
-        }
+        lives(&runtime, "server", 3).await;
         assert!(begun.elapsed() < Duration::from_millis(10), "{:?}", begun.elapsed());
         let node = runtime.snapshot().find("server").unwrap().clone();
         assert_eq!((node.generation, node.last_exit.map(|exit| exit.reason)), (3, Some(ExitReason::Error)));
