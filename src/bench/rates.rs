@@ -212,3 +212,38 @@ impl fmt::Display for RatesReport {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_word_or_a_number_above_zero() {
+        let parsed = ["idle", "simulator", "2000", "0.5"].map(|text| text.parse());
+        assert_eq!(parsed, [Ok(Work::Idle), Ok(Work::Simulator), Ok(Work::Load(2000.0)), Ok(Work::Load(0.5))]);
+        for wrong in ["", "0", "-1", "inf", "NaN", "fast"] {
+            assert!(wrong.parse::<Work>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_threads_have_done_between_two_looks_is_summed_by_what_they_do() {
+        let thread = |id, name: &str, cpu_ms, switches| Thread {
+            id,
+            name: name.to_owned(),
+            cpu: Duration::from_millis(cpu_ms),
+            switches,
+        };
+        let before = [thread(1, "rdk:main", 500, 7), thread(2, "tokio-rt-worker", 90, 1)];
+        let after = [
+            thread(1, "rdk:main", 520, 17),
+            thread(3, "rdk:broker1", 20, 30),
+            thread(4, "tokio-rt-worker", 40, 2),
+            thread(5, "streamward", 20, 0),
+        ];
+        let cost = cost(Work::Load(1000.0), (&before, &after), Duration::from_secs(2), 0.0);
+        let groups = [("Kafka clients", (2.0, 20.0)), ("SQLite and files", (2.0, 1.0)), ("main and rest", (1.0, 0.0))];
+        assert_eq!(cost.threads, BTreeMap::from(groups));
+        assert_eq!((cost.cpu_percent, cost.switches_per_s, cost.cpu_us_per_record), (5.0, 21.0, Some(50.0)));
+    }
+}
