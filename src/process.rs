@@ -1,6 +1,10 @@
 //! What the operating system says about a process (Linux; zeros elsewhere, and for one that has ended).
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Clock ticks per second in `/proc/<pid>/stat`: fixed at 100 in Linux' user interface.
 const TICKS_PER_SECOND: u64 = 100;
@@ -36,6 +40,13 @@ impl Process {
         self.status_kib("VmHWM:") << 10
     }
 
+    /// Its threads at this moment.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Thread> {
+        let tasks = fs::read_dir(self.folder.join("task")).into_iter().flatten().flatten();
+        tasks.filter_map(|task| Thread::of(&task.path())).collect()
+    }
+
     fn status_kib(&self, key: &str) -> u64 {
         let status = fs::read_to_string(self.folder.join("status")).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with(key));
@@ -49,6 +60,33 @@ impl Process {
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
         let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+    }
+}
+
+/// A thread of a process, with sums since its start.
+#[derive(Debug, Clone)]
+pub struct Thread {
+    pub id: u64,
+    /// At most 15 bytes.
+    pub name: String,
+    pub cpu: Duration,
+    /// How often another thread came in its place, because it waited or its time was up.
+    pub switches: u64,
+}
+
+impl Thread {
+    /// From its folder in `/proc/<pid>/task`; none if it has ended.
+    fn of(folder: &Path) -> Option<Self> {
+        let status = fs::read_to_string(folder.join("status")).ok()?;
+        let lines = status.lines().filter(|line| line.contains("voluntary_ctxt_switches:"));
+        let counts = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        let schedstat = fs::read_to_string(folder.join("schedstat")).ok()?;
+        Some(Self {
+            id: folder.file_name()?.to_str()?.parse().ok()?,
+            name: fs::read_to_string(folder.join("comm")).ok()?.trim_end().to_owned(),
+            cpu: Duration::from_nanos(schedstat.split_whitespace().next()?.parse().ok()?),
+            switches: counts.sum(),
+        })
     }
 }
 

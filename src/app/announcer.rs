@@ -13,8 +13,6 @@ use tokio::{
 
 use crate::clock::{now_ms, rfc3339};
 
-/// How often an idle announcer looks for injected faults.
-const FAULT_CHECK: Duration = Duration::from_millis(100);
 /// How often nodes are compared with what was shown of them.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 /// What only tells how long something has lasted: that alone is no change.
@@ -37,7 +35,7 @@ pub async fn run(scope: Scope, runtime: Runtime, channel: LiveChannel) -> Result
                 shown.announce_changes(&runtime, &channel)?;
                 continue;
             }
-            () = tokio::time::sleep(FAULT_CHECK) => continue,
+            () = scope.fault_armed("announce") => continue,
             () = scope.stopping() => return Ok(()),
         };
         drop(waiting);

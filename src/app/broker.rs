@@ -21,8 +21,6 @@ use crate::{
     node::{NodeError, NodeFolder},
 };
 
-/// How often the broker's thread looks for injected faults.
-const FAULT_CHECK: Duration = Duration::from_millis(20);
 /// Folder of the broker inside the data folder.
 const FOLDER: &str = "broker";
 /// Settings of a topic that holds as much as the largest record and its frame.
@@ -141,16 +139,10 @@ impl Embedded {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let _waiting = scope.waiting_on("clients");
-            let faults = async || loop {
-                tokio::time::sleep(FAULT_CHECK).await;
-                if let Err(failure) = scope.fault_point("serve").await {
-                    return failure;
-                }
-            };
             loop {
                 tokio::select! {
                     served = self.serve(scope.stopping()) => return served.map_err(Failure::from),
-                    failure = faults() => return Err(failure),
+                    failure = scope.struck("serve") => return Err(failure),
                     () = self.outage.begins.notified() => {}
                 }
                 tokio::select! {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use streamward_core::ports::{
     Answer, FaultKind as DrillKind, InjectedFault, Operations, OpsCommand, OpsError, Page, ReadStore, Readiness,
 };
-use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime};
+use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime, TreeNode};
 use streamward_pipeline::{live::LiveHub, slot::Slots};
 
 use super::{
@@ -73,7 +73,7 @@ impl LiveOperations {
 
     async fn carry_out(&self, path: &str, command: OpsCommand, who: &str) -> Result<Value, OpsError> {
         let actor = parsed(path)?;
-        let action = format!("{command:?}");
+        let (action, before) = (format!("{command:?}"), self.runtime.node(&actor));
         let command = match command {
             OpsCommand::Restart => Command::Restart,
             OpsCommand::Pause => Command::Pause,
@@ -81,7 +81,7 @@ impl LiveOperations {
             OpsCommand::Drain => Command::Drain,
             OpsCommand::Disarm => {
                 self.drills_under_way.take_back(&actor, (&self.runtime, self.broker.as_deref()));
-                return self.audited(&actor, (&action, ""), who).await;
+                return self.audited((&actor, before), (&action, ""), who).await;
             }
             OpsCommand::Inject(_) if !self.drills => return Err(OpsError::DrillsDisabled),
             OpsCommand::Inject(fault) => {
@@ -90,7 +90,7 @@ impl LiveOperations {
             }
         };
         self.runtime.command(&actor, command).await.map_err(refusal)?;
-        self.audited(&actor, (&action, ""), who).await
+        self.audited((&actor, before), (&action, ""), who).await
     }
 
     async fn run_drill(&self, path: &str, drill: (InjectedFault, Duration), who: &str) -> Result<Value, OpsError> {
@@ -110,9 +110,10 @@ impl LiveOperations {
             producer: &self.producer,
             under_way: &self.drills_under_way,
         };
+        let before = self.runtime.node(&actor);
         let report = drills.run(&actor, drill.0, drill.1).await?;
         let report = to_value(&report)?;
-        self.audited(&actor, ("Drill", &report.to_string()), who).await?;
+        self.audited((&actor, before), ("Drill", &report.to_string()), who).await?;
         Ok(report)
     }
 
@@ -120,17 +121,22 @@ impl LiveOperations {
         let actor = parsed(path)?;
         let detail = Value::Object(patch.clone()).to_string();
         policies::change(&self.runtime, &actor, patch).await?;
-        self.audited(&actor, ("SetPolicy", &detail), who).await
+        self.audited((&actor, None), ("SetPolicy", &detail), who).await
     }
 
-    /// Takes note of what was done to a node; its new state.
-    async fn audited(&self, actor: &ActorPath, (action, detail): (&str, &str), who: &str) -> Result<Value, OpsError> {
+    /// Takes note of what was done to a node; its new state, or that of before where a session is gone by then.
+    async fn audited(
+        &self,
+        (actor, before): (&ActorPath, Option<TreeNode>),
+        (action, detail): (&str, &str),
+        who: &str,
+    ) -> Result<Value, OpsError> {
         let path = actor.as_str();
         tracing::info!(path, action, detail, who, "command carried out");
         if let Err(error) = self.store.audit(who, action, path, detail).await {
             tracing::warn!(%error, "write the audit entry");
         }
-        let node = self.runtime.node(actor).ok_or_else(|| OpsError::UnknownPath(path.to_owned()))?;
+        let node = self.runtime.node(actor).or(before).ok_or_else(|| OpsError::UnknownPath(path.to_owned()))?;
         to_value(&node)
     }
 

@@ -6,13 +6,13 @@ use std::{
     ops::RangeInclusive,
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use percent_encoding::percent_decode_str;
 use streamward_kit::{ActorPath, ChildPolicy, ChildSpec, Failure, Placement, Runtime, Scope, SupervisorSpec};
 
-use super::{AppError, host_rule, listen, serve::serve, supervision::adjusted};
+use super::{AppError, broker::Embedded, host_rule, listen, serve::serve, supervision::adjusted};
 use crate::{
     adapters::{
         kafka::{
@@ -35,6 +35,8 @@ pub const START_WITHIN: RangeInclusive<Duration> = Duration::from_secs(5)..=Dura
 const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 /// How long is said that the topic was lost, once it is whole again: people look now and then.
 const RESTORED_SHOWN_FOR: Duration = Duration::from_secs(60);
+/// How often it is read where the embedded broker says that it has not grown: whoever does not answer is to be noted.
+const READ_AT_LEAST: Duration = Duration::from_secs(2);
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach the registry outside; none where the embedded one runs.
@@ -112,6 +114,8 @@ pub struct RegistryStart<'a> {
     pub config: &'a Config,
     pub kafka: &'a KafkaSettings,
     pub policy: ChildPolicy,
+    /// The embedded broker, where it is the cluster.
+    pub broker: Option<Arc<Embedded>>,
     /// Most connections at a time of the one inside.
     pub connections: usize,
     /// Where the one inside keeps the highest id that it ever gave.
@@ -161,7 +165,9 @@ impl RegistryStart<'_> {
             }
         });
         let followed = registry.clone();
-        let follower = ChildSpec::thread("follower", "follower", move |scope| follow(&scope, &followed));
+        let (broker, of) = (self.broker.clone(), config.embedded.topic.clone());
+        let end = move || broker.as_ref()?.broker().stable_end(&of, 0);
+        let follower = ChildSpec::thread("follower", "follower", move |scope| follow(&scope, &followed, &end));
         let supervisor =
             SupervisorSpec::new("registry").child(follower.policy(self.policy)).child(http.policy(self.policy));
         Ok((supervisor, Arc::new(EmbeddedSchemas(registry))))
@@ -187,13 +193,21 @@ fn open(kafka: &KafkaSettings, topic: &str, highest: HighestId) -> Result<(Regis
     Ok((registry, inspector.cluster_id(CLUSTER_TIMEOUT)))
 }
 
-/// Takes in what other registries write to the topic, and makes it again when it is lost.
-fn follow(scope: &Scope, registry: &Registry) -> Result<(), Failure> {
+/// Takes in what other registries write to the topic, whose end may be known without a question, and makes it again when it
+/// is lost.
+fn follow(scope: &Scope, registry: &Registry, end: &dyn Fn() -> Option<i64>) -> Result<(), Failure> {
+    let (mut read_to, mut read_at) = (None, Instant::now());
     while !scope.stopping_within(FOLLOW_EVERY) {
         scope.pause_point_blocking();
         scope.fault_point_blocking("follow")?;
+        let end = end();
+        if end.is_some() && end == read_to && read_at.elapsed() < READ_AT_LEAST {
+            continue;
+        }
         let _waiting = scope.waiting_on("kafka");
-        match registry.catch_up() {
+        let read = registry.catch_up();
+        (read_to, read_at) = (end.filter(|_| read.is_ok()), Instant::now());
+        match read {
             Ok(()) => match registry.restored().filter(|(at, _)| at.elapsed() < RESTORED_SHOWN_FOR) {
                 Some((_, said)) => scope.set_state_note(&said),
                 None => scope.clear_state_note(),

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How often due readings are written.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Readings written in one go: where more are due than Kafka takes, event time falls behind and memory does not grow.
 const MOST_AT_ONCE: u64 = 20_000;

@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -14,9 +13,6 @@ use parking_lot::Mutex;
 use streamward_core::ports::{Full, Session, SessionHost};
 use streamward_kit::{ChildPolicy, ChildSpec, Failure, Scope, SupervisorHandle};
 use tokio::sync::oneshot;
-
-/// How often a session looks for injected faults.
-const FAULTS_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs sessions where they were accepted, each with a child in the tree that answers for it.
 ///
@@ -96,20 +92,10 @@ async fn child(scope: Scope, life: Option<Life>) -> Result<(), Failure> {
             Ok(Err(panic)) => Err(Failure::new(format_args!("the session panicked: {panic}"))),
             Ok(Ok(())) | Err(_) => Ok(()),
         },
-        failure = faults(&scope) => Err(failure),
+        failure = scope.struck("session") => Err(failure),
         () = scope.stopping() => {
             let _session_is_gone = cancel.send(());
             Ok(())
-        }
-    }
-}
-
-/// Ends where a drill injects an error; an injected panic ends the child here. The session goes with its child.
-async fn faults(scope: &Scope) -> Failure {
-    loop {
-        tokio::time::sleep(FAULTS_EVERY).await;
-        if let Err(failure) = scope.fault_point("session").await {
-            return failure;
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod floor;
 pub mod latency;
 pub mod load;
 pub mod pipeline;
+pub mod rates;
 pub mod seed;
 pub mod server;
 pub mod supervision;

@@ -13,6 +13,7 @@ use crate::bench::{
     cost::{self, CostBench, StoreKind},
     dashboards::{self, DashboardBench},
     pipeline::{self, PipelineBench, PipelineReport},
+    rates::{self, RatesBench, Work},
     seed,
     supervision::{self, Outages, SupervisionBench},
 };
@@ -38,7 +39,7 @@ enum What {
     Supervision(SupervisionArgs),
     /// What alerts that fire cost: the same records with and without.
     Alerts(AlertsArgs),
-    /// What supervision costs: the same stages called directly, and as actors.
+    /// What supervision costs: the same stages called directly, and as actors. With --rates, what a whole server costs.
     Cost(CostArgs),
     /// The embedded broker, alone or beside another broker in the same run.
     Broker(BrokerArgs),
@@ -173,8 +174,23 @@ struct AlertsArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  streamward bench cost --rounds 9")]
+#[command(
+    after_help = "Examples:\n  streamward bench cost --rounds 9\n  streamward bench cost --rates idle,simulator,2000,10000"
+)]
 struct CostArgs {
+    /// Measure a whole server at these rates instead: idle, simulator (the built-in one, 30 readings a second), records
+    /// a second from outside; with commas between.
+    #[arg(long, value_name = "RATES", value_delimiter = ',', conflicts_with_all = ["counting", "records", "batch", "rounds"])]
+    rates: Vec<Work>,
+    /// Length of the measurement of each rate.
+    #[arg(long, default_value_t = 20, requires = "rates", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// How long the server runs at a rate before that.
+    #[arg(long, default_value_t = 8, requires = "rates")]
+    settle: u64,
+    /// Start this program as the server instead of this one, to compare two builds.
+    #[arg(long, value_name = "FILE", requires = "rates")]
+    program: Option<PathBuf>,
     /// Commit to a store that only counts instead of SQLite.
     #[arg(long)]
     counting: bool,
@@ -391,7 +407,25 @@ fn bench_alerts(args: &AlertsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+fn bench_rates(args: &CostArgs) -> Result<Exit, Failure> {
+    let program = args.program.as_ref().map_or_else(std::env::current_exe, std::fs::canonicalize);
+    let bench = RatesBench {
+        program: program.map_err(|error| Failure::usage(format_args!("--program: {error}")))?,
+        rates: args.rates.clone(),
+        duration: Duration::from_secs(args.seconds),
+        settle: Duration::from_secs(args.settle),
+        keys: args.keys,
+        seed: args.seed,
+    };
+    let report = actix::System::new().block_on(rates::run(&bench)).map_err(Failure::check)?;
+    print(&report, args.json)?;
+    Ok(Exit::Done)
+}
+
 fn bench_cost(args: &CostArgs) -> Result<Exit, Failure> {
+    if !args.rates.is_empty() {
+        return bench_rates(args);
+    }
     let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     if args.records < size(args.batch) {
         return Err(Failure::usage("--records must be at least as many as --batch"));

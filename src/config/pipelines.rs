@@ -205,7 +205,7 @@ pub struct BatchConfig {
     /// Records.
     #[schemars(transform = within(BatchLimits::RECORDS))]
     pub max_records: u32,
-    /// Age of its first record.
+    /// Time between two batches of a partition while records keep coming, and longest age of a batch.
     #[schemars(transform = within(BatchLimits::DELAY))]
     pub max_delay: HumanDuration,
     /// Bytes of its values; a batch of one record may be larger.

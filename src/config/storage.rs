@@ -93,7 +93,7 @@ pub struct CommitConfig {
     /// Rows of one transaction while the writer keeps up.
     #[schemars(transform = within(CommitLimits::ROWS))]
     pub max_rows: u32,
-    /// Longest wait for more rows before a commit.
+    /// Time between two commits while records keep coming, and longest wait for more rows before one.
     #[schemars(transform = within(CommitLimits::DELAY))]
     pub max_delay: HumanDuration,
     /// Rows of one transaction while batches are waiting.
@@ -103,7 +103,7 @@ pub struct CommitConfig {
 
 impl Default for CommitConfig {
     fn default() -> Self {
-        Self { max_rows: 1000, max_delay: HumanDuration::from_millis(20), max_rows_busy: 16384 }
+        Self { max_rows: 1000, max_delay: HumanDuration::from_millis(40), max_rows_busy: 16384 }
     }
 }
 

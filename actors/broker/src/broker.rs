@@ -161,6 +161,14 @@ impl Broker {
         self.inner.topics.get(name).map(|topic| topic.id.to_string())
     }
 
+    /// Offset below which a partition gives everything to a reader of committed records.
+    #[must_use]
+    pub fn stable_end(&self, name: &str, partition: i32) -> Option<i64> {
+        let partition = self.inner.topics.get(name)?.partition(partition)?;
+        let end = partition.log.lock().last_stable_offset();
+        Some(end)
+    }
+
     /// Bytes of a topic's records on the disk.
     #[must_use]
     pub fn topic_bytes(&self, name: &str) -> Option<u64> {
@@ -241,11 +249,6 @@ impl Broker {
 }
 
 impl Inner {
-    /// What depends on the time alone: members and transactions that are overdue.
-    pub fn tick(&self) {
-        self.groups.tick();
-    }
-
     /// Forces what is dirty to the disk, as `fsync` says; blocks.
     pub fn sync(&self) {
         let _one_at_a_time = self.keeping.lock();

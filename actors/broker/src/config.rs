@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::tls::TlsConfig;
-use crate::{TICK, UPKEEP_INTERVAL};
+use crate::{SHORTEST_FSYNC_INTERVAL, UPKEEP_INTERVAL};
 
 /// When appended records are forced to the disk.
 ///
@@ -138,7 +138,7 @@ impl BrokerConfig {
     /// Of [`Self::max_connections`] and [`Self::max_connections_per_ip`].
     pub const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
     /// Of [`Fsync::Interval`]: the log is looked at no more and no less often.
-    pub const FSYNC_INTERVAL: RangeInclusive<Duration> = TICK..=UPKEEP_INTERVAL;
+    pub const FSYNC_INTERVAL: RangeInclusive<Duration> = SHORTEST_FSYNC_INTERVAL..=UPKEEP_INTERVAL;
     /// Of [`AuthConfig::max_session`]: clients prove it again over a live connection, which takes them some time.
     pub const MAX_SESSION: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 86_400);
     /// Of [`ClientRates`], in bytes per second.

@@ -54,8 +54,8 @@ pub use topic::log_files;
 
 /// Partitions that one topic may have.
 pub const MAX_PARTITIONS_PER_TOPIC: i32 = 1_024;
-/// How often time-outs are looked at.
-const TICK: std::time::Duration = std::time::Duration::from_millis(50);
+/// Shortest time between two syncs of files.
+const SHORTEST_FSYNC_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
 /// How often files are synced that `fsync` leaves alone, retention runs and the metadata shrinks.
 const UPKEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 /// Partitions that one broker may have.

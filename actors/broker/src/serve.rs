@@ -15,7 +15,7 @@ use crate::auth::Authenticator;
 use crate::broker::Broker;
 use crate::limits::{Complaints, PerAddress};
 use crate::quota::Metered;
-use crate::{Fsync, TICK, UPKEEP_INTERVAL, User, connection};
+use crate::{Fsync, SHORTEST_FSYNC_INTERVAL, UPKEEP_INTERVAL, User, connection};
 
 /// Pause between two looks for logs to compact.
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(1);
@@ -133,17 +133,15 @@ fn refuse(broker: &Broker, access: &Access, peer: SocketAddr) {
 }
 
 async fn ticks(broker: Broker) {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        interval.tick().await;
-        broker.inner().tick();
+        broker.inner().groups.tick();
+        broker.inner().groups.until_due().await;
     }
 }
 
 async fn upkeeps(broker: Broker) {
     let period = match broker.inner().config.fsync {
-        Fsync::Interval(period) => period.clamp(TICK, UPKEEP_INTERVAL),
+        Fsync::Interval(period) => period.clamp(SHORTEST_FSYNC_INTERVAL, UPKEEP_INTERVAL),
         Fsync::EveryBatch | Fsync::Never => UPKEEP_INTERVAL,
     };
     let mut interval = tokio::time::interval(period);

@@ -15,6 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::exit::epoch_ms;
 
@@ -61,6 +62,10 @@ impl Fault {
     pub fn new(kind: FaultKind, times: u32) -> Self {
         Self { kind, times, point: None }
     }
+
+    fn is_for(&self, point: &str) -> bool {
+        self.point.as_deref().is_none_or(|wanted| wanted == point)
+    }
 }
 
 pub(crate) const fn stall(ms: u64) -> Duration {
@@ -83,6 +88,7 @@ pub struct StruckFault {
 pub(crate) struct Faults {
     armed: AtomicUsize,
     queue: Mutex<VecDeque<Fault>>,
+    came: Notify,
     last: Mutex<Option<StruckFault>>,
 }
 
@@ -96,7 +102,22 @@ impl Faults {
         }
         queue.push_back(fault);
         self.armed.store(queue.len(), Ordering::Release);
+        drop(queue);
+        self.came.notify_waiters();
         true
+    }
+
+    /// Waits until a fault is armed for this point.
+    pub(crate) async fn armed_at(&self, point: &str) {
+        loop {
+            let came = self.came.notified();
+            tokio::pin!(came);
+            came.as_mut().enable();
+            if self.queue.lock().iter().any(|fault| fault.is_for(point)) {
+                return;
+            }
+            came.await;
+        }
     }
 
     /// Takes the next fault for this point.
@@ -111,7 +132,7 @@ impl Faults {
     #[cold]
     fn take_armed(&self, point: &str) -> Option<FaultKind> {
         let mut queue = self.queue.lock();
-        let at = queue.iter().position(|fault| fault.point.as_deref().is_none_or(|wanted| wanted == point))?;
+        let at = queue.iter().position(|fault| fault.is_for(point))?;
         let fault = &mut queue[at];
         let kind = fault.kind;
         fault.times -= 1;

@@ -223,7 +223,29 @@ impl Scope {
         }
     }
 
-    /// The same for a thread.
+    /// Waits until a fault is armed for a fault point, for a role that selects on something that may never come.
+    /// Cancel-safe.
+    pub async fn fault_armed(&self, name: &str) {
+        // A role that fails before its first wait has not started.
+        tokio::task::yield_now().await;
+        self.slot.faults.armed_at(name).await;
+    }
+
+    /// A fault point beside work that goes on meanwhile: each fault strikes as it comes. Ends with an injected error, which
+    /// the role returns.
+    ///
+    /// # Panics
+    /// An injected panic.
+    pub async fn struck(&self, name: &str) -> Failure {
+        loop {
+            self.fault_armed(name).await;
+            if let Err(failure) = self.fault_point(name).await {
+                return failure;
+            }
+        }
+    }
+
+    /// The same as [`Scope::fault_point`] for a thread.
     ///
     /// # Errors
     /// An injected error; return it.

@@ -242,6 +242,16 @@ impl Incarnation {
         })
     }
 
+    /// The first moment at which [`Self::overdue`] may find something, also if a message is taken in hand right after
+    /// `now`.
+    pub(crate) fn overdue_from(&self, now: Instant, limit: std::time::Duration) -> Instant {
+        let desk = self.desk.lock();
+        let waits_since = desk.waits.iter().map(|wait| wait.since).min();
+        let held = |hand: &Hand| hand.held(waits_since.map_or(now, |since| since.max(hand.since)));
+        let longest = desk.hands.iter().map(held).max().unwrap_or_default();
+        now + limit.saturating_sub(longest)
+    }
+
     /// Remembers that this incarnation took something from an inbox.
     pub(crate) fn hold_from(&self, inbox: &Weak<dyn InboxProbe>) {
         let mut holdings = self.holdings.lock();

@@ -5,6 +5,7 @@
 //! reached, [`members`] who else is in a pipeline's group, [`probe`] asks the library whether it takes settings, [`measure`] is for benchmarks. All of them speak to the
 //! embedded broker and to Apache Kafka alike.
 
+mod acknowledged;
 pub mod admin;
 mod ffi;
 pub mod logs;

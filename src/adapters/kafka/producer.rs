@@ -1,23 +1,18 @@
 //! An idempotent producer with Java's partitioning.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
-    message::OwnedHeaders,
-    producer::{BaseProducer, BaseRecord, DeliveryResult, FutureProducer, FutureRecord, Producer, ProducerContext},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
 
-use super::{KafkaSettings, ffi::add_header, log_line};
+use super::{KafkaSettings, acknowledged::Acknowledged, log_line};
 
 /// How long a record may wait for its acknowledgement, unless its sender says otherwise.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,30 +46,10 @@ pub enum ProduceError {
     Unavailable(String),
 }
 
-/// Keeps what the cluster said to the producer's user and password.
-#[derive(Clone, Default)]
-struct Quiet {
-    refusal: Arc<Mutex<Option<String>>>,
-}
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka producer");
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication) {
-            *self.refusal.lock() = Some(reason.to_owned());
-        }
-    }
-}
-
 /// Writes records and waits for the broker's acknowledgement.
 #[derive(Clone)]
 pub struct KafkaProducer {
-    producer: FutureProducer<Quiet>,
-    refusal: Arc<Mutex<Option<String>>>,
+    producer: Acknowledged,
     delivery_timeout: Duration,
 }
 
@@ -97,9 +72,7 @@ impl KafkaProducer {
         delivery_timeout: Duration,
     ) -> Result<Self, KafkaError> {
         let config = bounded(settings, client_id, delivery_timeout);
-        let context = Quiet::default();
-        let refusal = context.refusal.clone();
-        Ok(Self { producer: config.create_with_context(context)?, refusal, delivery_timeout })
+        Ok(Self { producer: Acknowledged::create(&config)?, delivery_timeout })
     }
 
     /// Writes one record and waits for its place in the log.
@@ -107,21 +80,7 @@ impl KafkaProducer {
     /// # Errors
     /// [`ProduceError`]
     pub async fn send(&self, record: Outgoing<'_>) -> Result<Placed, ProduceError> {
-        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        for (key, value) in &record.headers {
-            add_header(&mut headers, key, value.as_deref());
-        }
-        let mut outgoing: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(record.topic);
-        outgoing.partition = record.partition;
-        outgoing.key = record.key;
-        outgoing.payload = record.value;
-        if !record.headers.is_empty() {
-            outgoing = outgoing.headers(headers);
-        }
-        match self.producer.send(outgoing, self.delivery_timeout).await {
-            Ok(delivery) => Ok(Placed { partition: delivery.partition, offset: delivery.offset }),
-            Err((error, _)) => Err(self.classify(error)),
-        }
+        self.producer.send(record, self.delivery_timeout).await.map_err(|error| self.classify(error))
     }
 
     fn classify(&self, error: KafkaError) -> ProduceError {
@@ -134,19 +93,11 @@ impl KafkaProducer {
                 | RDKafkaErrorCode::TopicAuthorizationFailed),
             ) => ProduceError::Refused(code),
             // A client that may not come in sees its records time out; the cause is what it was told before.
-            other => match self.refusal.lock().take() {
+            other => match self.producer.take_refusal() {
                 Some(refusal) => ProduceError::Unavailable(format!("{other}; {refusal}")),
                 None => ProduceError::Unavailable(other.to_string()),
             },
         }
-    }
-
-    /// Waits until everything queued is acknowledged.
-    ///
-    /// # Errors
-    /// If that does not happen within `timeout`.
-    pub fn flush(&self, timeout: Duration) -> Result<(), KafkaError> {
-        self.producer.flush(timeout)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The role that makes the requests.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use futures_util::{
     FutureExt, StreamExt,
@@ -15,8 +15,6 @@ use crate::registry::schemas::RegisterError;
 
 /// Requests under way at a time.
 const MAX_UNDER_WAY: usize = 8;
-/// How often the worker looks for injected faults.
-const FAULTS_EVERY: Duration = Duration::from_millis(50);
 
 type Found = Result<Option<Arc<str>>, String>;
 /// Ids that are asked for: who comes later waits for the same answer.
@@ -41,11 +39,10 @@ impl RegistryClient {
         let mut received = self.received.lock().await;
         let flights = Flights::default();
         let mut under_way: FuturesUnordered<LocalBoxFuture<'static, Result<(), String>>> = FuturesUnordered::new();
-        let mut look = tokio::time::interval(FAULTS_EVERY);
         loop {
             tokio::select! {
                 () = scope.stopping() => return Ok(()),
-                _ = look.tick() => scope.fault_point("serve").await?,
+                () = scope.fault_armed("serve") => scope.fault_point("serve").await?,
                 Some(said) = under_way.next() => match said {
                     Ok(()) => scope.clear_state_note(),
                     Err(reason) => scope.set_state_note(&reason),

@@ -38,11 +38,13 @@ use sqlx::{
 };
 use streamward_core::table::Layout;
 use streamward_pipeline::store::StoreError;
+use tokio::sync::Notify;
 
 use self::{
     damage::{Damage, Walk, Wanted},
     files::OpenFiles,
     insert::Inserts,
+    probe::Looked,
     seen::SeenKeys,
 };
 
@@ -81,7 +83,7 @@ impl Default for SqliteSettings {
 pub struct SqlStore {
     shared: Arc<Shared>,
     /// One notice per kind of fact that follows SQL.
-    changed: [tokio::sync::Notify; 2],
+    changed: [Notify; 2],
 }
 
 /// What a job on the writer works with.
@@ -91,7 +93,10 @@ struct Shared {
     damage: Damage,
     wanted: Wanted,
     walk: Walk,
+    looked: Mutex<Looked>,
     writer: Mutex<Writer>,
+    /// Told after each job that changed something.
+    wrote: Notify,
     checkpointer: Mutex<rusqlite::Connection>,
     layout: Layout,
     inserts: Inserts,
@@ -179,7 +184,8 @@ impl Shared {
         let writer = Mutex::new(Writer { connection, seen: SeenKeys::default() });
         let checkpointer = Mutex::new(connect(path, settings)?);
         let (files, settings, damage) = (OpenFiles::new(path), settings.clone(), Damage::default());
-        Ok(Self { files, settings, damage, wanted, walk, writer, checkpointer, layout, inserts })
+        let (looked, wrote) = (Mutex::default(), Notify::new());
+        Ok(Self { files, settings, damage, wanted, walk, looked, writer, wrote, checkpointer, layout, inserts })
     }
 }
 
@@ -223,7 +229,12 @@ impl SqlStore {
         self.work(move |shared| {
             let mut writer = shared.writer.lock();
             shared.files.may_write()?;
-            job(shared, &mut writer)
+            let before = writer.connection.total_changes();
+            let done = job(shared, &mut writer);
+            if writer.connection.total_changes() != before {
+                shared.wrote.notify_one();
+            }
+            done
         })
         .await
     }

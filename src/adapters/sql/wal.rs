@@ -30,9 +30,16 @@ pub struct WrittenBack {
     pub pages: u64,
     /// Nothing is left that has to be written back now.
     pub done: bool,
+    /// The log is short: it takes many commits before there is something to do.
+    pub is_short: bool,
 }
 
 impl SqlStore {
+    /// Returns when something was committed since the last call.
+    pub async fn written(&self) {
+        self.shared.wrote.notified().await;
+    }
+
     /// Writes a long log back, with commits held up if asked.
     ///
     /// # Errors
@@ -43,7 +50,8 @@ impl SqlStore {
             shared.files.may_write()?;
             let before = checkpoint(&connection, "NOOP")?;
             if before.logged < PAGES || before.logged == before.written_back {
-                return Ok(WrittenBack { pages: 0, done: true });
+                let is_short = before.logged - before.written_back < PAGES / 4;
+                return Ok(WrittenBack { pages: 0, done: true, is_short });
             }
             let held = hold_commits.then(|| shared.writer.lock());
             checkpoint(&connection, "PASSIVE")?;
@@ -52,6 +60,7 @@ impl SqlStore {
             Ok(WrittenBack {
                 pages: u64::try_from(after.written_back - before.written_back).unwrap_or(0),
                 done: between_commits.is_some() && after.logged == after.written_back,
+                is_short: false,
             })
         })
         .await
@@ -101,12 +110,16 @@ mod tests {
     async fn a_short_log_stays_and_a_long_one_is_written_back_and_begins_anew() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
-        assert_eq!(store.write_back(false).await.unwrap(), WrittenBack { pages: 0, done: true });
+        let nothing = WrittenBack { pages: 0, done: true, is_short: true };
+        assert_eq!(store.write_back(false).await.unwrap(), nothing);
+        insert(&store, PAGES / 2 * 4096).await;
+        assert_eq!(store.write_back(false).await.unwrap(), WrittenBack { is_short: false, ..nothing });
         insert(&store, PAGES * 4096 + 4096).await;
         let long = pages(&store).await;
         assert!(long.logged > PAGES && long.written_back == 0, "{long:?}");
         let pages_of_it = u64::try_from(long.logged).unwrap();
-        assert_eq!(store.write_back(false).await.unwrap(), WrittenBack { pages: pages_of_it, done: true });
+        let all = WrittenBack { pages: pages_of_it, done: true, is_short: false };
+        assert_eq!(store.write_back(false).await.unwrap(), all);
         assert_eq!(pages(&store).await, Pages { logged: long.logged, written_back: long.logged });
         insert(&store, 10).await;
         let anew = pages(&store).await;

@@ -87,15 +87,21 @@ pub fn run(scope: &Scope, kafka: &KafkaSettings, topics: &[Arc<str>], ends: &Log
     loop {
         scope.pause_point_blocking();
         scope.fault_point_blocking("read")?;
-        let answered = read(scope, &catalog, topics);
-        match answered.map_err(|why| format!("{}: {why}", kafka.bootstrap)) {
-            Ok(Some(read)) => {
-                ends.learn(read);
+        let waiting = scope.waiting_on("kafka");
+        let answered = catalog.known_bounds_of(topics.iter().map(|topic| &**topic));
+        drop(waiting);
+        match answered {
+            Ok(bounds) => {
+                let logs = bounds.into_iter().map(|bounds| bounds.map_or(TopicLogs::Missing, TopicLogs::Partitions));
+                ends.learn(topics.iter().cloned().zip(logs).collect());
                 scope.progress(1);
                 scope.clear_state_note();
             }
-            Ok(None) => return Ok(()),
-            Err(why) => {
+            Err(error) => {
+                let why = match error {
+                    TopicError::Unavailable(why) => format!("{}: {why}", kafka.bootstrap),
+                    other => format!("{}: {other}", kafka.bootstrap),
+                };
                 scope.set_state_note(&why);
                 ends.fail(why);
             }
@@ -104,21 +110,4 @@ pub fn run(scope: &Scope, kafka: &KafkaSettings, topics: &[Arc<str>], ends: &Log
             return Ok(());
         }
     }
-}
-
-/// The logs of all topics; none if the scope asks to stop first.
-fn read(scope: &Scope, catalog: &Catalog, topics: &[Arc<str>]) -> Result<Option<HashMap<Arc<str>, TopicLogs>>, String> {
-    let mut read = HashMap::with_capacity(topics.len());
-    for topic in topics {
-        if scope.is_stopping() {
-            return Ok(None);
-        }
-        let _waiting = scope.waiting_on("kafka");
-        let bounds = catalog.known_bounds(topic).map_err(|error| match error {
-            TopicError::Unavailable(why) => why,
-            other => format!("topic {topic}: {other}"),
-        })?;
-        read.insert(topic.clone(), bounds.map_or(TopicLogs::Missing, TopicLogs::Partitions));
-    }
-    Ok(Some(read))
 }

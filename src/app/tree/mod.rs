@@ -182,11 +182,13 @@ async fn start_groups(
 ) -> Result<(Vec<PipelineView>, LiveHub, Arc<LiveOperations>), AppError> {
     make_topics(&parts.kafka, &parts.config, &parts.plan).await?;
     let policy = child_policy(&parts.config.supervision.defaults);
+    let (config, kafka, broker) = (&parts.config, &parts.kafka, parts.broker.clone());
     let start = RegistryStart {
         setup: &parts.registry,
-        config: &parts.config,
-        kafka: &parts.kafka,
+        config,
+        kafka,
         policy,
+        broker,
         connections: parts.connections.registry,
         highest_id: parts.folder.join("highest_schema_id"),
     };

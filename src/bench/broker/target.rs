@@ -9,7 +9,10 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{adapters::kafka::KafkaSettings, process::Process};
+use crate::{
+    adapters::kafka::KafkaSettings,
+    process::{Process, Thread},
+};
 
 const START_WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -36,9 +39,17 @@ impl Target {
     /// If it does not start.
     pub fn start(folder: &Path) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        Self::start_program(&program, folder, &["--no-simulators"])
+    }
+
+    /// Likewise, another program with further arguments.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start_program(program: &Path, folder: &Path, more: &[&str]) -> Result<Self, String> {
         let ready = folder.join("ready.json");
         let mut command = Command::new(program);
-        command.arg("run").arg("--no-simulators").arg("--data-dir").arg(folder.join("data"));
+        command.arg("run").args(more).arg("--data-dir").arg(folder.join("data"));
         command.arg("--ready-file").arg(&ready);
         for listener in ["http.listen", "kafka.embedded.listen", "registry.embedded.listen"] {
             command.arg("--set").arg(format!("{listener}=127.0.0.1:0"));
@@ -83,6 +94,12 @@ impl Target {
             process: pid.map(Process::of),
             child: None,
         }
+    }
+
+    /// The threads of its process.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Thread> {
+        self.process.as_ref().map(Process::threads).unwrap_or_default()
     }
 
     /// CPU time that the broker has used.

@@ -1,4 +1,4 @@
-//! `streamward bench cost`: what supervision costs, the same stages called one after the other and as supervised actors.
+//! `streamward bench cost`, without rates (those are in [`super::rates`]): what supervision costs, the same stages called one after the other and as supervised actors.
 //!
 //! Both ways take the same records from a log in memory, one per poll as from a client, put them into batches of the
 //! pipeline's size, decode them, run the built-in steps of the pipeline `sensors`, and commit each output to the same

@@ -35,6 +35,7 @@ use crate::error::Code;
 use crate::group::Memberships;
 use crate::quota::{Direction, Metered, Sender, Throttle};
 use crate::wire::{Answer, Frame, Malformed};
+use fetch::Pace;
 pub(crate) use sasl::prove;
 
 /// The only node's id.
@@ -140,6 +141,7 @@ pub(crate) struct Client {
     pub is_own: bool,
     pub throttle: Throttle,
     pub memberships: Memberships,
+    pub pace: Pace,
 }
 
 impl Client {
@@ -153,6 +155,7 @@ impl Client {
             is_own: false,
             throttle: Throttle::new(metered),
             memberships: Memberships::default(),
+            pace: Pace::default(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! that gives it the time, keeps the requests that wait and performs its effects. Committed offsets
 //! live in [`crate::meta`] (`offsets.rs`).
 
+#[cfg(test)]
+mod due;
 mod events;
 mod member;
 mod offsets;
@@ -13,10 +15,11 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::error::{Code, KResult};
@@ -51,6 +54,10 @@ struct Live {
     joins: HashMap<Token, oneshot::Sender<JoinReply>>,
     syncs: HashMap<Token, oneshot::Sender<SyncReply>>,
     last_token: Token,
+    /// When something may be overdue next; none where only an event can change that.
+    due_ms: Option<u64>,
+    /// Told when that is earlier than it was.
+    sooner: Arc<Notify>,
 }
 
 impl Live {
@@ -79,11 +86,16 @@ impl Live {
     }
 
     /// Lets a group that exists take an event.
-    fn with<T>(&mut self, group: &str, event: impl FnOnce(&mut Group) -> T) -> Option<T> {
+    fn with<T>(&mut self, group: &str, now_ms: u64, event: impl FnOnce(&mut Group) -> T) -> Option<T> {
         let state = self.groups.get_mut(group)?;
         let outcome = event(state);
         let effects = state.take_effects();
+        let due_ms = state.due_ms(now_ms);
         self.perform(effects);
+        if due_ms.is_some_and(|due| self.due_ms.is_none_or(|before| due < before)) {
+            self.due_ms = due_ms;
+            self.sooner.notify_one();
+        }
         Some(outcome)
     }
 }
@@ -101,7 +113,7 @@ impl Drop for GivenUp<'_> {
         let mut live = self.groups.live.lock();
         let token = self.token;
         if live.joins.remove(&token).is_some() || live.syncs.remove(&token).is_some() {
-            live.with(self.group, |g| g.cancel(token, now_ms));
+            live.with(self.group, now_ms, |g| g.cancel(token, now_ms));
         }
     }
 }
@@ -146,6 +158,7 @@ impl Groups {
         let prefix = request.instance_id.as_ref().unwrap_or(&request.client_id);
         let fresh_id = format!("{prefix}-{}", Uuid::new_v4());
         let (answer, waiting) = oneshot::channel();
+        let now_ms = self.now_ms();
         let token = {
             let mut live = self.live.lock();
             if !live.groups.contains_key(group) {
@@ -161,7 +174,7 @@ impl Groups {
             }
             let token = live.token();
             live.joins.insert(token, answer);
-            live.with(group, |g| g.join(request, fresh_id, token, self.now_ms()));
+            live.with(group, now_ms, |g| g.join(request, fresh_id, token, now_ms));
             token
         };
         let _given_up = GivenUp { groups: self, group, token };
@@ -172,11 +185,12 @@ impl Groups {
     /// Asks for a member's assignment; completes when the leader has brought it.
     pub async fn sync(&self, group: &str, request: SyncRequest) -> SyncReply {
         let (answer, waiting) = oneshot::channel();
+        let now_ms = self.now_ms();
         let token = {
             let mut live = self.live.lock();
             let token = live.token();
             live.syncs.insert(token, answer);
-            let known = live.with(group, |g| g.sync(request, token, self.now_ms()));
+            let known = live.with(group, now_ms, |g| g.sync(request, token, now_ms));
             if known.is_none() {
                 live.syncs.remove(&token);
                 return SyncReply::refused(Code::UnknownMemberId);
@@ -194,7 +208,7 @@ impl Groups {
     /// What the member must know: see [`Group::heartbeat`].
     pub fn heartbeat(&self, group: &str, identity: &Identity) -> KResult<()> {
         let now_ms = self.now_ms();
-        let outcome = self.live.lock().with(group, |g| g.heartbeat(identity, now_ms));
+        let outcome = self.live.lock().with(group, now_ms, |g| g.heartbeat(identity, now_ms));
         outcome.unwrap_or(Err(Code::UnknownMemberId))
     }
 
@@ -202,7 +216,7 @@ impl Groups {
     pub fn connection_lost(&self, memberships: Memberships) {
         let now_ms = self.now_ms();
         for (group, member_id) in memberships.0.into_inner() {
-            self.live.lock().with(&group, |g| g.connection_lost(&member_id, now_ms));
+            self.live.lock().with(&group, now_ms, |g| g.connection_lost(&member_id, now_ms));
         }
     }
 
@@ -212,7 +226,7 @@ impl Groups {
     /// `UnknownMemberId`, `FencedInstanceId`.
     pub fn leave(&self, group: &str, member_id: &str, instance_id: Option<&str>) -> KResult<()> {
         let now_ms = self.now_ms();
-        let outcome = self.live.lock().with(group, |g| g.leave(member_id, instance_id, now_ms));
+        let outcome = self.live.lock().with(group, now_ms, |g| g.leave(member_id, instance_id, now_ms));
         outcome.unwrap_or(Err(Code::UnknownMemberId))
     }
 
@@ -227,6 +241,23 @@ impl Groups {
         }
         live.groups.retain(|_, g| !g.is_idle());
         live.perform(effects);
+        live.due_ms = live.groups.values().filter_map(|group| group.due_ms(now_ms)).min();
+    }
+
+    /// Waits until the next [`Self::tick`] may have something to do.
+    pub async fn until_due(&self) {
+        let (due_ms, sooner) = {
+            let live = self.live.lock();
+            (live.due_ms, live.sooner.clone())
+        };
+        match due_ms {
+            Some(due_ms) => {
+                let due = self.started + Duration::from_millis(due_ms);
+                // Both outcomes lead to another tick.
+                let _ = timeout_at(due.into(), sooner.notified()).await;
+            }
+            None => sooner.notified().await,
+        }
     }
 
     /// One group; `None` when it has neither members nor offsets.

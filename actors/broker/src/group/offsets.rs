@@ -48,7 +48,7 @@ impl Groups {
 
     fn check_commit(&self, group: &str, identity: &Identity) -> KResult<()> {
         let now_ms = self.now_ms();
-        let outcome = self.live.lock().with(group, |g| g.may_commit(identity, now_ms));
+        let outcome = self.live.lock().with(group, now_ms, |g| g.may_commit(identity, now_ms));
         match outcome {
             Some(outcome) => outcome,
             None if identity.generation < 0 => Ok(()),
@@ -62,7 +62,7 @@ impl Groups {
     /// What the member must know.
     pub fn check_txn_commit(&self, group: &str, identity: &Identity) -> KResult<()> {
         let now_ms = self.now_ms();
-        let outcome = self.live.lock().with(group, |g| g.may_commit_in_txn(identity, now_ms));
+        let outcome = self.live.lock().with(group, now_ms, |g| g.may_commit_in_txn(identity, now_ms));
         match outcome {
             Some(outcome) => outcome,
             None if identity.generation < 0 => Ok(()),

@@ -147,7 +147,7 @@ impl Group {
             }
             Phase::Preparing { .. } => {}
             Phase::Completing { .. } | Phase::Stable => {
-                self.refuse_syncs(Code::RebalanceInProgress);
+                self.refuse_syncs(Code::RebalanceInProgress, now_ms);
                 self.phase = Phase::Preparing { ends_ms: now_ms + self.rebalance_timeout_ms(), gather_until_ms: None };
             }
         }
@@ -159,9 +159,10 @@ impl Group {
         longest.unwrap_or(0)
     }
 
-    fn refuse_syncs(&mut self, code: Code) {
+    fn refuse_syncs(&mut self, code: Code, now_ms: u64) {
         for member in self.members.values_mut() {
             if let Some(token) = member.syncing.take() {
+                member.heard(now_ms);
                 let reply = SyncReply::refused(code);
                 self.effects.push(Effect::AnswerSync(token, reply));
             }
@@ -355,6 +356,22 @@ impl Group {
             Phase::Completing { ends_ms } if now_ms >= ends_ms => self.drop_unsynced(now_ms),
             Phase::Completing { .. } | Phase::Empty | Phase::Stable => {}
         }
+    }
+
+    /// When [`Self::tick`] may have something to do that it has not at `now_ms`, unless an event comes first.
+    pub fn due_ms(&self, now_ms: u64) -> Option<u64> {
+        if self.is_idle() {
+            return Some(now_ms + 1);
+        }
+        let phase = match self.phase {
+            Phase::Preparing { ends_ms, gather_until_ms } => [Some(ends_ms), gather_until_ms],
+            Phase::Completing { ends_ms } => [Some(ends_ms), None],
+            Phase::Empty | Phase::Stable => [None, None],
+        };
+        let pending = self.pending.values().flat_map(|p| [p.awaited_until_ms, p.expires_ms]);
+        let sessions = self.members.values().filter(|m| !m.is_waiting()).map(|m| m.session_ends_ms);
+        let all = phase.into_iter().flatten().chain(pending).chain(sessions);
+        all.filter(|at| *at > now_ms).min()
     }
 
     fn drop_unsynced(&mut self, now_ms: u64) {

@@ -6,10 +6,10 @@ use super::member::*;
 use super::state::{GATHER_LIMIT_MS, GATHER_MS, Group, Phase};
 use crate::error::Code;
 
-const SESSION_MS: u64 = 10_000;
-const REBALANCE_MS: u64 = 60_000;
+pub(super) const SESSION_MS: u64 = 10_000;
+pub(super) const REBALANCE_MS: u64 = 60_000;
 
-fn request(member_id: &str) -> JoinRequest {
+pub(super) fn request(member_id: &str) -> JoinRequest {
     JoinRequest {
         member_id: member_id.to_owned(),
         instance_id: None,
@@ -44,11 +44,11 @@ fn syncs(group: &mut Group) -> Vec<(Token, SyncReply)> {
     group.take_effects().into_iter().filter_map(synced).collect()
 }
 
-fn identity(member_id: &str, generation: i32) -> Identity {
+pub(super) fn identity(member_id: &str, generation: i32) -> Identity {
     Identity { member_id: member_id.to_owned(), instance_id: None, generation }
 }
 
-fn sync(member_id: &str, generation: i32, assignments: &[(&str, &'static str)]) -> SyncRequest {
+pub(super) fn sync(member_id: &str, generation: i32, assignments: &[(&str, &'static str)]) -> SyncRequest {
     let own = |(id, a): &(&str, &'static str)| ((*id).to_owned(), Bytes::from_static(a.as_bytes()));
     SyncRequest {
         identity: identity(member_id, generation),
@@ -343,7 +343,7 @@ fn commits_are_for_current_members_or_for_groups_without_any() {
 }
 
 #[derive(Debug, Clone)]
-enum Event {
+pub(super) enum Event {
     Join(usize),
     Sync(usize),
     Leave(usize),
@@ -351,7 +351,7 @@ enum Event {
     Wait(u64),
 }
 
-fn events() -> impl proptest::strategy::Strategy<Value = Vec<Event>> {
+pub(super) fn events() -> impl proptest::strategy::Strategy<Value = Vec<Event>> {
     use proptest::prelude::*;
     let event = prop_oneof![
         (0..4_usize).prop_map(Event::Join),

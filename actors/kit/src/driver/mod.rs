@@ -19,10 +19,7 @@ use std::{
 };
 
 use rand::{SeedableRng as _, rngs::StdRng};
-use tokio::{
-    sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::MissedTickBehavior,
-};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::arbiters::Arbiters;
 pub(crate) use self::{
@@ -40,7 +37,7 @@ use crate::{
     worker::Note,
 };
 
-/// How often messages in hand are looked at.
+/// Shortest time between two looks at messages in hand; the next look is due when one of them may be overdue.
 pub(crate) const WATCHDOG_TICK: Duration = Duration::from_millis(20);
 
 const ROOT: ChildKey = ChildKey(0);
@@ -115,8 +112,7 @@ impl Driver {
     /// Runs until the root is down.
     pub(crate) async fn run(mut self) {
         self.feed(ROOT, Event::Boot);
-        let mut tick = tokio::time::interval(WATCHDOG_TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at = tokio::time::Instant::now();
         while self.outcome.is_none() {
             let due = self.timers.keys().next().map(|(at, _)| tokio::time::Instant::from_std(*at));
             let timer = async {
@@ -127,10 +123,16 @@ impl Driver {
             };
             tokio::select! {
                 biased;
-                Some(note) = self.notes.recv() => self.on_note(note),
+                Some(note) = self.notes.recv() => {
+                    self.on_note(note);
+                    look_at = look_at.min(soon());
+                }
                 () = timer => self.fire_timers(),
-                _ = tick.tick() => self.watch(),
-                Some(request) = self.requests.recv() => self.on_request(request),
+                () = tokio::time::sleep_until(look_at) => look_at = self.watch().max(soon()),
+                Some(request) = self.requests.recv() => {
+                    self.on_request(request);
+                    look_at = look_at.min(soon());
+                }
             }
         }
         self.arbiters.stop_all();
@@ -180,6 +182,11 @@ impl Driver {
         let generation = slot.status.lock().generation;
         self.shared.events.publish(&slot.path, generation, kind);
     }
+}
+
+/// Who has just started or has another policy is looked at then.
+fn soon() -> tokio::time::Instant {
+    tokio::time::Instant::now() + WATCHDOG_TICK
 }
 
 /// The clock of the machines; follows a paused tokio clock.

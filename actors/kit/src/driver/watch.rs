@@ -19,12 +19,13 @@ use crate::{
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 
 impl Driver {
-    pub(super) fn watch(&mut self) {
+    /// Looks at everyone; when the next look is due.
+    pub(super) fn watch(&mut self) -> tokio::time::Instant {
         let now = tokio::time::Instant::now();
-        let measures = self.measured_at.is_none_or(|at| now.saturating_duration_since(at) >= MEASURE_EVERY);
-        if measures {
-            self.measured_at = Some(now);
-        }
+        let measured_at = self.measured_at.filter(|at| now.saturating_duration_since(*at) < MEASURE_EVERY);
+        let measures = measured_at.is_none();
+        let measured_at = *self.measured_at.insert(measured_at.unwrap_or(now));
+        let mut next = measured_at + MEASURE_EVERY;
         let mut failed = Vec::new();
         let mut restarts = Vec::new();
         for (key, node) in &mut self.nodes {
@@ -41,6 +42,7 @@ impl Driver {
             }
             let report = node.overdue(now).or_else(|| measures.then(|| node.idle_before_work(now)).flatten());
             failed.extend(report.map(|report| (*key, report)));
+            next = next.min(node.overdue_from(now).unwrap_or(next));
         }
         let leaves = restarts.iter().filter_map(|(key, count)| Some((self.nodes.get(key)?, *count)));
         for (leaf, count) in leaves.filter(|(node, _)| !node.slot.is_supervisor) {
@@ -55,6 +57,7 @@ impl Driver {
                 self.feed(parent, Event::Stuck { child, generation });
             }
         }
+        next
     }
 }
 
@@ -74,6 +77,12 @@ impl Node {
         let injected = incarnation.injected.load(Ordering::Acquire);
         let report = ExitReport::new(incarnation.generation, ExitReason::Stuck, message);
         Some(ExitReport { culprit: hand.culprit, injected, ..report })
+    }
+
+    /// When a message may be in hand for too long, at the earliest.
+    fn overdue_from(&self, now: tokio::time::Instant) -> Option<tokio::time::Instant> {
+        let (incarnation, limit) = self.watched(|slot| slot.status.lock().policy.stuck_after)?;
+        Some(incarnation.overdue_from(now, limit))
     }
 
     /// The report on a standstill that has lasted too long.

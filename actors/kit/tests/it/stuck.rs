@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use streamward_kit::{ActorState, ChildSpec, Command, ExitReason, Fault, FaultKind, Placement, Scope};
+use streamward_kit::{ActorState, ChildSpec, Command, ExitReason, Fault, FaultKind, Placement, Runtime, Scope};
 
 use crate::support::{Log, eager, idle, numbers, path, reader, root, start, wait, wait_node};
 
@@ -128,6 +128,67 @@ fn the_time_beside_a_legitimate_wait_counts() {
         let node = wait_node(&runtime, "patient", "it is replaced", |node| node.generation == 2).await;
         assert_eq!(node.last_exit.unwrap().reason, ExitReason::Stuck);
         assert!(!done.load(Ordering::SeqCst));
+    });
+}
+
+/// Waits until an actor has had so many lives, for an hour of virtual time at most.
+async fn lives(runtime: &Runtime, path: &str, count: u64) {
+    let mut changes = runtime.subscribe();
+    let lived = async {
+        while runtime.snapshot().find(path).is_none_or(|node| node.generation < count) {
+            changes.recv().await.expect("an event");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3_600), lived).await.expect("it is replaced");
+}
+
+/// The watchdog looks when somebody may be stuck, and not all the time.
+#[test]
+fn a_message_is_seen_to_be_stuck_when_its_time_is_up_whenever_it_was_taken_in_hand() {
+    let (limit, looks_after) = (Duration::from_secs(30), Duration::from_millis(41));
+    for (begins, waits) in [(0, 0), (1, 0), (1_499, 0), (29_990, 0), (700, 45_000)]
+        .map(|(begins, waits)| (Duration::from_millis(begins), Duration::from_millis(waits)))
+    {
+        in_virtual_time(async {
+            let child = ChildSpec::role("late", "late", move |scope: Scope| async move {
+                tokio::time::sleep(begins).await;
+                let _hand = scope.in_hand("batch");
+                let wait = scope.waiting_on("database");
+                tokio::time::sleep(waits).await;
+                drop(wait);
+                std::future::pending::<()>().await;
+                Ok(())
+            });
+            let begun = tokio::time::Instant::now();
+            let runtime = start(root().child(child.policy(eager().stuck_after(limit))));
+            lives(&runtime, "late", 2).await;
+            let seen_after = begun.elapsed() - begins - waits;
+            assert!(seen_after >= limit && seen_after < limit + looks_after, "{begins:?} {waits:?}: {seen_after:?}");
+        });
+    }
+}
+
+#[test]
+fn a_fault_strikes_a_role_that_waits_for_something_else_as_soon_as_it_is_armed() {
+    in_virtual_time(async {
+        let child = ChildSpec::role("server", "server", |scope: Scope| async move {
+            tokio::select! {
+                failure = scope.struck("serve") => Err(failure),
+                () = scope.stopping() => Ok(()),
+            }
+        });
+        let runtime = start(root().child(child.policy(eager())));
+        wait_node(&runtime, "server", "it runs", |node| node.state == ActorState::Running).await;
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let begun = tokio::time::Instant::now();
+        let fault = |point: &str| Fault { kind: FaultKind::Error, times: 1, point: Some(point.to_owned()) };
+        for point in ["elsewhere", "serve", "serve"] {
+            runtime.command(&path("server"), Command::Inject(fault(point))).await.unwrap();
+        }
+        lives(&runtime, "server", 3).await;
+        assert!(begun.elapsed() < Duration::from_millis(10), "{:?}", begun.elapsed());
+        let node = runtime.snapshot().find("server").unwrap().clone();
+        assert_eq!((node.generation, node.last_exit.map(|exit| exit.reason)), (3, Some(ExitReason::Error)));
     });
 }
 

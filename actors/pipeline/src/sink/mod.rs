@@ -9,6 +9,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use streamward_core::output::Output;
 use streamward_kit::{Delivery, Failure, Inbox, Scope};
+use tokio::time::Instant;
 
 use crate::{
     messages::Store,
@@ -19,6 +20,9 @@ use crate::{
 /// First and longest wait between attempts while storage is unavailable.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How long what comes with the first output of a transaction is waited for, where the last commit is long ago.
+const FEW: Duration = Duration::from_millis(5);
 
 /// Told about each commit; the seam through which measurements see the sink.
 pub trait CommitObserver: Send + Sync {
@@ -41,7 +45,7 @@ pub struct CommitLimits {
     pub max_rows: usize,
     /// Rows in one transaction when more are there already.
     pub max_rows_busy: usize,
-    /// How long a small transaction waits for more rows.
+    /// How long a small transaction waits for more rows at most, and time between two small ones.
     pub max_delay: Duration,
 }
 
@@ -57,8 +61,10 @@ impl CommitLimits {
 /// # Errors
 /// On an injected error, or when it is to stop while storage is unavailable.
 pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
+    let mut committed_at = None;
     while let Some(first) = shared.inbox.recv(&scope).await {
-        let group = gather(&scope, &shared, first).await;
+        let until = due_at(&shared.limits, first.born(), committed_at);
+        let group = gather(&scope, &shared, first, until).await;
         let pending: Vec<Arc<Pending>> = group.iter().map(|delivery| delivery.pending.clone()).collect();
         let _in_hand = scope.in_hand(format!("{} outputs", pending.len()));
         if !group.iter().all(Delivery::claim) {
@@ -67,6 +73,7 @@ pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
         scope.pause_point().await;
         scope.fault_point("before_commit").await?;
         let outcomes = commit(&scope, &shared, &pending).await?;
+        committed_at = Some(Instant::now());
         if let Some(observer) = &shared.observer {
             observer.committed(&pending);
         }
@@ -76,11 +83,23 @@ pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Takes what is there, and waits a little while it is less than a transaction is worth.
-async fn gather(scope: &Scope, shared: &SinkShared, first: Delivery<Arc<Store>>) -> Vec<Delivery<Arc<Store>>> {
-    let mut rows = first.pending.output.offsets.len();
+/// Until when a small transaction waits for more. Outputs that come now and then are stored at once; of those that come
+/// all the time, a transaction follows the one before after the longest delay.
+fn due_at(limits: &CommitLimits, born: Instant, committed_at: Option<Instant>) -> Instant {
     // Counted from when it was sent, so that a new incarnation does not wait again with what the last one left.
-    let until = first.born() + shared.limits.max_delay;
+    let latest = born + limits.max_delay;
+    let Some(committed_at) = committed_at else { return latest };
+    (committed_at + limits.max_delay).max(born + FEW).min(latest)
+}
+
+/// Takes what is there, and waits a little while it is less than a transaction is worth.
+async fn gather(
+    scope: &Scope,
+    shared: &SinkShared,
+    first: Delivery<Arc<Store>>,
+    until: Instant,
+) -> Vec<Delivery<Arc<Store>>> {
+    let mut rows = first.pending.output.offsets.len();
     let mut group = vec![first];
     while rows < shared.limits.max_rows_busy {
         let next = match shared.inbox.try_recv(scope) {

@@ -295,6 +295,26 @@ fn a_small_transaction_waits_for_more_from_when_its_first_output_was_sent() {
 }
 
 #[test]
+fn outputs_that_come_now_and_then_are_stored_at_once_and_of_others_a_transaction_follows_the_one_before() {
+    let waited = fakes::in_virtual_time(async {
+        let rig = Rig::new(&[|| Ok(vec![Outcome::Committed])]);
+        let runtime = Runtime::start(SupervisorSpec::new("root").child(rig.sink(10, 10_000))).unwrap();
+        let mut waited = Vec::new();
+        for (partition, pause) in [(0, Duration::ZERO), (1, MAX_DELAY * 2), (2, MAX_DELAY / 4)] {
+            tokio::time::sleep(pause).await;
+            rig.send(&[partition]);
+            let since = tokio::time::Instant::now();
+            rig.inbox.drained().await;
+            waited.push(since.elapsed());
+        }
+        runtime.shutdown(Vec::new()).await;
+        waited
+    });
+    assert_eq!(waited.iter().map(Duration::as_secs).collect::<Vec<_>>(), [3_600, 0, 2_700]);
+    assert!(waited[1] >= FEW, "what comes with it has time: {waited:?}");
+}
+
+#[test]
 fn storage_that_stays_unavailable_is_asked_at_waits_that_grow() {
     let busy = || Err(StoreError::Unavailable("busy".to_owned()));
     let waited = fakes::in_virtual_time(async {

@@ -6,11 +6,12 @@
 
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -29,6 +30,7 @@ use streamward_pipeline::{
     source::{Gather, HeaderVisitor, LogClient, Polled, RecordView, SourceError, SourceShared},
 };
 
+use self::told::Told;
 use super::{
     KafkaSettings,
     ffi::for_each_header,
@@ -55,6 +57,7 @@ pub struct KafkaSource {
     member: Arc<Member>,
     /// Whether the id of its member is known.
     has_id: bool,
+    told: Told,
 }
 
 /// Keeps a consumer, and what it gave, over a panic of whoever polls it: the group does not notice, and reading goes on at
@@ -147,12 +150,12 @@ pub(super) fn config(kafka: &KafkaSettings, group: &str, instance: &str) -> Clie
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
-        .set("fetch.wait.max.ms", "100")
+        .set("fetch.wait.max.ms", "500")
         .set("fetch.queue.backoff.ms", "10")
         .set("queued.min.messages", "10000")
         .set("queued.max.messages.kbytes", "8192")
         .set("fetch.message.max.bytes", "1048576")
-        .set("statistics.interval.ms", "1000");
+        .set("statistics.interval.ms", "2000");
     config
 }
 
@@ -169,7 +172,7 @@ impl KafkaSource {
             deal: Mutex::new(Deal::Awaited),
         };
         let consumer: BaseConsumer<Context> = config.create_with_context(context).map_err(client_error)?;
-        Ok(Self { consumer, topic, member, has_id: false })
+        Ok(Self { consumer, topic, member, has_id: false, told: Told::default() })
     }
 
     /// Waits until nobody else is in the group (docs/adr/0028); false if the scope asks to stop before. A cluster that does
@@ -246,7 +249,7 @@ fn list_of<'a>(topic: &str, partitions: impl IntoIterator<Item = &'a i32>) -> To
 
 impl LogClient for KafkaSource {
     fn poll(&mut self, timeout: Duration, visit: &mut dyn FnMut(Polled<'_>)) -> Result<(), SourceError> {
-        let polled = self.consumer.poll(timeout);
+        let polled = self.consumer.poll(whole_millis(timeout));
         if let Some(failure) = self.consumer.context().failure.lock().take() {
             return Err(failure);
         }
@@ -284,18 +287,24 @@ impl LogClient for KafkaSource {
 
     fn commit(&mut self, positions: &[(i32, i64)]) {
         self.has_id = self.has_id || self.member.learn(self.consumer.client());
+        if !self.told.are_news(positions, Instant::now()) {
+            return;
+        }
         let mut list = TopicPartitionList::new();
         for (partition, offset) in positions {
             if list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).is_err() {
                 return;
             }
         }
-        if list.count() > 0
-            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
-        {
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
             tracing::debug!(%error, "tell the group its positions");
         }
     }
+}
+
+/// The same or up to a millisecond more: what is below one is nothing to librdkafka, and rust-rdkafka waits for it busily.
+fn whole_millis(timeout: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
 
 fn partition_count(consumer: &BaseConsumer<Context>, topic: &str) -> Result<usize, SourceError> {

@@ -29,6 +29,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the controller may take to make, grow or delete a topic.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Partitions of a topic, with the bounds of those whose leader answers.
+pub type KnownBounds = BTreeMap<i32, Option<LogBounds>>;
 /// Partitions of topics with their bounds.
 type AllBounds = HashMap<String, Vec<LogBounds>>;
 /// Offsets by topic and partition.
@@ -89,19 +91,35 @@ impl Catalog {
     ///
     /// # Errors
     /// If the cluster does not answer.
-    pub fn known_bounds(&self, topic: &str) -> Result<Option<BTreeMap<i32, Option<LogBounds>>>, TopicError> {
-        let partitions = match self.partitions(topic) {
-            Ok(partitions) => partitions,
-            Err(TopicError::UnknownTopic(_)) => return Ok(None),
-            Err(error) => return Err(error),
+    pub fn known_bounds(&self, topic: &str) -> Result<Option<KnownBounds>, TopicError> {
+        Ok(self.known_bounds_of([topic])?.pop().flatten())
+    }
+
+    /// Likewise of several topics, in their order.
+    ///
+    /// # Errors
+    /// If the cluster does not answer.
+    pub fn known_bounds_of<'t>(
+        &self,
+        topics: impl IntoIterator<Item = &'t str>,
+    ) -> Result<Vec<Option<KnownBounds>>, TopicError> {
+        let partitions = |topic: &str| match self.partitions(topic) {
+            Ok(partitions) => Ok((topic.to_owned(), Some(partitions))),
+            Err(TopicError::UnknownTopic(_)) => Ok((topic.to_owned(), None)),
+            Err(error) => Err(error),
         };
-        let (starts, ends) = self.starts_and_ends(&[(topic.to_owned(), partitions.clone())])?;
-        let bounds = |partition: i32| {
+        let topics = topics.into_iter().map(partitions).collect::<Result<Vec<_>, _>>()?;
+        let there: Vec<_> = topics.iter().filter_map(|(topic, ids)| Some((topic.clone(), ids.clone()?))).collect();
+        let (starts, ends) = self.starts_and_ends(&there)?;
+        let bounds = |topic: &str, partition: i32| {
             let key = (topic.to_owned(), partition);
             let (start, end) = starts.get(&key).zip(ends.get(&key))?;
             Some(LogBounds { partition, start: *start, end: *end })
         };
-        Ok(Some(partitions.into_iter().map(|partition| (partition, bounds(partition))).collect()))
+        let of = |(topic, ids): (String, Option<Vec<i32>>)| {
+            Some(ids?.into_iter().map(|partition| (partition, bounds(&topic, partition))).collect())
+        };
+        Ok(topics.into_iter().map(of).collect())
     }
 
     /// Of many partitions, with two requests to each broker that leads some.

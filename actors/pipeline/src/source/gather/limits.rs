@@ -131,6 +131,30 @@ fn the_oldest_batch_says_how_long_gathering_waits() {
 }
 
 #[test]
+fn records_that_come_now_and_then_do_not_wait_and_of_others_a_batch_follows_the_one_before_after_the_delay() {
+    let (shared, delay) = (shared(), Duration::from_millis(100));
+    let reader = shared.slots.begin_reading();
+    shared.slots.assign(reader, slot::tests::start(3)).unwrap();
+    let mut gather = Gather::new(shared, reader);
+    gather.delay = delay;
+    gather.push(3, &record(0));
+    let handed_at = gather.open[&3].since;
+    let due_after = |gather: &mut Gather, age: Duration| {
+        let since = handed_at + age;
+        gather.open.get_mut(&3).unwrap().since = since;
+        gather.due_at(3, &gather.open[&3]) - since
+    };
+    let alone = [Duration::ZERO, delay].map(|age| due_after(&mut gather, age));
+    assert_eq!(alone, [delay; 2], "there is none before");
+    gather.handed_at.insert(3, handed_at);
+    let ages = [Duration::ZERO, delay * 3 / 4, delay - FIRST_DELAY / 2, delay, delay * 9];
+    let due = ages.map(|age| due_after(&mut gather, age));
+    assert_eq!(due, [delay, delay / 4, FIRST_DELAY, FIRST_DELAY, FIRST_DELAY]);
+    gather.delay = FIRST_DELAY / 2;
+    assert_eq!(gather.due_at(3, &gather.open[&3]) - gather.open[&3].since, gather.delay, "it is never older");
+}
+
+#[test]
 fn a_partition_that_storage_takes_again_flows_again_also_beside_others() {
     let shared = shared();
     let reader = shared.slots.begin_reading();

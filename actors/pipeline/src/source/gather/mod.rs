@@ -21,14 +21,15 @@ use crate::{
 };
 
 /// Longest wait in one poll; also how soon a stop request is seen.
-const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+const POLL_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a full inbox may block the poll thread before its partition is paused.
 const BLOCK_AT_MOST: Duration = Duration::from_secs(1);
 /// Records taken between two looks at the clock, as long as there are some: a look costs as much as taking a record.
 const POLLS_PER_LOOK: usize = 32;
 /// Room in the first batch.
 const FIRST_ROOM_BYTES: usize = 64 << 10;
-/// Age at which the first batch of an incarnation is due: what it holds has waited long enough.
+/// Age at which a batch is due that follows none closely: what comes with its first record is there by then. Also of the
+/// first batch of an incarnation: what it holds has waited long enough.
 const FIRST_DELAY: Duration = Duration::from_millis(2);
 
 /// Batches in the making, one per partition. It may outlive the incarnation that panics, with the client that it belongs
@@ -44,8 +45,10 @@ pub struct Gather {
     resting: BTreeSet<i32>,
     /// Bytes of the largest batch so far: a batch that grows is copied each time.
     room_bytes: usize,
-    /// Age at which a batch is due.
+    /// Age at which a batch is due at the latest, and time between two batches of a partition.
     delay: Duration,
+    /// When a lane was last given a batch of a partition.
+    handed_at: BTreeMap<i32, Instant>,
     /// The partition whose batch is being changed: a panic meanwhile has spoilt it.
     touched: Option<i32>,
     /// A partition that the client reads and that is not assigned.
@@ -71,6 +74,7 @@ impl Gather {
             resting: BTreeSet::new(),
             room_bytes: FIRST_ROOM_BYTES,
             delay: FIRST_DELAY,
+            handed_at: BTreeMap::new(),
             touched: None,
             unassigned: None,
         }
@@ -86,7 +90,7 @@ impl Gather {
         Some(spoilt)
     }
 
-    /// Polls until a batch is due: full, or older than the longest delay.
+    /// Polls until a batch is due: full, or as old as it may be.
     pub(super) fn poll(&mut self, client: &mut dyn LogClient) -> Result<(), Failure> {
         let mut full = false;
         loop {
@@ -118,8 +122,16 @@ impl Gather {
 
     fn time_left(&self) -> Duration {
         let waiting = self.open.iter().filter(|(partition, _)| !self.blocked.contains(partition));
-        let oldest = waiting.map(|(_, open)| open.since.elapsed()).max();
-        oldest.map_or(POLL_TIMEOUT, |age| self.delay.saturating_sub(age))
+        let next = waiting.map(|(partition, open)| self.due_at(*partition, open)).min();
+        next.map_or(POLL_TIMEOUT, |due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// When a batch that is not full goes to its lane. Records that come now and then do not wait; of those that come all
+    /// the time, a batch follows the one before after the longest delay.
+    fn due_at(&self, partition: i32, open: &Open) -> Instant {
+        let latest = open.since + self.delay;
+        let Some(handed_at) = self.handed_at.get(&partition) else { return latest };
+        (*handed_at + self.delay).max(open.since + FIRST_DELAY).min(latest)
     }
 
     /// Adds a record; says whether its batch is full.
@@ -196,12 +208,13 @@ impl Gather {
     pub(super) fn hand_over(&mut self, scope: &Scope, client: &mut dyn LogClient) {
         let shared = self.shared.clone();
         let limits = &shared.limits;
+        let now = Instant::now();
         let due: Vec<i32> = self
             .open
             .iter()
             .filter(|(partition, open)| {
                 let full = open.batch.len() >= limits.max_records || open.batch.bytes() >= limits.max_bytes;
-                full || open.since.elapsed() >= self.delay || open.at_end || self.blocked.contains(partition)
+                full || open.at_end || self.blocked.contains(partition) || self.due_at(**partition, open) <= now
             })
             .map(|(partition, _)| *partition)
             .collect();
@@ -214,6 +227,7 @@ impl Gather {
             match self.send(scope, open, wait) {
                 Ok(()) => {
                     self.delay = limits.max_delay;
+                    self.handed_at.insert(partition, now);
                     scope.progress(records as u64);
                     if self.blocked.remove(&partition) && !self.resting.contains(&partition) {
                         client.resume(&[partition]);
