@@ -221,7 +221,11 @@ fn stream_changes(
     for column in &new.columns {
         let known = old.columns.iter().find(|known| known.column.eq_ignore_ascii_case(&column.column));
         let Some(known) = known else { continue };
-        let (before, after) = (words::source(known, pipelines.0), words::source(column, pipelines.1));
+        let (before, after) = match (words::source(known, pipelines.0), words::source(column, pipelines.1)) {
+            // The same text means something else where a column in it does.
+            (before, after) if before == after => (words::source(known, None), words::source(column, None)),
+            different => different,
+        };
         let difference = if known.field != column.field {
             format!("column {} holds {before}, and {after} would be stored in it", known.column)
         } else if !holds(&known.kind, &column.kind) {
@@ -246,7 +250,7 @@ fn stream_changes(
             changes.push(change(key, difference, vec![keep, another()]));
         }
     }
-    if old.measure != new.measure {
+    if old.measure != new.measure && !is_same_source(old, new) {
         let column = |measure: &Option<String>| measure.clone().unwrap_or_else(|| "none".to_owned());
         let difference = format!(
             "its sums per minute are of column {}, and are to be of {}",
@@ -255,10 +259,17 @@ fn stream_changes(
         );
         let effect = "the sums per minute of before are forgotten".to_owned();
         let allow = Way::Allow { word: format!("measure/{name}"), effect };
-        let keep = old.measure.iter().map(|before| Way::Write(format!("set streams.{name}.measure: {before}")));
+        let kept = old.measure.iter().filter(|before| new.column(before).is_some());
+        let keep = kept.map(|before| Way::Write(format!("set streams.{name}.measure: {before}")));
         let ways = keep.chain([allow]).collect();
         changes.push(change("measure", difference, ways));
     }
+}
+
+/// Whether the measures of both are the same under two names.
+fn is_same_source(old: &StreamDefinition, new: &StreamDefinition) -> bool {
+    let source = |defined: &StreamDefinition| Some(defined.column(defined.measure.as_ref()?)?.field.clone());
+    source(old).is_some_and(|before| source(new) == Some(before))
 }
 
 fn holds(old: &str, new: &str) -> bool {

@@ -89,6 +89,13 @@ pub struct WindowDefinition {
     pub select: Vec<ColumnDefinition>,
 }
 
+impl StreamDefinition {
+    /// The column of that name.
+    fn column(&self, name: &str) -> Option<&ColumnDefinition> {
+        self.columns.iter().find(|column| column.column.eq_ignore_ascii_case(name))
+    }
+}
+
 /// How the source of a stream's derived column begins.
 const DERIVED: &str = "= ";
 

@@ -298,3 +298,24 @@ fn columns_are_known_by_their_fields() {
     assert_eq!(columns["origin.code"], "code");
     assert!(before().columns_of("nobody").is_empty());
 }
+
+#[test]
+fn a_derived_column_may_have_another_name_and_not_another_expression() {
+    let derived = |name: &str, expression: &str| {
+        let mut defined = before();
+        stream(&mut defined).columns.push(column(name, &format!("= {expression}"), "double"));
+        stream(&mut defined).measure = Some(name.to_owned());
+        defined.pipelines.get_mut("orders").unwrap().written.insert(expression.to_owned(), "kg * 2".to_owned());
+        defined
+    };
+    let old = derived("twice", "*(/(grams, 1000.0), 2.0)");
+    assert_eq!(old.changes(&derived("double_weight", "*(/(grams, 1000.0), 2.0)")), [], "also where it is the measure");
+    let changes = old.changes(&derived("twice", "*(/(grams, 500.0), 2.0)"));
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    // What people wrote is the same: what it stands for is told.
+    let wanted = "column twice holds *(/(grams, 1000.0), 2.0), and *(/(grams, 500.0), 2.0) would be stored in it";
+    assert_eq!((changes[0].difference.as_str(), changes[0].path.as_str()), (wanted, "streams.orders.derive.twice"));
+    let other = old.changes(&derived("thrice", "*(grams, 3.0)"));
+    assert_eq!(other.iter().map(Change::allowed_by).collect::<Vec<_>>(), [Some("measure/orders")]);
+    assert!(!other[0].message("17").contains("set streams.orders.measure"), "there is no such column to keep");
+}

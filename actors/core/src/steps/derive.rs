@@ -43,7 +43,11 @@ impl Settings for DeriveSpec {
                     columns.push(derived);
                     scope.columns = Arc::new(behind);
                 }
-                Err(fault) => faults.push(fault),
+                Err(fault) => {
+                    // Those behind may use it: they are checked when its fault is gone.
+                    faults.push(fault);
+                    break;
+                }
             }
         }
         if faults.is_empty() { Ok(Arc::new(Derive(columns.into()))) } else { Err(faults) }
