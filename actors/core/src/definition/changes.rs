@@ -250,20 +250,23 @@ fn stream_changes(
             changes.push(change(key, difference, vec![keep, another()]));
         }
     }
-    if old.measure != new.measure && !is_same_source(old, new) {
-        let column = |measure: &Option<String>| measure.clone().unwrap_or_else(|| "none".to_owned());
-        let difference = format!(
-            "its sums per minute are of column {}, and are to be of {}",
-            column(&old.measure),
-            column(&new.measure)
-        );
+    changes.extend(measure_change(old, new).map(|difference| {
         let effect = "the sums per minute of before are forgotten".to_owned();
         let allow = Way::Allow { word: format!("measure/{name}"), effect };
         let kept = old.measure.iter().filter(|before| new.column(before).is_some());
         let keep = kept.map(|before| Way::Write(format!("set streams.{name}.measure: {before}")));
-        let ways = keep.chain([allow]).collect();
-        changes.push(change("measure", difference, ways));
+        change("measure", difference, keep.chain([allow]).collect())
+    }));
+}
+
+/// What to say where the sums per minute are of something else.
+fn measure_change(old: &StreamDefinition, new: &StreamDefinition) -> Option<String> {
+    if old.measure == new.measure || is_same_source(old, new) {
+        return None;
     }
+    let column = |measure: &Option<String>| measure.clone().unwrap_or_else(|| "none".to_owned());
+    let (before, now) = (column(&old.measure), column(&new.measure));
+    Some(format!("its sums per minute are of column {before}, and are to be of {now}"))
 }
 
 /// Whether the measures of both are the same under two names.
