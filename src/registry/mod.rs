@@ -97,7 +97,7 @@ impl Registry {
         if registry.shared.state.read().unsaid_max_id().is_some() {
             tracing::warn!(
                 "schema ids up to {kept} were given, and the schemas topic does not know of them all: it was deleted while \
-                 the server was away, or is another cluster's. No id is given again, the next one is {}. Records with an id \
+                 the server was away or just before it ended, or is another cluster's. No id is given again, the next one is {}. Records with an id \
                  that the topic lacks become dead letters",
                 kept + 1
             );

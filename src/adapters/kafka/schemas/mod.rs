@@ -33,6 +33,8 @@ use crate::registry::log::{LogError, Record, SchemaLog};
 const PARTITION: i32 = 0;
 /// How long the broker is given for one step.
 const STEP: Duration = Duration::from_secs(10);
+/// How long the broker may be silent before the topic is looked for: the client library waits for one that is gone.
+const SILENT: Duration = Duration::from_secs(1);
 /// How long one look for the broker's answers takes.
 const ANSWER_STEP: Duration = Duration::from_millis(1);
 /// Wait before the end of the topic is asked for again.
@@ -199,13 +201,15 @@ impl KafkaSchemaLog {
     fn bounds(&self) -> Result<(i64, i64), LogError> {
         let until = Instant::now() + STEP;
         loop {
-            let bounds = self.consumer.fetch_watermarks(&self.topic, PARTITION, STEP);
-            let (start, end) = bounds.map_err(|error| unavailable("the topic's end", &error))?;
-            if end >= self.written {
-                return Ok((start, end));
-            }
-            if Instant::now() >= until {
-                return Err(LogError::Unavailable("what was written is not readable yet".to_owned()));
+            let is_late = Instant::now() >= until;
+            match self.consumer.fetch_watermarks(&self.topic, PARTITION, SILENT) {
+                Ok((start, end)) if end >= self.written => return Ok((start, end)),
+                Ok(_) if is_late => {
+                    return Err(LogError::Unavailable("what was written is not readable yet".to_owned()));
+                }
+                Err(error) if is_late => return Err(unavailable("the topic's end", &error)),
+                Err(_) => self.check_same()?,
+                Ok(_) => {}
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -221,7 +225,7 @@ impl KafkaSchemaLog {
     fn drain(&mut self, end: i64, visit: &mut dyn FnMut(Record)) -> Result<(), LogError> {
         let mut until = Instant::now() + STEP;
         while self.next < end {
-            match self.consumer.poll(until.saturating_duration_since(Instant::now())) {
+            match self.consumer.poll(SILENT) {
                 Some(Ok(message)) => {
                     if let Some(key) = message.key() {
                         visit(Record { key: key.to_vec(), value: message.payload().map(<[u8]>::to_vec) });
@@ -233,7 +237,7 @@ impl KafkaSchemaLog {
                 Some(Err(KafkaError::PartitionEOF(_))) => self.next = end,
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => return Err(unavailable("read the topic", &error)),
-                None => {}
+                None => self.check_same()?,
             }
             if Instant::now() >= until {
                 return Err(LogError::Unavailable(format!("nothing came within {STEP:?}")));
@@ -242,19 +246,23 @@ impl KafkaSchemaLog {
         Ok(())
     }
 
-    fn transact(producer: &BaseProducer<Delivered>, topic: &str, records: &[Record]) -> Result<(), KafkaError> {
-        producer.begin_transaction()?;
+    fn transact(&self, producer: &BaseProducer<Delivered>, records: &[Record]) -> Result<(), LogError> {
+        producer.begin_transaction().map_err(|error| not_appended(&error))?;
         for record in records {
-            let mut outgoing = BaseRecord::<[u8], [u8]>::to(topic).partition(PARTITION).key(&record.key);
+            let mut outgoing = BaseRecord::<[u8], [u8]>::to(&self.topic).partition(PARTITION).key(&record.key);
             outgoing.payload = record.value.as_deref();
-            producer.send(outgoing).map_err(|(error, _)| error)?;
+            producer.send(outgoing).map_err(|(error, _)| not_appended(&error))?;
         }
         // A commit polls for the broker's answers in long steps.
-        let until = Instant::now() + STEP;
+        let (until, mut look_at) = (Instant::now() + STEP, Instant::now() + SILENT);
         while producer.in_flight_count() > 0 && Instant::now() < until {
             producer.poll(ANSWER_STEP);
+            if Instant::now() >= look_at {
+                self.check_same()?;
+                look_at = Instant::now() + SILENT;
+            }
         }
-        producer.commit_transaction(STEP)
+        producer.commit_transaction(STEP).map_err(|error| not_appended(&error))
     }
 }
 
@@ -316,14 +324,10 @@ impl KafkaSchemaLog {
         let Some(producer) = self.producer.take() else {
             return Err(LogError::Superseded("the topic is not claimed".to_owned()));
         };
-        match Self::transact(&producer, &self.topic, records) {
-            Ok(()) => {
-                self.written = producer.context().0.load(Ordering::Acquire) + 1;
-                self.producer = Some(producer);
-                Ok(())
-            }
-            Err(error) => Err(not_appended(&error)),
-        }
+        self.transact(&producer, records)?;
+        self.written = producer.context().0.load(Ordering::Acquire) + 1;
+        self.producer = Some(producer);
+        Ok(())
     }
 
     fn open_again(&mut self) -> Result<(), LogError> {

@@ -144,6 +144,19 @@ fn a_topic_that_is_deleted_while_it_is_open_is_made_again_with_what_it_held() {
     assert_eq!(registry.register("t", &schema("d")).unwrap().id, 4);
 }
 
+#[test]
+fn a_write_into_a_topic_that_has_just_gone_says_that_it_is_lost() {
+    let (served, system) = (Served::new(), actix_rt::System::new());
+    system.block_on(ensure_schemas_topic(&served.settings, TOPIC)).unwrap();
+    let mut log = KafkaSchemaLog::open(&served.settings, TOPIC).unwrap();
+    let record = || vec![Record { key: b"k".to_vec(), value: Some(b"{}".to_vec()) }];
+    log.claim().unwrap();
+    log.append(&record()).unwrap();
+    system.block_on(delete_topics(&served.settings, &[TOPIC])).unwrap();
+    let error = log.append(&record()).unwrap_err();
+    assert!(matches!(error, LogError::Lost(_)), "{error}");
+}
+
 #[actix_rt::test]
 async fn a_topic_that_would_lose_schemas_or_has_several_partitions_is_refused() {
     let served = Served::new();
