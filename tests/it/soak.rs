@@ -11,7 +11,7 @@ const RATE: &str = "1000";
 /// The outages that are over in seconds and that nobody has to mend.
 const OUTAGES: &str = "poison_batch,refused_row";
 /// Kinds of actors that must have been struck.
-const ROLES: [&str; 14] = [
+const ROLES: [&str; 15] = [
     "announcer",
     "broker",
     "checkpointer",
@@ -19,6 +19,7 @@ const ROLES: [&str; 14] = [
     "http",
     "lag",
     "lane",
+    "registration",
     "registry",
     "relay",
     "retention",
