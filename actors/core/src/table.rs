@@ -129,12 +129,10 @@ impl StreamTable {
         };
         schema.fields.iter().map(column).collect()
     }
-}
 
-impl StreamTable {
     /// Names of its indexes.
     #[must_use]
-    pub fn indexes(&self) -> Vec<String> {
+    pub fn index_names(&self) -> Vec<String> {
         let columns = [self.event_time].into_iter().chain(self.indexes.iter().copied()).chain(self.anomaly);
         columns.map(|column| index_of(&self.table, &self.columns[column].name)).collect()
     }
@@ -143,7 +141,7 @@ impl StreamTable {
 impl WindowTable {
     /// Names of its indexes that have no prefix of ours.
     #[must_use]
-    pub fn indexes(&self) -> Vec<String> {
+    pub fn index_names(&self) -> Vec<String> {
         vec![index_of(&self.window, "created_at")]
     }
 }

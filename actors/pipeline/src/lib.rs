@@ -19,6 +19,7 @@ pub mod lane;
 pub mod live;
 pub mod logs;
 pub mod messages;
+mod pace;
 pub mod poison;
 pub mod ports;
 pub mod relay;

@@ -68,7 +68,7 @@ impl Names<'_> {
             format!("it is named after the schema's record: set {path}.table")
         };
         self.table(&stream.table.table, (&place, &hint), &format!("stream {}", stream.name));
-        for index in stream.table.indexes() {
+        for index in stream.table.index_names() {
             self.index(&index, &place, &format!("stream {}", stream.name));
         }
     }
@@ -81,7 +81,7 @@ impl Names<'_> {
             let table = window_table(window, stream.clone());
             let owner = format!("window {}", table.window);
             self.table(&table.window, (&format!("{path}.name"), "choose another name"), &owner);
-            for index in table.indexes() {
+            for index in table.index_names() {
                 self.index(&index, &format!("{path}.name"), &owner);
             }
             let mut columns: Vec<String> = Vec::new();

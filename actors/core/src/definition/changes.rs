@@ -219,14 +219,10 @@ fn stream_changes(
         changes.push(change("table", difference, vec![keep, another()]));
     }
     for column in &new.columns {
-        let known = old.columns.iter().find(|known| known.column.eq_ignore_ascii_case(&column.column));
-        let Some(known) = known else { continue };
-        let (before, after) = match (words::source(known, pipelines.0), words::source(column, pipelines.1)) {
-            // The same text means something else where a column in it does.
-            (before, after) if before == after => (words::source(known, None), words::source(column, None)),
-            different => different,
-        };
+        let Some(known) = old.column(&column.column) else { continue };
         let difference = if known.field != column.field {
+            let written = (words::source(known, pipelines.0), words::source(column, pipelines.1));
+            let (before, after) = words::apart(written, || (words::source(known, None), words::source(column, None)));
             format!("column {} holds {before}, and {after} would be stored in it", known.column)
         } else if !holds(&known.kind, &column.kind) {
             let ColumnDefinition { column: name, kind: to, .. } = column;
@@ -317,11 +313,7 @@ fn difference((before, old): DefinedWindow<'_>, (now, new): DefinedWindow<'_>) -
     for (key, what, old, new) in lists {
         if old != new {
             let written = (words::columns(old, before), words::columns(new, now));
-            // The same text means something else where a field has another type.
-            let (was, is) = match written {
-                (was, is) if was == is => (words::planned_columns(old), words::planned_columns(new)),
-                different => different,
-            };
+            let (was, is) = words::apart(written, || (words::planned_columns(old), words::planned_columns(new)));
             parts.push((key, format!("it {what} {was}, and is to take {is}")));
         }
     }

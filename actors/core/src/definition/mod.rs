@@ -150,7 +150,7 @@ impl Definitions {
         for (name, old) in &before.streams {
             let stream = all.streams.entry(name.clone()).or_insert_with(|| old.clone());
             for column in &old.columns {
-                if !stream.columns.iter().any(|known| known.column.eq_ignore_ascii_case(&column.column)) {
+                if stream.column(&column.column).is_none() {
                     stream.columns.push(column.clone());
                 }
             }

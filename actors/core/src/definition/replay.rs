@@ -4,7 +4,7 @@
 //! the state up to the position. With other settings they would make another state of it: a window would lack what its row
 //! has, a rule would hold something for told that nobody was told.
 
-use super::{Change, Concerned, Definitions, PipelineDefinition, Way};
+use super::{Change, Concerned, Definitions, PipelineDefinition, Way, words};
 
 impl Definitions {
     /// The pipelines whose state would come out otherwise if records were read again with the settings of `now`.
@@ -52,11 +52,8 @@ impl Definitions {
 fn differences(old: &PipelineDefinition, new: &PipelineDefinition) -> Vec<String> {
     let both = new.replay.iter().filter_map(|(setting, now)| Some((setting, old.replay.get(setting)?, now)));
     let told = |(setting, before, now): (&String, &String, &String)| {
-        let (before, now) = match (old.as_written(before), new.as_written(now)) {
-            // The same text means something else where a field has another type.
-            (was, is) if was == is => (&**before, &**now),
-            written => written,
-        };
+        let written = (old.as_written(before), new.as_written(now));
+        let (before, now) = words::apart(written, || (before.as_str(), now.as_str()));
         format!("{setting} was {before}, and is to be {now}")
     };
     both.filter(|(_, before, now)| before != now).map(told).collect()

@@ -31,21 +31,28 @@ fn joined(texts: impl Iterator<Item = String>) -> String {
     if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") }
 }
 
+/// Two texts as people wrote them; as planned where both wrote the same: it means something else where a field in it does.
+pub(super) fn apart<T: PartialEq>(written: (T, T), planned: impl FnOnce() -> (T, T)) -> (T, T) {
+    if written.0 == written.1 { planned() } else { written }
+}
+
 /// What is in a stream's column: `field weight`, or what it is derived from, as written if somebody wrote that down.
 pub(super) fn source(defined: &ColumnDefinition, pipeline: Option<&PipelineDefinition>) -> String {
     match defined.derived_from() {
-        Some(planned) => match pipeline.map_or(planned, |pipeline| pipeline.as_written(planned)) {
-            written if written == planned => without_conversions(planned),
-            written => written.to_owned(),
-        },
+        Some(planned) => in_words(planned, pipeline.map_or(planned, |pipeline| pipeline.as_written(planned))),
         None => format!("field {}", defined.field),
     }
 }
 
 fn column(defined: &ColumnDefinition, written: &str) -> String {
     let ColumnDefinition { column, field, kind } = defined;
-    let field = if written == field { without_conversions(field) } else { written.to_owned() };
+    let field = in_words(field, written);
     if *column == field { format!("`{column}` ({kind})") } else { format!("`{column}`: {field} ({kind})") }
+}
+
+/// What a person wrote; where nobody wrote that down, what was planned of it.
+fn in_words(planned: &str, written: &str) -> String {
+    if written == planned { without_conversions(planned) } else { written.to_owned() }
 }
 
 /// Without the conversions to a float that a plan adds: nobody writes `double(value)`.

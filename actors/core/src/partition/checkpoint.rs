@@ -58,8 +58,8 @@ impl PartitionState {
         if before == Before::Nothing && !chunks.iter().all(is_of_a_rule) {
             return Err(StateError::NoWatermark);
         }
-        let covered = watermark.as_ref().map(|opened| opened.covered);
-        let state = Self::start(plan, (topic, partition), (start(plan, chunks, before, newest_event_ms)?, covered))?;
+        let start = start(plan, (chunks, watermark.as_ref()), before, newest_event_ms);
+        let state = Self::start(plan, (topic, partition), (start, watermark.map(|opened| opened.covered)))?;
         let known: Vec<Arc<str>> = plan.steps.iter().flat_map(|step| step.chunks()).chain([WATERMARK.into()]).collect();
         match chunks.iter().find(|chunk| !known.contains(&chunk.name)) {
             Some(chunk) => Err(StateError::UnknownChunk { chunk: chunk.name.to_string() }),
@@ -79,14 +79,9 @@ impl PartitionState {
         chunks: &[StateChunk],
         newest_event_ms: i64,
     ) -> Result<Self, StateError> {
-        let start = start(plan, chunks, Before::Gap, newest_event_ms)?;
+        let start = start(plan, (chunks, watermark_of(chunks)?.as_ref()), Before::Gap, newest_event_ms);
         let state = Self::start(plan, (topic, partition), (start, None))?;
         Ok(Self { is_behind_gap: true, ..state })
-    }
-
-    /// The newest event time of the state's records and those up to `newest_event_ms`.
-    pub(super) fn newest_event_ms(&self, plan: &PipelinePlan, newest_event_ms: i64) -> i64 {
-        newest_event_ms.max(plan.watermark().newest_event_ms(self.watermark.value_ms()))
     }
 
     /// Emits windows that have ended by the wall clock although no record has come to close them.
@@ -135,14 +130,14 @@ fn watermark_of(chunks: &[StateChunk]) -> Result<Option<Opened<i64>>, StateError
     chunks.iter().find(|chunk| &*chunk.name == WATERMARK).map(|chunk| open(chunk, "")).transpose()
 }
 
-/// Where steps start that have these chunks.
+/// Where steps start that have these chunks, and that watermark among them.
 fn start<'a>(
     plan: &PipelinePlan,
-    chunks: &'a [StateChunk],
+    (chunks, watermark): (&'a [StateChunk], Option<&Opened<i64>>),
     before: Before,
     newest_event_ms: i64,
-) -> Result<Start<'a>, StateError> {
-    let watermark_ms = watermark_of(chunks)?.map_or(NO_WATERMARK, |opened| opened.body);
+) -> Start<'a> {
+    let watermark_ms = watermark.map_or(NO_WATERMARK, |opened| opened.body);
     let newest_event_ms = newest_event_ms.max(plan.watermark().newest_event_ms(watermark_ms));
-    Ok(Start { chunks, before, watermark_ms, newest_event_ms })
+    Start { chunks, before, watermark_ms, newest_event_ms }
 }

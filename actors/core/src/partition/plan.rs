@@ -133,7 +133,6 @@ impl PipelinePlan {
         let replay = self.replay();
         let computed = self.steps.iter().flat_map(|step| step.computes());
         let texts = computed.chain(replay.values().cloned()).map(|[planned, written]| (planned, written));
-        let texts = self.windows().flat_map(WindowPlan::written).chain(texts);
         let written = texts.filter(|(planned, written)| planned != written).collect();
         let replay = replay.into_iter().map(|(setting, [planned, _])| (setting, planned)).collect();
         PipelineDefinition {

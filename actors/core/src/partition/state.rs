@@ -11,7 +11,7 @@ use crate::{
     rows::{BatchInfo, Rows, event_times},
     stats::{last_seen, minute_deltas},
     steps::{Effects, Size, Start, StepState, rule::Alerts, window::Emitted},
-    watermark::{CLOCK_TOLERANCE_MS, NO_WATERMARK, Watermark},
+    watermark::{CLOCK_TOLERANCE_MS, Watermark},
 };
 
 /// What one partition of a pipeline remembers between batches. Cheap to clone: large parts are shared until changed.
@@ -193,7 +193,7 @@ impl PartitionState {
     /// An output at `position` without effects.
     pub(super) fn empty_output(&self, plan: &PipelinePlan, position: i64) -> Output {
         let empty = Output::empty(self.topic.clone(), self.partition, position, plan.schema.arrow.clone());
-        Output { newest_event_ms: self.newest_event_ms(plan, NO_WATERMARK), ..empty }
+        Output { newest_event_ms: plan.watermark().newest_event_ms(self.watermark.value_ms()), ..empty }
     }
 
     fn output(

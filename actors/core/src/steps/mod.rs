@@ -133,7 +133,7 @@ pub(crate) trait Step: fmt::Debug + Send + Sync {
         None
     }
 
-    /// What the columns that it makes are computed from.
+    /// What the columns that it makes, in front of the steps behind or in a table of its own, are computed from.
     fn computes(&self) -> Vec<Texts> {
         Vec::new()
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     messages::Store,
+    pace::due_at,
     slot::PartitionSlot,
     store::{Outcome, Pending, SinkStore, StoreError},
 };
@@ -63,7 +64,8 @@ impl CommitLimits {
 pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
     let mut committed_at = None;
     while let Some(first) = shared.inbox.recv(&scope).await {
-        let until = due_at(&shared.limits, first.born(), committed_at);
+        // Counted from when it was sent, so that a new incarnation does not wait again with what the last one left.
+        let until = due_at(first.born(), committed_at, FEW, shared.limits.max_delay);
         let group = gather(&scope, &shared, first, until).await;
         let pending: Vec<Arc<Pending>> = group.iter().map(|delivery| delivery.pending.clone()).collect();
         let _in_hand = scope.in_hand(format!("{} outputs", pending.len()));
@@ -81,15 +83,6 @@ pub async fn run(scope: Scope, shared: Arc<SinkShared>) -> Result<(), Failure> {
         settle(&scope, group, &outcomes);
     }
     Ok(())
-}
-
-/// Until when a small transaction waits for more. Outputs that come now and then are stored at once; of those that come
-/// all the time, a transaction follows the one before after the longest delay.
-fn due_at(limits: &CommitLimits, born: Instant, committed_at: Option<Instant>) -> Instant {
-    // Counted from when it was sent, so that a new incarnation does not wait again with what the last one left.
-    let latest = born + limits.max_delay;
-    let Some(committed_at) = committed_at else { return latest };
-    (committed_at + limits.max_delay).max(born + FEW).min(latest)
 }
 
 /// Takes what is there, and waits a little while it is less than a transaction is worth.

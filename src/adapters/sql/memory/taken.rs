@@ -109,12 +109,12 @@ fn wanted_indexes(layout: &Layout) -> Vec<(String, Wanted)> {
     let streams = layout
         .streams
         .iter()
-        .flat_map(|table| table.indexes().into_iter().map(|index| (index, of_stream(&table.stream, &table.table))));
+        .flat_map(|table| table.index_names().into_iter().map(|index| (index, of_stream(&table.stream, &table.table))));
     let pipelines = &layout.definitions.pipelines;
     let windows = layout.windows.iter().flat_map(|table| {
         let has_it = pipelines.iter().find(|(_, pipeline)| pipeline.windows.contains_key(&*table.window));
         let pipeline = has_it.map_or("", |(name, _)| name);
-        table.indexes().into_iter().map(move |index| (index, of_window(pipeline, &table.window)))
+        table.index_names().into_iter().map(move |index| (index, of_window(pipeline, &table.window)))
     });
     streams.chain(windows).collect()
 }

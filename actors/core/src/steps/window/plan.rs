@@ -7,7 +7,7 @@ use crate::{
     definition::{ColumnDefinition, WindowDefinition, words::duration},
     expr::{Aggregate, AggregateFunction, PlanFault, ScalarExpr, in_a_line},
     schema::{Kind, StreamSchema},
-    steps::check_name,
+    steps::{Texts, check_name},
 };
 
 /// Most columns that a window groups by.
@@ -143,10 +143,10 @@ impl WindowPlan {
         &self.definition
     }
 
-    /// What people wrote for the selected columns, by what is planned of it.
-    pub(crate) fn written(&self) -> impl Iterator<Item = (String, String)> {
-        let planned = self.definition.select.iter().map(|column| column.field.clone());
-        planned.zip(self.select.iter().cloned()).filter(|(planned, written)| planned != written)
+    /// What the selected columns are computed from.
+    pub(crate) fn selects(&self) -> Vec<Texts> {
+        let selected = self.definition.select.iter().zip(&self.select);
+        selected.map(|(column, written)| [column.field.clone(), written.clone()]).collect()
     }
 
     /// What its state comes from besides what its rows mean.

@@ -61,6 +61,10 @@ impl Step for WindowPlan {
         Some((format!("window {}", self.name()), [self.with_lateness(), self.with_lateness()]))
     }
 
+    fn computes(&self) -> Vec<Texts> {
+        self.selects()
+    }
+
     fn window(&self) -> Option<&WindowPlan> {
         Some(self)
     }

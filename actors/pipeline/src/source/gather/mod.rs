@@ -17,6 +17,7 @@ use streamward_kit::{Failure, Scope};
 use super::{LogClient, Polled, RecordView, SourceShared};
 use crate::{
     messages::Work,
+    pace::due_at,
     slot::{PartitionSlot, Reader},
 };
 
@@ -126,12 +127,9 @@ impl Gather {
         next.map_or(POLL_TIMEOUT, |due| due.saturating_duration_since(Instant::now()))
     }
 
-    /// When a batch that is not full goes to its lane. Records that come now and then do not wait; of those that come all
-    /// the time, a batch follows the one before after the longest delay.
+    /// When a batch that is not full goes to its lane.
     fn due_at(&self, partition: i32, open: &Open) -> Instant {
-        let latest = open.since + self.delay;
-        let Some(handed_at) = self.handed_at.get(&partition) else { return latest };
-        (*handed_at + self.delay).max(open.since + FIRST_DELAY).min(latest)
+        due_at(open.since, self.handed_at.get(&partition).copied(), FIRST_DELAY, self.delay)
     }
 
     /// Adds a record; says whether its batch is full.
