@@ -1,5 +1,6 @@
 //! Adapters: one folder per third-party client. They implement ports and never import each other.
 
 pub mod kafka;
+pub mod postgres;
 pub mod registry;
-pub mod sql;
+pub mod sqlite;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use streamward_kit::{Failure, Scope};
 
-use crate::adapters::sql::SqlStore;
+use crate::adapters::sqlite::SqlStore;
 
 /// Time from a commit to the look at the log, and where the log was short.
 const LOOK_AFTER: Duration = Duration::from_millis(100);

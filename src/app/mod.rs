@@ -62,7 +62,7 @@ use crate::{
             admin::ensure_topics,
             reach::{self, Unreachable},
         },
-        sql::{
+        sqlite::{
             SqlStore, SqliteSettings, Synchronous,
             read::{ReadSettings, SqliteReads},
         },

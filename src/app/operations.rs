@@ -28,7 +28,7 @@ use super::{
 use crate::{
     adapters::{
         kafka::{members::Member, producer::KafkaProducer},
-        sql::SqlStore,
+        sqlite::SqlStore,
     },
     clock::now_ms,
     plan::Plan,

@@ -8,7 +8,7 @@ use std::{
 
 use streamward_kit::{Failure, Scope};
 
-use crate::adapters::sql::{SqlStore, retention::RetentionPolicy};
+use crate::adapters::sqlite::{SqlStore, retention::RetentionPolicy};
 
 /// Shortest pause between two chunks.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -17,7 +17,7 @@ use super::{
     pipeline::load_in_thread,
     server::BenchServer,
 };
-use crate::{adapters::sql::audit::Audit, process};
+use crate::{adapters::sqlite::audit::Audit, process};
 
 /// What to measure.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use streamward_core::{batch::RawBatch, decode::Decoder};
 
 use crate::{
-    adapters::sql::{SqlStore, SqliteSettings},
+    adapters::sqlite::{SqlStore, SqliteSettings},
     clock::now_ms,
     plan::Plan,
     simulators::load::LoadGenerator,

@@ -14,7 +14,7 @@ use super::{
     websocket::{self, OnEnd, Seen},
 };
 use crate::{
-    adapters::sql::audit::Audit,
+    adapters::sqlite::audit::Audit,
     clock::now_ms,
     process::{self, Process},
 };

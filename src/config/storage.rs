@@ -9,7 +9,7 @@ use streamward_pipeline::{lane::LaneSettings, sink::CommitLimits};
 use super::limits::{bytes_within, within};
 use super::units::{ByteSize, HumanDuration};
 use crate::{
-    adapters::sql::{SqliteSettings, read::ReadSettings, retention::RetentionPolicy},
+    adapters::sqlite::{SqliteSettings, read::ReadSettings, retention::RetentionPolicy},
     app::RETENTION_CHECKS,
 };
 

@@ -10,7 +10,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use streamward_core::{
-    definition::{Change, ColumnDefinition, Definitions, StreamDefinition},
+    definition::{Change, ColumnDefinition, Definitions, Remembered, StreamDefinition},
     partition::{PipelinePlan, PipelineSpec, PlanError},
     steps::window::{Limits, WindowColumn, WindowPlan},
     table::{Column, Layout, StreamTable, WindowTable},
@@ -20,7 +20,7 @@ pub use self::streams::StreamSetup;
 
 use self::streams::Declared;
 use crate::{
-    adapters::sql::memory::Remembered,
+    adapters::sqlite::memory,
     config::OnGap,
     config::{Config, Fault, Faults, Loaded, MAX_FLOWS, PipelineConfig, Sources, Step},
     verify::SinkPlace,
@@ -203,7 +203,7 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
         return Err(Faults::from(faults));
     }
     let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
-    match remembered.dropped_windows(&database, &plan.layout()) {
+    match memory::dropped_windows(&remembered, &database, &plan.layout()) {
         Ok(said) => plan.remarks.extend(said),
         Err(error) => return Err(Faults::from(vec![loaded.fault_at("storage.sqlite.path", error)])),
     }
@@ -232,7 +232,7 @@ fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Fau
         return Err(faults);
     }
     let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
-    let remembered = Remembered::read(&database).unwrap_or_else(|error| {
+    let remembered = memory::read(&database).unwrap_or_else(|error| {
         faults.add(loaded.fault_at("storage.sqlite.path", error));
         None
     });

@@ -24,7 +24,7 @@ use crate::adapters::{
         KafkaSettings,
         admin::{LogInspector, compacted_topics},
     },
-    sql::audit::{Audit, StoredPosition},
+    sqlite::audit::{Audit, StoredPosition},
 };
 
 /// Offsets compared at a time: bounds the memory.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use super::{Report, SinkPlace, Subject, VerifyError};
 use crate::{
-    adapters::sql::audit::{Audit, StoredPosition},
+    adapters::sqlite::audit::{Audit, StoredPosition},
     app::{Cause, Finding, Place, last_findings},
     clock::now_ms,
     database_lock::DatabaseLock,

@@ -121,7 +121,7 @@ fn core_reads_no_clock_file_or_socket() {
 #[test]
 fn each_client_library_is_used_in_its_adapter_alone() {
     assert_eq!(intruders(&SOURCES, "src/adapters/kafka", &["use rdkafka", "rdkafka::"]), NONE);
-    assert_eq!(intruders(&SOURCES, "src/adapters/sql", &["use sqlx", "sqlx::", "rusqlite"]), NONE);
+    assert_eq!(intruders(&SOURCES, "src/adapters/sqlite", &["use sqlx", "sqlx::", "rusqlite"]), NONE);
 }
 
 #[test]

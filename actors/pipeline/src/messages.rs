@@ -64,7 +64,7 @@ mod tests {
         let weigh = |raw: Option<Arc<RawBatch>>, dead: Vec<DeadLetter>, checkpoint: Vec<StateChunk>| {
             let empty = Output::empty("orders".into(), 0, 6, plan.schema().arrow.clone());
             let output = Output { dead, checkpoint, ..empty };
-            let pending = Pending { key: slot.key.clone(), epoch: 1, log: 0, output, raw };
+            let pending = Pending { key: slot.key.clone(), epoch: 1, log: 0, output, beside: Vec::new(), raw };
             Store { slot: slot.clone(), pending: Arc::new(pending) }.bytes()
         };
         let letter = DeadLetter {

@@ -10,7 +10,7 @@ use super::{
     sight::{Mended, StorageSight},
     watch::{PROBE_WITHIN, WatchShared},
 };
-use crate::adapters::sql::{files::Reopened, probe::Trouble};
+use crate::adapters::sqlite::{files::Reopened, probe::Trouble};
 
 /// How long reads may take to end before the database is opened anew.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ use super::{
     storage::{BrokerWatch, StorageWatch},
 };
 use crate::{
-    adapters::sql::{SqlStore, read::SqliteReads},
+    adapters::sqlite::{SqlStore, read::SqliteReads},
     app::{
         broker::Embedded,
         groups::GroupsSeen,

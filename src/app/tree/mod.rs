@@ -58,7 +58,7 @@ use super::{
 use crate::{
     adapters::{
         kafka::{KafkaSettings, members::KnownIds, producer::KafkaProducer, topics::KafkaTopics},
-        sql::{SqlStore, read::SqliteReads, retention::RetentionPolicy},
+        sqlite::{SqlStore, read::SqliteReads, retention::RetentionPolicy},
     },
     config::{self, Config},
     database_lock::DatabaseLock,

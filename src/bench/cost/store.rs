@@ -14,7 +14,7 @@ use streamward_pipeline::store::{Assignment, BoxFuture, Outcome, PartitionKey, P
 
 use super::StoreKind;
 use crate::{
-    adapters::sql::{SqlStore, SqliteSettings},
+    adapters::sqlite::{SqlStore, SqliteSettings},
     plan::Plan,
 };
 

@@ -118,8 +118,14 @@ impl Stages {
             if slot.issue(1, done, &state, || true) != Issued::Yes {
                 return Err("the slot is somebody else's".to_owned());
             }
-            let pending =
-                [Arc::new(Pending { key: slot.key.clone(), epoch: slot.epoch, log: slot.log, output, raw: None })];
+            let pending = [Arc::new(Pending {
+                key: slot.key.clone(),
+                epoch: slot.epoch,
+                log: slot.log,
+                output,
+                beside: Vec::new(),
+                raw: None,
+            })];
             self.store.commit(&pending).await.map_err(|error| error.to_string())?;
             slot.commit(&pending[0].output, 0);
         }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use streamward_pipeline::{sink::CommitObserver, store::Pending};
 
 use super::trickle::Sent;
-use crate::adapters::sql::audit::Audit;
+use crate::adapters::sqlite::audit::Audit;
 
 /// Watches commits: the outputs of a partition must follow each other without a step back.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    adapters::sql::{SqlStore, SqliteSettings, names_of_an_empty_database},
+    adapters::sqlite::{SqlStore, SqliteSettings, names_of_an_empty_database},
     config::Sources,
     plan::{self, Plan},
 };

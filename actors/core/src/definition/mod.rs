@@ -7,7 +7,9 @@
 //! Not here: reading and writing them (storage does), and carrying changes out.
 
 mod changes;
+mod remembered;
 mod replay;
+mod taken;
 #[cfg(test)]
 mod tests;
 pub(crate) mod words;
@@ -18,7 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema::Field;
 
-pub use self::changes::{Change, Concerned, Way, kept_table};
+pub use self::{
+    changes::{Change, Concerned, Way, kept_table},
+    remembered::{Going, Remembered, said},
+};
 
 /// Everything that a configuration defines, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

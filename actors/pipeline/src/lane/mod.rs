@@ -394,7 +394,8 @@ impl Lane {
     }
 
     fn pending(&self, slot: &Arc<PartitionSlot>, output: Output, raw: Option<Arc<RawBatch>>) -> Arc<Store> {
-        let pending = Pending { key: slot.key.clone(), epoch: slot.epoch, log: slot.log, output, raw };
+        let (key, beside) = (slot.key.clone(), Vec::new());
+        let pending = Pending { key, epoch: slot.epoch, log: slot.log, output, beside, raw };
         Arc::new(Store { slot: slot.clone(), pending: Arc::new(pending) })
     }
 

@@ -46,7 +46,8 @@ fn store(slot: &Arc<PartitionSlot>, records: usize) -> Arc<Store> {
     let input = stage.decode(&mut stage.decoder(), &batch, 0..end, &[]);
     let output = stage.run(&mut state, &input, 0).unwrap();
     let key = slot.key.clone();
-    let pending = Pending { key, epoch: slot.epoch, log: slot.log, output, raw: Some(Arc::new(batch)) };
+    let pending =
+        Pending { key, epoch: slot.epoch, log: slot.log, output, beside: Vec::new(), raw: Some(Arc::new(batch)) };
     Arc::new(Store { slot: slot.clone(), pending: Arc::new(pending) })
 }
 

@@ -12,7 +12,7 @@ use super::{
     Cause, Finding, Place,
     sight::{ActorSight, Mended, PartitionSight, PipelineSight, Sight, Stop},
 };
-use crate::{adapters::sql::damage::WAY_OUT as DAMAGE_WAY_OUT, app::lag::TopicLogs};
+use crate::{adapters::sqlite::damage::WAY_OUT as DAMAGE_WAY_OUT, app::lag::TopicLogs};
 
 /// How long a position, a cluster or a database may stand still before it is a finding.
 pub const PATIENCE: Duration = Duration::from_secs(4);

@@ -17,7 +17,7 @@ use crate::{
             admin::{LogInspector, TopicSpec, delete_records, delete_topics, ensure_topics},
             producer::BulkProducer,
         },
-        sql::stranger::Stranger,
+        sqlite::stranger::Stranger,
     },
     bench::{in_thread, server::BenchServer},
     clock::{now_ms, rfc3339},

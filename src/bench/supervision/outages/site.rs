@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::SupervisionBench;
 use crate::{
-    adapters::sql::audit::Audit,
+    adapters::sqlite::audit::Audit,
     bench::{
         load::{LoadSettings, Progress},
         pipeline::load_in_thread,
