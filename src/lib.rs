@@ -14,7 +14,6 @@ pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod database_lock;
 pub mod http;
 pub mod node;
 pub mod plan;

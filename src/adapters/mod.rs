@@ -1,5 +1,6 @@
 //! Adapters: one folder per third-party client. They implement ports and never import each other.
 
+pub mod database;
 pub mod kafka;
 pub mod postgres;
 pub mod registry;

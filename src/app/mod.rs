@@ -6,7 +6,6 @@
 
 mod announcer;
 mod broker;
-mod checkpointer;
 mod descriptors;
 mod drills;
 mod groups;
@@ -29,6 +28,7 @@ mod standstill;
 mod supervision;
 mod topics;
 mod tree;
+mod upkeep;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -57,18 +57,14 @@ use self::{
 };
 use crate::{
     adapters::{
+        database::{Database, DatabaseLockError},
         kafka::{
             KafkaSettings,
             admin::ensure_topics,
             reach::{self, Unreachable},
         },
-        sqlite::{
-            SqlStore, SqliteSettings, Synchronous,
-            read::{ReadSettings, SqliteReads},
-        },
     },
     config::{self, Config, Loaded},
-    database_lock::{DatabaseLock, DatabaseLockError},
     http::{
         HttpSettings, SocketSettings,
         access::{Access, AccessToken, Role},
@@ -173,8 +169,7 @@ impl App {
             tracing::warn!("{warning}");
         }
         let folder = NodeFolder::open(&config.node.data_dir, config.node.id.as_deref())?;
-        let database = config.storage.sqlite.file(&config.node.data_dir);
-        let database_lock = DatabaseLock::acquire(&database)?;
+        let held = config.database().hold()?;
         let http = listen("http.listen", config.http.listen.get())?;
         let connections = descriptors::shares(config, broker::log_files(config)?)?;
         let room = broker::Room { connections: connections.broker, files: connections.log_files };
@@ -193,7 +188,7 @@ impl App {
             config: config.clone(),
             plan,
             folder,
-            _database_lock: database_lock,
+            _held: held,
             broker,
             registry,
             kafka,
@@ -326,46 +321,15 @@ async fn outside(config: &Config) -> Result<KafkaSettings, AppError> {
     }
 }
 
-/// The database, open for writing and for reading.
-struct Storage {
-    store: Arc<SqlStore>,
-    reads: Arc<SqliteReads>,
-}
-
-impl Storage {
-    /// Opens it, and makes it fit the plan.
-    async fn open(config: &Config, plan: &Plan) -> Result<Self, AppError> {
-        let path = config.storage.sqlite.file(&config.node.data_dir);
-        let store = SqlStore::open(&path, &sqlite_settings(config), plan.layout())
-            .await
-            .map_err(|error| AppError::open("the database", error))?;
-        let reads = SqliteReads::open(&path, plan.tables_to_read(), plan.windows_to_read(), read_settings(config))
-            .await
-            .map_err(|error| AppError::open("the database for reading", error))?;
-        Ok(Self { store: Arc::new(store), reads: Arc::new(reads) })
-    }
-}
-
-fn sqlite_settings(config: &Config) -> SqliteSettings {
-    let sqlite = &config.storage.sqlite;
-    SqliteSettings {
-        synchronous: match sqlite.synchronous {
-            config::Synchronous::Normal => Synchronous::Normal,
-            config::Synchronous::Full => Synchronous::Full,
-            config::Synchronous::Off => Synchronous::Off,
-        },
-        cache_bytes: sqlite.cache_size.get(),
-    }
+/// The database, which fits the plan then.
+async fn open_database(config: &Config, plan: &Plan) -> Result<Database, AppError> {
+    config.database().open(plan.layout()).await.map_err(|error| AppError::open("the database", error))
 }
 
 /// Hosts that the HTTP server and the registry answer to.
 fn host_rule(config: &Config) -> HostRule {
     let http = &config.http;
     HostRule::new(http.allowed_hosts.iter().cloned(), http.allowed_origins.iter().cloned())
-}
-
-fn read_settings(config: &Config) -> ReadSettings {
-    ReadSettings { connections: config.storage.sqlite.read_connections, ..ReadSettings::default() }
 }
 
 /// Bounds and access rules of the HTTP server.

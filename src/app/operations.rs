@@ -13,7 +13,7 @@ use streamward_core::ports::{
     Answer, FaultKind as DrillKind, InjectedFault, Operations, OpsCommand, OpsError, Page, ReadStore, Readiness,
 };
 use streamward_kit::{ActorPath, ActorState, Command, CommandError, Fault, FaultKind, Runtime, TreeNode};
-use streamward_pipeline::{live::LiveHub, slot::Slots};
+use streamward_pipeline::{live::LiveHub, slot::Slots, store::Store};
 
 use super::{
     broker::Embedded,
@@ -26,10 +26,7 @@ use super::{
     standstill::Findings,
 };
 use crate::{
-    adapters::{
-        kafka::{members::Member, producer::KafkaProducer},
-        sqlite::SqlStore,
-    },
+    adapters::kafka::{members::Member, producer::KafkaProducer},
     clock::now_ms,
     plan::Plan,
 };
@@ -55,7 +52,7 @@ pub struct LiveOperations {
     pub pipelines: Vec<PipelineView>,
     pub ends: LogEnds,
     pub findings: Findings,
-    pub store: Arc<SqlStore>,
+    pub store: Arc<dyn Store>,
     pub reads: Arc<dyn ReadStore>,
     pub live: LiveHub,
     pub broker: Option<Arc<Embedded>>,
@@ -133,7 +130,7 @@ impl LiveOperations {
     ) -> Result<Value, OpsError> {
         let path = actor.as_str();
         tracing::info!(path, action, detail, who, "command carried out");
-        if let Err(error) = self.store.audit(who, action, path, detail).await {
+        if let Err(error) = self.store.note_action(who, action, path, detail).await {
             tracing::warn!(%error, "write the audit entry");
         }
         let node = self.runtime.node(actor).or(before).ok_or_else(|| OpsError::UnknownPath(path.to_owned()))?;

@@ -7,8 +7,7 @@ use std::{
 };
 
 use streamward_kit::{Failure, Scope};
-
-use crate::adapters::sqlite::{SqlStore, retention::RetentionPolicy};
+use streamward_pipeline::store::{RetentionPolicy, Store};
 
 /// Shortest pause between two chunks.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -19,7 +18,7 @@ pub const CHECK_EVERY: RangeInclusive<Duration> = PAUSE..=Duration::from_hours(2
 /// Runs one incarnation.
 pub async fn run(
     scope: Scope,
-    store: Arc<SqlStore>,
+    store: Arc<dyn Store>,
     policy: RetentionPolicy,
     check_every: Duration,
 ) -> Result<(), Failure> {
@@ -28,7 +27,7 @@ pub async fn run(
         scope.fault_point("retain").await?;
         let (in_hand, began) = (scope.in_hand("chunk"), Instant::now());
         let waiting = scope.waiting_on("sql");
-        let done = store.retain_chunk(&policy).await;
+        let done = store.retain(&policy).await;
         drop(waiting);
         drop(in_hand);
         match &done {

@@ -17,7 +17,7 @@ use super::{
     pipeline::load_in_thread,
     server::BenchServer,
 };
-use crate::{adapters::sqlite::audit::Audit, process};
+use crate::process;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -118,11 +118,11 @@ async fn round(bench: &AlertsBench, condition: &str) -> Result<Way, String> {
     let sent = load_in_thread(server.kafka.clone(), settings, Progress::default()).await?;
     server.caught_up("sensors", sent.acknowledged).await?;
     let seconds = begun.elapsed().as_secs_f64();
-    let database = server.config.storage.sqlite.file(folder.path());
+    let database = server.config.database();
     let asked = Instant::now();
     server.stop().await;
     let stop_s = asked.elapsed().as_secs_f64();
-    let mut audit = Audit::open(&database).await.map_err(|error| error.to_string())?;
+    let mut audit = database.audit().await.map_err(|error| error.to_string())?;
     let (firing, waiting) = audit.alerts().await.map_err(|error| error.to_string())?;
     Ok(Way { per_s: sent.acknowledged as f64 / seconds, firing, waiting, stop_s })
 }

@@ -14,7 +14,7 @@ use super::{
     websocket::{self, OnEnd, Seen},
 };
 use crate::{
-    adapters::sqlite::audit::Audit,
+    adapters::database::DatabaseSettings,
     clock::now_ms,
     process::{self, Process},
 };
@@ -83,7 +83,7 @@ pub async fn run(folder: &Path, bench: &PipelineBench) -> Result<PipelineReport,
     server.caught_up("sensors", before + warm.acknowledged + sent.acknowledged).await?;
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), Process::this().cpu_time() - cpu);
     let rss_peak_mb = Process::this().peak_resident_bytes() as f64 / 1e6;
-    let (plan, database) = (server.plan.clone(), server.config.storage.sqlite.file(folder));
+    let (plan, database) = (server.plan.clone(), server.config.database());
     server.stop().await;
     dashboard.stop();
     let floor_per_s = floor::measure(&plan, bench.keys, FLOOR).await?;
@@ -139,7 +139,7 @@ pub async fn load_in_thread(
 }
 
 /// Rows stored since then, and rows with an id of their own.
-async fn recount(database: &Path, since_ms: i64) -> Result<(u64, u64), String> {
-    let mut audit = Audit::open(database).await.map_err(|error| error.to_string())?;
-    audit.count_distinct(("sensor_readings", "location"), since_ms).await.map_err(|error| error.to_string())
+async fn recount(database: &DatabaseSettings, since_ms: i64) -> Result<(u64, u64), String> {
+    let mut audit = database.audit().await.map_err(|error| error.to_string())?;
+    audit.count_distinct("sensor_readings", "location", since_ms).await.map_err(|error| error.to_string())
 }

@@ -37,14 +37,8 @@ pub struct VerifyArgs {
 pub fn verify(args: &VerifyArgs) -> Result<Exit, Failure> {
     let (loaded, plan) = args.source.compile(Exposure::Insecure)?;
     let config = &loaded.config;
-    let database = config.storage.sqlite.file(&config.node.data_dir);
-    if !database.exists() {
-        let reason = format!(
-            "there is no database {}: nothing was stored here, or the data is in another folder (--data-dir)",
-            database.display()
-        );
-        return Err(failure(VerifyError::Database(reason), &config.node.data_dir));
-    }
+    let database = config.database();
+    database.is_there().map_err(|error| failure(VerifyError::Database(error), &config.node.data_dir))?;
     let offline = app::offline_broker(config, args.bootstrap.as_deref()).map_err(Failure::usage)?;
     let settings = match &offline {
         Some(broker) => broker.settings(config),

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use streamward_pipeline::{lane::LaneSettings, sink::CommitLimits};
+use streamward_pipeline::{lane::LaneSettings, sink::CommitLimits, store::RetentionPolicy};
 
+use super::Config;
 use super::limits::{bytes_within, within};
 use super::units::{ByteSize, HumanDuration};
 use crate::{
-    adapters::sqlite::{SqliteSettings, read::ReadSettings, retention::RetentionPolicy},
+    adapters::{
+        database::DatabaseSettings,
+        sqlite::{self, SqliteSettings, read::ReadSettings},
+    },
     app::RETENTION_CHECKS,
 };
 
@@ -58,7 +62,31 @@ pub struct SqliteConfig {
     pub read_connections: u32,
 }
 
+impl Config {
+    /// The database, and how it is reached.
+    #[must_use]
+    pub fn database(&self) -> DatabaseSettings {
+        let sqlite = &self.storage.sqlite;
+        DatabaseSettings::Sqlite {
+            file: sqlite.file(&self.node.data_dir),
+            writer: sqlite.writer(),
+            reads: ReadSettings { connections: sqlite.read_connections, ..ReadSettings::default() },
+        }
+    }
+}
+
 impl SqliteConfig {
+    fn writer(&self) -> SqliteSettings {
+        SqliteSettings {
+            synchronous: match self.synchronous {
+                Synchronous::Normal => sqlite::Synchronous::Normal,
+                Synchronous::Full => sqlite::Synchronous::Full,
+                Synchronous::Off => sqlite::Synchronous::Off,
+            },
+            cache_bytes: self.cache_size.get(),
+        }
+    }
+
     /// The database file, in `data_dir` unless `path` names another.
     pub fn file(&self, data_dir: &Path) -> PathBuf {
         match &self.path {

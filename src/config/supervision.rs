@@ -152,7 +152,7 @@ pub fn actor_paths(config: &Config) -> Vec<String> {
     paths.extend(
         others
             .iter()
-            .chain(&["ops/checkpointer", "ops/retention", "ops/lag", "ops/standstill"])
+            .chain(&["ops/upkeep", "ops/retention", "ops/lag", "ops/standstill"])
             .map(|path| (*path).to_owned()),
     );
     paths.extend(is_outside.then(|| "ops/groups".to_owned()));

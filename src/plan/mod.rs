@@ -13,14 +13,13 @@ use streamward_core::{
     definition::{Change, ColumnDefinition, Definitions, Remembered, StreamDefinition},
     partition::{PipelinePlan, PipelineSpec, PlanError},
     steps::window::{Limits, WindowColumn, WindowPlan},
-    table::{Column, Layout, StreamTable, WindowTable},
+    table::{Column, Layout, WindowTable},
 };
 
 pub use self::streams::StreamSetup;
 
 use self::streams::Declared;
 use crate::{
-    adapters::sqlite::memory,
     config::OnGap,
     config::{Config, Fault, Faults, Loaded, MAX_FLOWS, PipelineConfig, Sources, Step},
     verify::SinkPlace,
@@ -120,18 +119,6 @@ impl Plan {
         self.pipelines.iter().map(place).collect()
     }
 
-    /// Tables of streams that reads may ask for.
-    #[must_use]
-    pub fn tables_to_read(&self) -> Vec<StreamTable> {
-        self.streams.iter().map(|stream| stream.table.clone()).collect()
-    }
-
-    /// Tables of windows that reads may ask for.
-    #[must_use]
-    pub fn windows_to_read(&self) -> Vec<WindowTable> {
-        self.layout().windows
-    }
-
     /// The tables that storage must have.
     #[must_use]
     pub fn layout(&self) -> Layout {
@@ -202,10 +189,10 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     if !faults.is_empty() {
         return Err(Faults::from(faults));
     }
-    let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
-    match memory::dropped_windows(&remembered, &database, &plan.layout()) {
+    let database = loaded.config.database();
+    match database.dropped_windows(&remembered, &plan.layout()) {
         Ok(said) => plan.remarks.extend(said),
-        Err(error) => return Err(Faults::from(vec![loaded.fault_at("storage.sqlite.path", error)])),
+        Err(error) => return Err(Faults::from(vec![loaded.fault_at(database.key(), error)])),
     }
     plan.as_last_read =
         plan.pipelines.iter().filter_map(|pipeline| as_last_read(&plan, pipeline, &remembered)).collect();
@@ -231,9 +218,9 @@ fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Fau
         faults.has_more = true;
         return Err(faults);
     }
-    let database = loaded.config.storage.sqlite.file(&loaded.config.node.data_dir);
-    let remembered = memory::read(&database).unwrap_or_else(|error| {
-        faults.add(loaded.fault_at("storage.sqlite.path", error));
+    let database = loaded.config.database();
+    let remembered = database.remembered().unwrap_or_else(|error| {
+        faults.add(loaded.fault_at(database.key(), error));
         None
     });
     let remembered = remembered.unwrap_or_default();

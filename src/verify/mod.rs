@@ -16,15 +16,16 @@ use std::{
 };
 
 use streamward_broker::Damage;
+use streamward_pipeline::store::{Audit, RangeKind, StoredPosition};
 
 use self::compare::{Fates, compare};
 pub use self::report::{Difference, EarlierLog, PartitionReport, Report};
 use crate::adapters::{
+    database::DatabaseSettings,
     kafka::{
         KafkaSettings,
         admin::{LogInspector, compacted_topics},
     },
-    sqlite::audit::{Audit, StoredPosition},
 };
 
 /// Offsets compared at a time: bounds the memory.
@@ -36,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What is recounted.
 #[derive(Debug)]
 pub struct Subject<'a> {
-    pub database: &'a Path,
+    pub database: &'a DatabaseSettings,
     pub data_dir: &'a Path,
     pub kafka: &'a KafkaSettings,
     /// Each sink's topic and table.
@@ -80,20 +81,19 @@ impl VerifyError {
 /// # Errors
 /// If the database or the cluster does not answer.
 pub async fn verify(subject: &Subject<'_>) -> Result<Report, VerifyError> {
-    let database = subject.database.display();
-    let mut audit = Audit::open(subject.database)
-        .await
-        .map_err(|error| VerifyError::Database(format!("open {database}: {error}")))?;
-    let mut report = match recount(subject, &mut audit).await {
+    let opened = subject.database.audit().await;
+    let place = subject.database.place();
+    let mut audit = opened.map_err(|error| VerifyError::Database(format!("open the database {place}: {error}")))?;
+    let mut report = match recount(subject, &mut *audit).await {
         Ok(report) => report,
         Err(VerifyError::Database(error)) => return Err(VerifyError::Database(audit.with_damage(error).await)),
         Err(VerifyError::Log(error)) => return Err(VerifyError::Log(error)),
     };
-    still::look(subject, &mut audit, &mut report).await?;
+    still::look(subject, &mut *audit, &mut report).await?;
     Ok(report)
 }
 
-async fn recount(subject: &Subject<'_>, audit: &mut Audit) -> Result<Report, VerifyError> {
+async fn recount(subject: &Subject<'_>, audit: &mut dyn Audit) -> Result<Report, VerifyError> {
     let Subject { kafka, sinks, .. } = *subject;
     let inspector = LogInspector::connect(kafka).map_err(VerifyError::log)?;
     let mut report = Report { ok: true, ..Report::default() };
@@ -136,7 +136,7 @@ async fn recount(subject: &Subject<'_>, audit: &mut Audit) -> Result<Report, Ver
 
 /// The number of the log that each topic is now, none where it was never read; topics that are missing are left out.
 async fn log_numbers(
-    audit: &mut Audit,
+    audit: &mut dyn Audit,
     inspector: &LogInspector,
     sinks: &BTreeMap<String, SinkPlace>,
 ) -> Result<BTreeMap<String, Option<i64>>, VerifyError> {
@@ -194,7 +194,7 @@ struct Log<'a> {
 }
 
 async fn partition(
-    audit: &mut Audit,
+    audit: &mut dyn Audit,
     log: &Log<'_>,
     (position, place): (&StoredPosition, &SinkPlace),
     report: &mut Report,
@@ -232,7 +232,7 @@ async fn partition(
 
 /// What the log and the database say of a range of offsets, without its part that retention of either has taken since.
 async fn chunk(
-    audit: &mut Audit,
+    audit: &mut dyn Audit,
     log: &Log<'_>,
     (position, table): (&StoredPosition, &str),
     range: Range<i64>,
@@ -255,7 +255,7 @@ async fn chunk(
 }
 
 async fn fates(
-    audit: &mut Audit,
+    audit: &mut dyn Audit,
     log: &Log<'_>,
     (position, table): (&StoredPosition, &str),
     range: Range<i64>,
@@ -264,9 +264,9 @@ async fn fates(
     Ok(Fates {
         stored: audit.stored(table, position, range.clone()).await?,
         dead: audit.dead(position, range.clone()).await?,
-        filtered: audit.ranges(position, "filtered", range.clone()).await?,
-        removed: audit.ranges(position, "removed", range.clone()).await?,
-        gaps: audit.ranges(position, "gap", range).await?,
+        filtered: audit.ranges(position, RangeKind::Filtered, range.clone()).await?,
+        removed: audit.ranges(position, RangeKind::Removed, range.clone()).await?,
+        gaps: audit.ranges(position, RangeKind::Gap, range).await?,
         damaged: here.map(|lost| lost.first_offset..lost.last_offset + 1).collect(),
         is_compacted: log.is_compacted,
     })

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
+use streamward_pipeline::store::{Audit, StoredPosition};
+
 use super::{Report, SinkPlace, Subject, VerifyError};
 use crate::{
-    adapters::sqlite::audit::{Audit, StoredPosition},
     app::{Cause, Finding, Place, last_findings},
     clock::now_ms,
-    database_lock::DatabaseLock,
 };
 
 /// How long a position with records behind it may stand still in a running server.
@@ -15,12 +15,12 @@ const MOVES_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Adds what the server of the data folder says, and what it does not say.
-pub async fn look(subject: &Subject<'_>, audit: &mut Audit, report: &mut Report) -> Result<(), VerifyError> {
+pub async fn look(subject: &Subject<'_>, audit: &mut dyn Audit, report: &mut Report) -> Result<(), VerifyError> {
     let findings = last_findings(subject.data_dir).unwrap_or_else(|error| {
         tracing::warn!(error, "what the server says of itself is not known");
         Vec::new()
     });
-    if !DatabaseLock::is_held(subject.database) {
+    if !subject.database.is_in_use().await {
         // Of a server that has ended: why it stood still, if it did.
         report.standing_still.extend(findings.into_iter().filter(|finding| concerns(finding, subject.sinks)));
         return Ok(());
@@ -43,7 +43,7 @@ fn concerns(finding: &Finding, sinks: &BTreeMap<String, SinkPlace>) -> bool {
 }
 
 /// Partitions of a running server that have something to do and do not move.
-async fn unmoved(audit: &mut Audit, report: &mut Report) -> Result<(), VerifyError> {
+async fn unmoved(audit: &mut dyn Audit, report: &mut Report) -> Result<(), VerifyError> {
     let mut waiting: BTreeMap<(String, String, i32), (i64, u64)> = report
         .partitions
         .iter()

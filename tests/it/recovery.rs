@@ -19,7 +19,7 @@ const ACTORS: [&str; 15] = [
     "relays/alerts",
     "relays/dead-letters",
     "edge/http",
-    "ops/checkpointer",
+    "ops/upkeep",
     "ops/retention",
     "ops/lag",
     "simulators/sensors",

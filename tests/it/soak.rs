@@ -14,7 +14,7 @@ const OUTAGES: &str = "poison_batch,refused_row";
 const ROLES: [&str; 15] = [
     "announcer",
     "broker",
-    "checkpointer",
+    "upkeep",
     "follower",
     "http",
     "lag",

@@ -23,7 +23,7 @@ const ACTORS: [&str; 20] = [
     "relays/dead-letters",
     "edge/announcer",
     "edge/http",
-    "ops/checkpointer",
+    "ops/upkeep",
     "ops/retention",
     "ops/standstill",
     "ops/lag",

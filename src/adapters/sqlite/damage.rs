@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, ffi};
-use streamward_pipeline::store::StoreError;
+use streamward_pipeline::store::{StoreError, Trouble};
 
 use super::{
     Layout, WriteError,
@@ -25,7 +25,7 @@ use super::{
 };
 
 /// What an operator can do about a damaged database.
-pub const WAY_OUT: &str = "stop the server, move the database and its -wal and -shm files aside, and start: what the log \
+pub(super) const WAY_OUT: &str = "stop the server, move the database and its -wal and -shm files aside, and start: what the log \
                            still holds is stored again; or put a backup in its place";
 
 /// Rows of each table that a look walks through.
@@ -91,6 +91,11 @@ pub(super) fn explain(path: &Path, error: WriteError) -> WriteError {
         WriteError::Sql(error) if is_damage(&error) => WriteError::Protocol(is_damaged(path, &error.to_string())),
         other => other,
     }
+}
+
+/// A damaged database, as trouble.
+pub(super) fn trouble(why: String) -> Trouble {
+    Trouble::Damaged { why, way_out: WAY_OUT }
 }
 
 /// That the database is damaged, where, how, and what to do.

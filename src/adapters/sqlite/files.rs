@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, config::DbConfig};
-use streamward_pipeline::store::StoreError;
+use streamward_pipeline::store::{Mended, StoreError};
 
 use super::{Shared, SqlStore, WriteError, Writer, connect, seen::SeenKeys};
 
@@ -48,15 +48,6 @@ type Identity = (u64, u64);
 pub(super) enum Lost {
     File(String),
     Log(String),
-}
-
-/// How much of what was stored is in the database after it was opened anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reopened {
-    /// All of it.
-    Whole,
-    /// What was written back before the write-ahead log was deleted: the rest must be read from the log again.
-    Older,
 }
 
 impl OpenFiles {
@@ -139,16 +130,16 @@ impl SqlStore {
     ///
     /// # Errors
     /// If the log cannot be written back now, or the database cannot be opened: nothing is written until it can.
-    pub async fn reopen(&self) -> Result<Reopened, StoreError> {
+    pub async fn reopen(&self) -> Result<Mended, StoreError> {
         self.work(Shared::reopen).await
     }
 }
 
 impl Shared {
-    fn reopen(&self) -> Result<Reopened, WriteError> {
+    fn reopen(&self) -> Result<Mended, WriteError> {
         let (mut writer, mut checkpointer) = (self.writer.lock(), self.checkpointer.lock());
-        let reopened = if self.files.has_strange_log() { Reopened::Older } else { Reopened::Whole };
-        if reopened == Reopened::Whole {
+        let reopened = if self.files.has_strange_log() { Mended::Older } else { Mended::Whole };
+        if reopened == Mended::Whole {
             let is_busy: bool = writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
             if is_busy {
                 return Err(WriteError::Gone("the deleted log cannot be written back while others read it".into()));

@@ -5,21 +5,23 @@
 //! of its own (WAL lets both work at once). Start reading at [`commit`]: the position protocol.
 
 mod apart;
-pub mod assign;
+mod assign;
 pub mod audit;
-pub mod commit;
-pub mod damage;
-pub mod ddl;
+mod commit;
+mod damage;
+mod database;
+mod ddl;
 mod facts;
-pub mod files;
-pub mod insert;
+mod files;
+mod insert;
 mod ledger;
+pub mod lock;
 pub mod memory;
 mod orphans;
-pub mod outbox;
-pub mod probe;
+mod outbox;
+mod probe;
 pub mod read;
-pub mod retention;
+mod retention;
 mod seen;
 pub mod stranger;
 #[cfg(test)]
@@ -27,7 +29,13 @@ mod tests;
 mod wal;
 mod window_tables;
 
-use std::{ops::RangeInclusive, panic::resume_unwind, path::Path, sync::Arc, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    panic::resume_unwind,
+    path::Path,
+    sync::{Arc, OnceLock, atomic::AtomicU32},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use rusqlite::{Transaction, TransactionBehavior};
@@ -45,6 +53,7 @@ use self::{
     files::OpenFiles,
     insert::Inserts,
     probe::Looked,
+    read::SqliteReads,
     seen::SeenKeys,
 };
 
@@ -84,6 +93,10 @@ pub struct SqlStore {
     shared: Arc<Shared>,
     /// One notice per kind of fact that follows SQL.
     changed: [Notify; 2],
+    /// Who else has the database open in this process.
+    reads: OnceLock<Arc<SqliteReads>>,
+    /// Checkpoints in a row that left something.
+    unfinished: AtomicU32,
 }
 
 /// What a job on the writer works with.
@@ -198,12 +211,18 @@ impl SqlStore {
     pub async fn open(path: &Path, settings: &SqliteSettings, layout: Layout) -> Result<Self, StoreError> {
         migrate(path).await?;
         let opened = Shared::open(path, settings, layout).map_err(|error| damage::explain(path, error))?;
-        let store = Self { shared: Arc::new(opened), changed: Default::default() };
+        let (changed, reads, unfinished) = (Default::default(), OnceLock::new(), AtomicU32::new(0));
+        let store = Self { shared: Arc::new(opened), changed, reads, unfinished };
         match (store.resolve_unconfigured().await, store.damage()) {
             (Ok(()), _) => Ok(store),
             (Err(_), Some(why)) => Err(StoreError::Unavailable(damage::is_damaged(path, &why))),
             (Err(error), None) => Err(error),
         }
+    }
+
+    /// Tells who else of this process has the database open, once.
+    pub fn is_read_by(&self, reads: Arc<SqliteReads>) {
+        let _ = self.reads.set(reads);
     }
 
     /// Wakes the relays: there is something in the outbox.

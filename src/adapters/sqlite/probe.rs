@@ -9,7 +9,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use streamward_pipeline::store::StoreError;
+use streamward_pipeline::store::{StoreError, Trouble};
 
 use super::{BUSY_TIMEOUT, SqlStore, begin, damage, files::Lost};
 
@@ -60,23 +60,10 @@ impl Looked {
     }
 }
 
-/// Why the database does not do what it is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
-    /// It takes no writes now.
-    Busy(String),
-    /// Its write-ahead log was deleted: [`SqlStore::reopen`] mends it.
-    LogGone(String),
-    /// Its file is no longer that which the server has open.
-    Gone(String),
-    /// What it holds cannot be read.
-    Damaged(String),
-}
-
 impl From<Lost> for Trouble {
     fn from(lost: Lost) -> Self {
         match lost {
-            Lost::Log(why) => Self::LogGone(why),
+            Lost::Log(why) => Self::Mendable(why),
             Lost::File(why) => Self::Gone(why),
         }
     }
@@ -88,7 +75,7 @@ impl SqlStore {
     ///
     /// # Errors
     /// [`Trouble`]
-    pub async fn probe(&self, within: Duration) -> Result<(), Trouble> {
+    pub(super) async fn probe_writer(&self, within: Duration) -> Result<(), Trouble> {
         if self.shared.files.is_asked.swap(true, Ordering::AcqRel) {
             return Err(Trouble::Busy("it has not answered for some seconds".to_owned()));
         }
@@ -100,9 +87,9 @@ impl SqlStore {
         probed.await.unwrap_or_else(|error| Err(Trouble::Busy(error.to_string())))
     }
 
-    /// Damage that a reader or the writer came across.
+    /// Damage that the writer came across.
     #[must_use]
-    pub fn damage(&self) -> Option<String> {
+    pub(super) fn damage(&self) -> Option<String> {
         self.shared.damage.found()
     }
 }
@@ -119,7 +106,7 @@ impl super::Shared {
         let looked = locked.and_then(|()| self.look_again(untouched, within));
         let Err(error) = looked else { return Ok(()) };
         Err(match damage::damage_of(&error) {
-            Some(why) => Trouble::Damaged(why),
+            Some(why) => damage::trouble(why),
             None => Trouble::Busy(error.to_string()),
         })
     }
@@ -155,7 +142,11 @@ impl SqlStore {
     ///
     /// # Errors
     /// If the database is busy or gone.
-    pub async fn newest_positions(&self, sink: &Arc<str>, topic: &Arc<str>) -> Result<Vec<(i32, i64)>, StoreError> {
+    pub(super) async fn read_newest_positions(
+        &self,
+        sink: &Arc<str>,
+        topic: &Arc<str>,
+    ) -> Result<Vec<(i32, i64)>, StoreError> {
         let (sink, topic) = (sink.clone(), topic.clone());
         self.write(move |_, writer| {
             // Epochs go on from log to log: the newest comes last, and counts.

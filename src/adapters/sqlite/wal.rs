@@ -26,7 +26,7 @@ struct Pages {
 
 /// What one checkpoint did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrittenBack {
+pub(super) struct WrittenBack {
     pub pages: u64,
     /// Nothing is left that has to be written back now.
     pub done: bool,
@@ -36,7 +36,7 @@ pub struct WrittenBack {
 
 impl SqlStore {
     /// Returns when something was committed since the last call.
-    pub async fn written(&self) {
+    pub(super) async fn commit_comes(&self) {
         self.shared.wrote.notified().await;
     }
 
@@ -44,7 +44,7 @@ impl SqlStore {
     ///
     /// # Errors
     /// If the database is gone.
-    pub async fn write_back(&self, hold_commits: bool) -> Result<WrittenBack, StoreError> {
+    pub(super) async fn write_back(&self, hold_commits: bool) -> Result<WrittenBack, StoreError> {
         self.work(move |shared| {
             let connection = shared.checkpointer.lock();
             shared.files.may_write()?;
@@ -70,7 +70,7 @@ impl SqlStore {
     ///
     /// # Errors
     /// If the database is busy or gone.
-    pub async fn close_wal(&self) -> Result<(), StoreError> {
+    pub(super) async fn close_wal(&self) -> Result<(), StoreError> {
         self.write(|_, writer| Ok(checkpoint(&writer.connection, "TRUNCATE").map(drop)?)).await
     }
 }

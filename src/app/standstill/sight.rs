@@ -46,8 +46,8 @@ pub enum Mended {
     Itself,
     /// By a restart of the server.
     Restart,
-    /// By another file in its place.
-    Replacement,
+    /// By somebody who puts another one in its place, as it says.
+    Replacement(&'static str),
 }
 
 /// One pipeline.

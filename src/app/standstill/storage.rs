@@ -1,6 +1,6 @@
 //! The disks of the database and of the embedded broker as the watch sees them, and opening the database anew after its write-ahead log was deleted.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use streamward_broker::StorageTrouble;
 use streamward_kit::{ActorPath, Command};
@@ -10,10 +10,8 @@ use super::{
     sight::{Mended, StorageSight},
     watch::{PROBE_WITHIN, WatchShared},
 };
-use crate::adapters::sqlite::{files::Reopened, probe::Trouble};
+use streamward_pipeline::store::{self, Trouble};
 
-/// How long reads may take to end before the database is opened anew.
-const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 /// Where it is told that the database was opened anew.
 const WATCH: &str = "ops/standstill";
 
@@ -30,16 +28,16 @@ impl StorageWatch {
     pub async fn look(&mut self, shared: &WatchShared) {
         self.note(shared, None);
         let mut trouble = ask(shared).await;
-        if let Some(Trouble::LogGone(why)) = &trouble {
+        if let Some(Trouble::Mendable(why)) = &trouble {
             tracing::error!("{why}: nothing is stored until the database was opened anew");
-            match reopen(shared).await {
+            match mend(shared).await {
                 Ok(how) => {
                     let told = format!("{why}: the database was opened anew{}", outcome(how));
                     tracing::info!("{told}");
                     self.note(shared, Some(&told));
                     trouble = ask(shared).await;
                 }
-                Err(error) => trouble = Some(Trouble::LogGone(format!("{why}, and {error}"))),
+                Err(error) => trouble = Some(Trouble::Mendable(format!("{why}, and {error}"))),
             }
         }
         let since = self.trouble.take().map_or_else(Instant::now, |(since, _)| since);
@@ -51,8 +49,8 @@ impl StorageWatch {
         let (since, trouble) = self.trouble.as_ref()?;
         let (why, mended) = match trouble {
             Trouble::Busy(why) => (why, Mended::Itself),
-            Trouble::Gone(why) | Trouble::LogGone(why) => (why, Mended::Restart),
-            Trouble::Damaged(why) => (why, Mended::Replacement),
+            Trouble::Gone(why) | Trouble::Mendable(why) => (why, Mended::Restart),
+            Trouble::Damaged { why, way_out } => (why, Mended::Replacement(way_out)),
         };
         Some(StorageSight { lasting: since.elapsed(), why: why.clone(), mended })
     }
@@ -99,38 +97,30 @@ impl BrokerWatch {
 }
 
 async fn ask(shared: &WatchShared) -> Option<Trouble> {
-    let trouble = match timeout(PROBE_WITHIN * 2, shared.store.probe(PROBE_WITHIN)).await {
+    match timeout(PROBE_WITHIN * 2, shared.store.probe(PROBE_WITHIN)).await {
         Ok(answer) => answer.err(),
         Err(_) => Some(Trouble::Busy(format!("no answer within {} s", PROBE_WITHIN.as_secs() * 2))),
-    };
-    match trouble {
-        // Where the files are not its own any more, so is what they hold.
-        Some(Trouble::Gone(_) | Trouble::LogGone(_) | Trouble::Damaged(_)) => trouble,
-        Some(Trouble::Busy(_)) | None => {
-            let damage = shared.store.damage().or_else(|| shared.reads.damage());
-            damage.map(Trouble::Damaged).or(trouble)
-        }
     }
 }
 
-/// Closes all connections and opens them anew; where records must be read again, the sources begin anew, too.
-async fn reopen(shared: &WatchShared) -> Result<Reopened, String> {
-    timeout(CLOSED_WITHIN, shared.reads.close()).await.map_err(|_| "reads of it do not end".to_owned())?;
-    let reopened = shared.store.reopen().await.map_err(|error| error.to_string())?;
-    shared.reads.reopen().await.map_err(|error| error.to_string())?;
-    if reopened == Reopened::Older {
+/// Mends the database; where records must be read again, the sources begin anew, too.
+async fn mend(shared: &WatchShared) -> Result<store::Mended, String> {
+    let mended = shared.store.mend().await.map_err(|error| error.to_string())?;
+    if mended == store::Mended::Older {
         for pipeline in &shared.pipelines {
             let source = ActorPath::parse(&format!("pipelines/{}/source", pipeline.name));
             let source = source.map_err(|error| error.to_string())?;
             shared.runtime.command(&source, Command::Restart).await.map_err(|error| error.to_string())?;
         }
     }
-    Ok(reopened)
+    Ok(mended)
 }
 
-fn outcome(reopened: Reopened) -> &'static str {
-    match reopened {
-        Reopened::Whole => ", and nothing is lost",
-        Reopened::Older => "; another program has written to it, and what is missing in it is read from the log again",
+fn outcome(mended: store::Mended) -> &'static str {
+    match mended {
+        store::Mended::Whole => ", and nothing is lost",
+        store::Mended::Older => {
+            "; another program has written to it, and what is missing in it is read from the log again"
+        }
     }
 }

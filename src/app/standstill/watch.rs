@@ -11,6 +11,7 @@ use std::{
 };
 
 use streamward_kit::{ActorPath, Failure, Runtime, Scope};
+use streamward_pipeline::store::Store;
 
 use super::{
     Finding, Findings, Place, file,
@@ -19,7 +20,6 @@ use super::{
     storage::{BrokerWatch, StorageWatch},
 };
 use crate::{
-    adapters::sqlite::{SqlStore, read::SqliteReads},
     app::{
         broker::Embedded,
         groups::GroupsSeen,
@@ -41,8 +41,7 @@ pub struct WatchShared {
     pub pipelines: Vec<PipelineView>,
     pub ends: LogEnds,
     pub groups: GroupsSeen,
-    pub store: Arc<SqlStore>,
-    pub reads: Arc<SqliteReads>,
+    pub store: Arc<dyn Store>,
     pub broker: Option<Arc<Embedded>>,
     pub findings: Findings,
     /// False once shutdown has begun: what stands still then does so on purpose.

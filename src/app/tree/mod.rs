@@ -5,7 +5,7 @@
 //!      ─ pipelines/<name>: sink, lanes/<n>, source        (own intensity each)
 //!      ─ relays: alerts, dead-letters
 //!      ─ edge: http, sessions/*
-//!      ─ ops: checkpointer, retention, lag, groups, standstill
+//!      ─ ops: upkeep, retention, lag, groups, standstill
 //!      ─ simulators: sensors
 //! ```
 //!
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use streamward_core::ports::Readiness;
+use streamward_core::ports::{ReadStore, Readiness};
 use streamward_kit::{
     ActorPath, ChildPolicy, ChildSpec, Command, CommandError, Intensity, Placement, Runtime, SupervisorSpec,
 };
@@ -31,18 +31,18 @@ use streamward_pipeline::{
     logs::Logs,
     relay::{self, FactKind, RelayShared},
     sink::CommitObserver,
+    store::{RetentionPolicy, Store},
 };
 
 use super::{
-    AppError, Storage, announcer,
+    AppError, announcer,
     broker::Embedded,
-    checkpointer,
     descriptors::Shares,
     drills::UnderWay,
     groups::{self, GroupsSeen},
     ingest::KafkaIngest,
     lag::{self, LogEnds},
-    logs, make_topics,
+    logs, make_topics, open_database,
     operations::{LiveOperations, PipelineView, readiness},
     registration::{self, RegistrationShared, Registrations, SchemaId},
     registry::{RegistrySetup, RegistryStart},
@@ -53,15 +53,14 @@ use super::{
     sessions::Sessions,
     standstill::{self, Findings, watch::WatchShared},
     supervision::{adjusted, child_policy, intensity},
-    topics,
+    topics, upkeep,
 };
 use crate::{
     adapters::{
+        database::{Database, Held},
         kafka::{KafkaSettings, members::KnownIds, producer::KafkaProducer, topics::KafkaTopics},
-        sqlite::{SqlStore, read::SqliteReads, retention::RetentionPolicy},
     },
     config::{self, Config},
-    database_lock::DatabaseLock,
     http,
     node::NodeFolder,
     plan::Plan,
@@ -81,7 +80,7 @@ pub struct Parts {
     pub config: Config,
     pub plan: Plan,
     pub folder: NodeFolder,
-    pub _database_lock: DatabaseLock,
+    pub _held: Held,
     pub broker: Option<Arc<Embedded>>,
     pub registry: RegistrySetup,
     pub kafka: KafkaSettings,
@@ -148,8 +147,8 @@ impl Running {
 
     /// Writes what the databases still hold in memory.
     pub async fn close(&self) {
-        if let Err(error) = self.operations.store.close_wal().await {
-            tracing::warn!(%error, "write the database's log back");
+        if let Err(error) = self.operations.store.close().await {
+            tracing::warn!(%error, "close the database");
         }
         close_broker(&self.parts);
     }
@@ -197,9 +196,9 @@ async fn start_groups(
     let registrations = Registrations::make(&*schemas, &parts.plan, asked).await?;
     let simulated = registrations.id(config::SENSORS_STREAM);
     // It carries out what the configuration changes, so that it comes after all that may refuse the start.
-    let storage = Storage::open(&parts.config, &parts.plan).await?;
+    let database = open_database(&parts.config, &parts.plan).await?;
     start_registration(parts, runtime, RegistrationShared::new(schemas.clone(), registrations)).await?;
-    let builder = Builder::new((parts, logs), runtime.clone(), (schemas, storage))?;
+    let builder = Builder::new((parts, logs), runtime.clone(), (schemas, database))?;
     let handle = runtime.supervisor(ActorPath::root());
     let mut views = Vec::new();
     // However often one pipeline gives up, the others have nothing to do with it.
@@ -266,17 +265,17 @@ struct Builder<'a> {
     known: Option<Arc<KnownIds>>,
     findings: Findings,
     logs: Arc<dyn Logs>,
-    store: Arc<SqlStore>,
-    reads: Arc<SqliteReads>,
+    store: Arc<dyn Store>,
+    reads: Arc<dyn ReadStore>,
 }
 
 impl<'a> Builder<'a> {
     fn new(
         (parts, logs): (&'a Parts, Arc<dyn Logs>),
         runtime: Runtime,
-        (schemas, storage): (Arc<dyn Schemas>, Storage),
+        (schemas, database): (Arc<dyn Schemas>, Database),
     ) -> Result<Self, AppError> {
-        let Storage { store, reads } = storage;
+        let Database { store, reads } = database;
         let kafka = |error| AppError::open("Kafka", error);
         let producer = KafkaProducer::create(&parts.kafka, "streamward").map_err(kafka)?;
         let (live, ends, findings) = (LiveHub::default(), LogEnds::default(), Findings::default());
@@ -382,12 +381,11 @@ impl<'a> Builder<'a> {
             retention::run(scope, store.clone(), policy.clone(), every)
         });
         let store = self.store.clone();
-        let checkpointer =
-            ChildSpec::role("checkpointer", "checkpointer", move |scope| checkpointer::run(scope, store.clone()));
+        let upkeep = ChildSpec::role("upkeep", "upkeep", move |scope| upkeep::run(scope, store.clone()));
         let groups = self.known.is_some().then(|| self.groups(views));
         let watches = [Some(self.lag()), groups, Some(self.standstill(views, serving))];
         let ops = SupervisorSpec::new("ops")
-            .child(checkpointer.placement(Placement::pool(SINKS)).policy(self.policy()))
+            .child(upkeep.placement(Placement::pool(SINKS)).policy(self.policy()))
             .child(retain.placement(Placement::pool(SINKS)).policy(self.policy()));
         let watches = watches.into_iter().flatten().map(|watch| watch.policy(self.policy()));
         watches.fold(ops, SupervisorSpec::child)
@@ -412,7 +410,6 @@ impl<'a> Builder<'a> {
             ends: self.ends.clone(),
             groups: self.groups.clone(),
             store: self.store.clone(),
-            reads: self.reads.clone(),
             broker: self.parts.broker.clone(),
             findings: self.findings.clone(),
             serving: serving.clone(),

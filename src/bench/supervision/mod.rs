@@ -101,7 +101,7 @@ pub async fn run(folder: &Path, bench: &SupervisionBench) -> Result<SupervisionR
     let restarts = server.app.runtime().metrics().iter().map(|actor| actor.restarts_total).sum();
     let neighbours = neighbours::measure(&server, bench, sent.records).await?;
     let also_sent = neighbours.as_ref().map_or(0, |neighbours| neighbours.acknowledged);
-    let database = server.config.storage.sqlite.file(folder);
+    let database = server.config.database();
     dashboards.stop();
     server.stop().await;
     let verdict = oracle::judge(&database, since_ms, sent.acknowledged + also_sent, trickle).await?;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +12,7 @@ use parking_lot::Mutex;
 use streamward_pipeline::{sink::CommitObserver, store::Pending};
 
 use super::trickle::Sent;
-use crate::adapters::sqlite::audit::Audit;
+use crate::adapters::database::DatabaseSettings;
 
 /// Watches commits: the outputs of a partition must follow each other without a step back.
 #[derive(Default)]
@@ -59,12 +58,17 @@ pub struct Verdict {
 ///
 /// # Errors
 /// If it cannot be read.
-pub async fn judge(database: &Path, since_ms: i64, acknowledged: u64, trickle: &Sent) -> Result<Verdict, String> {
-    let mut audit = Audit::open(database).await.map_err(|error| error.to_string())?;
+pub async fn judge(
+    database: &DatabaseSettings,
+    since_ms: i64,
+    acknowledged: u64,
+    trickle: &Sent,
+) -> Result<Verdict, String> {
+    let mut audit = database.audit().await.map_err(|error| error.to_string())?;
     let fault = |error: streamward_pipeline::store::StoreError| error.to_string();
-    let (stored, distinct) = audit.count_distinct(("sensor_readings", "location"), since_ms).await.map_err(fault)?;
-    let reordered = audit.steps_back(("sensor_readings", "sensor_id", "location"), since_ms).await.map_err(fault)?;
-    let (series, distinct_series) = audit.count_distinct(("series_readings", "id"), since_ms).await.map_err(fault)?;
+    let (stored, distinct) = audit.count_distinct("sensor_readings", "location", since_ms).await.map_err(fault)?;
+    let reordered = audit.steps_back("sensor_readings", "sensor_id", "location", since_ms).await.map_err(fault)?;
+    let (series, distinct_series) = audit.count_distinct("series_readings", "id", since_ms).await.map_err(fault)?;
     let dead = audit.dead_values("sensor-readings").await.map_err(fault)?;
     let mut counts: BTreeMap<&[u8], u64> = BTreeMap::new();
     for value in dead.iter().flatten() {

@@ -55,7 +55,11 @@ pub enum Trouble {
     /// What the server has open is no longer the database: only another start helps.
     Gone(String),
     /// What it holds cannot be read.
-    Damaged(String),
+    Damaged {
+        why: String,
+        /// What somebody can do about it.
+        way_out: &'static str,
+    },
 }
 
 /// How much of what was stored is in the database after it was mended.

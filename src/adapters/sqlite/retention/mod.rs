@@ -12,10 +12,8 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use std::{ops::RangeInclusive, time::Duration};
-
 use rusqlite::Connection;
-use streamward_pipeline::store::StoreError;
+use streamward_pipeline::store::{Retained, RetentionPolicy, StoreError};
 
 use self::sizes::Holder;
 use super::{Layout, SqlStore, begin, ledger::Kind};
@@ -30,45 +28,12 @@ const SIZE_CHUNKS: usize = 8;
 /// Pages handed back to the file system per chunk.
 const VACUUM_PAGES: u32 = 40;
 
-/// What to keep.
-#[derive(Debug, Clone)]
-pub struct RetentionPolicy {
-    pub age: Option<Duration>,
-    pub size_bytes: Option<u64>,
-}
-
-impl RetentionPolicy {
-    /// Of [`Self::age`].
-    pub const AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(36_525 * 24);
-    /// Of [`Self::size_bytes`]: up to the largest file of SQLite, 2^32 pages of 64 KiB.
-    pub const SIZE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 48;
-}
-
-/// What one step of retention did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retained {
-    /// Rows that went.
-    pub rows: u64,
-    /// Pages that the file is shorter.
-    pub pages: u64,
-    /// Bytes over the limit of size that nothing could be removed for.
-    pub stuck_bytes: u64,
-}
-
-impl Retained {
-    /// Whether there was nothing to remove and nothing to hand back.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.rows == 0 && self.pages == 0
-    }
-}
-
 impl SqlStore {
     /// Bytes of pages in use: the file without its free pages.
     ///
     /// # Errors
     /// If the database is busy or gone.
-    pub async fn used_bytes(&self) -> Result<u64, StoreError> {
+    pub(super) async fn used_bytes(&self) -> Result<u64, StoreError> {
         self.write(|_, writer| Ok(used_bytes(&writer.connection)?)).await
     }
 
@@ -79,7 +44,7 @@ impl SqlStore {
     ///
     /// # Errors
     /// If the database is busy or gone.
-    pub async fn retain_chunk(&self, policy: &RetentionPolicy) -> Result<Retained, StoreError> {
+    pub(super) async fn retain_chunk(&self, policy: &RetentionPolicy) -> Result<Retained, StoreError> {
         let mut retained = Retained::default();
         let before_ms = match policy.age {
             Some(age) => now_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX),

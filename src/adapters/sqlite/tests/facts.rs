@@ -59,7 +59,7 @@ async fn a_walk_over_the_alerts_meets_each_one_once_whatever_fires_and_resolves_
     raise(&store, &owner, 0, ids.iter().map(|id| fires(id)).collect()).await;
     let plan = plan();
     let file = folder.path().join("test.db");
-    let reads = SqliteReads::open(&file, plan.tables_to_read(), plan.windows_to_read(), ReadSettings::default());
+    let reads = SqliteReads::open(&file, plan.layout().streams, plan.layout().windows, ReadSettings::default());
     let reads = reads.await.unwrap();
     let page = PageRequest { limit: 3, cursor: None, counting: Counting::Skip };
     let mut query = AlertQuery { state: None, severity: None, rule: None, page };

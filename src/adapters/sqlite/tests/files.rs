@@ -8,14 +8,10 @@ use std::{
 };
 
 use streamward_core::ports::{ReadError, ReadStore as _};
-use streamward_pipeline::store::StoreError;
+use streamward_pipeline::store::{Mended, Store as _, StoreError, Trouble};
 
 use super::*;
-use crate::adapters::sqlite::{
-    files::Reopened,
-    probe::Trouble,
-    read::{ReadSettings, SqliteReads},
-};
+use crate::adapters::sqlite::read::{ReadSettings, SqliteReads};
 
 const WITHIN: Duration = Duration::from_secs(1);
 const ROWS: &str = "SELECT count(*) FROM sensor_readings";
@@ -52,11 +48,11 @@ async fn written_beside_a_deleted(part: &str) {
     let (store, owner) = in_use(folder.path()).await;
     fs::remove_file(folder.path().join(part)).unwrap();
     store.commit(&[pending(&owner, output(0, 3, 5))]).await.unwrap();
-    assert!(matches!(store.probe(WITHIN).await, Err(Trouble::LogGone(_))));
+    assert!(matches!(store.probe(WITHIN).await, Err(Trouble::Mendable(_))));
     let refused = store.commit(&[pending(&owner, output(0, 5, 6))]).await;
     assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("deleted")), "{refused:?}");
     assert!(store.write_back(false).await.is_err(), "nothing is written back beside it");
-    assert_eq!(store.reopen().await.unwrap(), Reopened::Whole);
+    assert_eq!(store.reopen().await.unwrap(), Mended::Whole);
     store.probe(WITHIN).await.unwrap();
     assert_eq!(store.commit(&[pending(&owner, output(0, 5, 6))]).await.unwrap(), [Outcome::Committed]);
     assert_eq!(count(folder.path(), ROWS).await, 6);
@@ -76,8 +72,8 @@ async fn a_database_that_another_program_has_written_to_meanwhile_is_left_as_it_
     store.commit(&[pending(&owner, output(0, 3, 5))]).await.unwrap();
     fs::remove_file(log_of(folder.path())).unwrap();
     fs::write(log_of(folder.path()), b"somebody else's").unwrap();
-    assert!(matches!(store.probe(WITHIN).await, Err(Trouble::LogGone(_))));
-    assert_eq!(store.reopen().await.unwrap(), Reopened::Older);
+    assert!(matches!(store.probe(WITHIN).await, Err(Trouble::Mendable(_))));
+    assert_eq!(store.reopen().await.unwrap(), Mended::Older);
     store.probe(WITHIN).await.unwrap();
     let owner = assign(&store, 0).await;
     assert_eq!(owner.position, Some(3), "the rest is read from the log again");
@@ -128,7 +124,7 @@ async fn damage_is_found_while_the_database_is_in_use_and_by_the_next_start() {
         let file = File::options().read(true).write(true).open(database(folder.path())).unwrap();
         harm(&file, how);
         let found = store.probe(WITHIN).await;
-        assert!(matches!(&found, Err(Trouble::Damaged(_))), "{how}: {found:?}");
+        assert!(matches!(&found, Err(Trouble::Damaged { .. })), "{how}: {found:?}");
         drop(store);
         harm(&file, how);
         let settings = SqliteSettings::default();
@@ -170,7 +166,7 @@ async fn what_another_program_dropped_or_renamed_is_missed_until_it_is_there_aga
         store.probe(WITHIN).await.unwrap();
         other.execute_batch(&format!("DROP TABLE theirs; DROP INDEX more; BEGIN; {sql}; COMMIT")).unwrap();
         let found = store.probe(WITHIN).await;
-        assert!(matches!(&found, Err(Trouble::Damaged(why)) if why.contains(words)), "{sql}: {found:?}");
+        assert!(matches!(&found, Err(Trouble::Damaged { why, .. }) if why.contains(words)), "{sql}: {found:?}");
         drop(store);
         let opened = SqlStore::open(&database(folder.path()), &SqliteSettings::default(), plan().layout()).await;
         let refused = opened.err().map(|error| error.to_string());
@@ -185,7 +181,7 @@ async fn reads_work_again_after_they_were_opened_anew_and_damage_that_one_comes_
     drop(with_rows_in_the_file(folder.path()).await);
     let path = database(folder.path());
     let settings = ReadSettings { cache_kib: 1, ..ReadSettings::default() };
-    let reads = SqliteReads::open(&path, plan().tables_to_read(), plan().windows_to_read(), settings).await.unwrap();
+    let reads = SqliteReads::open(&path, plan().layout().streams, plan().layout().windows, settings).await.unwrap();
     assert_eq!(reads.positions().await.unwrap().len(), 1);
     reads.close().await;
     assert!(reads.positions().await.is_err());
@@ -226,6 +222,6 @@ async fn damage_of_each_table_of_the_products_own_is_found() {
         drop(database_now);
         let file = File::options().write(true).open(database(folder.path())).unwrap();
         file.write_at(&[0; 4_096], u64::try_from((root - 1) * 4_096).unwrap()).unwrap();
-        assert!(matches!(store.probe(WITHIN).await, Err(Trouble::Damaged(_))), "{table}");
+        assert!(matches!(store.probe(WITHIN).await, Err(Trouble::Damaged { .. })), "{table}");
     }
 }

@@ -130,7 +130,7 @@ async fn committed(folder: &Path, values: &[f64], batch: usize) -> SqlStore {
 /// Mean of the measure, and whether it is said to overflow.
 async fn mean(folder: &Path) -> (Option<f64>, bool) {
     let file = folder.join("test.db");
-    let reads = SqliteReads::open(&file, plan().tables_to_read(), Vec::new(), ReadSettings::default()).await.unwrap();
+    let reads = SqliteReads::open(&file, plan().layout().streams, Vec::new(), ReadSettings::default()).await.unwrap();
     let query = StatsQuery { stream: "sensors".to_owned(), minutes: 60, now_ms: START_MS + 600_000 };
     let stats = reads.stats(query).await.unwrap();
     (stats.mean, stats.overflows)

@@ -160,7 +160,7 @@ async fn pages_walk_past_groups_that_are_null_and_filters_find_them() {
     store.commit(&[pending(&owner, with_rows(0, rows))]).await.unwrap();
     let table = window(&group);
     let file = folder.path().join("test.db");
-    let reads = SqliteReads::open(&file, plan().tables_to_read(), vec![table], ReadSettings::default()).await.unwrap();
+    let reads = SqliteReads::open(&file, plan().layout().streams, vec![table], ReadSettings::default()).await.unwrap();
     let page = PageRequest { limit: 2, cursor: None, counting: Counting::Bounded };
     let query = |nulls: &[&str], group: &[(&str, &str)], page: PageRequest| WindowQuery {
         stream: "sensors".to_owned(),

@@ -12,7 +12,7 @@ use super::{
     Cause, Finding, Place,
     sight::{ActorSight, Mended, PartitionSight, PipelineSight, Sight, Stop},
 };
-use crate::{adapters::sqlite::damage::WAY_OUT as DAMAGE_WAY_OUT, app::lag::TopicLogs};
+use crate::app::lag::TopicLogs;
 
 /// How long a position, a cluster or a database may stand still before it is a finding.
 pub const PATIENCE: Duration = Duration::from_secs(4);
@@ -102,8 +102,8 @@ impl Look<'_> {
                     let way_out = "restart the server: what the log still holds is stored again";
                     (Cause::Storage, Duration::ZERO, format!("the database does not take writes: {why}"), way_out)
                 }
-                Mended::Replacement => {
-                    (Cause::Damaged, Duration::ZERO, format!("the database is damaged: {why}"), DAMAGE_WAY_OUT)
+                Mended::Replacement(way_out) => {
+                    (Cause::Damaged, Duration::ZERO, format!("the database is damaged: {why}"), way_out)
                 }
             };
             if storage.lasting >= patience {

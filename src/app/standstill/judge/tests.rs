@@ -205,7 +205,11 @@ fn a_cluster_or_a_database_that_does_not_answer_is_named_with_the_reason() {
         assert!(finding.reason.contains("it is locked") && finding.way_out.contains(way_out), "{finding}");
     }
     let mut world = World::at_rest();
-    let damaged = StorageSight { lasting: Duration::ZERO, why: "malformed".to_owned(), mended: Mended::Replacement };
+    let damaged = StorageSight {
+        lasting: Duration::ZERO,
+        why: "malformed".to_owned(),
+        mended: Mended::Replacement("put a backup in its place"),
+    };
     world.sight.storage = Some(damaged);
     let finding = world.names(1, |world| world.sight.storage = None);
     assert!(finding.place.cause == Cause::Damaged && finding.way_out.contains("aside"), "{finding}");

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
+use streamward_pipeline::store::RangeKind;
 use tokio::time::Instant;
 
 use super::super::SupervisionBench;
 use crate::{
-    adapters::sqlite::audit::Audit,
     bench::{
         load::{LoadSettings, Progress},
         pipeline::load_in_thread,
@@ -147,13 +147,13 @@ impl Site {
     async fn books(&self) -> Result<Books, String> {
         let fault = |error: streamward_pipeline::store::StoreError| error.to_string();
         let topic = self.topic()?.0;
-        let mut audit = Audit::open(&self.database()).await.map_err(fault)?;
-        let (stored, distinct) = audit.count_distinct(("sensor_readings", "location"), 0).await.map_err(fault)?;
+        let mut audit = self.server.config.database().audit().await.map_err(fault)?;
+        let (stored, distinct) = audit.count_distinct("sensor_readings", "location", 0).await.map_err(fault)?;
         let dead = audit.dead_values(&topic).await.map_err(fault)?;
         let dead_distinct = dead.iter().collect::<BTreeSet<_>>().len();
         let mut in_gaps = 0;
         for position in audit.positions().await.map_err(fault)?.iter().filter(|position| position.topic == topic) {
-            let gaps = audit.ranges(position, "gap", 0..i64::MAX).await.map_err(fault)?;
+            let gaps = audit.ranges(position, RangeKind::Gap, 0..i64::MAX).await.map_err(fault)?;
             in_gaps += gaps.iter().map(|gap| (gap.end - gap.start).unsigned_abs()).sum::<u64>();
         }
         Ok(Books {
@@ -169,7 +169,7 @@ impl Site {
     pub async fn close(self) -> Result<(Books, Option<String>), String> {
         let books = self.settled().await?;
         let places = self.server.plan.sink_places();
-        let (database, kafka) = (self.database(), self.server.kafka.clone());
+        let (database, kafka) = (self.server.config.database(), self.server.kafka.clone());
         let subject =
             Subject { database: &database, data_dir: &self.folder, kafka: &kafka, sinks: &places, damage: &[] };
         let recount = verify::verify(&subject).await.map_err(|error| error.to_string())?;
