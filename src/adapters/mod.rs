@@ -1,5 +1,7 @@
 //! Adapters: one folder per third-party client. They implement ports and never import each other.
 
+#[cfg(test)]
+mod contract;
 pub mod database;
 pub mod kafka;
 pub mod postgres;

@@ -11,7 +11,7 @@ use streamward_core::{
     output::{Missed, Output},
     stats::MinuteDelta,
 };
-use streamward_pipeline::store::{Outcome, PartitionKey, Pending, StoreError};
+use streamward_pipeline::store::{InputRange, Outcome, PartitionKey, Pending, StoreError};
 
 use super::{
     Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, orphans, seen::SeenKeys,
@@ -60,8 +60,7 @@ impl Shared {
         seen.forget();
         let transaction = begin(connection)?;
         for run in runs(pending) {
-            let position = stored_position(&transaction, &run)?;
-            let accepted = accept(&run, position, &mut outcomes);
+            let accepted = accept(&transaction, &run, &mut outcomes)?;
             count_refused(&transaction, &run, &mut outcomes)?;
             if accepted.is_empty() {
                 continue;
@@ -137,7 +136,11 @@ pub(super) fn run_of(index: usize, pending: &Pending) -> Run<'_> {
     Run { key, epoch, log, stored_at_ms: now_ms(), members: vec![(index, pending)] }
 }
 
+/// The runs of a transaction. Where an output covers several partitions, each output is one, in their order.
 fn runs(pending: &[Arc<Pending>]) -> Vec<Run<'_>> {
+    if pending.iter().any(|pending| !pending.beside.is_empty()) {
+        return pending.iter().enumerate().map(|(index, pending)| run_of(index, pending)).collect();
+    }
     let (mut runs, stored_at_ms): (Vec<Run<'_>>, _) = (Vec::new(), now_ms());
     let mut places: HashMap<(&PartitionKey, i64), usize> = HashMap::new();
     for (index, pending) in pending.iter().enumerate() {
@@ -162,21 +165,34 @@ fn is_superseded(connection: &Connection, run: &Run<'_>) -> Result<bool, rusqlit
 
 /// Takes the members that continue the stored position, and marks those that it has passed.
 pub(super) fn accept<'a>(
+    connection: &Connection,
     run: &Run<'a>,
-    stored: Option<(i64, i64)>,
     outcomes: &mut [Outcome],
-) -> Vec<(usize, &'a Pending)> {
-    let Some((_, mut position)) = stored.filter(|(epoch, _)| *epoch == run.epoch) else { return Vec::new() };
+) -> Result<Vec<(usize, &'a Pending)>, rusqlite::Error> {
+    let stored = stored_position(connection, (run.key, run.log))?;
+    let Some((_, mut position)) = stored.filter(|(epoch, _)| *epoch == run.epoch) else { return Ok(Vec::new()) };
     let mut accepted = Vec::with_capacity(run.members.len());
     for &(index, pending) in &run.members {
         if pending.output.start == position {
-            position = pending.output.end;
-            accepted.push((index, pending));
+            if begins_at_stored_positions(connection, &pending.beside)? {
+                position = pending.output.end;
+                accepted.push((index, pending));
+            }
         } else if pending.output.end <= position {
             outcomes[index] = Outcome::AlreadyCommitted;
         }
     }
-    accepted
+    Ok(accepted)
+}
+
+fn begins_at_stored_positions(connection: &Connection, ranges: &[InputRange]) -> Result<bool, rusqlite::Error> {
+    for range in ranges {
+        let stored = stored_position(connection, (&range.key, range.log))?;
+        if stored != Some((range.epoch, range.offsets.start)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Adds to the outcomes of what was committed before how many rows were refused then.
@@ -206,13 +222,16 @@ pub(super) fn count_refused(
     Ok(())
 }
 
-pub(super) fn stored_position(connection: &Connection, run: &Run<'_>) -> Result<Option<(i64, i64)>, rusqlite::Error> {
-    let key = run.key;
+/// Epoch and next offset of a partition in a log.
+fn stored_position(
+    connection: &Connection,
+    (key, log): (&PartitionKey, i64),
+) -> Result<Option<(i64, i64)>, rusqlite::Error> {
     connection
         .prepare_cached(
             "SELECT epoch, next_offset FROM sw_positions WHERE sink = ? AND topic = ? AND \"partition\" = ? AND log = ?",
         )?
-        .query_row(params![key.sink, key.topic, key.partition, run.log], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![key.sink, key.topic, key.partition, log], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
 }
 
@@ -359,8 +378,26 @@ fn advance(
             run.epoch,
             first.output.start
         ])?;
-    match moved {
-        0 => Err(WriteError::Protocol("the position moved inside its own transaction".to_owned())),
-        _ => Ok(()),
+    if moved == 0 {
+        return Err(has_moved());
     }
+    accepted
+        .iter()
+        .flat_map(|(_, pending)| &pending.beside)
+        .try_for_each(|range| move_beside(connection, range, now_ms))
+}
+
+fn move_beside(connection: &Connection, range: &InputRange, now_ms: i64) -> Result<(), WriteError> {
+    let InputRange { key, epoch, log, offsets } = range;
+    let moved = connection
+        .prepare_cached(
+            "UPDATE sw_positions SET next_offset = ?, updated_at = ? WHERE sink = ? AND topic = ? AND \"partition\" = ? \
+             AND log = ? AND epoch = ? AND next_offset = ?",
+        )?
+        .execute(params![offsets.end, now_ms, key.sink, key.topic, key.partition, log, epoch, offsets.start])?;
+    if moved == 0 { Err(has_moved()) } else { Ok(()) }
+}
+
+fn has_moved() -> WriteError {
+    WriteError::Protocol("the position moved inside its own transaction".to_owned())
 }

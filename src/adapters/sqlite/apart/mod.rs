@@ -28,7 +28,7 @@ use streamward_pipeline::store::{Outcome, PartitionKey, Pending};
 
 use super::{
     Shared, WriteError, Writer, begin,
-    commit::{Run, accept, count_refused, run_of, stored_position},
+    commit::{Run, accept, count_refused, run_of},
     ddl::quoted,
     insert::Origin,
     seen::SeenKeys,
@@ -102,7 +102,7 @@ impl Shared {
         let mut outbox_grew = false;
         for (index, pending) in pending.iter().enumerate() {
             let run = run_of(index, pending);
-            let accepted = accept(&run, stored_position(connection, &run)?, &mut outcomes);
+            let accepted = accept(connection, &run, &mut outcomes)?;
             count_refused(connection, &run, &mut outcomes)?;
             let place = (run.key.clone(), run.epoch);
             if let Some(why) = known.refused.get(&place).filter(|_| outcomes[index] == Outcome::Stale) {
@@ -162,7 +162,7 @@ impl Shared {
             epoch: pending.epoch,
             log: pending.log,
             output,
-            beside: Vec::new(),
+            beside: pending.beside.clone(),
             raw: None,
         };
         Ok((self.write_beside_rows(connection, (seen, &stream, origin), run, &[(index, &rest)])?, count))

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use streamward_core::{
+    batch::RawBatch,
+    decode::Decoder,
     partition::{DecodedInput, PartitionState, PipelinePlan, PipelineSpec},
     ports::{ReadStore, StatsQuery},
     schema::Scalar,
