@@ -84,6 +84,12 @@ impl RawBatch {
         self.arena.len()
     }
 
+    /// Bytes of memory that the batch takes: what its records hold and where they hold it.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        self.arena.capacity() + self.records.capacity() * size_of::<Slot>()
+    }
+
     /// The record at `index` (not an offset).
     ///
     /// # Panics

@@ -106,6 +106,12 @@ impl Output {
         self.unstored.as_ref().map_or((&self.rows, &self.offsets), |(rows, offsets)| (rows, offsets))
     }
 
+    /// Records whose effects these are.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.offsets.len() + self.dead.len() + usize::try_from(self.filtered_records()).unwrap_or(0)
+    }
+
     /// Records that are not to be stored.
     #[must_use]
     pub fn filtered_records(&self) -> i64 {

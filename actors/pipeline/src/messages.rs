@@ -39,7 +39,8 @@ impl Store {
         let Pending { output, raw, .. } = &*self.pending;
         let dead: usize = output.dead.iter().map(DeadLetter::bytes).sum();
         let state: usize = output.checkpoint.iter().map(|chunk| chunk.bytes.len()).sum();
-        output.rows.get_array_memory_size() + raw.as_ref().map_or(0, |raw| raw.bytes()) + dead + state
+        let rows = output.shown().0.get_array_memory_size();
+        rows + raw.as_ref().map_or(0, |raw| raw.footprint()) + dead + state
     }
 }
 
@@ -78,7 +79,7 @@ mod tests {
             headers: vec![(vec![0; 3], None), (vec![0; 4], Some(vec![0; 5]))],
         };
         let empty = weigh(None, Vec::new(), Vec::new());
-        assert_eq!(weigh(Some(raw.clone()), Vec::new(), Vec::new()) - empty, raw.bytes());
+        assert_eq!(weigh(Some(raw.clone()), Vec::new(), Vec::new()) - empty, raw.footprint());
         assert_eq!(weigh(None, vec![letter.clone(), letter], Vec::new()) - empty, 2 * 1_022);
         let chunks = PartitionState::new(&plan, "orders".into(), 0).checkpoint(CheckpointScope::Full);
         let bytes = chunks[0].bytes.len();

@@ -41,7 +41,7 @@ impl Builder<'_> {
         let stream = &self.parts.plan.streams[setup.stream];
         let slots = Arc::new(Slots::default());
         let lane_capacity = Capacity { items: LANE_INBOX_BATCHES, weight: LANE_INBOX_BYTES };
-        let lane_inbox: Inbox<Work> = Inbox::weighted("batches", lane_capacity, |work| work.batch.bytes());
+        let lane_inbox: Inbox<Work> = Inbox::weighted("batches", lane_capacity, |work| work.batch.footprint());
         let sink_capacity = Capacity { items: SINK_INBOX_OUTPUTS, weight: SINK_INBOX_BYTES };
         let sink_inbox: Inbox<Arc<Store>> = Inbox::weighted("outputs", sink_capacity, |store| store.bytes());
         let member = self.member(setup);

@@ -42,7 +42,7 @@ pub struct SinkShared {
 /// Bounds of one transaction.
 #[derive(Debug, Clone)]
 pub struct CommitLimits {
-    /// Rows worth a transaction: with fewer, the sink waits for more.
+    /// Rows worth a transaction: with fewer, the sink waits for more. A record that gets no row counts like one.
     pub max_rows: usize,
     /// Rows in one transaction when more are there already.
     pub max_rows_busy: usize,
@@ -92,12 +92,12 @@ async fn gather(
     first: Delivery<Arc<Store>>,
     until: Instant,
 ) -> Vec<Delivery<Arc<Store>>> {
-    let mut rows = first.pending.output.offsets.len();
+    let mut records = first.pending.output.records();
     let mut group = vec![first];
-    while rows < shared.limits.max_rows_busy {
+    while records < shared.limits.max_rows_busy {
         let next = match shared.inbox.try_recv(scope) {
             Some(next) => next,
-            None if rows >= shared.limits.max_rows => break,
+            None if records >= shared.limits.max_rows => break,
             None => {
                 let _waiting = scope.waiting_on("rows");
                 match tokio::time::timeout_at(until, shared.inbox.recv(scope)).await {
@@ -106,7 +106,7 @@ async fn gather(
                 }
             }
         };
-        rows += next.pending.output.offsets.len();
+        records += next.pending.output.records();
         group.push(next);
     }
     group
@@ -143,16 +143,16 @@ async fn commit(scope: &Scope, shared: &SinkShared, pending: &[Arc<Pending>]) ->
 fn settle(scope: &Scope, group: Vec<Delivery<Arc<Store>>>, outcomes: &[Outcome]) {
     for (delivery, outcome) in group.into_iter().zip(outcomes) {
         let slot = delivery.slot.clone();
-        let rows = delivery.pending.output.offsets.len();
         let output = &delivery.pending.output;
+        let records = output.records() as u64;
         match outcome {
             Outcome::Committed | Outcome::AlreadyCommitted => {
                 slot.commit(output, 0);
-                scope.progress(rows as u64);
+                scope.progress(records);
             }
             Outcome::CommittedWithout(refused) => {
                 slot.commit(output, *refused);
-                scope.progress(rows as u64);
+                scope.progress(records);
                 tracing::warn!(key = ?slot.key, refused, start = output.start, end = output.end, "the database refused records: they are dead letters");
             }
             Outcome::Refused(why) => refuse(&slot, output, why),

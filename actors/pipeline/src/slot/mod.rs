@@ -241,7 +241,7 @@ impl PartitionSlot {
             self.newest_log_timestamp_ms.store(timestamp, Ordering::Relaxed);
         }
         work.processed = done.end;
-        work.since_bytes += done.batch.bytes();
+        work.since_bytes += done.batch.footprint();
         work.since.push(done);
         if work.since_bytes >= MAX_SINCE_BYTES || work.since.len() >= MAX_SINCE_BATCHES {
             work.snapshot = state.clone();
