@@ -1,16 +1,24 @@
 //! The database of a server, whichever it is: the one place that knows the adapters of all of them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use streamward_core::{definition::Remembered, ports::ReadStore, table::Layout};
 use streamward_pipeline::store::{Audit, Store, StoreError};
 
-use super::sqlite::{
-    SqlStore, SqliteSettings,
-    audit::SqliteAudit,
-    lock::DatabaseLock,
-    memory,
-    read::{ReadSettings, SqliteReads},
+use super::{
+    postgres::{
+        self, PostgresStore,
+        audit::PostgresAudit,
+        reach::{Unreachable, reach},
+        read::PostgresReads,
+        settings::PostgresSettings,
+    },
+    sqlite::{
+        self, SqlStore, SqliteSettings,
+        audit::SqliteAudit,
+        lock::DatabaseLock,
+        read::{ReadSettings, SqliteReads},
+    },
 };
 
 pub use super::sqlite::lock::DatabaseLockError;
@@ -19,6 +27,7 @@ pub use super::sqlite::lock::DatabaseLockError;
 #[derive(Debug, Clone)]
 pub enum DatabaseSettings {
     Sqlite { file: PathBuf, writer: SqliteSettings, reads: ReadSettings },
+    Postgres(Box<PostgresSettings>),
 }
 
 /// A database that is open for writing and reading.
@@ -31,7 +40,17 @@ pub struct Database {
 /// Keeps other servers from a database that only one may have; it ends when it is dropped, or with the process.
 #[derive(Debug)]
 pub struct Held {
-    _lock: DatabaseLock,
+    _lock: Option<DatabaseLock>,
+}
+
+/// Why it is not known what a database holds.
+#[derive(Debug, thiserror::Error)]
+pub enum UnknownContent {
+    /// Nobody answers.
+    #[error("{0}")]
+    Away(String),
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 impl DatabaseSettings {
@@ -40,6 +59,7 @@ impl DatabaseSettings {
     pub fn place(&self) -> String {
         match self {
             Self::Sqlite { file, .. } => file.display().to_string(),
+            Self::Postgres(settings) => settings.place(),
         }
     }
 
@@ -48,6 +68,16 @@ impl DatabaseSettings {
     pub fn key(&self) -> &'static str {
         match self {
             Self::Sqlite { .. } => "storage.sqlite.path",
+            Self::Postgres(_) => "storage.postgres.url",
+        }
+    }
+
+    /// What works and is hardly meant.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        match self {
+            Self::Sqlite { .. } => None,
+            Self::Postgres(settings) => settings.remark(),
         }
     }
 
@@ -56,9 +86,11 @@ impl DatabaseSettings {
     /// # Errors
     /// If another server has it.
     pub fn hold(&self) -> Result<Held, DatabaseLockError> {
-        match self {
-            Self::Sqlite { file, .. } => Ok(Held { _lock: DatabaseLock::acquire(file)? }),
-        }
+        let lock = match self {
+            Self::Sqlite { file, .. } => Some(DatabaseLock::acquire(file)?),
+            Self::Postgres(_) => None,
+        };
+        Ok(Held { _lock: lock })
     }
 
     /// Opens or creates it, and makes it fit the layout.
@@ -66,14 +98,20 @@ impl DatabaseSettings {
     /// # Errors
     /// If it does not answer, is damaged, or holds rows that mean something else than the layout says.
     pub async fn open(&self, layout: Layout) -> Result<Database, StoreError> {
+        let (streams, windows) = (layout.streams.clone(), layout.windows.clone());
+        let unavailable = |error: streamward_core::ports::ReadError| StoreError::Unavailable(error.to_string());
         match self {
             Self::Sqlite { file, writer, reads } => {
-                let (streams, windows) = (layout.streams.clone(), layout.windows.clone());
                 let store = SqlStore::open(file, writer, layout).await?;
                 let reads = SqliteReads::open(file, streams, windows, reads.clone()).await;
-                let reads = Arc::new(reads.map_err(|error| StoreError::Unavailable(error.to_string()))?);
+                let reads = Arc::new(reads.map_err(unavailable)?);
                 store.is_read_by(reads.clone());
                 Ok(Database { store: Arc::new(store), reads })
+            }
+            Self::Postgres(settings) => {
+                let store = PostgresStore::open(settings, layout).await?;
+                let reads = PostgresReads::open(settings, streams, windows).await.map_err(unavailable)?;
+                Ok(Database { store: Arc::new(store), reads: Arc::new(reads) })
             }
         }
     }
@@ -88,7 +126,7 @@ impl DatabaseSettings {
                 "there is no database {}: nothing was stored here, or the data is in another folder (--data-dir)",
                 file.display()
             )),
-            Self::Sqlite { .. } => Ok(()),
+            Self::Sqlite { .. } | Self::Postgres(_) => Ok(()),
         }
     }
 
@@ -99,6 +137,7 @@ impl DatabaseSettings {
     pub async fn audit(&self) -> Result<Box<dyn Audit>, StoreError> {
         match self {
             Self::Sqlite { file, .. } => Ok(Box::new(SqliteAudit::open(file).await?)),
+            Self::Postgres(settings) => Ok(Box::new(PostgresAudit::open(settings).await?)),
         }
     }
 
@@ -106,16 +145,28 @@ impl DatabaseSettings {
     pub async fn is_in_use(&self) -> bool {
         match self {
             Self::Sqlite { file, .. } => DatabaseLock::is_held(file),
+            Self::Postgres(settings) => postgres::audit::is_in_use(settings).await,
         }
     }
 
-    /// What it was written with; none where there is none, or it does not remember.
+    /// What it was written with; none where there is none, or it does not remember. Waits for an answer as long as a start
+    /// does where `waits`.
     ///
     /// # Errors
-    /// If it cannot be read.
-    pub fn remembered(&self) -> Result<Option<Remembered>, String> {
+    /// [`UnknownContent`]
+    pub fn remembered(&self, waits: bool) -> Result<Option<Remembered>, UnknownContent> {
         match self {
-            Self::Sqlite { file, .. } => memory::read(file),
+            Self::Sqlite { file, .. } => sqlite::memory::read(file).map_err(UnknownContent::Unreadable),
+            Self::Postgres(settings) => {
+                let patience = if waits { settings.patience } else { Duration::ZERO };
+                aside(async {
+                    reach(settings, patience).await.map_err(|error| match error {
+                        Unreachable::Away { .. } => UnknownContent::Away(error.to_string()),
+                        Unreachable::Refused { .. } => UnknownContent::Unreadable(error.to_string()),
+                    })?;
+                    postgres::memory::read(settings).await.map_err(UnknownContent::Unreadable)
+                })
+            }
         }
     }
 
@@ -125,7 +176,20 @@ impl DatabaseSettings {
     /// If it cannot be read.
     pub fn dropped_windows(&self, remembered: &Remembered, layout: &Layout) -> Result<Vec<String>, String> {
         match self {
-            Self::Sqlite { file, .. } => memory::dropped_windows(remembered, file, layout),
+            Self::Sqlite { file, .. } => sqlite::memory::dropped_windows(remembered, file, layout),
+            Self::Postgres(settings) => aside(postgres::memory::dropped_windows(remembered, settings, layout)),
         }
     }
+}
+
+/// Runs a future to its end on a thread of its own, for callers that may be inside an event loop or outside of any.
+fn aside<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a thread of its own has an event loop").block_on(future)
+    };
+    std::thread::scope(|scope| match scope.spawn(run).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }

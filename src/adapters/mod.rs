@@ -3,7 +3,9 @@
 #[cfg(test)]
 mod contract;
 pub mod database;
+pub mod headers;
 pub mod kafka;
 pub mod postgres;
 pub mod registry;
+mod seen;
 pub mod sqlite;

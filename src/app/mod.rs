@@ -323,7 +323,7 @@ async fn outside(config: &Config) -> Result<KafkaSettings, AppError> {
 
 /// The database, which fits the plan then.
 async fn open_database(config: &Config, plan: &Plan) -> Result<Database, AppError> {
-    config.database().open(plan.layout()).await.map_err(|error| AppError::open("the database", error))
+    Box::pin(config.database().open(plan.layout())).await.map_err(|error| AppError::open("the database", error))
 }
 
 /// Hosts that the HTTP server and the registry answer to.

@@ -44,7 +44,7 @@ impl BenchServer {
         let sources = Sources { sets: all, ..Sources::default() };
         let (loaded, plan) = plan::load(&sources).map_err(|faults| faults.to_string())?;
         let options = Options { ready_file: None, observer };
-        let app = App::start(&loaded, plan.clone(), options).await.map_err(|error| error.to_string())?;
+        let app = Box::pin(App::start(&loaded, plan.clone(), options)).await.map_err(|error| error.to_string())?;
         app.ready().await.map_err(|error| error.to_string())?;
         let kafka = app.kafka().clone();
         Ok(Self { app, config: loaded.config, plan, kafka })

@@ -45,7 +45,7 @@ pub struct ConfigArgs {
 }
 
 pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
-    let faults = match plan::load_for_start(&args.source.sources(exposure(args.insecure)), &args.allow) {
+    let faults = match plan::load_for_start(&args.source.sources(exposure(args.insecure)), &args.allow, false) {
         Ok((_, plan)) => return report_ok(args.json, &[plan.warnings(), plan.as_last_read].concat()),
         Err(faults) => faults,
     };

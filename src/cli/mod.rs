@@ -105,7 +105,7 @@ impl ConfigSource {
 
     /// Likewise, for a start on the data folder: refuses what would harm stored rows, unless it is allowed.
     fn compile_for_start(&self, exposure: Exposure, allowed: &[String]) -> Result<(Loaded, Plan), Failure> {
-        plan::load_for_start(&self.sources(exposure), allowed).map_err(Failure::usage)
+        plan::load_for_start(&self.sources(exposure), allowed, true).map_err(Failure::usage)
     }
 
     /// Reads the configuration and compiles its streams and pipelines; the message lists every fault.

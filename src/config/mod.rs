@@ -45,7 +45,7 @@ pub use pipelines::{
 pub use schemas::{SchemaReadError, Schemas};
 pub use secret::{ClientSettings, HIDDEN, Secret, SecretUrl, is_secret_setting};
 pub use simulators::{SensorSimulator, SensorType, SimulatorFormat, SimulatorsConfig};
-pub use storage::{CommitConfig, RowRetention, SQLITE_FILE, SqliteConfig, StorageConfig, Synchronous};
+pub use storage::{CommitConfig, PostgresConfig, RowRetention, SQLITE_FILE, SqliteConfig, StorageConfig, Synchronous};
 pub use streams::{OnGap, RecordFormat, StreamConfig};
 pub use supervision::{
     ActorOverride, ActorPolicy, Backoff, BackoffOverride, CHILDLESS, DrillsConfig, Intensity, Restart, Strategy,

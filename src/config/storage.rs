@@ -1,17 +1,22 @@
 //! Section `storage`: the SQL database, its transactions and how long rows stay.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use streamward_pipeline::{lane::LaneSettings, sink::CommitLimits, store::RetentionPolicy};
 
-use super::Config;
 use super::limits::{bytes_within, within};
 use super::units::{ByteSize, HumanDuration};
+use super::{Config, Secret, SecretUrl};
 use crate::{
     adapters::{
         database::DatabaseSettings,
+        postgres::settings::PostgresSettings,
         sqlite::{self, SqliteSettings, read::ReadSettings},
     },
     app::RETENTION_CHECKS,
@@ -24,8 +29,10 @@ pub const SQLITE_FILE: &str = "streamward.db";
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageConfig {
-    /// The SQLite file and its connections.
+    /// The SQLite file and its connections; unused when `postgres` is given.
     pub sqlite: SqliteConfig,
+    /// A PostgreSQL database in place of the SQLite file.
+    pub postgres: Option<PostgresConfig>,
     /// Size and age of one transaction.
     pub commit: CommitConfig,
     /// How long rows stay.
@@ -39,6 +46,7 @@ impl Default for StorageConfig {
     fn default() -> Self {
         Self {
             sqlite: SqliteConfig::default(),
+            postgres: None,
             commit: CommitConfig::default(),
             retention: RowRetention::default(),
             checkpoint_every: HumanDuration::from_secs(5),
@@ -63,9 +71,12 @@ pub struct SqliteConfig {
 }
 
 impl Config {
-    /// The database, and how it is reached.
+    /// The database, and how it is reached. A URL that is none was refused before.
     #[must_use]
     pub fn database(&self) -> DatabaseSettings {
+        if let Some(Ok(settings)) = self.storage.postgres.as_ref().map(PostgresConfig::settings) {
+            return DatabaseSettings::Postgres(Box::new(settings));
+        }
         let sqlite = &self.storage.sqlite;
         DatabaseSettings::Sqlite {
             file: sqlite.file(&self.node.data_dir),
@@ -99,6 +110,48 @@ impl SqliteConfig {
 impl Default for SqliteConfig {
     fn default() -> Self {
         Self { path: None, synchronous: Synchronous::Normal, cache_size: ByteSize::mib(16), read_connections: 2 }
+    }
+}
+
+/// One PostgreSQL database, 15 or later, which several servers may share.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// `postgres://USER@HOST:PORT/DATABASE`, with `?sslmode=verify-full&sslrootcert=FILE` for a server elsewhere.
+    pub url: SecretUrl,
+    /// The user's password, if it is not in the URL.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Connections that answer reads; four more write, follow facts and look after the tables.
+    #[serde(default = "default_pool")]
+    #[schemars(transform = within(PostgresSettings::POOL))]
+    pub pool: u32,
+    /// How long the database may take to answer at the start.
+    #[serde(default = "default_start_timeout")]
+    #[schemars(transform = within(START_TIMEOUT))]
+    pub start_timeout: HumanDuration,
+}
+
+/// Of [`PostgresConfig::start_timeout`].
+const START_TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+
+fn default_pool() -> u32 {
+    4
+}
+
+fn default_start_timeout() -> HumanDuration {
+    HumanDuration::from_secs(60)
+}
+
+impl PostgresConfig {
+    /// How the database is reached.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, without showing it.
+    pub fn settings(&self) -> Result<PostgresSettings, String> {
+        let password = self.password.as_ref().map(Secret::expose);
+        let settings = PostgresSettings::of(self.url.expose(), password, self.pool)?;
+        Ok(settings.with_patience(self.start_timeout.into()))
     }
 }
 

@@ -20,6 +20,7 @@ pub use self::streams::StreamSetup;
 
 use self::streams::Declared;
 use crate::{
+    adapters::database::UnknownContent,
     config::OnGap,
     config::{Config, Fault, Faults, Loaded, MAX_FLOWS, PipelineConfig, Sources, Step},
     verify::SinkPlace,
@@ -165,15 +166,16 @@ fn window_table(window: &WindowPlan, stream: Arc<str>) -> WindowTable {
 /// # Errors
 /// Every fault of keys, values, schemas and expressions that does not follow from another one.
 pub fn load(sources: &Sources) -> Result<(Loaded, Plan), Faults> {
-    load_remembering(sources).map(|(loaded, plan, _)| (loaded, plan))
+    load_remembering(sources, false).map(|(loaded, plan, _)| (loaded, plan))
 }
 
 /// Likewise, for a start: what the database holds must mean the same now, but for the changes that are `allowed`.
+/// Where the database does not answer, it is waited for where `waits`, and is a remark otherwise.
 ///
 /// # Errors
 /// As [`load`], and every change that would harm stored rows.
-pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, Plan), Faults> {
-    let (loaded, mut plan, remembered) = load_remembering(sources)?;
+pub fn load_for_start(sources: &Sources, allowed: &[String], waits: bool) -> Result<(Loaded, Plan), Faults> {
+    let (loaded, mut plan, remembered) = load_remembering(sources, waits)?;
     let changes = remembered.harmful_changes(&plan.layout());
     let words: Vec<&str> = changes.iter().filter_map(|(change, _)| change.allowed_by()).collect();
     for word in allowed.iter().filter(|word| !words.contains(&word.as_str())) {
@@ -197,6 +199,7 @@ pub fn load_for_start(sources: &Sources, allowed: &[String]) -> Result<(Loaded, 
     plan.as_last_read =
         plan.pipelines.iter().filter_map(|pipeline| as_last_read(&plan, pipeline, &remembered)).collect();
     plan.remarks.extend(loaded.config.kafka.remark());
+    plan.remarks.extend(database.remark());
     let now = plan.definitions();
     let is_held = |name: &str| remembered.definitions.streams.get(name) == now.streams.get(name);
     plan.held_before = plan.streams.iter().map(|stream| stream.name.clone()).filter(|name| is_held(name)).collect();
@@ -210,7 +213,7 @@ fn as_last_read(plan: &Plan, pipeline: &PipelineSetup, remembered: &Remembered) 
     Some(format!("{difference} (as the topic was when it was last read)"))
 }
 
-fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Faults> {
+fn load_remembering(sources: &Sources, waits: bool) -> Result<(Loaded, Plan, Remembered), Faults> {
     let loaded = Config::load_sound_parts(sources)?;
     let mut faults = loaded.faults.clone();
     let is_too_much = loaded.config.streams.len().max(loaded.config.pipelines.len()) > MAX_FLOWS;
@@ -219,13 +222,23 @@ fn load_remembering(sources: &Sources) -> Result<(Loaded, Plan, Remembered), Fau
         return Err(faults);
     }
     let database = loaded.config.database();
-    let remembered = database.remembered().unwrap_or_else(|error| {
-        faults.add(loaded.fault_at(database.key(), error));
+    let mut unknown = None;
+    let remembered = database.remembered(waits).unwrap_or_else(|error| {
+        match error {
+            UnknownContent::Away(why) if !waits => unknown = Some(why),
+            UnknownContent::Away(why) | UnknownContent::Unreadable(why) => {
+                faults.add(loaded.fault_at(database.key(), why));
+            }
+        }
         None
     });
     let remembered = remembered.unwrap_or_default();
     match compile(&loaded, &remembered.definitions) {
-        Ok(plan) if faults.is_empty() => return Ok((loaded, plan, remembered)),
+        Ok(mut plan) if faults.is_empty() => {
+            let remark = |why| format!("{why}: whether what it holds means the same is not known");
+            plan.remarks.extend(unknown.map(remark));
+            return Ok((loaded, plan, remembered));
+        }
         Ok(_) => {}
         Err(more) => faults.extend(more.into_iter().filter(|fault| !loaded.follows_from_known(fault))),
     }

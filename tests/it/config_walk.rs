@@ -34,13 +34,16 @@ const PLACES: [(&str, &str); 6] = [
     ("auth.tokens.*", "auth.tokens.0"),
 ];
 /// What some keys need beside them.
-const COMPANIONS: [(&str, [(&str, &str); 2]); 2] = [
+const COMPANIONS: [(&str, [(&str, &str); 2]); 3] = [
     ("auth.tokens.0", [("auth.tokens.0.name", "ops"), ("auth.tokens.0.token", "secret")]),
     (
         "kafka.embedded.auth",
         [("kafka.embedded.auth.users.0.name", "ann"), ("kafka.embedded.auth.users.0.password", "pencil")],
     ),
+    (ELSEWHERE, [("storage.postgres.url", "postgres://ann@127.0.0.1:1/rows"), ("storage.postgres.password", "pencil")]),
 ];
+/// Keys that no start without another program has.
+const ELSEWHERE: &str = "storage.postgres";
 
 /// What may be set at a key.
 #[derive(Debug)]
@@ -142,7 +145,7 @@ fn outside(bounds: &[String; 2]) -> [String; 2] {
 fn starts(keys: &Keys) -> Vec<Settings> {
     let mut starts: BTreeMap<(&str, usize), Settings> = BTreeMap::new();
     let most = keys.values().map(|values| if let Values::Choices(choices) = values { choices.len() } else { 0 }).max();
-    for (key, values) in keys {
+    for (key, values) in keys.iter().filter(|(key, _)| !key.starts_with(ELSEWHERE)) {
         match values {
             Values::Range(bounds) => {
                 for (which, bound) in bounds.iter().enumerate() {

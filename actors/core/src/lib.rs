@@ -12,6 +12,7 @@ pub mod expr;
 pub mod output;
 pub mod partition;
 pub mod ports;
+pub mod reading;
 pub mod record;
 mod rows;
 pub mod schema;

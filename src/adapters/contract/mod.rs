@@ -1,7 +1,7 @@
 //! What every database has to do, as tests that run on each.
 //!
-//! A test takes a [`scratch::Scratch`]: a database of its own. Those on PostgreSQL need a server, whose URL is in
-//! `STREAMWARD_POSTGRES`; they are run with `cargo test --lib -- --ignored contract`.
+//! A test takes a [`scratch::Scratch`]: a database of its own. Those on PostgreSQL need a server, on which the user may make
+//! databases: `STREAMWARD_POSTGRES=postgres://… cargo test --lib --features postgres-tests -- contract`.
 
 mod apart;
 mod decisions;
@@ -17,6 +17,15 @@ macro_rules! contract {
             $(#[actix::test]
             async fn $test() {
                 super::$test(super::Scratch::sqlite()).await;
+            })*
+        }
+
+        #[cfg(feature = "postgres-tests")]
+        mod on_postgres {
+            $(#[actix::test]
+            async fn $test() {
+                let scratch = super::Scratch::postgres().await;
+                super::$test(scratch).await;
             })*
         }
     };

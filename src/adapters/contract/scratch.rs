@@ -1,15 +1,26 @@
 //! A database that is made for one test.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use streamward_core::{ports::ReadStore, table::Layout};
 use streamward_pipeline::store::StoreError;
 
 use super::fixture::plan;
 use crate::adapters::{
     database::{Database, DatabaseSettings},
+    postgres::settings::PostgresSettings,
     sqlite::{SqliteSettings, read::ReadSettings},
 };
+
+/// Where the server of the tests is, as a URL with a password.
+const SERVER: &str = "STREAMWARD_POSTGRES";
 
 /// A database of its own.
 pub struct Scratch {
@@ -20,6 +31,8 @@ pub struct Scratch {
 
 enum Kind {
     Sqlite(tempfile::TempDir),
+    /// URL of the database.
+    Postgres(String),
 }
 
 impl Scratch {
@@ -31,10 +44,24 @@ impl Scratch {
         Self { settings, kind: Kind::Sqlite(folder), opened: RefCell::default() }
     }
 
+    /// A new database on the server of the tests. It stays there: the server is the tests' own.
+    pub async fn postgres() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let server = std::env::var(SERVER).expect(SERVER);
+        let name = format!("contract_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut connection = PgConnection::connect(&server).await.unwrap();
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
+        let url = format!("{}/{name}", server.rsplit_once('/').expect("a URL with a database").0);
+        let settings = DatabaseSettings::Postgres(Box::new(PostgresSettings::of(&url, None, 2).unwrap()));
+        Self { settings, kind: Kind::Postgres(url), opened: RefCell::default() }
+    }
+
     /// Another new one of the same kind.
     pub async fn another(&self) -> Self {
         match self.kind {
             Kind::Sqlite(_) => Self::sqlite(),
+            Kind::Postgres(_) => Self::postgres().await,
         }
     }
 
@@ -57,10 +84,11 @@ impl Scratch {
 
     /// The whole number that a statement selects.
     pub async fn count(&self, sql: &str) -> i64 {
+        let sql = format!("SELECT CAST(({sql}) AS BIGINT)");
         match &self.kind {
-            Kind::Sqlite(_) => {
-                let sql = format!("SELECT CAST(({sql}) AS INTEGER)");
-                self.file().query_row(&sql, [], |row| row.get(0)).unwrap()
+            Kind::Sqlite(folder) => file(folder).query_row(&sql, [], |row| row.get(0)).unwrap(),
+            Kind::Postgres(url) => {
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection(url).await).await.unwrap()
             }
         }
     }
@@ -68,10 +96,14 @@ impl Scratch {
     /// The byte strings that a statement selects.
     pub async fn bytes(&self, sql: &str) -> Vec<Vec<u8>> {
         match &self.kind {
-            Kind::Sqlite(_) => {
-                let file = self.file();
+            Kind::Sqlite(folder) => {
+                let file = file(folder);
                 let mut select = file.prepare(sql).unwrap();
                 select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+            }
+            Kind::Postgres(url) => {
+                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection(url).await).await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
             }
         }
     }
@@ -79,7 +111,10 @@ impl Scratch {
     /// Runs statements as the database's owner may, beside the server.
     pub async fn run(&self, sql: &str) {
         match &self.kind {
-            Kind::Sqlite(_) => self.file().execute_batch(sql).unwrap(),
+            Kind::Sqlite(folder) => file(folder).execute_batch(sql).unwrap(),
+            Kind::Postgres(url) => {
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection(url).await).await.map(drop).unwrap();
+            }
         }
     }
 
@@ -87,24 +122,29 @@ impl Scratch {
     pub fn ms(&self, column: &str) -> String {
         match self.kind {
             Kind::Sqlite(_) => column.to_owned(),
+            Kind::Postgres(_) => format!("round(extract(epoch FROM {column}) * 1000)"),
         }
     }
 
     /// Makes the database refuse rows of `sensor_readings` for which a condition on the value holds.
     pub async fn refuse(&self, values: &str) {
-        match self.kind {
-            Kind::Sqlite(_) => {
-                let sql = format!(
-                    "CREATE TRIGGER refused BEFORE INSERT ON sensor_readings WHEN NEW.value {values} \
-                     BEGIN SELECT RAISE(ABORT, 'refused on purpose'); END"
-                );
-                self.run(&sql).await;
+        let sql = match self.kind {
+            Kind::Sqlite(_) => format!(
+                "CREATE TRIGGER refused BEFORE INSERT ON sensor_readings WHEN NEW.value {values} \
+                 BEGIN SELECT RAISE(ABORT, 'refused on purpose'); END"
+            ),
+            Kind::Postgres(_) => {
+                format!("ALTER TABLE sensor_readings ADD CONSTRAINT refused CHECK (NOT (value {values}))")
             }
-        }
+        };
+        self.run(&sql).await;
     }
+}
 
-    fn file(&self) -> rusqlite::Connection {
-        let Kind::Sqlite(folder) = &self.kind;
-        rusqlite::Connection::open(folder.path().join("test.db")).unwrap()
-    }
+fn file(folder: &tempfile::TempDir) -> rusqlite::Connection {
+    rusqlite::Connection::open(folder.path().join("test.db")).unwrap()
+}
+
+async fn connection(url: &str) -> PgConnection {
+    PgConnection::connect(url).await.unwrap()
 }

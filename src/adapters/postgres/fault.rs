@@ -8,11 +8,14 @@ use streamward_pipeline::store::StoreError;
 pub enum Fault {
     /// The moment: the same statement may succeed later. The connection may be gone, and the outcome of a commit unknown.
     Moment,
-    /// A value of a row: class 22 (data exception) and 23 (integrity constraint violation).
+    /// A value of a row, such as class 22 (data exception) and 23 (integrity constraint violation).
     Row,
     /// Our SQL, or the layout of the tables.
     Statement,
 }
+
+/// Of a row whose day has no partition, and then without the name of a constraint.
+const NO_PARTITION: &str = "23514";
 
 /// Who is at fault for an error.
 #[must_use]
@@ -30,8 +33,12 @@ pub fn fault_of(error: &sqlx::Error) -> Fault {
         };
     };
     let code = error.code().unwrap_or_default();
+    if code == NO_PARTITION && error.constraint().is_none() {
+        return Fault::Statement;
+    }
     match code.get(..2) {
-        Some("22" | "23") => Fault::Row,
+        // Also a view's check option, what a trigger raises, and what is too large for a row.
+        Some("22" | "23" | "44" | "54" | "P0") => Fault::Row,
         // Feature not supported, no such table or column, no permission on it.
         Some("0A" | "42") => Fault::Statement,
         _ => Fault::Moment,

@@ -43,7 +43,8 @@ pub async fn reach(settings: &PostgresSettings, patience: Duration) -> Result<()
 
 async fn attempt(settings: &PostgresSettings) -> Result<(), Unreachable> {
     let place = settings.place();
-    let connecting = PgConnection::connect_with(&settings.options("start"));
+    let options = settings.options("start");
+    let connecting = PgConnection::connect_with(&options);
     let connection = match timeout(settings.connect_timeout, connecting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) if is_refusal(&error) => return Err(Unreachable::Refused { place, why: words(&error) }),

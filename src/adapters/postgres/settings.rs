@@ -1,6 +1,6 @@
 //! How to reach the database.
 
-use std::{ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
@@ -15,6 +15,8 @@ pub struct PostgresSettings {
     pub pool: u32,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// How long a start waits for an answer.
+    pub patience: Duration,
 }
 
 impl PostgresSettings {
@@ -34,7 +36,13 @@ impl PostgresSettings {
             options = options.password(password);
         }
         let options = options.statement_cache_capacity(STATEMENTS);
-        Ok(Self { options, pool, connect_timeout: Duration::from_secs(5) })
+        Ok(Self { options, pool, connect_timeout: Duration::from_secs(5), patience: Duration::ZERO })
+    }
+
+    /// The same, with a start that waits so long.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Host, port and database, for messages.
@@ -44,10 +52,20 @@ impl PostgresSettings {
         format!("{}:{}/{database}", self.options.get_host(), self.options.get_port())
     }
 
-    /// Whether connections are encrypted for certain.
+    /// What works and is hardly meant: a server elsewhere whose name nobody checks.
     #[must_use]
-    pub fn is_encrypted(&self) -> bool {
-        matches!(self.options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)
+    pub fn remark(&self) -> Option<String> {
+        let host = self.options.get_host();
+        let is_here = self.options.get_socket().is_some()
+            || host == "localhost"
+            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let is_checked = matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull);
+        (!is_here && !is_checked).then(|| {
+            format!(
+                "storage.postgres.url: nobody checks who {host} is, and rows may go there as plain text: add \
+                 ?sslmode=verify-full, and sslrootcert=FILE where its certificate is of an authority of your own"
+            )
+        })
     }
 
     /// What a connection is opened with. `role` names it in `pg_stat_activity`.

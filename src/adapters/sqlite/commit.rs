@@ -13,10 +13,8 @@ use streamward_core::{
 };
 use streamward_pipeline::store::{InputRange, Outcome, PartitionKey, Pending, StoreError};
 
-use super::{
-    Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, orphans, seen::SeenKeys,
-};
-use crate::clock::now_ms;
+use super::{Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, orphans};
+use crate::{adapters::seen::SeenKeys, clock::now_ms};
 
 /// Consecutive outputs of one partition within one transaction.
 pub(super) struct Run<'a> {

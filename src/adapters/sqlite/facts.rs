@@ -2,7 +2,6 @@
 
 use std::{ops::Range, sync::Arc};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use rusqlite::{Connection, OptionalExtension, params};
 use streamward_core::output::{AlertState, AlertTransition, DeadLetter, MissedRecord, Output, ranges};
 use streamward_pipeline::store::PartitionKey;
@@ -13,6 +12,7 @@ use super::{
     ledger::{Kind, Ledger},
     orphans,
 };
+use crate::adapters::headers;
 
 /// Ends what was the newest transition of an alert, unless the alert is resolved.
 ///
@@ -90,7 +90,7 @@ impl<'a> Facts<'a> {
 
     fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), rusqlite::Error> {
         let id = self.ledger.number(self.connection, Kind::DeadLetter)?;
-        let headers = headers_json(&letter.headers);
+        let headers = headers::to_json(&letter.headers);
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let bytes = length(&letter.key) + length(&letter.value) + headers.len() + letter.reason.len();
         let mut insert = self.connection.prepare_cached(
@@ -228,10 +228,4 @@ pub(super) fn announce(connection: &Connection, kind: Kind, sink: &str, id: i64)
 /// The name that serde gives a value.
 fn name_of(value: &impl serde::Serialize) -> Option<String> {
     serde_json::to_value(value).ok().and_then(|name| name.as_str().map(str::to_owned))
-}
-
-/// Headers as a JSON array of `{name, value}`, names and values in base64 so that no byte is lost.
-fn headers_json(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<u8> {
-    let header = |(name, value): &(Vec<u8>, Option<Vec<u8>>)| serde_json::json!({ "name": STANDARD.encode(name), "value": value.as_ref().map(|value| STANDARD.encode(value)) });
-    headers.iter().map(header).collect::<serde_json::Value>().to_string().into_bytes()
 }

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, config::DbConfig};
 use streamward_pipeline::store::{Mended, StoreError};
 
-use super::{Shared, SqlStore, WriteError, Writer, connect, seen::SeenKeys};
+use super::{Shared, SqlStore, WriteError, Writer, connect};
+use crate::adapters::seen::SeenKeys;
 
 /// The files by their paths.
 ///

@@ -22,7 +22,6 @@ mod outbox;
 mod probe;
 pub mod read;
 mod retention;
-mod seen;
 pub mod stranger;
 #[cfg(test)]
 mod tests;
@@ -54,8 +53,8 @@ use self::{
     insert::Inserts,
     probe::Looked,
     read::SqliteReads,
-    seen::SeenKeys,
 };
+use crate::adapters::seen::SeenKeys;
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,15 +2,14 @@
 //!
 //! Each pipeline has a part of a page of its own, so that one with a long queue does not make the others wait.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use streamward_pipeline::{
-    relay::{EntryId, Fact, FactKind, Outbox},
+    relay::{AlertFact, DeadLetterFact, EntryId, Fact, FactKind, Outbox},
     store::{BoxFuture, StoreError},
 };
 
 use super::{SqlStore, begin, ledger::Kind};
-use crate::clock::rfc3339;
+use crate::adapters::headers;
 
 /// Entries that one page has.
 const MAX_ENTRIES: usize = 500;
@@ -92,7 +91,7 @@ fn page(connection: &Connection, kind: FactKind) -> Result<Vec<Fact>, rusqlite::
             && let Some(row) = rows.next()?
         {
             let fact = fact(row)?;
-            taken += bytes_of(&fact);
+            taken += fact.bytes();
             facts.push(fact);
         }
     }
@@ -112,12 +111,6 @@ fn sinks(connection: &Connection, kind: FactKind) -> Result<Vec<String>, rusqlit
     }
 }
 
-fn bytes_of(fact: &Fact) -> usize {
-    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-    let headers: usize = fact.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
-    length(&fact.key) + length(&fact.value) + headers
-}
-
 /// Place of a kind among the store's notices.
 pub(super) fn index(kind: FactKind) -> usize {
     match kind {
@@ -131,60 +124,41 @@ fn entry(row: &Row<'_>) -> Result<EntryId, rusqlite::Error> {
 }
 
 fn alert(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
-    let record: serde_json::Value = serde_json::from_str(row.get_ref(10)?.as_str()?).unwrap_or_default();
-    let key: Option<String> = row.get(6)?;
-    let (rule, integer) = (row.get::<_, String>(4)?, |column: usize| row.get::<_, i64>(column));
-    let text = |column: usize| row.get::<_, String>(column);
-    let json = serde_json::json!({
-        "alert_id": text(2)?, "n": integer(3)?, "rule": rule, "stream": text(5)?, "key": key,
-        "severity": text(7)?, "state": text(8)?, "message": text(9)?, "record": record,
-        "event_time": rfc3339(integer(11)?), "topic": text(12)?, "partition": integer(13)?,
-        "offset": integer(14)?, "created_at": rfc3339(integer(15)?),
-    });
-    Ok(Fact {
+    let alert = AlertFact {
         entry: entry(row)?,
-        in_order: Some(serde_json::json!([rule, key]).to_string()),
-        key: key.map(String::into_bytes),
-        value: Some(json.to_string().into_bytes()),
-        headers: Vec::new(),
-    })
+        alert_id: row.get(2)?,
+        n: row.get(3)?,
+        rule: row.get(4)?,
+        stream: row.get(5)?,
+        key: row.get(6)?,
+        severity: row.get(7)?,
+        state: row.get(8)?,
+        message: row.get(9)?,
+        record: row.get(10)?,
+        event_time_ms: row.get(11)?,
+        topic: row.get(12)?,
+        partition: row.get(13)?,
+        offset: row.get(14)?,
+        created_at_ms: row.get(15)?,
+    };
+    Ok(alert.into())
 }
 
 fn dead_letter(row: &Row<'_>) -> Result<Fact, rusqlite::Error> {
-    let entry = entry(row)?;
-    let text = |value: String| Some(value.into_bytes());
-    let (topic, partition): (String, i32) = (row.get(7)?, row.get(8)?);
-    let (offset, log): (i64, i64) = (row.get(9)?, row.get(10)?);
-    let mut headers = original_headers(row.get_ref(4)?.as_blob()?);
-    let mut id = format!("{}/{topic}/{partition}/{offset}", entry.sink);
-    if log > 0 {
-        // A topic that was made anew counts its offsets anew.
-        id = format!("{id}/{log}");
-    }
-    let own = [
-        ("x-dlq-id", text(id)),
-        ("x-dlq-original-topic", text(topic)),
-        ("x-dlq-original-partition", text(partition.to_string())),
-        ("x-dlq-original-offset", text(offset.to_string())),
-        ("x-dlq-original-timestamp", text(row.get::<_, i64>(5)?.to_string())),
-        ("x-dlq-failed-at", text(rfc3339(row.get(6)?))),
-        ("x-dlq-class", text(row.get(11)?)),
-        ("x-dlq-reason", text(row.get(12)?)),
-        ("x-dlq-stage", text(row.get(13)?)),
-    ];
-    headers.extend(own.map(|(name, value)| (name.as_bytes().to_vec(), value)));
-    Ok(Fact { entry, in_order: None, key: row.get(2)?, value: row.get(3)?, headers })
-}
-
-/// The record's own headers, as they were stored.
-fn original_headers(stored: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-    #[derive(serde::Deserialize)]
-    struct Header {
-        name: String,
-        value: Option<String>,
-    }
-    let headers: Vec<Header> = serde_json::from_slice(stored).unwrap_or_default();
-    let bytes = |text: &str| STANDARD.decode(text).unwrap_or_default();
-    let header = |header: Header| (bytes(&header.name), header.value.as_deref().map(bytes));
-    headers.into_iter().map(header).collect()
+    let letter = DeadLetterFact {
+        entry: entry(row)?,
+        key: row.get(2)?,
+        value: row.get(3)?,
+        headers: headers::of_json(row.get_ref(4)?.as_blob()?),
+        log_timestamp_ms: row.get(5)?,
+        created_at_ms: row.get(6)?,
+        topic: row.get(7)?,
+        partition: row.get(8)?,
+        offset: row.get(9)?,
+        log: row.get(10)?,
+        class: row.get(11)?,
+        reason: row.get(12)?,
+        stage: row.get(13)?,
+    };
+    Ok(letter.into())
 }

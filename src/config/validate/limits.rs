@@ -3,7 +3,7 @@
 use super::Check;
 use crate::{
     adapters::registry::tls,
-    config::{Config, HIDDEN},
+    config::{Config, HIDDEN, SqliteConfig},
 };
 
 /// More than there are kinds of sensors; one of more types is there twice.
@@ -103,6 +103,16 @@ fn storage(config: &Config, check: &mut Check<'_>) {
             is_file && !path.is_dir(),
             "storage.sqlite.path",
             "must be a file: what is stored must outlive the process, and readers open it by its path",
+        );
+    }
+    if let Some(postgres) = &config.storage.postgres {
+        if let Err(fault) = postgres.settings() {
+            check.fault("storage.postgres.url", fault);
+        }
+        check.require(
+            *sqlite == SqliteConfig::default(),
+            "storage.postgres",
+            "there is one database: leave out storage.sqlite or storage.postgres",
         );
     }
     check.require(

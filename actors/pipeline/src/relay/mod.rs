@@ -4,10 +4,13 @@
 //! most one page. A slow or dead target holds up nothing but its own relay. Facts that are in one order, such as the
 //! transitions of a rule's key, reach the target in it: what follows one that failed waits with it ([`crate::chains`]).
 
+mod facts;
+
 use std::{sync::Arc, time::Duration};
 
 use streamward_kit::{Failure, Scope};
 
+pub use self::facts::{AlertFact, DeadLetterFact};
 use crate::{
     chains,
     store::{BoxFuture, StoreError},

@@ -33,6 +33,9 @@ CREATE TABLE sw_positions (
   PRIMARY KEY (sink, topic, partition, log)
 ) WITH (fillfactor = 50);
 
+-- No two owners have the same epoch, also if they are the first of a partition at the same time.
+CREATE SEQUENCE sw_epochs;
+
 -- Offset ranges [first_offset, next_offset) without rows.
 CREATE TABLE sw_ranges (
   sink         text        NOT NULL,

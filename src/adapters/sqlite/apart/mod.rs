@@ -31,8 +31,8 @@ use super::{
     commit::{Run, accept, count_refused, run_of},
     ddl::quoted,
     insert::Origin,
-    seen::SeenKeys,
 };
+use crate::adapters::seen::SeenKeys;
 
 /// Where a refused row failed: the stage of its dead letter.
 pub(super) const STAGE: &str = "sql";

@@ -4,12 +4,11 @@
 //! statement is interrupted at [`ReadSettings::statement_timeout`].
 //!
 //! Invariant: no statement's work grows with the length of the history. Lists walk an index from their cursor and stop;
-//! a filter that no index serves looks at [`scan::SCAN_LIMIT`] rows at most per page and hands out a cursor to go on;
-//! totals are counted up to [`scan::COUNT_LIMIT`] or come from the positions and then say that they are estimates.
+//! a filter that no index serves looks at [`SCAN_LIMIT`](streamward_core::reading::walk::SCAN_LIMIT) rows at most per page and hands out a cursor to go on;
+//! totals are counted up to [`COUNT_LIMIT`](streamward_core::reading::walk::COUNT_LIMIT) or come from the positions and then say that they are estimates.
 //!
 //! It knows tables and indexes by name only; making them is the writer's part. Start at [`scan::Scan`].
 
-mod cursor;
 mod facts;
 mod rows;
 mod scan;
@@ -33,7 +32,10 @@ use streamward_core::ports::{
     AlertQuery, Answer, DeadLetterQuery, DeadLetterRow, Page, PositionRow, ReadError, ReadStore, Row, RowQuery,
     StatsQuery, StreamStats, StreamSummary, WindowQuery,
 };
-use streamward_core::table::{StreamTable, WindowTable};
+use streamward_core::{
+    reading,
+    table::{StreamTable, WindowTable},
+};
 
 use super::damage::{Damage, is_damage_of};
 
@@ -142,10 +144,7 @@ impl SqliteReads {
     }
 
     fn stream(&self, name: &str) -> Result<&StreamTable, ReadError> {
-        self.streams
-            .iter()
-            .find(|table| *table.stream == *name)
-            .ok_or_else(|| ReadError::UnknownStream(name.to_owned()))
+        reading::stream(&self.streams, name)
     }
 }
 

@@ -1,116 +1,30 @@
-//! A walk over one index, newest first, from a cursor, with a bounded amount of work.
+//! A walk over one index as SQLite's statements, with a bounded amount of work.
 
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use streamward_core::{
-    ports::{Counting, Page, PageRequest, ReadError},
-    schema::{Kind, instant},
-};
-
-use super::{
-    cursor::{self, Bind},
-    read_error,
-};
-
-/// Most rows that one page looks at where a condition is not served by the index.
-pub(super) const SCAN_LIMIT: u32 = 5_000;
-/// Totals are counted up to here.
-pub(super) const COUNT_LIMIT: u32 = 5_000;
-
-/// A condition on one column.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Condition {
-    Compare {
-        column: String,
-        operator: &'static str,
-        value: Bind,
+    ports::{Counting, PageRequest, ReadError},
+    reading::{
+        cursor::{self, Bind},
+        unsigned,
+        walk::{COUNT_LIMIT, Condition, SCAN_LIMIT, Walk, Walked, quoted},
     },
-    /// A boolean column that is true.
-    Flag(String),
-    /// A column without a value.
-    Null(String),
-    /// The newest transition of an alert; a literal, as the partial indexes demand.
-    Newest,
-}
+    schema::Kind,
+};
 
-impl Condition {
-    pub(super) fn equals(column: &str, value: Bind) -> Self {
-        Self::Compare { column: column.to_owned(), operator: " = ", value }
-    }
+use super::read_error;
 
-    fn write(&self, sql: &mut QueryBuilder<Sqlite>) {
-        match self {
-            Self::Compare { column, operator, value } => {
-                sql.push(quoted(column)).push(operator);
-                bind(sql, value);
-            }
-            Self::Flag(column) => {
-                sql.push(quoted(column));
-            }
-            Self::Null(column) => {
-                sql.push(quoted(column)).push(" IS NULL");
-            }
-            Self::Newest => {
-                sql.push("latest = 1");
-            }
-        }
-    }
-}
-
-/// A column that the list is ordered by (all descending); together they are unique.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Order {
-    pub(super) column: String,
-    pub(super) kind: Kind,
-}
-
-/// What to walk over.
-#[derive(Debug)]
-pub(super) struct Scan {
-    pub(super) table: String,
-    /// Index to walk, where several would do and the planner may not choose.
-    pub(super) index: Option<&'static str>,
-    /// Where the list begins, as a condition on its first order column; a cursor is beyond it.
-    pub(super) from: Option<Condition>,
-    /// The select list, as SQL.
-    pub(super) select: String,
-    /// Conditions that the index serves.
-    pub(super) seek: Vec<Condition>,
-    /// Conditions that are tried on each row walked over.
-    pub(super) keep: Vec<Condition>,
-    pub(super) order: Vec<Order>,
-}
-
-/// Rows of one page, before they become items.
-pub(super) struct Walked {
-    pub(super) rows: Vec<SqliteRow>,
-    pub(super) total: u64,
-    pub(super) total_is_estimate: bool,
-    pub(super) next: Option<String>,
-}
-
-impl Walked {
-    pub(super) fn into_page<T>(
-        self,
-        item: impl FnMut(&SqliteRow) -> Result<T, sqlx::Error>,
-    ) -> Result<Page<T>, ReadError> {
-        let items = self.rows.iter().map(item).collect::<Result<_, _>>().map_err(read_error)?;
-        Ok(Page { items, total: self.total, total_is_estimate: self.total_is_estimate, next: self.next })
-    }
-}
+/// A walk that SQLite is asked for.
+pub(super) struct Scan(pub(super) Walk);
 
 impl Scan {
-    pub(super) fn from(self, from: Option<Condition>) -> Self {
-        Self { from, ..self }
-    }
-
     /// Reads one page.
     pub(super) async fn page(
         &self,
         connection: &mut SqliteConnection,
         page: &PageRequest,
-    ) -> Result<Walked, ReadError> {
+    ) -> Result<Walked<SqliteRow>, ReadError> {
         let after = match &page.cursor {
-            Some(text) => Some(cursor::decode(text, self.order.len())?),
+            Some(text) => Some(cursor::decode(text, &self.0.order)?),
             None => None,
         };
         let limit = page.limit as usize;
@@ -122,10 +36,9 @@ impl Scan {
         } else {
             self.end_of_scan(connection, after.as_deref()).await?
         };
-        let next = next.map(|place| cursor::encode(&place));
         let (total, total_is_estimate) = match page.counting {
             Counting::Skip => (0, false),
-            Counting::Bounded if self.keep.is_empty() => self.count(connection).await?,
+            Counting::Bounded if self.0.keep.is_empty() => self.count(connection).await?,
             Counting::Bounded => self.count_kept(connection).await?,
         };
         Ok(Walked { rows, total, total_is_estimate, next })
@@ -133,16 +46,16 @@ impl Scan {
 
     /// The statement that reads a page.
     pub(super) fn rows_sql(&self, after: Option<&[Bind]>, limit: u32) -> QueryBuilder<Sqlite> {
-        if self.keep.is_empty() {
+        if self.0.keep.is_empty() {
             let mut sql = QueryBuilder::new("");
-            self.write_walk(&mut sql, &self.select, after);
+            self.write_walk(&mut sql, &self.0.select, after);
             sql.push(" LIMIT ").push_bind(i64::from(limit));
             return sql;
         }
         let mut sql = QueryBuilder::new("SELECT * FROM (");
-        self.write_walk(&mut sql, &self.select, after);
+        self.write_walk(&mut sql, &self.0.select, after);
         sql.push(" LIMIT ").push_bind(i64::from(SCAN_LIMIT)).push(") WHERE ");
-        write_all(&mut sql, &self.keep);
+        write_all(&mut sql, &self.0.keep);
         sql.push(" LIMIT ").push_bind(i64::from(limit));
         sql
     }
@@ -151,13 +64,13 @@ impl Scan {
         let columns = self.order_columns();
         sql.push("SELECT ").push(select).push(" FROM ").push(self.source());
         // A cursor bounds the walk more tightly, and SQLite takes only one bound of an index.
-        let from = self.from.as_ref().filter(|_| after.is_none());
-        if !self.seek.is_empty() || from.is_some() || after.is_some() {
+        let from = self.0.from.as_ref().filter(|_| after.is_none());
+        if !self.0.seek.is_empty() || from.is_some() || after.is_some() {
             sql.push(" WHERE ");
         }
-        write_all(sql, self.seek.iter().chain(from));
+        write_all(sql, self.0.seek.iter().chain(from));
         if let Some(place) = after {
-            if !self.seek.is_empty() {
+            if !self.0.seek.is_empty() {
                 sql.push(" AND ");
             }
             sql.push("(").push(columns.join(", ")).push(") < (");
@@ -177,7 +90,7 @@ impl Scan {
         connection: &mut SqliteConnection,
         after: Option<&[Bind]>,
     ) -> Result<Option<Vec<Bind>>, ReadError> {
-        if self.keep.is_empty() {
+        if self.0.keep.is_empty() {
             return Ok(None);
         }
         let mut sql = QueryBuilder::new("");
@@ -191,33 +104,35 @@ impl Scan {
     async fn count(&self, connection: &mut SqliteConnection) -> Result<(u64, bool), ReadError> {
         let mut sql = QueryBuilder::new("SELECT COUNT(*) FROM (SELECT 1 FROM ");
         sql.push(self.source());
-        if !self.seek.is_empty() || self.from.is_some() {
+        if !self.0.seek.is_empty() || self.0.from.is_some() {
             sql.push(" WHERE ");
-            write_all(&mut sql, self.seek.iter().chain(&self.from));
+            write_all(&mut sql, self.0.seek.iter().chain(&self.0.from));
         }
         sql.push(" LIMIT ").push_bind(i64::from(COUNT_LIMIT) + 1).push(")");
         let (count,): (i64,) = sql.build_query_as().fetch_one(connection).await.map_err(read_error)?;
         let over = count > i64::from(COUNT_LIMIT);
-        Ok((u64::try_from(count).unwrap_or(0).min(u64::from(COUNT_LIMIT)), over))
+        Ok((unsigned(count).min(u64::from(COUNT_LIMIT)), over))
     }
 
     /// How many of the first [`SCAN_LIMIT`] rows walked over are kept, and whether the walk goes on behind them: the
     /// list is then at least that long.
     async fn count_kept(&self, connection: &mut SqliteConnection) -> Result<(u64, bool), ReadError> {
         let mut sql = QueryBuilder::new("SELECT COUNT(*) FILTER (WHERE ");
-        write_all(&mut sql, &self.keep);
+        write_all(&mut sql, &self.0.keep);
         sql.push("), COUNT(*) FROM (");
-        self.write_walk(&mut sql, &self.select, None);
+        self.write_walk(&mut sql, &self.0.select, None);
         sql.push(" LIMIT ").push_bind(i64::from(SCAN_LIMIT)).push(")");
         let (kept, walked): (i64, i64) = sql.build_query_as().fetch_one(connection).await.map_err(read_error)?;
-        Ok((u64::try_from(kept).unwrap_or(0), walked >= i64::from(SCAN_LIMIT)))
+        Ok((unsigned(kept), walked >= i64::from(SCAN_LIMIT)))
     }
 
     fn place_of(&self, row: &SqliteRow) -> Result<Vec<Bind>, sqlx::Error> {
-        let place = self.order.iter().map(|order| {
+        let place = self.0.order.iter().map(|order| {
             let column = order.column.as_str();
             Ok(match order.kind {
-                Kind::Boolean | Kind::Int | Kind::Long | Kind::Timestamp => Bind::Integer(row.try_get(column)?),
+                Kind::Boolean => Bind::Flag(row.try_get(column)?),
+                Kind::Int | Kind::Long => Bind::Integer(row.try_get(column)?),
+                Kind::Timestamp => Bind::Moment(row.try_get(column)?),
                 Kind::Float | Kind::Double => Bind::Number(row.try_get(column)?),
                 Kind::String | Kind::Enum(_) => Bind::Text(row.try_get(column)?),
             })
@@ -226,12 +141,12 @@ impl Scan {
     }
 
     fn source(&self) -> String {
-        let table = quoted(&self.table);
-        self.index.map_or(table.clone(), |index| format!("{table} INDEXED BY {index}"))
+        let table = quoted(&self.0.table);
+        self.0.index.map_or(table.clone(), |index| format!("{table} INDEXED BY {index}"))
     }
 
     fn order_columns(&self) -> Vec<String> {
-        self.order.iter().map(|order| quoted(&order.column)).collect()
+        self.0.order.iter().map(|order| quoted(&order.column)).collect()
     }
 }
 
@@ -240,31 +155,33 @@ fn write_all<'a>(sql: &mut QueryBuilder<Sqlite>, conditions: impl IntoIterator<I
         if index > 0 {
             sql.push(" AND ");
         }
-        condition.write(sql);
+        write(condition, sql);
     }
 }
 
 fn bind(sql: &mut QueryBuilder<Sqlite>, value: &Bind) {
     match value {
-        Bind::Integer(number) => sql.push_bind(*number),
+        Bind::Flag(flag) => sql.push_bind(*flag),
+        Bind::Integer(number) | Bind::Moment(number) => sql.push_bind(*number),
         Bind::Number(number) => sql.push_bind(*number),
         Bind::Text(text) => sql.push_bind(text.clone()),
     };
 }
 
-/// An identifier as SQL.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// The text of a filter as a value of the column's type; `None` where no value of that type reads so. A time is what rows
-/// show (RFC 3339), or milliseconds since 1970.
-pub(super) fn parse(kind: &Kind, text: &str) -> Option<Bind> {
-    match kind {
-        Kind::Boolean => text.parse::<bool>().ok().map(|value| Bind::Integer(value.into())),
-        Kind::Int | Kind::Long => text.parse().ok().map(Bind::Integer),
-        Kind::Timestamp => text.parse().ok().or_else(|| instant::parse(text)).map(Bind::Integer),
-        Kind::Float | Kind::Double => text.parse().ok().map(Bind::Number),
-        Kind::String | Kind::Enum(_) => Some(Bind::Text(text.to_owned())),
+fn write(condition: &Condition, sql: &mut QueryBuilder<Sqlite>) {
+    match condition {
+        Condition::Compare { column, comparison, value } => {
+            sql.push(quoted(column)).push(comparison.symbol());
+            bind(sql, value);
+        }
+        Condition::Flag(column) => {
+            sql.push(quoted(column));
+        }
+        Condition::Null(column) => {
+            sql.push(quoted(column)).push(" IS NULL");
+        }
+        Condition::Newest => {
+            sql.push("latest = 1");
+        }
     }
 }

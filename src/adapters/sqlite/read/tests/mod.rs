@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use serde_json::json;
 use sqlx::Executor;
-use streamward_core::ports::{
-    AlertQuery, Counting, DeadLetterQuery, Page, PageRequest, ReadError, ReadStore, Row, RowQuery, StatsQuery,
-    WindowQuery,
+use streamward_core::{
+    ports::{
+        AlertQuery, Counting, DeadLetterQuery, Page, PageRequest, ReadError, ReadStore, Row, RowQuery, StatsQuery,
+        WindowQuery,
+    },
+    reading::walk::SCAN_LIMIT,
 };
 
-use super::{ReadSettings, scan::SCAN_LIMIT};
+use super::ReadSettings;
 use fixture::{Fixture, READINGS, START_MS};
 
 /// After all readings.

@@ -1,15 +1,20 @@
 //! Query plans: no list sorts, none scans a table, before and after the planner has statistics.
 
 use sqlx::{Row as _, SqliteConnection};
-use streamward_core::ports::{AlertQuery, DeadLetterQuery, RowQuery, WindowQuery};
+use streamward_core::{
+    ports::{AlertQuery, DeadLetterQuery, RowQuery, WindowQuery},
+    reading::{
+        cursor::Bind,
+        walk::{self, Condition},
+    },
+};
 
 use super::{
     super::{
         super::{facts as written, orphans, outbox, retention::facts as retention},
         SqliteReads,
-        cursor::Bind,
         facts::{alert_scan, dead_letter_scan, first_sql},
-        rows::{self, ACTIVE_KEYS_SQL, GAPS_SQL, STATS_SQL, latest_scan},
+        rows::{self, ACTIVE_KEYS_SQL, GAPS_SQL, STATS_SQL},
         scan::Scan,
         windows,
     },
@@ -35,7 +40,7 @@ fn expect(plan: &str, index: &str) {
     assert!(!table_scan || plan.contains("CO-ROUTINE"), "it scans a table:\n{plan}");
 }
 
-fn filters(columns: &[(&str, &str)]) -> Vec<super::super::scan::Condition> {
+fn filters(columns: &[(&str, &str)]) -> Vec<Condition> {
     let texts: Vec<_> = columns.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
     let query = RowQuery {
         stream: "sensors".to_owned(),
@@ -45,15 +50,15 @@ fn filters(columns: &[(&str, &str)]) -> Vec<super::super::scan::Condition> {
         now_ms: None,
         page: page(1),
     };
-    rows::conditions(&fixture::sensors(), &query).expect("known columns").expect("possible values")
+    walk::conditions(&fixture::sensors(), &query).expect("known columns").expect("possible values")
 }
 
 async fn check_all(connection: &mut SqliteConnection) {
     let table = fixture::sensors();
-    let after = [Bind::Integer(fixture::START_MS), Bind::Integer(5)];
+    let after = [Bind::Moment(fixture::START_MS), Bind::Integer(5)];
     for after in [None, Some(after.as_slice())] {
-        let present = || Some(rows::present(&table, fixture::START_MS));
-        let latest = |columns: &[(&str, &str)]| latest_scan(&table, filters(columns)).from(present());
+        let present = || Some(walk::present(&table, fixture::START_MS));
+        let latest = |columns: &[(&str, &str)]| Scan(walk::latest(&table, filters(columns)).from(present()));
         let all = plan(connection, &latest(&[]), after).await;
         expect(&all, "INDEX sensor_readings_timestamp");
         let by_sensor = plan(connection, &latest(&[("sensor_id", "s")]), after).await;
@@ -63,9 +68,9 @@ async fn check_all(connection: &mut SqliteConnection) {
         let both = latest(&[("sensor_type", "t"), ("sensor_id", "s")]);
         let both = plan(connection, &both, after).await;
         expect(&both, "INDEX sensor_readings_sensor_id (sensor_id=?");
-        let anomalies = rows::anomaly_scan(&table, 5, Vec::new()).from(present());
+        let anomalies = Scan(walk::anomalies(&table, 5, Vec::new()).from(present()));
         expect(&plan(connection, &anomalies, after).await, "INDEX sensor_readings_anomaly");
-        let anomalies = rows::anomaly_scan(&table, 5, filters(&[("sensor_type", "t")])).from(present());
+        let anomalies = Scan(walk::anomalies(&table, 5, filters(&[("sensor_type", "t")])).from(present()));
         expect(&plan(connection, &anomalies, after).await, "INDEX sensor_readings_anomaly");
     }
     expect(&explain(connection, GAPS_SQL).await, "sw_ranges_gaps (topic=?)");
