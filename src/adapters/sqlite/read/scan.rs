@@ -3,7 +3,7 @@
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use streamward_core::{
     ports::{Counting, Page, PageRequest, ReadError},
-    schema::{Kind, instant},
+    schema::{Decimal, Kind, instant},
 };
 
 use super::{
@@ -219,7 +219,7 @@ impl Scan {
             Ok(match order.kind {
                 Kind::Boolean | Kind::Int | Kind::Long | Kind::Timestamp => Bind::Integer(row.try_get(column)?),
                 Kind::Float | Kind::Double => Bind::Number(row.try_get(column)?),
-                Kind::String | Kind::Enum(_) => Bind::Text(row.try_get(column)?),
+                Kind::String | Kind::Enum(_) | Kind::Decimal { .. } => Bind::Text(row.try_get(column)?),
             })
         });
         place.collect()
@@ -258,7 +258,7 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 /// The text of a filter as a value of the column's type; `None` where no value of that type reads so. A time is what rows
-/// show (RFC 3339), or milliseconds since 1970.
+/// show (RFC 3339), or milliseconds since 1970; a decimal may be written with fewer or more zeros than rows show.
 pub(super) fn parse(kind: &Kind, text: &str) -> Option<Bind> {
     match kind {
         Kind::Boolean => text.parse::<bool>().ok().map(|value| Bind::Integer(value.into())),
@@ -266,5 +266,9 @@ pub(super) fn parse(kind: &Kind, text: &str) -> Option<Bind> {
         Kind::Timestamp => text.parse().ok().or_else(|| instant::parse(text)).map(Bind::Integer),
         Kind::Float | Kind::Double => text.parse().ok().map(Bind::Number),
         Kind::String | Kind::Enum(_) => Some(Bind::Text(text.to_owned())),
+        Kind::Decimal { precision, scale } => {
+            let unscaled = Decimal::parse_as(text, *precision, *scale).ok()?;
+            Some(Bind::Text(Decimal { unscaled, scale: *scale }.to_string()))
+        }
     }
 }
