@@ -418,3 +418,31 @@ fn decimal(unscaled: i128, scale: u8) -> Scalar {
 fn number(value: f64) -> Scalar {
     if value.is_finite() { Scalar::Number(value) } else { Scalar::Null }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: i128 = 99_999_999_999_999_999_999_999_999_999_999_999_999;
+
+    #[test]
+    fn a_sum_of_decimals_is_exact_and_comes_back_from_beyond_38_digits() {
+        let kind = Kind::Decimal { precision: 38, scale: 2 };
+        let output = WindowOutput { function: AggregateFunction::Sum, argument: Some(0), argument_kind: kind };
+        let values = Decimal128Array::from(vec![Some(MOST), Some(MOST), None, Some(-MOST), Some(-1)]);
+        let column: ArrayRef = Arc::new(values.with_precision_and_scale(38, 2).expect("38 digits"));
+        let mut sums = Accumulators::new(&output);
+        sums.grow(1);
+        let mut emitted = |run: &[Placed]| {
+            sums.add(&Input::of(&column), run, &[0; 5]);
+            let bytes = postcard::to_stdvec(&sums).expect("a state is written");
+            assert_eq!(postcard::from_bytes::<Accumulators>(&bytes).expect("and read"), sums);
+            let mut row = Emission::default();
+            sums.emit(AggregateFunction::Sum, 0, &mut row);
+            (row.overflow().count(), row.values())
+        };
+        assert_eq!(emitted(&[(2, 0)]), (0, vec![Scalar::Null]), "nothing to add up");
+        assert_eq!(emitted(&[(0, 0), (1, 0)]), (1, vec![Scalar::Null]), "39 digits");
+        assert_eq!(emitted(&[(3, 0), (4, 0)]), (0, vec![decimal(MOST - 1, 2)]));
+    }
+}
