@@ -106,6 +106,8 @@ fn decimals_are_compared_exactly_whatever_their_scales() {
         "price IN (1, 12.5)",
         "price BETWEEN 12.49 AND 12.51",
         "count < price",
+        "price > rate",
+        "rate < price",
         "price > weight",
         "nullif(price, 12.5) IS NULL",
     ] {
