@@ -27,6 +27,7 @@ fn scalar_text(scalar: &Scalar) -> String {
         Scalar::Integer(value) => value.to_string(),
         Scalar::Number(value) => value.to_string(),
         Scalar::Text(text) => format!("{text:?}"),
+        Scalar::Decimal(value) => value.to_string(),
     }
 }
 

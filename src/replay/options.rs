@@ -60,7 +60,8 @@ pub enum FieldKind {
 impl From<&Kind> for FieldKind {
     fn from(kind: &Kind) -> Self {
         match kind {
-            Kind::String | Kind::Enum(_) => Self::Text,
+            // The stream reads a decimal from its text.
+            Kind::String | Kind::Enum(_) | Kind::Decimal { .. } => Self::Text,
             Kind::Int | Kind::Long => Self::Whole,
             Kind::Float | Kind::Double => Self::Number,
             Kind::Boolean => Self::Boolean,

@@ -26,6 +26,7 @@ mod hostile;
 mod http_strangers;
 #[cfg(feature = "crash-tests")]
 mod kills;
+mod kinds;
 mod live;
 mod lost_schemas;
 mod made_anew;

@@ -6,13 +6,17 @@
 use arrow_array::{
     Array, RecordBatch,
     cast::AsArray,
-    types::{Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType},
+    types::{Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType},
 };
 use arrow_schema::{DataType, TimeUnit};
 
 use crate::{
     decode::avro::MAGIC,
-    schema::{Kind, Node, RecordNode, Scalar, StreamSchema, instant},
+    schema::{
+        Decimal, Kind, Leaf, Node, RecordNode, Scalar, StreamSchema,
+        decimal::{self, MAX_TEXT},
+        instant,
+    },
 };
 
 /// Shape of a JSON object.
@@ -41,6 +45,7 @@ pub enum ScalarRef<'a> {
     Integer(i64),
     Number(f64),
     Text(&'a str),
+    Decimal(Decimal),
 }
 
 impl<'a> From<&'a Scalar> for ScalarRef<'a> {
@@ -51,6 +56,7 @@ impl<'a> From<&'a Scalar> for ScalarRef<'a> {
             Scalar::Integer(value) => Self::Integer(*value),
             Scalar::Number(value) => Self::Number(*value),
             Scalar::Text(value) => Self::Text(value),
+            Scalar::Decimal(value) => Self::Decimal(*value),
         }
     }
 }
@@ -63,6 +69,7 @@ impl From<ScalarRef<'_>> for Scalar {
             ScalarRef::Integer(value) => Self::Integer(value),
             ScalarRef::Number(value) => Self::Number(value),
             ScalarRef::Text(value) => Self::Text(value.to_owned()),
+            ScalarRef::Decimal(value) => Self::Decimal(value),
         }
     }
 }
@@ -86,6 +93,10 @@ pub fn scalar_at(column: &dyn Array, row: usize) -> ScalarRef<'_> {
         DataType::Float32 => ScalarRef::Number(f64::from(column.as_primitive::<Float32Type>().value(row))),
         DataType::Float64 => ScalarRef::Number(column.as_primitive::<Float64Type>().value(row)),
         DataType::Utf8 => ScalarRef::Text(column.as_string::<i32>().value(row)),
+        DataType::Decimal128(_, scale) => ScalarRef::Decimal(Decimal {
+            unscaled: column.as_primitive::<Decimal128Type>().value(row),
+            scale: scale.unsigned_abs(),
+        }),
         _ => ScalarRef::Null,
     }
 }
@@ -147,9 +158,9 @@ fn avro_record(schema: &StreamSchema, node: &RecordNode, row: &[Scalar], out: &m
                     (Some(branch), Scalar::Null) => push_long(i64::from(branch), out),
                     (Some(branch), _) => {
                         push_long(i64::from(1 - branch), out);
-                        avro_value(schema, leaf.field, value, out)?;
+                        avro_value(schema, leaf, value, out)?;
                     }
-                    (None, _) => avro_value(schema, leaf.field, value, out)?,
+                    (None, _) => avro_value(schema, leaf, value, out)?,
                 }
             }
         }
@@ -157,8 +168,8 @@ fn avro_record(schema: &StreamSchema, node: &RecordNode, row: &[Scalar], out: &m
     Ok(())
 }
 
-fn avro_value(schema: &StreamSchema, leaf: usize, value: &Scalar, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    let field = &schema.fields[leaf];
+fn avro_value(schema: &StreamSchema, leaf: &Leaf, value: &Scalar, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let field = &schema.fields[leaf.field];
     match (&field.kind, value) {
         (Kind::Boolean, Scalar::Boolean(value)) => out.push(u8::from(*value)),
         (Kind::Int, Scalar::Integer(value)) if i32::try_from(*value).is_ok() => push_long(*value, out),
@@ -175,10 +186,15 @@ fn avro_value(schema: &StreamSchema, leaf: usize, value: &Scalar, out: &mut Vec<
         }
         (Kind::Enum(symbols), Scalar::Text(value)) => {
             let position = symbols.iter().position(|symbol| symbol == value);
-            let position = position.ok_or_else(|| wrong_type(schema, leaf))?;
+            let position = position.ok_or_else(|| wrong_type(schema, leaf.field))?;
             push_length(position, out);
         }
-        _ => return Err(wrong_type(schema, leaf)),
+        (Kind::Decimal { precision, scale }, Scalar::Decimal(value)) => {
+            let value = value.rescaled(*scale).filter(|value| decimal::fits(value.unscaled, *precision));
+            let is_written = value.is_some_and(|value| push_decimal(value.unscaled, leaf.fixed_size, out));
+            return if is_written { Ok(()) } else { Err(wrong_type(schema, leaf.field)) };
+        }
+        _ => return Err(wrong_type(schema, leaf.field)),
     }
     Ok(())
 }
@@ -186,6 +202,19 @@ fn avro_value(schema: &StreamSchema, leaf: usize, value: &Scalar, out: &mut Vec<
 fn wrong_type(schema: &StreamSchema, leaf: usize) -> EncodeError {
     let field = &schema.fields[leaf];
     EncodeError::Type { path: field.dotted(), expected: field.kind.describe() }
+}
+
+/// The digits as bytes with their length, or as a fixed of `size` bytes; false if they do not fit in those.
+fn push_decimal(unscaled: i128, size: Option<usize>, out: &mut Vec<u8>) -> bool {
+    let (bytes, start) = decimal::be_bytes(unscaled);
+    let bytes = &bytes[start..];
+    match size {
+        None => push_length(bytes.len(), out),
+        Some(size) if size < bytes.len() => return false,
+        Some(size) => out.extend(std::iter::repeat_n(if unscaled < 0 { 0xFF } else { 0 }, size - bytes.len())),
+    }
+    out.extend_from_slice(bytes);
+    true
 }
 
 fn push_length(length: usize, out: &mut Vec<u8>) {
@@ -263,6 +292,12 @@ fn json_value(kind: &Kind, value: ScalarRef<'_>, out: &mut Vec<u8>) {
         (Kind::Float, ScalarRef::Number(value)) => json(&(value as f32), out),
         (_, ScalarRef::Number(value)) => json(&value, out),
         (_, ScalarRef::Text(value)) => json(&value, out),
+        // As text: a reader that takes numbers for floats, as JavaScript does, would round it.
+        (_, ScalarRef::Decimal(value)) => {
+            out.push(b'"');
+            out.extend_from_slice(value.text(&mut [0; MAX_TEXT]).as_bytes());
+            out.push(b'"');
+        }
     }
 }
 

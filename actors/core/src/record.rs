@@ -9,13 +9,13 @@ use std::{
 };
 
 use arrow_array::{
-    Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    Array, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMillisecondArray,
 };
 use foldhash::fast::FixedState;
 use serde_json::{Map, Value};
 
-use crate::schema::{Kind, StreamSchema, instant};
+use crate::schema::{Decimal, Kind, StreamSchema, instant};
 
 /// Stands for a key that is null among the texts of keys; a key that begins with it gets one more in front.
 const NULL_KEY: &str = "\0";
@@ -33,10 +33,11 @@ fn escaped(key: &str) -> Cow<'_, str> {
     if key.starts_with(NULL_KEY) { Cow::Owned(format!("{NULL_KEY}{key}")) } else { Cow::Borrowed(key) }
 }
 
-/// The key of a row as text: what `keys`, alerts and Kafka have of it; none where it is null. An integer is its digits.
+/// The key of a row as text: what `keys`, alerts and Kafka have of it; none where it is null. An integer and a decimal are their
+/// digits.
 ///
 /// # Panics
-/// If the column is neither a text nor an integer, or has no such row.
+/// If the column is no text, integer or decimal, or has no such row.
 #[must_use]
 pub fn key_text(column: &dyn Array, row: usize) -> Option<Cow<'_, str>> {
     if column.is_null(row) {
@@ -46,6 +47,7 @@ pub fn key_text(column: &dyn Array, row: usize) -> Option<Cow<'_, str>> {
         KeyColumn::Text(texts) => Some(Cow::Borrowed(texts.value(row))),
         KeyColumn::Long(values) => Some(Cow::Owned(values.value(row).to_string())),
         KeyColumn::Int(values) => Some(Cow::Owned(values.value(row).to_string())),
+        KeyColumn::Decimal(values) => Some(Cow::Owned(decimal_at(values, row).to_string())),
     }
 }
 
@@ -62,12 +64,17 @@ enum KeyColumn<'a> {
     Text(&'a StringArray),
     Long(&'a Int64Array),
     Int(&'a Int32Array),
+    Decimal(&'a Decimal128Array),
+}
+
+fn decimal_at(values: &Decimal128Array, row: usize) -> Decimal {
+    Decimal { unscaled: values.value(row), scale: values.scale().unsigned_abs() }
 }
 
 /// Whether the stream's key may be of this kind.
 pub(crate) fn can_be_key(kind: &Kind) -> bool {
     match kind {
-        Kind::String | Kind::Enum(_) | Kind::Int | Kind::Long => true,
+        Kind::String | Kind::Enum(_) | Kind::Int | Kind::Long | Kind::Decimal { .. } => true,
         Kind::Boolean | Kind::Float | Kind::Double | Kind::Timestamp => false,
     }
 }
@@ -81,8 +88,10 @@ impl<'a> KeyColumn<'a> {
             Self::Text(texts)
         } else if let Some(values) = any.downcast_ref() {
             Self::Long(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Int(values)
         } else {
-            Self::Int(any.downcast_ref().expect("the plan checked the key's kind"))
+            Self::Decimal(any.downcast_ref().expect("the plan checked the key's kind"))
         }
     }
 }
@@ -99,7 +108,10 @@ impl<'a> Keys<'a> {
             KeyColumn::Text(texts) if texts.is_valid(row) => escaped(texts.value(row)),
             KeyColumn::Long(values) if values.is_valid(row) => Cow::Owned(values.value(row).to_string()),
             KeyColumn::Int(values) if values.is_valid(row) => Cow::Owned(values.value(row).to_string()),
-            KeyColumn::Text(_) | KeyColumn::Long(_) | KeyColumn::Int(_) => Cow::Borrowed(NULL_KEY),
+            KeyColumn::Decimal(values) if values.is_valid(row) => Cow::Owned(decimal_at(values, row).to_string()),
+            KeyColumn::Text(_) | KeyColumn::Long(_) | KeyColumn::Int(_) | KeyColumn::Decimal(_) => {
+                Cow::Borrowed(NULL_KEY)
+            }
         }
     }
 
@@ -117,6 +129,7 @@ impl<'a> Keys<'a> {
             KeyColumn::Text(column) => column.len(),
             KeyColumn::Long(column) => column.len(),
             KeyColumn::Int(column) => column.len(),
+            KeyColumn::Decimal(column) => column.len(),
         }
     }
 }
@@ -128,7 +141,7 @@ pub(crate) fn hash_text(key: &str) -> u64 {
     hasher.finish()
 }
 
-/// One record as a JSON object of its columns; timestamps in RFC 3339.
+/// One record as a JSON object of its columns; timestamps in RFC 3339, decimals as texts of their digits.
 #[must_use]
 pub fn record_json(schema: &StreamSchema, batch: &RecordBatch, row: usize) -> Value {
     let columns = schema.fields.iter().zip(batch.columns());
@@ -157,6 +170,8 @@ fn column_json(column: &dyn Array, row: usize) -> Value {
         values.value(row).into()
     } else if let Some(values) = any.downcast_ref::<Float32Array>() {
         values.value(row).into()
+    } else if let Some(values) = any.downcast_ref::<Decimal128Array>() {
+        decimal_at(values, row).to_string().into()
     } else {
         Value::Null
     }

@@ -6,11 +6,13 @@
 use std::{collections::BTreeMap, hash::Hash};
 
 use arrow_array::{
-    Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, cast::AsArray,
-    types::TimestampMillisecondType,
+    Array, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    cast::AsArray, types::TimestampMillisecondType,
 };
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, hash_map::Entry};
+
+use crate::schema::Decimal;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -96,9 +98,15 @@ pub fn minute_deltas(batch: &RecordBatch, columns: StatColumns) -> Vec<MinuteDel
 pub fn last_seen(batch: &RecordBatch, key: usize, event_time: usize) -> Vec<(String, i64)> {
     let times = batch.column(event_time).as_primitive::<TimestampMillisecondType>().values();
     let column = batch.column(key).as_ref();
-    match column.as_any().downcast_ref::<StringArray>() {
-        Some(texts) => newest(texts.iter().zip(times.iter().copied())),
-        None => newest(integers(column).zip(times.iter().copied())),
+    let any = column.as_any();
+    if let Some(texts) = any.downcast_ref::<StringArray>() {
+        newest(texts.iter().zip(times.iter().copied()))
+    } else if let Some(values) = any.downcast_ref::<Decimal128Array>() {
+        let scale = values.scale().unsigned_abs();
+        let decimals = values.iter().map(|value| value.map(|unscaled| Decimal { unscaled, scale }));
+        newest(decimals.zip(times.iter().copied()))
+    } else {
+        newest(integers(column).zip(times.iter().copied()))
     }
 }
 

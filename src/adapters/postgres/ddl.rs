@@ -4,6 +4,8 @@
 //! It has no primary key: the comparison of positions lets no row be stored twice, and an index for what never happens
 //! would cost as much as the row.
 
+use std::borrow::Cow;
+
 use sqlx::{AssertSqlSafe, PgConnection};
 use streamward_core::{
     schema::Kind,
@@ -26,8 +28,8 @@ const SYSTEM_COLUMNS: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "
 const DAY_MS: i64 = 86_400_000;
 
 /// The type of a column, as PostgreSQL's `format_type` writes it.
-pub fn sql_type(kind: &Kind) -> &'static str {
-    match kind {
+pub fn sql_type(kind: &Kind) -> Cow<'static, str> {
+    Cow::Borrowed(match kind {
         Kind::Boolean => "boolean",
         Kind::Int => "integer",
         Kind::Long => "bigint",
@@ -35,7 +37,8 @@ pub fn sql_type(kind: &Kind) -> &'static str {
         Kind::Double => "double precision",
         Kind::String | Kind::Enum(_) => "text",
         Kind::Timestamp => "timestamp with time zone",
-    }
+        Kind::Decimal { precision, scale } => return Cow::Owned(format!("numeric({precision},{scale})")),
+    })
 }
 
 fn definition(column: &Column) -> String {

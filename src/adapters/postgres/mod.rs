@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod memory;
 pub mod moment;
 pub mod names;
+mod numeric;
 pub mod orphans;
 pub mod outbox;
 mod positions;

@@ -6,13 +6,13 @@
 use std::ops::Range;
 
 use arrow_array::{
-    Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    Array, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMillisecondArray, cast::AsArray,
 };
 use arrow_schema::DataType;
-use streamward_core::table::row_id;
+use streamward_core::{schema::Decimal, table::row_id};
 
-use super::{connection::WriteError, moment::Moment};
+use super::{connection::WriteError, moment::Moment, numeric::Numeric};
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
@@ -105,11 +105,15 @@ enum Column<'a> {
     Float64(&'a Float64Array),
     Text(&'a StringArray),
     Timestamp(&'a TimestampMillisecondArray),
+    /// With its scale.
+    Decimal(&'a Decimal128Array, u8),
 }
 
 impl<'a> Column<'a> {
     fn new(array: &'a dyn Array) -> Result<Self, WriteError> {
-        use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType as Millis};
+        use arrow_array::types::{
+            Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType as Millis,
+        };
         Ok(match array.data_type() {
             DataType::Boolean => Self::Boolean(array.as_boolean()),
             DataType::Int32 => Self::Int32(array.as_primitive::<Int32Type>()),
@@ -118,6 +122,9 @@ impl<'a> Column<'a> {
             DataType::Float64 => Self::Float64(array.as_primitive::<Float64Type>()),
             DataType::Utf8 => Self::Text(array.as_string::<i32>()),
             DataType::Timestamp(_, _) => Self::Timestamp(array.as_primitive::<Millis>()),
+            DataType::Decimal128(_, scale) => {
+                Self::Decimal(array.as_primitive::<Decimal128Type>(), scale.unsigned_abs())
+            }
             other => return Err(WriteError::Protocol(format!("no SQL type for a column of {other}"))),
         })
     }
@@ -131,6 +138,7 @@ impl<'a> Column<'a> {
             Self::Float64(array) => array.is_null(row),
             Self::Text(array) => array.is_null(row),
             Self::Timestamp(array) => array.is_null(row),
+            Self::Decimal(array, _) => array.is_null(row),
         }
     }
 
@@ -152,6 +160,13 @@ impl<'a> Column<'a> {
                 out.extend_from_slice(text.as_bytes());
             }
             Self::Timestamp(array) => fixed(out, Moment(array.value(row)).to_micros().to_be_bytes()),
+            Self::Decimal(array, scale) => {
+                let begin = out.len() + 4;
+                out.extend_from_slice(&[0; 4]);
+                Numeric(Decimal { unscaled: array.value(row), scale: *scale }).write(out);
+                let length = i32::try_from(out.len() - begin).unwrap_or(i32::MAX);
+                out[begin - 4..begin].copy_from_slice(&length.to_be_bytes());
+            }
         }
     }
 

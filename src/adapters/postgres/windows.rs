@@ -1,6 +1,9 @@
 //! Rows of windows, set by set.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, postgres::PgArguments, query::Query};
 use streamward_core::{
@@ -16,6 +19,7 @@ use super::{
     facts::clean,
     moment::Moment,
     names::quoted,
+    numeric::Numeric,
 };
 
 /// Texts of the statements that store rows of each window.
@@ -76,9 +80,10 @@ fn newest_rows<'a>(outputs: &[&'a Pending]) -> BTreeMap<&'a str, Vec<Placed<'a>>
 fn statement(table: &WindowTable) -> String {
     let columns: Vec<&Column> = table.group.iter().chain(&table.values).collect();
     let names: String = columns.iter().map(|column| format!("{}, ", quoted(&column.name))).collect();
-    let own = ["timestamptz", "timestamptz"].into_iter();
-    let types =
-        own.chain(columns.iter().map(|column| sql_type(&column.kind))).chain(["bigint", "bigint", "integer", "text"]);
+    let own = ["timestamptz", "timestamptz"].map(Cow::Borrowed).into_iter();
+    let types = own
+        .chain(columns.iter().map(|column| sql_type(&column.kind)))
+        .chain(["bigint", "bigint", "integer", "text"].map(Cow::Borrowed));
     let arrays: Vec<String> = types.zip(1..).map(|(sql_type, place)| format!("${place}::{sql_type}[]")).collect();
     let changed = table.values.iter().map(|column| quoted(&column.name));
     let changed = changed.chain(["window_end", "revision", "created_at", OVERFLOW].map(str::to_owned));
@@ -131,6 +136,13 @@ fn bind_column<'q>(
         Kind::Timestamp => query.bind(integers().map(|value| value.map(Moment)).collect::<Vec<_>>()),
         Kind::Float => query.bind(numbers().map(|value| value.map(|value| value as f32)).collect::<Vec<_>>()),
         Kind::Double => query.bind(numbers().collect::<Vec<_>>()),
+        Kind::Decimal { .. } => {
+            let decimal = |(row, _, _): &Placed<'_>| match value(row) {
+                Some(Scalar::Decimal(decimal)) => Some(Numeric(*decimal)),
+                _ => None,
+            };
+            query.bind(rows.iter().map(decimal).collect::<Vec<_>>())
+        }
         Kind::String | Kind::Enum(_) => {
             let text = |(row, _, _): &Placed<'_>| match value(row) {
                 Some(Scalar::Text(text)) => Some(clean(text)),
@@ -145,7 +157,7 @@ fn integer(value: Option<&Scalar>) -> Option<i64> {
     match value? {
         Scalar::Boolean(value) => Some(i64::from(*value)),
         Scalar::Integer(value) => Some(*value),
-        Scalar::Null | Scalar::Number(_) | Scalar::Text(_) => None,
+        Scalar::Null | Scalar::Number(_) | Scalar::Text(_) | Scalar::Decimal(_) => None,
     }
 }
 
@@ -153,6 +165,6 @@ fn number(value: Option<&Scalar>) -> Option<f64> {
     match value? {
         Scalar::Number(value) => Some(*value),
         Scalar::Integer(value) => Some(*value as f64),
-        Scalar::Null | Scalar::Boolean(_) | Scalar::Text(_) => None,
+        Scalar::Null | Scalar::Boolean(_) | Scalar::Text(_) | Scalar::Decimal(_) => None,
     }
 }

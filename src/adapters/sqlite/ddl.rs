@@ -17,7 +17,7 @@ pub(super) fn sql_type(kind: &Kind) -> &'static str {
     match kind {
         Kind::Boolean | Kind::Int | Kind::Long | Kind::Timestamp => "INTEGER",
         Kind::Float | Kind::Double => "REAL",
-        Kind::String | Kind::Enum(_) => "TEXT",
+        Kind::String | Kind::Enum(_) | Kind::Decimal { .. } => "TEXT",
     }
 }
 

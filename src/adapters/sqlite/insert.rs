@@ -6,14 +6,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow_array::{
-    Array, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    Array, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMillisecondArray, cast::AsArray,
 };
 use arrow_schema::DataType;
 use rusqlite::{CachedStatement, Connection, types::Null};
 use streamward_core::{
     output::WindowRow,
-    schema::Scalar,
+    schema::{Decimal, Scalar, decimal::MAX_TEXT},
     table::{WindowTable, row_id},
 };
 
@@ -147,6 +147,7 @@ fn window_row(statement: &mut CachedStatement<'_>, row: &WindowRow, origin: Orig
             Scalar::Integer(value) => statement.raw_bind_parameter(place, value)?,
             Scalar::Number(value) => statement.raw_bind_parameter(place, value)?,
             Scalar::Text(value) => statement.raw_bind_parameter(place, value.as_str())?,
+            Scalar::Decimal(value) => statement.raw_bind_parameter(place, value.text(&mut [0; MAX_TEXT]))?,
         }
         place += 1;
     }
@@ -168,11 +169,15 @@ enum Binder<'a> {
     Float64(&'a Float64Array),
     Text(&'a StringArray),
     Timestamp(&'a TimestampMillisecondArray),
+    /// With its scale.
+    Decimal(&'a Decimal128Array, u8),
 }
 
 impl<'a> Binder<'a> {
     fn new(array: &'a dyn Array) -> Result<Self, WriteError> {
-        use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType as Millis};
+        use arrow_array::types::{
+            Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType as Millis,
+        };
         Ok(match array.data_type() {
             DataType::Boolean => Self::Boolean(array.as_boolean()),
             DataType::Int32 => Self::Int32(array.as_primitive::<Int32Type>()),
@@ -181,6 +186,9 @@ impl<'a> Binder<'a> {
             DataType::Float64 => Self::Float64(array.as_primitive::<Float64Type>()),
             DataType::Utf8 => Self::Text(array.as_string::<i32>()),
             DataType::Timestamp(_, _) => Self::Timestamp(array.as_primitive::<Millis>()),
+            DataType::Decimal128(_, scale) => {
+                Self::Decimal(array.as_primitive::<Decimal128Type>(), scale.unsigned_abs())
+            }
             other => return Err(WriteError::Protocol(format!("no SQL type for a column of {other}"))),
         })
     }
@@ -194,6 +202,7 @@ impl<'a> Binder<'a> {
             Self::Float64(array) => *array,
             Self::Text(array) => *array,
             Self::Timestamp(array) => *array,
+            Self::Decimal(array, _) => *array,
         }
     }
 
@@ -209,6 +218,10 @@ impl<'a> Binder<'a> {
             Self::Float64(array) => statement.raw_bind_parameter(place, array.value(row)),
             Self::Text(array) => statement.raw_bind_parameter(place, array.value(row)),
             Self::Timestamp(array) => statement.raw_bind_parameter(place, array.value(row)),
+            Self::Decimal(array, scale) => {
+                let value = Decimal { unscaled: array.value(row), scale: *scale };
+                statement.raw_bind_parameter(place, value.text(&mut [0; MAX_TEXT]))
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ pub use prng::SplitMix64;
 use crate::{
     encode::{JsonShape, encode_avro, encode_json_scalars, push_frame},
     output::ErrorClass,
-    schema::{Field, Kind, Scalar, StreamSchema},
+    schema::{Decimal, Field, Kind, Scalar, StreamSchema},
 };
 use faults::{FAULTS, Made};
 
@@ -171,6 +171,10 @@ fn scalar(random: &mut SplitMix64, field: &Field) -> Scalar {
         Kind::Double => Scalar::Number(random.between(-9_999, 130_000) as f64 / 100.0),
         Kind::String => Scalar::Text(text(random)),
         Kind::Enum(symbols) => Scalar::Text(symbols[random.below(symbols.len())].clone()),
+        Kind::Decimal { precision, scale } => {
+            let unscaled = i128::from(random.between(-(1 << 50), 1 << 50)) % 10_i128.pow(u32::from(*precision).min(15));
+            Scalar::Decimal(Decimal { unscaled, scale: *scale })
+        }
         Kind::Timestamp => Scalar::Integer(FIRST_MS + random.between(0, 31_535_999_999)),
     }
 }

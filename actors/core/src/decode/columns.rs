@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{
     ArrayRef, RecordBatch,
     builder::{
-        BooleanBuilder, Float32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
+        BooleanBuilder, Decimal128Builder, Float32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
         TimestampMillisecondBuilder,
     },
 };
@@ -29,6 +29,7 @@ enum Column {
     Double(Float64Builder),
     Text(StringBuilder),
     Timestamp(TimestampMillisecondBuilder),
+    Decimal(Decimal128Builder),
 }
 
 /// The columns of a stream under construction.
@@ -82,6 +83,12 @@ impl Column {
                 Self::Text(StringBuilder::with_capacity(rows, rows.saturating_mul(TEXT_BYTES_HINT)))
             }
             Kind::Timestamp => Self::Timestamp(TimestampMillisecondBuilder::with_capacity(rows).with_timezone("UTC")),
+            Kind::Decimal { precision, scale } => {
+                let builder = Decimal128Builder::with_capacity(rows)
+                    .with_precision_and_scale(*precision, scale.cast_signed())
+                    .expect("a schema has at most 38 digits, and no more decimals than digits");
+                Self::Decimal(builder)
+            }
         }
     }
 
@@ -97,6 +104,7 @@ impl Column {
             (Self::Double(builder), Cell::Number(value)) => builder.append_value(value),
             (Self::Text(builder), Cell::Text(text)) => builder.append_value(text),
             (Self::Text(builder), Cell::Copied { .. }) => builder.append_option(row.text(cell)),
+            (Self::Decimal(builder), Cell::Decimal(value)) => builder.append_value(i128::from_ne_bytes(value)),
             (Self::Boolean(builder), _) => builder.append_null(),
             (Self::Int(builder), _) => builder.append_null(),
             (Self::Long(builder), _) => builder.append_null(),
@@ -104,6 +112,7 @@ impl Column {
             (Self::Float(builder), _) => builder.append_null(),
             (Self::Double(builder), _) => builder.append_null(),
             (Self::Text(builder), _) => builder.append_null(),
+            (Self::Decimal(builder), _) => builder.append_null(),
         }
     }
 
@@ -116,6 +125,7 @@ impl Column {
             Self::Double(builder) => Arc::new(builder.finish()),
             Self::Text(builder) => Arc::new(builder.finish()),
             Self::Timestamp(builder) => Arc::new(builder.finish()),
+            Self::Decimal(builder) => Arc::new(builder.finish()),
         }
     }
 }

@@ -45,6 +45,8 @@ pub(super) mod text {
     pub const OUT_OF_RANGE: &str = "a number that its type cannot hold";
     pub const NOT_FINITE: &str = "NaN or infinity";
     pub const UNKNOWN_SYMBOL: &str = "a symbol that the enum does not have";
+    pub const NO_DECIMAL: &str = "a text that is no number";
+    pub const TOO_MANY_DECIMALS: &str = "more decimals than its type has, and nothing is rounded";
     pub const NO_TIME: &str = "a text that is no RFC 3339 time";
     pub const TIME_OUT_OF_RANGE: &str = "a time outside the years 1 to 9999";
 }

@@ -7,9 +7,11 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{
+    exact::{self, ExactFault},
     fault::{Fault, text},
     row::{Cell, Row},
 };
@@ -299,7 +301,23 @@ impl<'s, 'de> LeafSeed<'_, '_, 's, 'de> {
                 Some(ms) => self.set(Cell::Integer(ms)),
                 None => self.fault(text::NO_TIME),
             },
-            Kind::Boolean | Kind::Int | Kind::Long | Kind::Float | Kind::Double => self.mismatch("a string"),
+            Kind::Boolean | Kind::Int | Kind::Long | Kind::Float | Kind::Double | Kind::Decimal { .. } => {
+                self.mismatch("a string")
+            }
+        }
+    }
+
+    /// Reads a value from its source text.
+    #[inline(never)]
+    fn exact<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        if json == "null" {
+            return self.visit_unit();
+        }
+        match exact::cell(json, self.kind()) {
+            Ok(cell) => self.set(cell),
+            Err(ExactFault::Found(found)) => self.mismatch(found),
+            Err(ExactFault::Text(text)) => self.fault(text),
         }
     }
 
@@ -314,6 +332,9 @@ impl<'de> DeserializeSeed<'de> for LeafSeed<'_, '_, '_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if exact::is_exact(self.kind()) {
+            return self.exact(deserializer);
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -339,7 +360,7 @@ impl<'de> Visitor<'de> for LeafSeed<'_, '_, '_, 'de> {
             Kind::Int | Kind::Long | Kind::Timestamp => self.set(Cell::Integer(value)),
             #[expect(clippy::cast_precision_loss, reason = "JSON does not tell integers from floats")]
             Kind::Float | Kind::Double => self.set(Cell::Number(value as f64)),
-            Kind::Boolean | Kind::String | Kind::Enum(_) => self.mismatch("a number"),
+            Kind::Boolean | Kind::String | Kind::Enum(_) | Kind::Decimal { .. } => self.mismatch("a number"),
         }
     }
 
@@ -349,7 +370,7 @@ impl<'de> Visitor<'de> for LeafSeed<'_, '_, '_, 'de> {
             #[expect(clippy::cast_precision_loss, reason = "JSON does not tell integers from floats")]
             (Err(_), Kind::Float | Kind::Double) => self.set(Cell::Number(value as f64)),
             (Err(_), Kind::Int | Kind::Long | Kind::Timestamp) => self.fault(text::OUT_OF_RANGE),
-            (Err(_), Kind::Boolean | Kind::String | Kind::Enum(_)) => self.mismatch("a number"),
+            (Err(_), Kind::Boolean | Kind::String | Kind::Enum(_) | Kind::Decimal { .. }) => self.mismatch("a number"),
         }
     }
 
@@ -361,7 +382,7 @@ impl<'de> Visitor<'de> for LeafSeed<'_, '_, '_, 'de> {
             Kind::Double => self.fault(text::OUT_OF_RANGE),
             Kind::Int | Kind::Long | Kind::Timestamp if value.abs() >= BEYOND_64_BITS => self.fault(text::OUT_OF_RANGE),
             Kind::Int | Kind::Long | Kind::Timestamp => self.mismatch("a number that is not written as an integer"),
-            Kind::Boolean | Kind::String | Kind::Enum(_) => self.mismatch("a number"),
+            Kind::Boolean | Kind::String | Kind::Enum(_) | Kind::Decimal { .. } => self.mismatch("a number"),
         }
     }
 

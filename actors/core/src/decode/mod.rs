@@ -11,6 +11,7 @@
 
 pub mod avro;
 mod columns;
+mod exact;
 mod fault;
 mod field_faults;
 mod ignored;

@@ -16,6 +16,8 @@ pub(super) enum Cell<'a> {
     Integer(i64),
     /// `Float`, `Double`; finite.
     Number(f64),
+    /// Digits of a `Decimal`, an `i128`; as bytes, so that a cell stays three words long.
+    Decimal([u8; 16]),
     Text(&'a str),
     /// Text that had to be unescaped: a range of `Row::copied`.
     Copied {
@@ -54,7 +56,9 @@ impl<'a> Row<'a> {
         match cell {
             Cell::Text(text) => Some(text),
             Cell::Copied { start, end } => self.copied.get(start..end),
-            Cell::Missing | Cell::Null | Cell::Boolean(_) | Cell::Integer(_) | Cell::Number(_) => None,
+            Cell::Missing | Cell::Null | Cell::Boolean(_) | Cell::Integer(_) | Cell::Number(_) | Cell::Decimal(_) => {
+                None
+            }
         }
     }
 
@@ -70,6 +74,7 @@ impl<'a> Row<'a> {
                 Some(Scalar::Integer(value)) => Cell::Integer(*value),
                 Some(Scalar::Number(value)) => Cell::Number(*value),
                 Some(Scalar::Text(value)) => Cell::Text(value),
+                Some(Scalar::Decimal(value)) => Cell::Decimal(value.unscaled.to_ne_bytes()),
                 None => return Err(Fault::contract(format!("{}: missing and without default", field.dotted()))),
             };
         }

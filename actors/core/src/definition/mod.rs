@@ -112,7 +112,7 @@ impl ColumnDefinition {
             Some(computed) => format!("{DERIVED}{computed}"),
             None => field.dotted(),
         };
-        Self { column: field.column.clone(), field: source, kind: field.kind.word().to_owned() }
+        Self { column: field.column.clone(), field: source, kind: field.kind.word().into_owned() }
     }
 
     /// What a step derives it from; none for a field.

@@ -9,7 +9,7 @@ use super::{
     plan::{Node, Type},
     syntax,
 };
-use crate::schema::{Kind, Scalar, StreamSchema};
+use crate::schema::{Kind, Scalar, StreamSchema, decimal::MAX_PRECISION};
 
 /// What an aggregate computes; nulls do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,7 @@ impl AggregateFunction {
     fn result(self, argument: Type) -> Result<Kind, &'static str> {
         match self {
             Self::Count => Ok(Kind::Long),
+            Self::Sum if matches!(argument, Type::Decimal(_)) => Ok(sum_of_decimals(argument)),
             Self::Sum if argument.is_number() => Ok(argument.kind()),
             Self::Avg | Self::StdDev | Self::Variance if argument.is_number() => Ok(Kind::Double),
             Self::Sum | Self::Avg | Self::StdDev | Self::Variance => Err("a number"),
@@ -142,6 +143,14 @@ impl Aggregate {
             }
             AggregateFunction::First | AggregateFunction::Last => vec![column("at", Kind::Timestamp)],
         }
+    }
+}
+
+/// As wide as a decimal may be.
+fn sum_of_decimals(argument: Type) -> Kind {
+    match argument.kind() {
+        Kind::Decimal { scale, .. } => Kind::Decimal { precision: MAX_PRECISION, scale },
+        other => other,
     }
 }
 

@@ -20,6 +20,10 @@ fn write(text: &mut String, node: &Node, schema: &StreamSchema) {
         Node::Constant(ty, Scalar::Null) => call(text, &format!("null::{ty:?}"), [], schema),
         Node::Constant(_, scalar) => constant(text, scalar),
         Node::ToDouble(inner) => call(text, "double", [&**inner], schema),
+        Node::ToDecimal(inner, to) => {
+            call(text, &format!("decimal_{}_{}", to.precision, to.scale), [&**inner], schema);
+        }
+        Node::Exact(operation, left, right, _) => call(text, sign(*operation), [&**left, &**right], schema),
         Node::Negate(inner) => call(text, "-", [&**inner], schema),
         Node::Arithmetic(operation, left, right) => call(text, sign(*operation), [&**left, &**right], schema),
         Node::Compare(comparison, left, right) => call(text, comparator(*comparison), [&**left, &**right], schema),
@@ -64,6 +68,7 @@ fn constant(text: &mut String, scalar: &Scalar) {
         Scalar::Integer(value) => write!(text, "{value}").expect("a string takes all text"),
         // With a point or an exponent, so that 1.0 is not the integer 1.
         Scalar::Number(value) => write!(text, "{value:?}").expect("a string takes all text"),
+        Scalar::Decimal(value) => write!(text, "{value}").expect("a string takes all text"),
         Scalar::Text(value) => write!(text, "{value:?}").expect("a string takes all text"),
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Datum, Float64Array, Int64Array, RecordBatch, StringArray,
+    Array, ArrayRef, BooleanArray, Datum, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampMillisecondArray, UInt32Array,
     cast::AsArray,
     types::{Float32Type, Float64Type, Int32Type, Int64Type},
@@ -81,8 +81,16 @@ pub(super) fn evaluate(node: &Node, batch: &RecordBatch) -> Value {
         Node::Constant(ty, value) => Value::Constant(constant(*ty, value)),
         Node::ToDouble(operand) => {
             let value = evaluate(operand, batch);
-            let doubles: Float64Array = value.array().as_primitive::<Int64Type>().unary(|integer| integer as f64);
+            let doubles: Float64Array = if kernels::is_decimal(value.array()) {
+                kernels::decimal_to_double(value.array())
+            } else {
+                value.array().as_primitive::<Int64Type>().unary(|integer| integer as f64)
+            };
             value.with(Arc::new(doubles))
+        }
+        Node::ToDecimal(operand, to) => kernels::to_decimal(&evaluate(operand, batch), *to),
+        Node::Exact(op, left, right, to) => {
+            kernels::decimal_arithmetic(*op, &evaluate(left, batch), &evaluate(right, batch), *to)
         }
         Node::Negate(operand) => {
             let value = evaluate(operand, batch);
@@ -171,6 +179,11 @@ fn constant(ty: Type, value: &Scalar) -> ArrayRef {
         (Type::Text, _) => Arc::new(StringArray::from(vec![None::<&str>])),
         (Type::Timestamp, Scalar::Integer(ms)) => {
             Arc::new(TimestampMillisecondArray::from(vec![*ms]).with_timezone("UTC"))
+        }
+        (Type::Decimal(of), value) => {
+            let digits = if let Scalar::Decimal(value) = value { Some(value.unscaled) } else { None };
+            let array = Decimal128Array::from(vec![digits]);
+            Arc::new(array.with_precision_and_scale(of.precision, of.scale.cast_signed()).expect(TYPED))
         }
         (Type::Timestamp, _) => Arc::new(TimestampMillisecondArray::from(vec![None]).with_timezone("UTC")),
     }

@@ -27,6 +27,8 @@ mod scope;
 mod syntax;
 
 #[cfg(test)]
+mod decimal_tests;
+#[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What an expression becomes: a tree of typed nodes. Types are settled when it is built; evaluation only follows it.
 
-use crate::schema::{Kind, Scalar};
+use crate::schema::{Kind, Scalar, decimal::MAX_PRECISION};
 
 use super::functions::Function;
 
@@ -14,6 +14,47 @@ pub(super) enum Type {
     Double,
     Text,
     Timestamp,
+    Decimal(DecimalType),
+}
+
+/// Digits of decimals: at most `precision` in all, `scale` of them behind the point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DecimalType {
+    pub(super) precision: u8,
+    pub(super) scale: u8,
+}
+
+/// Fewest decimals of a quotient.
+const QUOTIENT_SCALE: u8 = 6;
+
+impl DecimalType {
+    /// What holds each 64-bit integer.
+    pub(super) const OF_INTEGERS: Self = Self { precision: 19, scale: 0 };
+
+    /// Digits before the point.
+    pub(super) fn whole_digits(self) -> u8 {
+        self.precision - self.scale
+    }
+
+    /// Type of a result: as SQL has it, wide enough for each result, up to 38 digits. A quotient has 38 digits, and as many
+    /// decimals as its operands, at least six. None for a product with more decimals than can be kept.
+    pub(super) fn of_result(op: Arithmetic, left: Self, right: Self) -> Option<Self> {
+        let scale = left.scale.max(right.scale);
+        let whole = left.whole_digits().max(right.whole_digits());
+        let (precision, scale) = match op {
+            Arithmetic::Add | Arithmetic::Subtract => (whole + scale + 1, scale),
+            Arithmetic::Remainder => (whole + scale, scale),
+            Arithmetic::Multiply => (left.precision + right.precision, left.scale + right.scale),
+            Arithmetic::Divide => (MAX_PRECISION, scale.max(QUOTIENT_SCALE)),
+        };
+        (scale <= MAX_PRECISION).then_some(Self { precision: precision.clamp(1, MAX_PRECISION), scale })
+    }
+
+    /// Type of values that are rounded to fewer decimals: it has a digit more for 9.9 that becomes 10.
+    pub(super) fn rounded(self, decimals: u8) -> Self {
+        let precision = (self.whole_digits() + decimals + 1).min(MAX_PRECISION);
+        Self { precision, scale: decimals }
+    }
 }
 
 /// One operation of an expression.
@@ -23,10 +64,14 @@ pub(super) enum Node {
     Column(usize),
     Constant(Type, Scalar),
     ToDouble(Box<Node>),
+    /// Of a whole number or a decimal with no more decimals.
+    ToDecimal(Box<Node>, DecimalType),
     Negate(Box<Node>),
     /// Both sides are of one numeric type.
     Arithmetic(Arithmetic, Box<Node>, Box<Node>),
-    /// Both sides are of one type.
+    /// Of two decimals, to a decimal of that type.
+    Exact(Arithmetic, Box<Node>, Box<Node>, DecimalType),
+    /// Both sides are of one type; decimals may differ in their digits.
     Compare(Comparison, Box<Node>, Box<Node>),
     /// True if all are.
     All(Vec<Node>),
@@ -91,6 +136,7 @@ impl Type {
             Kind::Float | Kind::Double => Self::Double,
             Kind::String | Kind::Enum(_) => Self::Text,
             Kind::Timestamp => Self::Timestamp,
+            Kind::Decimal { precision, scale } => Self::Decimal(DecimalType { precision: *precision, scale: *scale }),
         }
     }
 
@@ -102,11 +148,12 @@ impl Type {
             Self::Double => Kind::Double,
             Self::Text => Kind::String,
             Self::Timestamp => Kind::Timestamp,
+            Self::Decimal(DecimalType { precision, scale }) => Kind::Decimal { precision, scale },
         }
     }
 
     pub(super) fn is_number(self) -> bool {
-        matches!(self, Self::Integer | Self::Double)
+        matches!(self, Self::Integer | Self::Double | Self::Decimal(_))
     }
 
     /// The type with its article, for messages.
@@ -118,6 +165,7 @@ impl Type {
             Self::Double => "a number",
             Self::Text => "a text",
             Self::Timestamp => "a timestamp",
+            Self::Decimal(_) => "a decimal",
         }
     }
 }

@@ -216,9 +216,12 @@ fn columns(
     };
     let is_time = |kind: &Kind| *kind == Kind::Timestamp;
     let event_time = find(("event_time", record), &spec.event_time, &is_time, "a timestamp");
-    let key = find(("key", record), &spec.key, &can_be_key, "a text or an integer");
+    let key = find(("key", record), &spec.key, &can_be_key, "a text, an integer or a decimal");
     let is_number = |kind: &Kind| matches!(kind, Kind::Int | Kind::Long | Kind::Float | Kind::Double);
-    let measure = spec.measure.as_ref().and_then(|name| find(("measure", all), name, &is_number, "a number"));
+    let measure = spec
+        .measure
+        .as_ref()
+        .and_then(|name| find(("measure", all), name, &is_number, "an int, a long, a float or a double"));
     let is_label = |kind: &Kind| *kind == Kind::Boolean;
     let anomaly = spec.anomaly.as_ref().and_then(|name| find(("anomaly", all), name, &is_label, "a boolean"));
     let event_time = event_time?;

@@ -3,11 +3,14 @@
 //! A cursor names a place in the order and no page number, so rows that arrive meanwhile neither shift nor repeat a page.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::walk::Order;
-use crate::{ports::ReadError, schema::Kind};
+use crate::{
+    ports::ReadError,
+    schema::{Decimal, Kind},
+};
 
 /// Longest cursor read, in characters.
 const MAX_LENGTH: usize = 4_096;
@@ -21,7 +24,14 @@ pub enum Bind {
     /// Milliseconds since 1970 (UTC).
     Moment(i64),
     Number(f64),
+    /// With the scale of its column.
+    #[serde(serialize_with = "as_text")]
+    Decimal(Decimal),
     Text(String),
+}
+
+fn as_text<S: Serializer>(decimal: &Decimal, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(decimal)
 }
 
 /// The cursor of a place in a list.
@@ -58,6 +68,10 @@ fn bind(value: Value, kind: &Kind) -> Option<Bind> {
         (Kind::Timestamp, Value::Number(number)) => number.as_i64().map(Bind::Moment),
         (Kind::Float | Kind::Double, Value::Number(number)) => number.as_f64().map(Bind::Number),
         (Kind::String | Kind::Enum(_), Value::String(text)) => Some(Bind::Text(text)),
+        (Kind::Decimal { precision, scale }, Value::String(text)) => {
+            let unscaled = Decimal::parse_as(&text, *precision, *scale).ok()?;
+            Some(Bind::Decimal(Decimal { unscaled, scale: *scale }))
+        }
         _ => None,
     }
 }

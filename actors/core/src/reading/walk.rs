@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ports::{AlertQuery, DeadLetterQuery, Page, ReadError, RowQuery, WindowQuery},
-    schema::{Kind, instant},
+    schema::{Decimal, Kind, instant},
     table::{Column, StreamTable, WindowTable},
 };
 
@@ -285,6 +285,10 @@ pub fn parse(kind: &Kind, text: &str) -> Option<Bind> {
         Kind::Timestamp => text.parse().ok().or_else(|| instant::parse(text)).map(Bind::Moment),
         Kind::Float | Kind::Double => text.parse().ok().map(Bind::Number),
         Kind::String | Kind::Enum(_) => Some(Bind::Text(text.to_owned())),
+        Kind::Decimal { precision, scale } => {
+            let unscaled = Decimal::parse_as(text, *precision, *scale).ok()?;
+            Some(Bind::Decimal(Decimal { unscaled, scale: *scale }))
+        }
     }
 }
 

@@ -13,13 +13,15 @@
 //! | string | `String` | `Utf8` |
 //! | enum | `Enum(symbols)` | `Utf8` |
 //! | long, logicalType timestamp-millis | `Timestamp` | `Timestamp(Millisecond, "UTC")` |
+//! | bytes or fixed, logicalType decimal | `Decimal` | `Decimal128(precision, scale)` |
 //!
 //! Each may be nullable (`["null", T]` in either order) and may have a default. Everything else (arrays, maps, other
-//! unions, bytes, fixed, other logical types) is a [`SchemaError`] that names the field.
+//! unions, plain bytes and fixed, other logical types) is a [`SchemaError`] that names the field.
 //!
 //! A schema is only made by [`StreamSchema::parse`], so that its leaves, its columns and its tree of records always
 //! agree. [`StreamSchema::with_computed`] gives it columns that are no leaves. [`instant`] is the text form of its times.
 
+pub mod decimal;
 pub mod instant;
 mod locate;
 pub mod names;
@@ -31,6 +33,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use arrow_schema::{Schema as ArrowSchema, SchemaRef};
 
+pub use decimal::Decimal;
 pub(crate) use parse::{Leaf, Node, NodeField, RecordNode, TypeName, describe, parse_avro};
 pub use parse::{MAX_DEPTH, MAX_FIELDS, MAX_SCHEMA_BYTES, SchemaError};
 
@@ -124,6 +127,7 @@ impl Kind {
             Self::String => "a string",
             Self::Enum(_) => "an enum symbol",
             Self::Timestamp => "a time",
+            Self::Decimal { .. } => "a decimal",
         }
     }
 }
@@ -141,13 +145,18 @@ pub enum Kind {
     Enum(Vec<String>),
     /// Milliseconds since 1970 (UTC).
     Timestamp,
+    /// At most `precision` digits (1 to 38), `scale` of them behind the point (at most `precision`).
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
 }
 
 impl Kind {
-    /// The word for it, as the API shows it.
+    /// The word for it, as the API shows it; of a decimal with precision and scale.
     #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
+    pub fn word(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Boolean => "boolean",
             Self::Int => "int",
             Self::Long => "long",
@@ -156,7 +165,8 @@ impl Kind {
             Self::String => "string",
             Self::Enum(_) => "enum",
             Self::Timestamp => "timestamp",
-        }
+            Self::Decimal { precision, scale } => return Cow::Owned(format!("decimal({precision},{scale})")),
+        })
     }
 }
 
@@ -171,4 +181,6 @@ pub enum Scalar {
     Number(f64),
     /// `String` and `Enum`.
     Text(String),
+    /// `Decimal`, with the scale of its kind.
+    Decimal(Decimal),
 }

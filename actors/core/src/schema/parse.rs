@@ -7,12 +7,19 @@ use std::{
 
 use apache_avro::{
     Schema,
-    schema::{Alias, EnumSchema, Name, NamesRef, RecordField, RecordSchema, ResolvedSchema, UnionSchema, UuidSchema},
+    schema::{
+        Alias, DecimalSchema, EnumSchema, FixedSchema, InnerDecimalSchema, Name, NamesRef, RecordField, RecordSchema,
+        ResolvedSchema, UnionSchema, UuidSchema,
+    },
 };
 use arrow_schema::{DataType, Field as ArrowField, Schema as ArrowSchema, TimeUnit};
 use serde_json::Value as Json;
 
-use super::{Field, Kind, Scalar, StreamSchema, instant, locate};
+use super::{
+    Decimal, Field, Kind, Scalar, StreamSchema,
+    decimal::{self, MAX_PRECISION},
+    instant, locate,
+};
 use crate::table::OWN_COLUMNS;
 
 /// Longest schema text that is read, in bytes.
@@ -25,7 +32,7 @@ const MAX_FAULTS: usize = 20;
 pub const MAX_DEPTH: usize = 16;
 
 const SUPPORTED: &str = "supported are boolean, int, long, float, double, string, enum, timestamp-millis, \
-                         each also in a union with null, and records of these";
+                         decimal of up to 38 digits, each also in a union with null, and records of these";
 
 /// Why an Avro schema cannot be a stream's schema.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -107,8 +114,10 @@ pub(crate) struct Leaf {
     pub null_branch: Option<u8>,
     /// Symbol that stands for the writer's unknown ones (Avro's enum default).
     pub enum_default: Option<usize>,
-    /// Of an enum.
-    pub enum_name: Option<TypeName>,
+    /// Of an enum, or of a decimal that is a fixed.
+    pub type_name: Option<TypeName>,
+    /// Bytes of a decimal that is a fixed.
+    pub fixed_size: Option<usize>,
 }
 
 /// Name and aliases of a record or an enum.
@@ -198,6 +207,7 @@ pub(crate) fn describe(schema: &Schema) -> String {
         Schema::Record(record) => format!("record {}", record.name.name()),
         Schema::Enum(symbols) => format!("enum {}", symbols.name.name()),
         Schema::Fixed(fixed) => format!("fixed {}", fixed.name.name()),
+        Schema::Decimal(decimal) => format!("decimal({}, {})", decimal.precision, decimal.scale),
         Schema::Ref { name } => name.name().to_owned(),
         plain => word(plain).to_owned(),
     }
@@ -298,11 +308,12 @@ impl<'s> Builder<'s> {
             ),
             None => None,
         };
-        let enum_name = match schema {
+        let type_name = match schema {
             Schema::Enum(of) => Some(TypeName::new(&of.name, of.aliases.as_deref())),
-            _ => None,
+            _ => fixed_of(schema).map(|fixed| TypeName::new(&fixed.name, fixed.aliases.as_deref())),
         };
-        let leaf = Leaf { field: self.fields.len(), null_branch, enum_default, enum_name };
+        let fixed_size = fixed_of(schema).map(|fixed| fixed.size);
+        let leaf = Leaf { field: self.fields.len(), null_branch, enum_default, type_name, fixed_size };
         self.fields.push(Field { path, column: String::new(), kind, nullable, default, computed: None });
         Ok(Node::Leaf(leaf))
     }
@@ -353,9 +364,32 @@ fn leaf_kind(schema: &Schema) -> Option<(Kind, Option<usize>)> {
             let default = default.as_ref().and_then(|name| symbols.iter().position(|symbol| symbol == name));
             return Some((Kind::Enum(symbols.clone()), default));
         }
+        Schema::Decimal(decimal) => decimal_kind(decimal)?,
         _ => return None,
     };
     Some((kind, None))
+}
+
+/// None if it has more digits than are supported.
+fn decimal_kind(decimal: &DecimalSchema) -> Option<Kind> {
+    let precision = u8::try_from(decimal.precision).ok().filter(|precision| (1..=MAX_PRECISION).contains(precision))?;
+    let scale = u8::try_from(decimal.scale).ok().filter(|scale| *scale <= precision)?;
+    Some(Kind::Decimal { precision, scale })
+}
+
+/// The fixed that a decimal is.
+fn fixed_of(schema: &Schema) -> Option<&FixedSchema> {
+    match schema {
+        Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Fixed(fixed), .. }) => Some(fixed),
+        _ => None,
+    }
+}
+
+/// The bytes of a default, which Avro writes as the characters U+0000 to U+00FF.
+fn decimal_of(json: &Json, precision: u8, scale: u8) -> Option<Scalar> {
+    let bytes: Option<Vec<u8>> = json.as_str()?.chars().map(|letter| u8::try_from(letter).ok()).collect();
+    let unscaled = decimal::from_be_bytes(&bytes?).filter(|unscaled| decimal::fits(*unscaled, precision))?;
+    Some(Scalar::Decimal(Decimal { unscaled, scale }))
 }
 
 fn scalar_of(json: &Json, kind: &Kind, nullable: bool) -> Result<Scalar, &'static str> {
@@ -371,6 +405,7 @@ fn scalar_of(json: &Json, kind: &Kind, nullable: bool) -> Result<Scalar, &'stati
         Kind::Float => json.as_f64().filter(|n| (*n as f32).is_finite()).map(Scalar::Number),
         Kind::Double => json.as_f64().filter(|n| n.is_finite()).map(Scalar::Number),
         Kind::String => json.as_str().map(|text| Scalar::Text(text.to_owned())),
+        Kind::Decimal { precision, scale } => decimal_of(json, *precision, *scale),
         Kind::Enum(symbols) => {
             json.as_str().filter(|text| symbols.iter().any(|s| s == text)).map(|text| Scalar::Text(text.to_owned()))
         }
@@ -424,6 +459,7 @@ pub(super) fn arrow_field(field: &Field) -> ArrowField {
         Kind::Double => DataType::Float64,
         Kind::String | Kind::Enum(_) => DataType::Utf8,
         Kind::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        Kind::Decimal { precision, scale } => DataType::Decimal128(precision, scale.cast_signed()),
     };
     ArrowField::new(&field.column, data_type, field.nullable)
 }

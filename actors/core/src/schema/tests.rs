@@ -89,7 +89,7 @@ fn an_unsupported_type_is_named_with_its_path() {
         (r#"{"type":"fixed","name":"F","size":4}"#, "fixed F"),
         (r#"["int","string"]"#, "union of int, string"),
         (r#"["null","int","string"]"#, "union of null, int, string"),
-        (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#, "decimal"),
+        (r#"{"type":"bytes","logicalType":"decimal","precision":39,"scale":2}"#, "decimal(39, 2)"),
         (r#"{"type":"int","logicalType":"date"}"#, "date"),
         (r#"["null",{"type":"record","name":"N","fields":[]}]"#, "record N"),
     ] {

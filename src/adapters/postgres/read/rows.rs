@@ -16,7 +16,11 @@ use streamward_core::{
     table::StreamTable,
 };
 
-use super::{super::moment::Moment, PostgresReads, read_error, scan::Scan};
+use super::{
+    super::{moment::Moment, numeric::Numeric},
+    PostgresReads, read_error,
+    scan::Scan,
+};
 
 impl PostgresReads {
     pub(super) async fn ask_latest(&self, query: RowQuery) -> Result<Page<Row>, ReadError> {
@@ -210,6 +214,7 @@ pub(super) fn value(row: &PgRow, column: &str, kind: &Kind) -> Result<Value, sql
         Kind::Double => row.try_get::<Option<f64>, _>(column)?.into(),
         Kind::String | Kind::Enum(_) => row.try_get::<Option<String>, _>(column)?.into(),
         Kind::Timestamp => row.try_get::<Option<Moment>, _>(column)?.map_or(Value::Null, |moment| time(moment.0)),
+        Kind::Decimal { .. } => row.try_get::<Option<Numeric>, _>(column)?.map(|decimal| decimal.0.to_string()).into(),
     })
 }
 

@@ -16,7 +16,10 @@ use streamward_core::{
     schema::Kind,
 };
 
-use super::{super::moment::Moment, read_error};
+use super::{
+    super::{moment::Moment, numeric::Numeric},
+    read_error,
+};
 
 /// A walk that PostgreSQL is asked for.
 pub(super) struct Scan(pub(super) Walk);
@@ -31,7 +34,7 @@ impl Scan {
         values.into_iter().any(|value| match value {
             Bind::Text(text) => text.contains('\0'),
             Bind::Moment(ms) => !Moment(*ms).is_in_range(),
-            Bind::Flag(_) | Bind::Integer(_) | Bind::Number(_) => false,
+            Bind::Flag(_) | Bind::Integer(_) | Bind::Number(_) | Bind::Decimal(_) => false,
         })
     }
 
@@ -175,6 +178,7 @@ impl Scan {
                 Kind::Float => Bind::Number(row.try_get::<f32, _>(column)?.into()),
                 Kind::Double => Bind::Number(row.try_get(column)?),
                 Kind::String | Kind::Enum(_) => Bind::Text(row.try_get(column)?),
+                Kind::Decimal { .. } => Bind::Decimal(row.try_get::<Numeric, _>(column)?.0),
             })
         });
         place.collect()
@@ -229,6 +233,7 @@ fn bind(sql: &mut QueryBuilder<Postgres>, value: &Bind) {
         Bind::Integer(number) => sql.push_bind(*number),
         Bind::Moment(ms) => sql.push_bind(Moment(*ms)),
         Bind::Number(number) => sql.push_bind(*number),
+        Bind::Decimal(decimal) => sql.push_bind(Numeric(*decimal)),
         Bind::Text(text) => sql.push_bind(text.replace('\0', "\u{fffd}")),
     };
 }

@@ -157,7 +157,7 @@ pub(super) fn value(row: &SqliteRow, column: &str, kind: &Kind) -> Result<Value,
         Kind::Boolean => row.try_get::<Option<bool>, _>(column)?.into(),
         Kind::Int | Kind::Long => row.try_get::<Option<i64>, _>(column)?.into(),
         Kind::Float | Kind::Double => row.try_get::<Option<f64>, _>(column)?.into(),
-        Kind::String | Kind::Enum(_) => row.try_get::<Option<String>, _>(column)?.into(),
+        Kind::String | Kind::Enum(_) | Kind::Decimal { .. } => row.try_get::<Option<String>, _>(column)?.into(),
         Kind::Timestamp => row.try_get::<Option<i64>, _>(column)?.map_or(Value::Null, time),
     })
 }

@@ -134,7 +134,7 @@ impl Scan {
                 Kind::Int | Kind::Long => Bind::Integer(row.try_get(column)?),
                 Kind::Timestamp => Bind::Moment(row.try_get(column)?),
                 Kind::Float | Kind::Double => Bind::Number(row.try_get(column)?),
-                Kind::String | Kind::Enum(_) => Bind::Text(row.try_get(column)?),
+                Kind::String | Kind::Enum(_) | Kind::Decimal { .. } => Bind::Text(row.try_get(column)?),
             })
         });
         place.collect()
@@ -164,6 +164,7 @@ fn bind(sql: &mut QueryBuilder<Sqlite>, value: &Bind) {
         Bind::Flag(flag) => sql.push_bind(*flag),
         Bind::Integer(number) | Bind::Moment(number) => sql.push_bind(*number),
         Bind::Number(number) => sql.push_bind(*number),
+        Bind::Decimal(decimal) => sql.push_bind(decimal.to_string()),
         Bind::Text(text) => sql.push_bind(text.clone()),
     };
 }

@@ -40,7 +40,7 @@ pub(super) fn key(table: &WindowTable) -> String {
 fn zero(kind: &Kind) -> &'static str {
     match kind {
         Kind::Boolean | Kind::Int | Kind::Long | Kind::Timestamp | Kind::Float | Kind::Double => "0",
-        Kind::String | Kind::Enum(_) => "''",
+        Kind::String | Kind::Enum(_) | Kind::Decimal { .. } => "''",
     }
 }
 

@@ -6,7 +6,7 @@ use rusqlite::Connection as Sqlite;
 use streamward_core::{
     output::{Output, WindowRow},
     ports::{Counting, PageRequest, ReadStore, WindowQuery},
-    schema::Scalar,
+    schema::{Decimal, Scalar},
     table::Layout,
 };
 use streamward_pipeline::store::{Outcome, SinkStore};
@@ -20,13 +20,14 @@ use super::{
     *,
 };
 
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 7] = [
     ("text", Kind::String),
     ("symbol", Kind::Boolean),
     ("whole", Kind::Int),
     ("long", Kind::Long),
     ("at", Kind::Timestamp),
     ("flag", Kind::Boolean),
+    ("amount", Kind::Decimal { precision: 9, scale: 2 }),
 ];
 
 fn column(name: &str, kind: &Kind) -> Column {
@@ -61,6 +62,7 @@ fn value(kind: &Kind) -> Scalar {
         Kind::Int | Kind::Long | Kind::Timestamp => Scalar::Integer(0),
         Kind::Float | Kind::Double => Scalar::Number(0.0),
         Kind::String | Kind::Enum(_) => Scalar::Text(String::new()),
+        Kind::Decimal { scale, .. } => Scalar::Decimal(Decimal { unscaled: 0, scale: *scale }),
     }
 }
 

@@ -108,10 +108,16 @@ impl<'s> Compiler<'s> {
     fn of_leaf(&mut self, writer: &'s Schema, leaf: &'s Leaf) -> Result<Step, SchemaError> {
         self.count()?;
         let writer = self.resolve(writer);
-        match (writer, &leaf.enum_name) {
+        match (writer, &leaf.type_name) {
             (Schema::Union(union), _) => self.union(union, |compiler, branch| compiler.of_leaf(branch, leaf)),
             (Schema::Enum(symbols), Some(name)) if !name.is(&symbols.name) => {
                 self.mismatch(writer, &named("enum", &symbols.name, name))
+            }
+            (
+                Schema::Fixed(fixed) | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Fixed(fixed), .. }),
+                Some(name),
+            ) if leaf.fixed_size.is_some() && !name.is(&fixed.name) => {
+                self.mismatch(writer, &named("fixed", &fixed.name, name))
             }
             _ => match self.read(writer, leaf) {
                 Some(read) => Ok(Step::Leaf { leaf: leaf.field, read }),
@@ -160,6 +166,10 @@ impl<'s> Compiler<'s> {
             Kind::String => is_text(writer).then_some(Read::Text),
             Kind::Timestamp if matches!(writer, Schema::Date) => Some(Read::Day),
             Kind::Timestamp => width(writer).map(|width| Read::Instant { width, units_per_ms: units_per_ms(writer) }),
+            Kind::Decimal { precision, scale } => {
+                let size = decimal_size(writer, (*precision, *scale))?;
+                (size == leaf.fixed_size).then_some(Read::Decimal { size })
+            }
             Kind::Enum(symbols) => {
                 let Schema::Enum(written) = writer else {
                     return None;
@@ -291,6 +301,22 @@ fn width(writer: &Schema) -> Option<Width> {
         | Schema::LocalTimestampMillis
         | Schema::LocalTimestampMicros
         | Schema::LocalTimestampNanos => Some(Width::Long),
+        _ => None,
+    }
+}
+
+/// Bytes of a writer's type that is a decimal of this precision and scale, or bytes that say nothing of themselves; the
+/// inner none means that their number is in front of them.
+fn decimal_size(writer: &Schema, (precision, scale): (u8, u8)) -> Option<Option<usize>> {
+    match writer {
+        Schema::Bytes => Some(None),
+        Schema::Fixed(fixed) => Some(Some(fixed.size)),
+        Schema::Decimal(of) if (of.precision, of.scale) == (usize::from(precision), usize::from(scale)) => {
+            match &of.inner {
+                InnerDecimalSchema::Bytes => Some(None),
+                InnerDecimalSchema::Fixed(fixed) => Some(Some(fixed.size)),
+            }
+        }
         _ => None,
     }
 }

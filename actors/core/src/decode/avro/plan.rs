@@ -50,6 +50,10 @@ pub(super) enum Read {
     },
     /// Days since 1970-01-01 to `Timestamp`: their beginnings in UTC.
     Day,
+    /// The digits of a `Decimal` in so many bytes, or in bytes with their number in front.
+    Decimal {
+        size: Option<usize>,
+    },
     /// For each symbol of the writer: the stream's symbol.
     Enum(Vec<Option<usize>>),
 }

@@ -13,7 +13,7 @@ use crate::{
         fault::{Fault, text},
         row::{Cell, Row},
     },
-    schema::{Kind, StreamSchema, instant},
+    schema::{Kind, StreamSchema, decimal, instant},
 };
 
 const MS_PER_DAY: i64 = 24 * 60 * 60 * 1_000;
@@ -91,6 +91,7 @@ impl<'a> Run<'a, '_, '_> {
                 self.integer(*width).map(|value| Cell::Integer(value.div_euclid(*units_per_ms)))
             }
             Read::Day => self.cursor.int().map(|days| Cell::Integer(i64::from(days) * MS_PER_DAY)),
+            Read::Decimal { size } => return self.decimal(leaf, *size),
             Read::Enum(symbols) => return self.symbol(leaf, symbols),
         };
         let cell = cell.map_err(|fault| wire_fault(&self.schema.fields[leaf].dotted(), fault))?;
@@ -117,6 +118,24 @@ impl<'a> Run<'a, '_, '_> {
         match width {
             Width::Int => self.cursor.int().map(i64::from),
             Width::Long => self.cursor.long(),
+        }
+    }
+
+    fn decimal(&mut self, leaf: usize, size: Option<usize>) -> Result<Cell<'a>, Box<Fault>> {
+        let field = &self.schema.fields[leaf];
+        let bytes = match size {
+            Some(size) => self.cursor.take(size),
+            None => self.cursor.bytes(),
+        };
+        let bytes = bytes.map_err(|fault| wire_fault(&field.dotted(), fault))?;
+        match (decimal::from_be_bytes(bytes), &field.kind) {
+            (Some(unscaled), Kind::Decimal { precision, .. }) if decimal::fits(unscaled, *precision) => {
+                Ok(Cell::Decimal(unscaled.to_ne_bytes()))
+            }
+            _ => {
+                self.refuse_leaf(leaf, text::OUT_OF_RANGE);
+                Ok(Cell::Null)
+            }
         }
     }
 

@@ -88,7 +88,7 @@ fn a_string_is_read_from_whatever_is_bytes_or_text_on_the_wire() {
     let undecodable = undecodable("f: a string that is not UTF-8");
     assert_eq!(promoted("\"bytes\"", "\"string\"", Value::Bytes(vec![0xFF])), undecodable);
     let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#;
-    let number = contract("f: the writer's decimal cannot become a string");
+    let number = contract("f: the writer's decimal(4, 2) cannot become a string");
     assert_eq!(promoted(decimal, "\"string\"", Value::Decimal(Decimal::from(b"x"))), number);
 }
 

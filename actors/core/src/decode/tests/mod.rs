@@ -2,6 +2,7 @@
 
 mod avro;
 mod corpus;
+mod decimals;
 mod evolution;
 mod json;
 mod round_trip;

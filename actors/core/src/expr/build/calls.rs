@@ -4,7 +4,7 @@ use sqlparser::ast::{
     CeilFloorKind, DateTimeField, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArguments,
 };
 
-use super::{Builder, Typed, double, null};
+use super::{Builder, Joining, Typed, double, null};
 use crate::{
     expr::{
         aggregate::AggregateFunction,
@@ -91,7 +91,7 @@ impl<'a> Builder<'a> {
                 if !(least..=most).contains(&arguments.len()) {
                     return Err(self.wrong_count(at, &format!("at least {least}"), arguments.len()));
                 }
-                let (nodes, ty) = self.unify("combine", self.each(arguments.iter().copied())?)?;
+                let (nodes, ty) = self.unify(Joining::Combine, self.each(arguments.iter().copied())?)?;
                 Ok(Typed::new(Node::Call(function, nodes), ty))
             }
             Shape::Text(result) => {
@@ -110,7 +110,7 @@ impl<'a> Builder<'a> {
         match typed.ty {
             Type::Timestamp => Ok(typed.node),
             Type::Null => Ok(null(Type::Timestamp)),
-            Type::Boolean | Type::Integer | Type::Double | Type::Text => {
+            Type::Boolean | Type::Integer | Type::Double | Type::Text | Type::Decimal(_) => {
                 Err(self.error(argument, format!("a timestamp is expected here, but this is {}", typed.ty.noun())))
             }
         }
@@ -119,11 +119,17 @@ impl<'a> Builder<'a> {
     /// `floor`, `ceil` and `round`, the last with a number of decimals as it likes.
     fn whole(&self, at: &Expr, function: Function, arguments: &[&Expr]) -> Result<Typed<'a>, ExprError> {
         if function == Function::Round && arguments.len() == 2 {
-            let value = double(self.number_operand(arguments[0])?).node;
+            let value = self.number_operand(arguments[0])?;
             let decimals = self.scalar(arguments[1])?;
             return match decimals.node {
+                Node::Constant(_, Scalar::Integer(count))
+                    if (0..=MAX_DECIMALS).contains(&count) && matches!(value.ty, Type::Decimal(_)) =>
+                {
+                    let ty = rounded(value.ty, u8::try_from(count).unwrap_or(0));
+                    Ok(Typed::new(Node::Call(function, vec![value.node, decimals.node]), ty))
+                }
                 Node::Constant(_, Scalar::Integer(count)) if (0..=MAX_DECIMALS).contains(&count) => {
-                    Ok(Typed::new(Node::Call(function, vec![value, decimals.node]), Type::Double))
+                    Ok(Typed::new(Node::Call(function, vec![double(value).node, decimals.node]), Type::Double))
                 }
                 _ => {
                     Err(self.error(arguments[1], format!("the number of decimals is a constant, 0 to {MAX_DECIMALS}")))
@@ -135,7 +141,8 @@ impl<'a> Builder<'a> {
         if typed.ty == Type::Integer {
             return Ok(typed);
         }
-        Ok(Typed::new(Node::Call(function, vec![typed.node]), Type::Double))
+        let ty = rounded(typed.ty, 0);
+        Ok(Typed::new(Node::Call(function, vec![typed.node]), ty))
     }
 
     fn exactly<'e>(&self, at: &Expr, arguments: &[&'e Expr]) -> Result<[&'e Expr; 1], ExprError> {
@@ -147,5 +154,14 @@ impl<'a> Builder<'a> {
 
     fn wrong_count(&self, at: &Expr, wanted: &str, found: usize) -> ExprError {
         self.error(at, format!("{wanted} argument(s) expected, {found} given"))
+    }
+}
+
+/// Type of a number that is rounded to some decimals: a decimal with more of them stays as it is.
+fn rounded(of: Type, decimals: u8) -> Type {
+    match of {
+        Type::Decimal(of) if of.scale > decimals => Type::Decimal(of.rounded(decimals)),
+        Type::Decimal(of) => Type::Decimal(of),
+        _ => Type::Double,
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         error::ExprError,
         plan::{Node, Type},
     },
-    schema::{Scalar, instant},
+    schema::{Decimal, Scalar, instant},
 };
 
 impl<'a> Builder<'a> {
@@ -40,11 +40,13 @@ impl<'a> Builder<'a> {
     }
 
     fn number(&self, at: &Expr, digits: &str) -> Result<Typed<'a>, ExprError> {
+        // With an exponent it is a float, as in SQL.
+        let exact = Decimal::parse(digits).filter(|_| !digits.contains(['e', 'E']));
         if let Ok(value) = digits.parse() {
-            return Ok(constant(Type::Integer, Scalar::Integer(value)));
+            return Ok(Typed { exact, ..constant(Type::Integer, Scalar::Integer(value)) });
         }
         match digits.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(constant(Type::Double, Scalar::Number(value))),
+            Ok(value) if value.is_finite() => Ok(Typed { exact, ..constant(Type::Double, Scalar::Number(value)) }),
             Ok(_) | Err(_) => Err(self.error(at, format!("'{digits}' is no number that a double can hold"))),
         }
     }

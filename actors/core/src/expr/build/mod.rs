@@ -1,6 +1,7 @@
 //! Syntax to plan: names become columns, every operation gets its types, and what does not fit is an error with a place.
 
 mod calls;
+mod decimals;
 mod literals;
 mod nulls;
 mod operators;
@@ -12,7 +13,7 @@ use super::{
     plan::{Node, Type, to_double},
     syntax::{PARSER_LEVELS, bytes_of, too_deep},
 };
-use crate::schema::{Field, Kind, Scalar, StreamSchema};
+use crate::schema::{Decimal, Field, Kind, Scalar, StreamSchema};
 
 /// Builds the plan of one text.
 pub(super) struct Builder<'a> {
@@ -28,6 +29,26 @@ pub(super) struct Typed<'a> {
     pub(super) ty: Type,
     /// Symbols of an enum column.
     symbols: Option<&'a Field>,
+    /// A number as it is written in the expression.
+    exact: Option<Decimal>,
+}
+
+/// What becomes of operands that are brought to one type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joining {
+    Compare,
+    Combine,
+    Compute,
+}
+
+impl Joining {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Compare => "compare",
+            Self::Combine => "combine",
+            Self::Compute => "compute with",
+        }
+    }
 }
 
 impl<'a> Builder<'a> {
@@ -81,7 +102,7 @@ impl<'a> Builder<'a> {
         match typed.ty {
             Type::Boolean => Ok(typed.node),
             Type::Null => Ok(null(Type::Boolean)),
-            Type::Integer | Type::Double | Type::Text | Type::Timestamp => {
+            Type::Integer | Type::Double | Type::Text | Type::Timestamp | Type::Decimal(_) => {
                 Err(self.error(expr, format!("a condition is true or false, but this is {}", typed.ty.noun())))
             }
         }
@@ -91,7 +112,7 @@ impl<'a> Builder<'a> {
         let index = self.find(names).map_err(|unknown| self.error(expr, unknown))?;
         let field = &self.schema.fields[index];
         let symbols = matches!(field.kind, Kind::Enum(_)).then_some(field);
-        Ok(Typed { node: Node::Column(index), ty: Type::of(&field.kind), symbols })
+        Ok(Typed { node: Node::Column(index), ty: Type::of(&field.kind), symbols, exact: None })
     }
 
     /// A quoted name means the field of exactly that name.
@@ -110,14 +131,18 @@ impl<'a> Builder<'a> {
         exprs.into_iter().map(|expr| Ok((expr, self.scalar(expr)?))).collect()
     }
 
-    /// Brings operands to one type, or says why `operation` cannot have them.
-    fn unify(&self, operation: &str, operands: Vec<(&Expr, Typed<'a>)>) -> Result<(Vec<Node>, Type), ExprError> {
+    /// Brings operands to one type, or says why they cannot be joined.
+    fn unify(&self, joining: Joining, operands: Vec<(&Expr, Typed<'a>)>) -> Result<(Vec<Node>, Type), ExprError> {
+        if decimals::are_decimals(&operands.iter().map(|(_, typed)| typed).collect::<Vec<_>>()) {
+            return self.unify_decimals(joining, operands);
+        }
+        let operation = joining.verb();
         let mut common = Type::Null;
         for (expr, typed) in &operands {
             common = match (common, typed.ty) {
                 (a, b) if a == b || b == Type::Null => a,
                 (Type::Null, ty) => ty,
-                (Type::Integer, Type::Double) | (Type::Double, Type::Integer) => Type::Double,
+                (a, b) if a.is_number() && b.is_number() => Type::Double,
                 (Type::Text, Type::Timestamp) | (Type::Timestamp, Type::Text) => Type::Timestamp,
                 (a, b) => return Err(self.error(expr, format!("cannot {operation} {} and {}", a.noun(), b.noun()))),
             };
@@ -132,7 +157,7 @@ impl<'a> Builder<'a> {
     fn coerce(&self, at: &Expr, typed: Typed<'a>, to: Type) -> Result<Node, ExprError> {
         match (typed.ty, to) {
             (Type::Null, ty) => Ok(null(ty)),
-            (Type::Integer, Type::Double) => Ok(double(typed).node),
+            (Type::Integer | Type::Decimal(_), Type::Double) => Ok(double(typed).node),
             (Type::Text, Type::Timestamp) if is_constant(&typed) => Ok(self.as_timestamp(at, typed)?.node),
             (Type::Text, Type::Timestamp) => Err(self.error(at, "a timestamp is expected here, but this is a text")),
             (_, _) => Ok(typed.node),
@@ -161,7 +186,7 @@ impl<'a> Builder<'a> {
 
 impl Typed<'_> {
     fn new(node: Node, ty: Type) -> Self {
-        Self { node, ty, symbols: None }
+        Self { node, ty, symbols: None, exact: None }
     }
 }
 

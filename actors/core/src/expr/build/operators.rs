@@ -2,14 +2,14 @@
 
 use sqlparser::ast::{BinaryOperator, CaseWhen, Expr, UnaryOperator};
 
-use super::{Builder, Typed, negate_if, not, null, shortened};
+use super::{Builder, Joining, Typed, decimals, negate_if, not, null, shortened};
 use crate::{
     expr::{
         error::ExprError,
         functions::Function,
         plan::{Arithmetic, Case, Comparison, Node, Type},
     },
-    schema::Scalar,
+    schema::{Decimal, Scalar},
 };
 
 impl<'a> Builder<'a> {
@@ -26,7 +26,8 @@ impl<'a> Builder<'a> {
                     Node::Constant(ty, Scalar::Number(value)) => Node::Constant(ty, Scalar::Number(-value)),
                     node => Node::Negate(Box::new(node)),
                 };
-                Ok(Typed::new(negated, typed.ty))
+                let exact = typed.exact.map(|written| Decimal { unscaled: -written.unscaled, ..written });
+                Ok(Typed { exact, ..Typed::new(negated, typed.ty) })
             }
             _ => Err(self.error(at, format!("the operator '{op}' is not supported in expressions"))),
         }
@@ -40,7 +41,7 @@ impl<'a> Builder<'a> {
         right: &Expr,
     ) -> Result<Typed<'a>, ExprError> {
         if let Some(op) = arithmetic(op) {
-            return self.arithmetic(left, op, right);
+            return self.arithmetic(at, left, op, right);
         }
         if let Some(op) = comparison(op) {
             self.refuse_null_beside(left, op, right)?;
@@ -69,9 +70,13 @@ impl<'a> Builder<'a> {
         Ok(terms)
     }
 
-    fn arithmetic(&self, left: &Expr, op: Arithmetic, right: &Expr) -> Result<Typed<'a>, ExprError> {
-        let operands = vec![(left, self.number_operand(left)?), (right, self.number_operand(right)?)];
-        let (nodes, ty) = self.unify("compute with", operands)?;
+    fn arithmetic(&self, at: &Expr, left: &Expr, op: Arithmetic, right: &Expr) -> Result<Typed<'a>, ExprError> {
+        let typed = [self.number_operand(left)?, self.number_operand(right)?];
+        if decimals::are_decimals(&typed.iter().collect::<Vec<_>>()) {
+            return self.decimal_arithmetic(at, op, typed);
+        }
+        let operands = [left, right].into_iter().zip(typed).collect();
+        let (nodes, ty) = self.unify(Joining::Compute, operands)?;
         let [left, right] = boxed(nodes);
         Ok(Typed::new(Node::Arithmetic(op, left, right), ty))
     }
@@ -79,7 +84,7 @@ impl<'a> Builder<'a> {
     pub(super) fn number_operand(&self, expr: &Expr) -> Result<Typed<'a>, ExprError> {
         let typed = self.scalar(expr)?;
         match typed.ty {
-            Type::Integer | Type::Double => Ok(typed),
+            Type::Integer | Type::Double | Type::Decimal(_) => Ok(typed),
             Type::Null => Ok(Typed::new(null(Type::Integer), Type::Integer)),
             Type::Boolean | Type::Text | Type::Timestamp => {
                 Err(self.error(expr, format!("a number is expected here, but this is {}", typed.ty.noun())))
@@ -91,7 +96,7 @@ impl<'a> Builder<'a> {
     fn comparable<const N: usize>(&self, exprs: [&Expr; N]) -> Result<[Box<Node>; N], ExprError> {
         let operands = self.each(exprs)?;
         self.check_symbols(&operands)?;
-        Ok(boxed(self.unify("compare", operands)?.0))
+        Ok(boxed(self.unify(Joining::Compare, operands)?.0))
     }
 
     pub(super) fn is_null(&self, operand: &Expr) -> Result<Typed<'a>, ExprError> {
@@ -112,7 +117,7 @@ impl<'a> Builder<'a> {
         self.refuse_null_in_list(value, list)?;
         let operands = self.each(std::iter::once(value).chain(list))?;
         self.check_symbols(&operands)?;
-        let mut nodes = self.unify("compare", operands)?.0;
+        let mut nodes = self.unify(Joining::Compare, operands)?.0;
         let value = Box::new(nodes.remove(0));
         Ok(Typed::new(Node::In(value, nodes), Type::Boolean))
     }
@@ -147,7 +152,7 @@ impl<'a> Builder<'a> {
         match typed.ty {
             Type::Text => Ok(typed.node),
             Type::Null => Ok(null(Type::Text)),
-            Type::Boolean | Type::Integer | Type::Double | Type::Timestamp => {
+            Type::Boolean | Type::Integer | Type::Double | Type::Timestamp | Type::Decimal(_) => {
                 Err(self.error(expr, format!("a text is expected here, but this is {}", typed.ty.noun())))
             }
         }
@@ -160,7 +165,7 @@ impl<'a> Builder<'a> {
         otherwise: Option<&Expr>,
     ) -> Result<Typed<'a>, ExprError> {
         let results = conditions.iter().map(|branch| &branch.result).chain(otherwise);
-        let (mut results, ty) = self.unify("combine", self.each(results)?)?;
+        let (mut results, ty) = self.unify(Joining::Combine, self.each(results)?)?;
         let otherwise_node = otherwise.and_then(|_| results.pop()).unwrap_or(null(ty));
         let wheres = conditions.iter().map(|branch| &branch.condition);
         let (operand, conditions) = match operand {
@@ -171,7 +176,7 @@ impl<'a> Builder<'a> {
                 self.refuse_null(compared, |_| format!("write CASE WHEN {written} IS NULL THEN …"))?;
                 let operands = self.each(std::iter::once(operand).chain(wheres))?;
                 self.check_symbols(&operands)?;
-                let mut nodes = self.unify("compare", operands)?.0;
+                let mut nodes = self.unify(Joining::Compare, operands)?.0;
                 (Some(Box::new(nodes.remove(0))), nodes)
             }
         };

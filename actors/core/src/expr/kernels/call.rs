@@ -10,7 +10,7 @@ use arrow_array::{
 use arrow_schema::DataType;
 use arrow_select::nullif::nullif;
 
-use super::{compare, is_null, not, number::finite, or};
+use super::{compare, decimal, is_decimal, is_null, not, number::finite, or};
 use crate::expr::{
     eval::{TYPED, Value, choose},
     functions::Function,
@@ -50,6 +50,10 @@ pub(in crate::expr) fn call(function: Function, arguments: Vec<Value>, len: usiz
         }
         Function::Round if arguments.len() == 2 => {
             let decimals = arguments[1].array().as_primitive::<Int64Type>().value(0);
+            if is_decimal(arguments[0].array()) {
+                let decimals = u8::try_from(decimals).expect("decimals were checked when planned");
+                return arguments[0].with(decimal::of_one(function, arguments[0].array(), decimals));
+            }
             let scale = 10_f64.powi(i32::try_from(decimals).expect("decimals were checked when planned"));
             arguments[0].with(doubles(arguments[0].array(), |value| {
                 let scaled = (value * scale).round() / scale;
@@ -76,6 +80,9 @@ pub(in crate::expr) fn call(function: Function, arguments: Vec<Value>, len: usiz
 
 /// Functions of one argument.
 fn of_one(function: Function, argument: &ArrayRef) -> ArrayRef {
+    if is_decimal(argument) {
+        return decimal::of_one(function, argument, 0);
+    }
     match function {
         Function::Abs if argument.data_type() == &DataType::Int64 => {
             Arc::new(argument.as_primitive::<Int64Type>().unary_opt::<_, Int64Type>(i64::checked_abs))

@@ -24,6 +24,9 @@ pub(in crate::expr) fn compare(op: Comparison, left: &Value, right: &Value) -> V
             Comparison::GreaterOrEqual => doubles(left, right, |a, b| a >= b),
         };
     }
+    if super::is_decimal(left.array()) {
+        return super::decimal::compare(op, left, right);
+    }
     let compared = match op {
         Comparison::Equal => cmp::eq(left, right),
         Comparison::NotEqual => cmp::neq(left, right),

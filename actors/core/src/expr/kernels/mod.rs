@@ -2,6 +2,7 @@
 
 mod call;
 mod compare;
+mod decimal;
 mod number;
 
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use super::eval::{TYPED, Value};
 
 pub(super) use call::call;
 pub(super) use compare::compare;
+pub(super) use decimal::{
+    arithmetic as decimal_arithmetic, convert as to_decimal, is_decimal, to_double as decimal_to_double,
+};
 pub(super) use number::{arithmetic, negate};
 
 /// Three-valued AND.

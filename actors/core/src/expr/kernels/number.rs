@@ -36,6 +36,7 @@ pub(in crate::expr) fn arithmetic(op: Arithmetic, left: &Value, right: &Value) -
 pub(in crate::expr) fn negate(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float64 => numeric::neg(array).expect(TYPED),
+        DataType::Decimal128(..) => super::decimal::negate(array),
         _ => Arc::new(array.as_primitive::<Int64Type>().unary_opt::<_, Int64Type>(i64::checked_neg)),
     }
 }

@@ -3,13 +3,19 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMillisecondArray,
+};
+use arrow_buffer::i256;
 use serde::{Deserialize, Serialize};
 
 use super::{Moments, plan::WindowOutput};
 use crate::{
     expr::AggregateFunction,
-    schema::{Kind, Scalar},
+    schema::{
+        Decimal, Kind, Scalar,
+        decimal::{MAX_PRECISION, fits},
+    },
 };
 
 /// One record of a run: its row in the batch and its group's place in the window.
@@ -32,6 +38,27 @@ pub(super) enum Accumulators {
     MaxText(Vec<Option<Arc<str>>>),
     First(Vec<Option<Stamped>>),
     Last(Vec<Option<Stamped>>),
+    /// With the scale of the values, as are the next two; wide enough that no sum of decimals overflows.
+    SumDecimal(u8, Vec<Option<Wide>>),
+    MinDecimal(u8, Vec<Option<i128>>),
+    MaxDecimal(u8, Vec<Option<i128>>),
+}
+
+/// A whole number of 256 bits; a checkpoint has its lower and its upper half.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(u128, i128)", into = "(u128, i128)")]
+pub(super) struct Wide(i256);
+
+impl From<(u128, i128)> for Wide {
+    fn from((low, high): (u128, i128)) -> Self {
+        Self(i256::from_parts(low, high))
+    }
+}
+
+impl From<Wide> for (u128, i128) {
+    fn from(wide: Wide) -> Self {
+        wide.0.to_parts()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -56,6 +83,7 @@ pub(super) enum Input<'a> {
     Double(&'a Float64Array),
     Timestamp(&'a TimestampMillisecondArray),
     Text(&'a StringArray),
+    Decimal(&'a Decimal128Array),
 }
 
 impl<'a> Input<'a> {
@@ -71,6 +99,8 @@ impl<'a> Input<'a> {
             Self::Text(values)
         } else if let Some(values) = any.downcast_ref() {
             Self::Boolean(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Decimal(values)
         } else {
             Self::Timestamp(any.downcast_ref().expect("expressions yield these types only"))
         }
@@ -84,6 +114,7 @@ impl<'a> Input<'a> {
             Self::Double(array) => Some(*array),
             Self::Timestamp(array) => Some(*array),
             Self::Text(array) => Some(*array),
+            Self::Decimal(array) => Some(*array),
         }
     }
 
@@ -91,21 +122,28 @@ impl<'a> Input<'a> {
         match self {
             Self::Integer(array) => array.value(row),
             Self::Timestamp(array) => array.value(row),
-            Self::Records | Self::Boolean(_) | Self::Double(_) | Self::Text(_) => mismatch(),
+            _ => mismatch(),
         }
     }
 
     fn double(&self, row: usize) -> f64 {
         match self {
             Self::Double(array) => array.value(row),
-            Self::Records | Self::Boolean(_) | Self::Integer(_) | Self::Timestamp(_) | Self::Text(_) => mismatch(),
+            _ => mismatch(),
         }
     }
 
     fn text(&self, row: usize) -> &'a str {
         match self {
             Self::Text(array) => array.value(row),
-            Self::Records | Self::Boolean(_) | Self::Integer(_) | Self::Timestamp(_) | Self::Double(_) => mismatch(),
+            _ => mismatch(),
+        }
+    }
+
+    fn decimal(&self, row: usize) -> i128 {
+        match self {
+            Self::Decimal(array) => array.value(row),
+            _ => mismatch(),
         }
     }
 
@@ -116,6 +154,7 @@ impl<'a> Input<'a> {
             Self::Integer(_) | Self::Timestamp(_) => Scalar::Integer(self.integer(row)),
             Self::Double(array) => Scalar::Number(array.value(row)),
             Self::Text(array) => Scalar::Text(array.value(row).to_owned()),
+            Self::Decimal(array) => decimal(array.value(row), array.scale().unsigned_abs()),
         }
     }
 
@@ -140,6 +179,19 @@ impl Accumulators {
     pub(super) fn new(output: &WindowOutput) -> Self {
         let is_double = output.argument_kind == Kind::Double;
         let is_text = output.argument_kind == Kind::String;
+        if let Kind::Decimal { scale, .. } = output.argument_kind {
+            match output.function {
+                AggregateFunction::Sum => return Self::SumDecimal(scale, Vec::new()),
+                AggregateFunction::Min => return Self::MinDecimal(scale, Vec::new()),
+                AggregateFunction::Max => return Self::MaxDecimal(scale, Vec::new()),
+                AggregateFunction::Count
+                | AggregateFunction::Avg
+                | AggregateFunction::StdDev
+                | AggregateFunction::Variance
+                | AggregateFunction::First
+                | AggregateFunction::Last => {}
+            }
+        }
         match output.function {
             AggregateFunction::Count => Self::Count(Vec::new()),
             AggregateFunction::Sum if is_double => Self::SumDouble(Vec::new()),
@@ -168,6 +220,8 @@ impl Accumulators {
             Self::MinInteger(states) | Self::MaxInteger(states) => states.resize(groups, None),
             Self::MinText(states) | Self::MaxText(states) => states.resize(groups, None),
             Self::First(states) | Self::Last(states) => states.resize(groups, None),
+            Self::SumDecimal(_, states) => states.resize(groups, None),
+            Self::MinDecimal(_, states) | Self::MaxDecimal(_, states) => states.resize(groups, None),
         }
     }
 
@@ -182,12 +236,23 @@ impl Accumulators {
             Self::MinInteger(states) | Self::MaxInteger(states) => states.len(),
             Self::MinText(states) | Self::MaxText(states) => states.len(),
             Self::First(states) | Self::Last(states) => states.len(),
+            Self::SumDecimal(_, states) => states.len(),
+            Self::MinDecimal(_, states) | Self::MaxDecimal(_, states) => states.len(),
         }
     }
 
     /// Whether this is the state that `output` needs.
     pub(super) fn fits(&self, output: &WindowOutput) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(&Self::new(output))
+        let wanted = Self::new(output);
+        std::mem::discriminant(self) == std::mem::discriminant(&wanted) && self.scale() == wanted.scale()
+    }
+
+    /// Of decimals alone.
+    fn scale(&self) -> Option<u8> {
+        match self {
+            Self::SumDecimal(scale, _) | Self::MinDecimal(scale, _) | Self::MaxDecimal(scale, _) => Some(*scale),
+            _ => None,
+        }
     }
 
     /// Adds a run of records in their order; `times` are the event times of the batch's rows.
@@ -223,6 +288,16 @@ impl Accumulators {
             Self::MaxText(states) => {
                 input.each(run, |row, group| keep_text(&mut states[group], input.text(row), |new, old| new > old));
             }
+            Self::SumDecimal(_, states) => input.each(run, |row, group| {
+                let sum = states[group].get_or_insert(Wide(i256::ZERO));
+                sum.0 = sum.0.wrapping_add(i256::from_i128(input.decimal(row)));
+            }),
+            Self::MinDecimal(_, states) => {
+                input.each(run, |row, group| keep(&mut states[group], input.decimal(row), |new, old| new < old));
+            }
+            Self::MaxDecimal(_, states) => {
+                input.each(run, |row, group| keep(&mut states[group], input.decimal(row), |new, old| new > old));
+            }
             Self::First(states) => input.each(run, |row, group| {
                 if states[group].as_ref().is_none_or(|first| times[row] < first.at_ms) {
                     states[group] = Some(Stamped { at_ms: times[row], value: input.scalar(row) });
@@ -251,6 +326,13 @@ impl Accumulators {
             }
             Self::MinText(states) | Self::MaxText(states) => {
                 row.result(states[group].as_ref().map_or(Scalar::Null, |text| Scalar::Text(text.to_string())));
+            }
+            Self::SumDecimal(scale, states) => {
+                let in_range = |sum: Wide| sum.0.to_i128().filter(|sum| fits(*sum, MAX_PRECISION));
+                row.computed(states[group].map(|sum| in_range(sum).map_or(Scalar::Null, |sum| decimal(sum, *scale))));
+            }
+            Self::MinDecimal(scale, states) | Self::MaxDecimal(scale, states) => {
+                row.result(states[group].map_or(Scalar::Null, |value| decimal(value, *scale)));
             }
             Self::Mean(states) => {
                 let Mean { sum, count } = states[group];
@@ -328,7 +410,39 @@ fn keep_text(state: &mut Option<Arc<str>>, value: &str, better: impl Fn(&str, &s
     }
 }
 
+fn decimal(unscaled: i128, scale: u8) -> Scalar {
+    Scalar::Decimal(Decimal { unscaled, scale })
+}
+
 /// A float for a table: what is beyond its range has no value.
 fn number(value: f64) -> Scalar {
     if value.is_finite() { Scalar::Number(value) } else { Scalar::Null }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: i128 = 99_999_999_999_999_999_999_999_999_999_999_999_999;
+
+    #[test]
+    fn a_sum_of_decimals_is_exact_and_comes_back_from_beyond_38_digits() {
+        let kind = Kind::Decimal { precision: 38, scale: 2 };
+        let output = WindowOutput { function: AggregateFunction::Sum, argument: Some(0), argument_kind: kind };
+        let values = Decimal128Array::from(vec![Some(MOST), Some(MOST), None, Some(-MOST), Some(-1)]);
+        let column: ArrayRef = Arc::new(values.with_precision_and_scale(38, 2).expect("38 digits"));
+        let mut sums = Accumulators::new(&output);
+        sums.grow(1);
+        let mut emitted = |run: &[Placed]| {
+            sums.add(&Input::of(&column), run, &[0; 5]);
+            let bytes = postcard::to_stdvec(&sums).expect("a state is written");
+            assert_eq!(postcard::from_bytes::<Accumulators>(&bytes).expect("and read"), sums);
+            let mut row = Emission::default();
+            sums.emit(AggregateFunction::Sum, 0, &mut row);
+            (row.overflow().count(), row.values())
+        };
+        assert_eq!(emitted(&[(2, 0)]), (0, vec![Scalar::Null]), "nothing to add up");
+        assert_eq!(emitted(&[(0, 0), (1, 0)]), (1, vec![Scalar::Null]), "39 digits");
+        assert_eq!(emitted(&[(3, 0), (4, 0)]), (0, vec![decimal(MOST - 1, 2)]));
+    }
 }

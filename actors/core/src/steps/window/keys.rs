@@ -2,10 +2,12 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMillisecondArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Decimal128Array, Int32Array, Int64Array, StringArray, TimestampMillisecondArray,
+};
 use foldhash::fast::FixedState;
 
-use crate::schema::{Kind, Scalar};
+use crate::schema::{Decimal, Kind, Scalar};
 
 /// The keys of the rows of one batch.
 #[derive(Debug, Default)]
@@ -24,6 +26,7 @@ enum Column<'a> {
     Long(&'a Int64Array),
     Timestamp(&'a TimestampMillisecondArray),
     Text(&'a StringArray),
+    Decimal(&'a Decimal128Array),
 }
 
 impl RowKeys {
@@ -71,6 +74,8 @@ impl<'a> Column<'a> {
             Self::Int(values)
         } else if let Some(values) = any.downcast_ref() {
             Self::Boolean(values)
+        } else if let Some(values) = any.downcast_ref() {
+            Self::Decimal(values)
         } else {
             Self::Timestamp(any.downcast_ref().expect("a plan groups by columns of these types only"))
         }
@@ -82,6 +87,9 @@ impl<'a> Column<'a> {
             Self::Int(values) => write_integer(*values, row, out, || i64::from(values.value(row))),
             Self::Long(values) => write_integer(*values, row, out, || values.value(row)),
             Self::Timestamp(values) => write_integer(*values, row, out, || values.value(row)),
+            Self::Decimal(values) => write_value(*values, row, out, |out| {
+                out.extend_from_slice(&values.value(row).to_le_bytes());
+            }),
             Self::Text(values) => write_value(*values, row, out, |out| {
                 let text = values.value(row).as_bytes();
                 let length = u32::try_from(text.len()).expect("an Arrow text is below 2 GiB");
@@ -122,6 +130,10 @@ pub(super) fn decode(mut key: &[u8], kinds: impl Iterator<Item = Kind>) -> Optio
                 let length = u32::from_le_bytes(take(&mut key, 4)?.try_into().ok()?);
                 let text = take(&mut key, usize::try_from(length).ok()?)?;
                 Scalar::Text(String::from_utf8(text.to_vec()).ok()?)
+            }
+            Kind::Decimal { scale, .. } => {
+                let unscaled = i128::from_le_bytes(take(&mut key, 16)?.try_into().ok()?);
+                Scalar::Decimal(Decimal { unscaled, scale })
             }
             Kind::Float | Kind::Double => return None,
         });

@@ -269,12 +269,12 @@ fn definition(
     let grouped = group.iter().zip(columns).map(|((index, kind), column)| ColumnDefinition {
         column: column.name.clone(),
         field: schema.fields[*index].source().into_owned(),
-        kind: kind.word().to_owned(),
+        kind: kind.word().into_owned(),
     });
     let selected = aggregates.iter().map(|(name, aggregate)| ColumnDefinition {
         column: name.clone(),
         field: aggregate.definition(schema),
-        kind: aggregate.kind().word().to_owned(),
+        kind: aggregate.kind().word().into_owned(),
     });
     WindowDefinition { size_ms, group: grouped.collect(), select: selected.collect() }
 }

@@ -106,7 +106,7 @@ fn sum(values: &[(i64, &Scalar)]) -> Scalar {
         .iter()
         .map(|(_, value)| match value {
             Scalar::Integer(integer) => Some(i128::from(*integer)),
-            Scalar::Null | Scalar::Boolean(_) | Scalar::Number(_) | Scalar::Text(_) => None,
+            Scalar::Null | Scalar::Boolean(_) | Scalar::Number(_) | Scalar::Text(_) | Scalar::Decimal(_) => None,
         })
         .collect();
     match integers {
@@ -138,6 +138,7 @@ fn number(value: &Scalar) -> Option<f64> {
     match value {
         Scalar::Integer(integer) => Some(*integer as f64),
         Scalar::Number(number) => Some(*number),
+        Scalar::Decimal(value) => value.to_string().parse().ok(),
         Scalar::Null | Scalar::Boolean(_) | Scalar::Text(_) => None,
     }
 }
