@@ -18,11 +18,11 @@ use streamward_pipeline::store::{Outcome, PartitionKey, Pending};
 
 use super::{
     PostgresStore,
-    commit::{Done, copy, count_refused, execute, may_pass, origin},
+    commit::{Done, count_refused, execute, insert, may_pass, origin},
     connection::{LEFT_OUT, WriteError},
     fault::{Fault, fault_of, words},
     positions::Positions,
-    rows::{RowBuffer, unfit},
+    rows::unfit,
 };
 use crate::adapters::seen::SeenKeys;
 
@@ -101,7 +101,7 @@ impl PostgresStore {
     }
 }
 
-/// Copies the rows of an output that the database takes; the others, ascending, with its reasons.
+/// Stores the rows of an output that the database takes; the others, ascending, with its reasons.
 ///
 /// Rows go in runs: one that is refused is tried again by halves until the refused row stands alone, and runs grow again
 /// behind it. So a row among good ones costs some attempts, and one among bad ones a single one.
@@ -125,9 +125,8 @@ async fn rows_apart(
             }
             end = row;
         }
-        let mut buffer = RowBuffer::new();
-        buffer.push((&output.rows, &output.offsets), next..end, origin(pending, now_ms))?;
-        match copy(connection, table, &mut buffer, now_ms).await {
+        let part = (&output.rows, &*output.offsets, next..end, origin(pending, now_ms));
+        match insert(connection, table, &[part], now_ms).await {
             Ok(()) => {
                 execute(connection, "RELEASE record; SAVEPOINT record").await?;
                 next = end;

@@ -1,4 +1,4 @@
-//! Rows in PostgreSQL's binary COPY format, straight from Arrow columns.
+//! Rows in PostgreSQL's binary formats, straight from Arrow columns: for COPY row by row, and as an array of each column.
 //!
 //! One buffer holds the rows of one table and transaction; a value is written once, and no row costs an allocation.
 //! Format: <https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.4>.
@@ -10,6 +10,12 @@ use arrow_array::{
     TimestampMillisecondArray, cast::AsArray,
 };
 use arrow_schema::DataType;
+use sqlx::{
+    Encode, Postgres, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{PgArgumentBuffer, PgTypeInfo, types::Oid},
+};
 use streamward_core::{schema::Decimal, table::row_id};
 
 use super::{connection::WriteError, moment::Moment, numeric::Numeric};
@@ -31,13 +37,12 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct RowBuffer {
     bytes: Vec<u8>,
-    rows: u64,
 }
 
 impl RowBuffer {
     /// An empty one.
     pub fn new() -> Self {
-        Self { bytes: HEADER.to_vec(), rows: 0 }
+        Self { bytes: HEADER.to_vec() }
     }
 
     /// Appends rows of a batch, one offset each.
@@ -55,7 +60,6 @@ impl RowBuffer {
         let fields = i16::try_from(columns.len() + 2)
             .map_err(|_| WriteError::Protocol("a table has at most 1,600 columns".to_owned()))?;
         let stored_at = Moment(origin.stored_at_ms).to_micros();
-        self.rows += rows.len() as u64;
         for row in rows {
             self.bytes.extend_from_slice(&fields.to_be_bytes());
             fixed(&mut self.bytes, row_id(origin.log, origin.partition, offsets[row]).to_be_bytes());
@@ -67,10 +71,74 @@ impl RowBuffer {
         Ok(())
     }
 
-    /// Everything, for COPY, and the number of rows.
-    pub fn finish(&mut self) -> (&[u8], u64) {
+    /// Everything, for COPY.
+    pub fn finish(&mut self) -> &[u8] {
         self.bytes.extend_from_slice(&TRAILER);
-        (&self.bytes, self.rows)
+        &self.bytes
+    }
+}
+
+/// The values of one column, as an array that a statement takes.
+pub struct ValueArray {
+    /// Object ids of the array's type and of its elements'.
+    oids: [u32; 2],
+    count: i32,
+    elements: Vec<u8>,
+}
+
+/// Rows of one output: which of its rows, and where they come from.
+pub type Part<'a> = (&'a RecordBatch, &'a [i64], Range<usize>, Origin);
+
+/// The rows' ids, then their columns in the order of the schema.
+///
+/// # Errors
+/// If a column has a type that no table has.
+pub fn arrays(parts: &[Part<'_>]) -> Result<Vec<ValueArray>, WriteError> {
+    let width = parts.first().map_or(0, |(batch, ..)| batch.num_columns());
+    let mut ids = ValueArray { oids: INT8, count: 0, elements: Vec::new() };
+    for (_, offsets, rows, origin) in parts {
+        for offset in &offsets[rows.clone()] {
+            fixed(&mut ids.elements, row_id(origin.log, origin.partition, *offset).to_be_bytes());
+            ids.count += 1;
+        }
+    }
+    let mut arrays = vec![ids];
+    for place in 0..width {
+        let mut array = ValueArray { oids: INT8, count: arrays[0].count, elements: Vec::new() };
+        for (batch, _, rows, _) in parts {
+            let column = Column::new(batch.column(place).as_ref())?;
+            array.oids = column.oids();
+            rows.clone().for_each(|row| column.write(row, &mut array.elements));
+        }
+        arrays.push(array);
+    }
+    Ok(arrays)
+}
+
+const INT8: [u32; 2] = [1016, 20];
+
+impl Type<Postgres> for ValueArray {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(INT8[0]))
+    }
+}
+
+impl Encode<'_, Postgres> for ValueArray {
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(PgTypeInfo::with_oid(Oid(self.oids[0])))
+    }
+
+    /// One dimension from 1 on, with nulls (`array_recv` in PostgreSQL's `arrayfuncs.c`).
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        for field in [1, 1] {
+            buffer.extend_from_slice(&i32::to_be_bytes(field));
+        }
+        buffer.extend_from_slice(&self.oids[1].to_be_bytes());
+        for field in [self.count, 1] {
+            buffer.extend_from_slice(&field.to_be_bytes());
+        }
+        buffer.extend_from_slice(&self.elements);
+        Ok(IsNull::No)
     }
 }
 
@@ -127,6 +195,20 @@ impl<'a> Column<'a> {
             }
             other => return Err(WriteError::Protocol(format!("no SQL type for a column of {other}"))),
         })
+    }
+
+    /// Object ids of the type of arrays of it and of its own (`pg_type.dat`).
+    fn oids(&self) -> [u32; 2] {
+        match self {
+            Self::Boolean(_) => [1000, 16],
+            Self::Int32(_) => [1007, 23],
+            Self::Int64(_) => INT8,
+            Self::Float32(_) => [1021, 700],
+            Self::Float64(_) => [1022, 701],
+            Self::Text(_) => [1009, 25],
+            Self::Timestamp(_) => [1185, 1184],
+            Self::Decimal(..) => [1231, 1700],
+        }
     }
 
     fn is_null(&self, row: usize) -> bool {
@@ -214,7 +296,7 @@ mod tests {
             &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 3, 232],
             &[255, 255],
         ];
-        assert_eq!(buffer.finish(), (&[HEADER, &row.concat()].concat()[..], 1));
+        assert_eq!(buffer.finish(), [HEADER, &row.concat()].concat());
     }
 
     #[test]
