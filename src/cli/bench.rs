@@ -63,12 +63,25 @@ struct PipelineArgs {
     /// Measure on this data folder, beside what is stored there; without it on a temporary one.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Where rows go. PostgreSQL is at --postgres-url, in a database of the measurement's own.
+    #[arg(long, value_enum, default_value_t = Storage::Sqlite, requires_if("postgres", "postgres_url"))]
+    storage: Storage,
+    /// postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    #[arg(long, env = "STREAMWARD_POSTGRES", value_name = "URL", hide_env_values = true)]
+    postgres_url: Option<String>,
     /// Override one key of the built-in configuration; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = crate::config::parse_set)]
     sets: Vec<(String, String)>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A database to store in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Storage {
+    Sqlite,
+    Postgres,
 }
 
 #[derive(Debug, Args)]
@@ -271,12 +284,14 @@ fn bench_pipeline(args: &PipelineArgs) -> Result<Exit, Failure> {
                 .ok_or_else(|| Failure::usage("--rate is a number above 0, or max"))?,
         ),
     };
+    let url = args.postgres_url.iter().filter(|_| args.storage == Storage::Postgres);
+    let storage = url.map(|url| ("storage.postgres.url".to_owned(), url.clone()));
     let bench = PipelineBench {
         rate,
         duration: Duration::from_secs(args.seconds),
         keys: args.keys,
         seed: args.seed,
-        sets: args.sets.clone(),
+        sets: storage.chain(args.sets.iter().cloned()).collect(),
     };
     let temporary = tempfile::tempdir().map_err(no_folder)?;
     let folder = args.data_dir.as_deref().unwrap_or(temporary.path());

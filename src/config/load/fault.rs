@@ -11,7 +11,7 @@ use super::node::Place;
 /// Faults that are reported at once; a file with more has another problem.
 pub const MAX_FAULTS: usize = 100;
 /// Sections whose source lines may hold secrets.
-const SECRET_SECTIONS: [&str; 7] = [
+const SECRET_SECTIONS: [&str; 8] = [
     "auth.tokens",
     "kafka.bootstrap",
     "kafka.client",
@@ -19,6 +19,7 @@ const SECRET_SECTIONS: [&str; 7] = [
     "kafka.embedded.tls",
     "registry.auth",
     "registry.url",
+    "storage.postgres",
 ];
 
 /// Words whose lines are not quoted even where the path of the fault is unknown.

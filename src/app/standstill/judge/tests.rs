@@ -212,7 +212,7 @@ fn a_cluster_or_a_database_that_does_not_answer_is_named_with_the_reason() {
     };
     world.sight.storage = Some(damaged);
     let finding = world.names(1, |world| world.sight.storage = None);
-    assert!(finding.place.cause == Cause::Damaged && finding.way_out.contains("aside"), "{finding}");
+    assert!(finding.place.cause == Cause::Damaged && finding.way_out.contains("backup in its place"), "{finding}");
     for (needs_restart, way_out) in [(false, "make room"), (true, "restart the server")] {
         let mut world = World::at_rest();
         world.sight.broker = Some(StorageTrouble { why: "it is full".to_owned(), needs_restart });
