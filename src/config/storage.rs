@@ -122,7 +122,7 @@ pub struct PostgresConfig {
     /// The user's password, if it is not in the URL.
     #[serde(default)]
     pub password: Option<Secret>,
-    /// Connections that answer reads; four more write, follow facts and look after the tables.
+    /// Connections that answer reads; five more write, follow facts and look after the tables.
     #[serde(default = "default_pool")]
     #[schemars(transform = within(PostgresSettings::POOL))]
     pub pool: u32,

@@ -22,6 +22,8 @@ use super::{
 
 /// How long all statements of one piece of work may take together; a peer that is half gone says nothing for ever.
 const WORK_WITHIN: Duration = Duration::from_secs(60);
+/// Likewise, of work that reads a whole day.
+const LONG_WORK_WITHIN: Duration = Duration::from_hours(1);
 
 /// Limits of every session, so that none holds up others for long, and none is left behind by a process that is gone.
 const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = '45s'; \
@@ -29,10 +31,14 @@ const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = '45s'; \
      SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'; SET TimeZone = 'UTC'; SET jit = off; \
      SET client_min_messages = warning";
 
+/// Of a session whose work reads a whole day.
+const LONG: &str = "SET statement_timeout = '1h'";
+
 /// One connection, for one piece of work after the other.
 pub struct Line {
     settings: PostgresSettings,
     role: &'static str,
+    within: Duration,
     place: Mutex<Option<PgConnection>>,
 }
 
@@ -45,7 +51,17 @@ pub struct Held<'a> {
 impl Line {
     /// A connection that is made at first need.
     pub fn new(settings: &PostgresSettings, role: &'static str) -> Self {
-        Self { settings: settings.clone(), role, place: Mutex::default() }
+        Self { settings: settings.clone(), role, within: WORK_WITHIN, place: Mutex::default() }
+    }
+
+    /// Likewise, for work that may take an hour.
+    pub fn for_long_work(settings: &PostgresSettings, role: &'static str) -> Self {
+        Self { within: LONG_WORK_WITHIN, ..Self::new(settings, role) }
+    }
+
+    /// How long a piece of work may take.
+    pub fn within(&self) -> Duration {
+        self.within
     }
 
     /// Takes the connection, or makes one.
@@ -56,9 +72,18 @@ impl Line {
         let mut place = self.place.lock().await;
         let connection = match place.take() {
             Some(connection) => connection,
-            None => connect(&self.settings, self.role).await?,
+            None => self.connect().await?,
         };
         Ok(Held { place, connection })
+    }
+
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
+        let mut connection = connect(&self.settings, self.role).await?;
+        if self.within > WORK_WITHIN {
+            within(WORK_WITHIN, async { sqlx::raw_sql(LONG).execute(&mut connection).await.map_err(WriteError::from) })
+                .await?;
+        }
+        Ok(connection)
     }
 
     /// Closes it.
@@ -117,10 +142,13 @@ pub async fn connect(settings: &PostgresSettings, role: &str) -> Result<PgConnec
 ///
 /// # Errors
 /// Of the work, or that it took too long.
-pub async fn within<T, E: Into<StoreError>>(work: impl Future<Output = Result<T, E>>) -> Result<T, StoreError> {
-    match timeout(WORK_WITHIN, work).await {
+pub async fn within<T, E: Into<StoreError>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, StoreError> {
+    match timeout(limit, work).await {
         Ok(done) => done.map_err(Into::into),
-        Err(_) => Err(StoreError::Unavailable(format!("no answer within {} s", WORK_WITHIN.as_secs()))),
+        Err(_) => Err(StoreError::Unavailable(format!("no answer within {} s", limit.as_secs()))),
     }
 }
 

@@ -45,8 +45,10 @@ pub struct PostgresStore {
     writer: Line,
     /// What relays ask and tell.
     relays: Line,
-    /// Retention, upkeep and what operators do.
+    /// Upkeep and what operators do.
     keeper: Line,
+    /// Retention: it reads a day before it drops it.
+    retainer: Line,
     /// Questions after its health.
     prober: Line,
     /// One notice per kind of fact that follows SQL.
@@ -75,6 +77,7 @@ impl PostgresStore {
             writer: line("writer"),
             relays: line("relays"),
             keeper: line("keeper"),
+            retainer: Line::for_long_work(settings, "retention"),
             prober: line("prober"),
             changed: Default::default(),
             wrote: Notify::new(),
@@ -93,22 +96,22 @@ impl PostgresStore {
 
     async fn take_over(&self, key: &PartitionKey, log: &LogIdentity) -> Result<Assignment, StoreError> {
         let mut writer = self.writer.take().await?;
-        let number = within(assign::log_number(&mut writer, key, log)).await?;
+        let number = within(self.writer.within(), assign::log_number(&mut writer, key, log)).await?;
         if number.others > 0 {
             let place = (&*key.sink, &*key.topic);
             let resolving = orphans::resolve_other_logs(&mut writer, place, number.log);
-            if within(async { resolving.await.map_err(WriteError::from) }).await? > 0 {
+            if within(self.writer.within(), async { resolving.await.map_err(WriteError::from) }).await? > 0 {
                 self.announce_changes();
             }
         }
-        let assignment = within(assign::take_over(&mut writer, key, number.log)).await?;
+        let assignment = within(self.writer.within(), assign::take_over(&mut writer, key, number.log)).await?;
         writer.keep();
         Ok(assignment)
     }
 
     async fn write(&self, pending: &[Arc<Pending>]) -> Result<Vec<Outcome>, StoreError> {
         let mut writer = self.writer.take().await?;
-        let (outcomes, outbox_grew) = within(self.commit_on(&mut writer, pending)).await?;
+        let (outcomes, outbox_grew) = within(self.writer.within(), self.commit_on(&mut writer, pending)).await?;
         writer.keep();
         self.wrote.notify_one();
         if outbox_grew {
@@ -124,7 +127,7 @@ async fn on<T>(
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
 ) -> Result<T, StoreError> {
     let mut held = line.take().await?;
-    let done = within(async { work(&mut held).await.map_err(WriteError::from) }).await?;
+    let done = within(line.within(), async { work(&mut held).await.map_err(WriteError::from) }).await?;
     held.keep();
     Ok(done)
 }
@@ -173,7 +176,7 @@ impl SinkStore for PostgresStore {
     fn start_at<'a>(&'a self, key: &'a PartitionKey, start: Start) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let mut writer = self.writer.take().await?;
-            within(assign::set_position(&mut writer, key, &start)).await?;
+            within(self.writer.within(), assign::set_position(&mut writer, key, &start)).await?;
             writer.keep();
             Ok(())
         })
@@ -234,7 +237,7 @@ impl Store for PostgresStore {
     }
 
     fn retain<'a>(&'a self, policy: &'a RetentionPolicy) -> BoxFuture<'a, Result<Retained, StoreError>> {
-        Box::pin(on(&self.keeper, async move |keeper| retention::retain(keeper, &self.layout, policy).await))
+        Box::pin(on(&self.retainer, async move |retainer| retention::retain(retainer, &self.layout, policy).await))
     }
 
     fn written(&self) -> BoxFuture<'_, ()> {
@@ -261,7 +264,7 @@ impl Store for PostgresStore {
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            for line in [&self.writer, &self.relays, &self.keeper, &self.prober] {
+            for line in [&self.writer, &self.relays, &self.keeper, &self.retainer, &self.prober] {
                 line.close().await;
             }
             Ok(())
