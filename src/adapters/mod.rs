@@ -6,6 +6,8 @@ pub mod database;
 pub mod headers;
 pub mod kafka;
 pub mod postgres;
+mod refused;
 pub mod registry;
 mod seen;
 pub mod sqlite;
+mod unjudged;

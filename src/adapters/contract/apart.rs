@@ -2,23 +2,9 @@
 
 use std::sync::Arc;
 
-use streamward_core::stats::{StatColumns, last_seen, minute_deltas};
-use streamward_pipeline::store::{Assignment, Outcome, Pending, Store};
+use streamward_pipeline::store::{Assignment, Outcome, Store};
 
 use super::{contract, fixture::*, scratch::Scratch};
-
-/// An output of the records from `start` to `end` with their bytes and figures, as a lane issues it.
-fn issued(owner: &Assignment, partition: i32, (start, end): (i64, i64)) -> Arc<Pending> {
-    let mut output = output(partition, start, end);
-    let plan = plan();
-    let table = &plan.stream("sensors").unwrap().table;
-    let columns = StatColumns { event_time: table.event_time, measure: table.measure, anomaly: table.anomaly };
-    output.minutes = minute_deltas(&output.rows, columns);
-    output.seen = last_seen(&output.rows, table.key, table.event_time);
-    let raw = Some(Arc::new(raw(&output.offsets)));
-    let bare = Arc::into_inner(pending(owner, output)).unwrap();
-    Arc::new(Pending { raw, ..bare })
-}
 
 /// A database that refuses rows with such values, with two partitions.
 async fn opened(scratch: &Scratch, values: &str) -> (Arc<dyn Store>, Assignment, Assignment) {

@@ -7,6 +7,7 @@ use streamward_core::{
     batch::RawBatch,
     decode::Decoder,
     output::{AlertState, AlertTransition, DeadLetter, ErrorClass, Output},
+    stats::{StatColumns, last_seen, minute_deltas},
 };
 use streamward_pipeline::{
     logs::LogIdentity,
@@ -109,4 +110,17 @@ pub fn transition(alert_id: &str, n: i64, state: AlertState) -> AlertTransition 
 pub fn pending(assignment: &Assignment, output: Output) -> Arc<Pending> {
     let key = key(output.partition);
     Arc::new(Pending { key, epoch: assignment.epoch, log: assignment.log, output, beside: Vec::new(), raw: None })
+}
+
+/// An output of the records from `start` to `end` with their bytes and figures, as a lane issues it.
+pub fn issued(owner: &Assignment, partition: i32, (start, end): (i64, i64)) -> Arc<Pending> {
+    let mut output = output(partition, start, end);
+    let plan = plan();
+    let table = &plan.stream("sensors").unwrap().table;
+    let columns = StatColumns { event_time: table.event_time, measure: table.measure, anomaly: table.anomaly };
+    output.minutes = minute_deltas(&output.rows, columns);
+    output.seen = last_seen(&output.rows, table.key, table.event_time);
+    let raw = Some(Arc::new(raw(&output.offsets)));
+    let bare = Arc::into_inner(pending(owner, output)).unwrap();
+    Arc::new(Pending { raw, ..bare })
 }

@@ -8,12 +8,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use sqlx::PgConnection;
-use streamward_core::{
-    decode::{MAX_REASON_BYTES, Rejected, dead_letter},
-    output::{DeadLetter, ErrorClass, Output},
-    stats::StatColumns,
-    table::StreamTable,
-};
+use streamward_core::table::StreamTable;
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending};
 
 use super::{
@@ -24,10 +19,10 @@ use super::{
     positions::Positions,
     rows::unfit,
 };
-use crate::adapters::seen::SeenKeys;
-
-/// Where a refused row failed: the stage of its dead letter.
-pub const STAGE: &str = "sql";
+use crate::adapters::{
+    refused::{bounded, without},
+    seen::SeenKeys,
+};
 
 impl PostgresStore {
     /// As a commit does, output by output; the transaction is open afterwards.
@@ -92,7 +87,7 @@ impl PostgresStore {
             key: pending.key.clone(),
             epoch: pending.epoch,
             log: pending.log,
-            output: without(table, pending, &refused)?,
+            output: without(table, pending, &refused).map_err(WriteError::Protocol)?,
             beside: pending.beside.clone(),
             raw: None,
         };
@@ -148,22 +143,6 @@ async fn rows_apart(
     Ok(refused)
 }
 
-/// The output without refused rows, whose records are dead letters.
-fn without(table: &StreamTable, pending: &Pending, refused: &[(usize, String)]) -> Result<Output, WriteError> {
-    let letter = |(row, why): &(usize, String)| -> Option<DeadLetter> {
-        let record = pending.raw.as_ref()?.at_offset(pending.output.offsets[*row])?;
-        let rejected = Rejected { index: 0, class: ErrorClass::Permanent, reason: why.clone() };
-        Some(dead_letter(&record, &rejected, STAGE))
-    };
-    let letters: Option<Vec<DeadLetter>> = refused.iter().map(letter).collect();
-    let letters = letters.ok_or_else(|| {
-        WriteError::Protocol(format!("{}, and the bytes of its record are not at hand", refused[0].1))
-    })?;
-    let columns = StatColumns { event_time: table.event_time, measure: table.measure, anomaly: table.anomaly };
-    let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
-    Ok(pending.output.without_rows(&rows, letters, table.key, columns))
-}
-
 fn is_of_a_row(error: &WriteError) -> bool {
     match error {
         WriteError::Sql(error) => fault_of(error) == Fault::Row,
@@ -178,9 +157,4 @@ fn reason(error: &WriteError) -> String {
         WriteError::Sql(error) => words(error),
         WriteError::Protocol(why) => why.clone(),
     }
-}
-
-fn bounded(mut reason: String) -> String {
-    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-    reason
 }

@@ -15,7 +15,7 @@ use streamward_core::table::StreamTable;
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending};
 
 use super::{
-    PostgresStore, apart,
+    PostgresStore,
     connection::WriteError,
     ddl,
     facts::{self, OfStream},
@@ -26,7 +26,10 @@ use super::{
     rows::{Origin, Part, RowBuffer, arrays, unfit},
     summaries,
 };
-use crate::{adapters::seen::SeenKeys, clock::now_ms};
+use crate::{
+    adapters::{refused, seen::SeenKeys},
+    clock::now_ms,
+};
 
 const REFUSED_ROWS: &str = "SELECT count(*) FROM dead_letters WHERE topic = $1 AND partition = $2 AND \"offset\" >= $3 \
      AND \"offset\" < $4 AND sink = $5 AND log = $6 AND stage = $7";
@@ -247,7 +250,7 @@ pub(super) async fn count_refused(
             .bind(one.output.end)
             .bind(&*one.key.sink)
             .bind(one.log)
-            .bind(apart::STAGE)
+            .bind(refused::STAGE)
             .fetch_one(&mut *connection)
             .await?;
         if let Some(refused) = u64::try_from(refused).ok().filter(|refused| *refused > 0) {

@@ -10,14 +10,14 @@ use streamward_core::output::{AlertState, AlertTransition, DeadLetter, ranges};
 use streamward_pipeline::store::Pending;
 
 use super::{
-    apart,
     connection::WriteError,
     ledger::{self, Kind},
     moment::Moment,
+    names::clean,
     orphans,
     positions::Positions,
 };
-use crate::adapters::headers;
+use crate::adapters::{headers, refused, unjudged};
 
 /// Kinds of decisions.
 pub const DEAD: &str = "dead";
@@ -62,11 +62,6 @@ const OUTBOX: &str =
 /// An output and the stream that its rows are of.
 pub type OfStream<'a> = (&'a Pending, &'a str);
 
-/// PostgreSQL takes no text with U+0000.
-pub fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
 /// The word that a unit variant is stored as.
 fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
@@ -105,7 +100,7 @@ pub async fn places(connection: &mut PgConnection, outputs: &[&Pending], now_ms:
     let mut decided: Vec<(Range<i64>, &str)> = Vec::new();
     for output in outputs.iter().map(|pending| &pending.output) {
         // The database refuses rows of records that were processed: they count as they did.
-        let dead = output.dead.iter().filter(|letter| letter.stage != apart::STAGE).map(|letter| letter.offset);
+        let dead = output.dead.iter().filter(|letter| letter.stage != refused::STAGE).map(|letter| letter.offset);
         decided.extend(ranges(dead).into_iter().map(|range| (range, DEAD)));
         decided.extend(ranges(output.ahead.iter().copied()).into_iter().map(|range| (range, AHEAD)));
     }
@@ -219,7 +214,7 @@ pub async fn alerts(
         .iter()
         .zip(first..)
         .filter(|(one, _)| one.alert.state == AlertState::Firing && positions.is_superseded(one.of.0))
-        .map(|(one, id)| (id, orphans::other_log(&one.of.0.key.topic)))
+        .map(|(one, id)| (id, unjudged::other_log(&one.of.0.key.topic)))
         .collect();
     orphans::resolve(connection, &orphans).await?;
     Ok(true)

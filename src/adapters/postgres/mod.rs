@@ -9,20 +9,20 @@ mod assign;
 pub mod audit;
 mod commit;
 mod connection;
-pub mod ddl;
+mod ddl;
 mod facts;
-pub mod fault;
-pub mod ledger;
+mod fault;
+mod ledger;
 pub mod memory;
-pub mod moment;
-pub mod names;
+mod moment;
+mod names;
 mod numeric;
-pub mod orphans;
-pub mod outbox;
+mod orphans;
+mod outbox;
 mod positions;
 pub mod reach;
 pub mod read;
-pub mod retention;
+mod retention;
 mod rows;
 #[cfg(test)]
 #[cfg(feature = "postgres-tests")]
@@ -30,7 +30,7 @@ mod scratch;
 pub mod settings;
 mod store;
 mod summaries;
-pub mod upkeep;
+mod upkeep;
 mod windows;
 
 pub use self::store::PostgresStore;

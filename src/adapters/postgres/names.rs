@@ -1,14 +1,16 @@
-//! Names of tables and indexes, as PostgreSQL takes them.
+//! Names of tables and indexes, and texts, as PostgreSQL takes them.
+
+pub use streamward_core::reading::walk::quoted;
 
 /// Bytes of an identifier that PostgreSQL keeps; it cuts the rest off.
 pub const MAX_BYTES: usize = 63;
 /// Digits of the hash in a name that was shortened.
 const HASH_DIGITS: usize = 16;
 
-/// `"name"`, with quotes doubled.
+/// The text without U+0000, which PostgreSQL has in no text.
 #[must_use]
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+pub fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 /// The name, or where it is too long its beginning and a hash of the whole.

@@ -8,10 +8,7 @@ use std::{
 use sqlx::PgConnection;
 use streamward_core::stats::MinuteDelta;
 
-use super::{
-    facts::{OfStream, clean},
-    moment::Moment,
-};
+use super::{facts::OfStream, moment::Moment, names::clean};
 use crate::adapters::seen::SeenKeys;
 
 /// What a float cannot hold is null, and what is added to it as well. PostgreSQL refuses a sum that is beyond a float, so

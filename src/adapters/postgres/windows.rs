@@ -16,9 +16,8 @@ use streamward_pipeline::store::Pending;
 use super::{
     connection::WriteError,
     ddl::{OVERFLOW, key, sql_type},
-    facts::clean,
     moment::Moment,
-    names::quoted,
+    names::{clean, quoted},
     numeric::Numeric,
 };
 

@@ -13,8 +13,11 @@ use streamward_core::{
 };
 use streamward_pipeline::store::{InputRange, Outcome, PartitionKey, Pending, StoreError};
 
-use super::{Shared, SqlStore, WriteError, Writer, apart::STAGE, begin, facts::Facts, insert::Origin, orphans};
-use crate::{adapters::seen::SeenKeys, clock::now_ms};
+use super::{Shared, SqlStore, WriteError, Writer, begin, facts::Facts, insert::Origin};
+use crate::{
+    adapters::{refused::STAGE, seen::SeenKeys, unjudged},
+    clock::now_ms,
+};
 
 /// Consecutive outputs of one partition within one transaction.
 pub(super) struct Run<'a> {
@@ -109,7 +112,7 @@ impl Shared {
         summaries(connection, stream, seen, run, accepted)?;
         checkpoints(connection, run, accepted, origin.stored_at_ms)?;
         if !facts.fired().is_empty() && is_superseded(connection, run)? {
-            facts.resolve_fired(&orphans::other_log(&run.key.topic))?;
+            facts.resolve_fired(&unjudged::other_log(&run.key.topic))?;
         }
         let to_announce = facts.close()?;
         advance(connection, run, accepted, (&totals, origin.stored_at_ms))?;

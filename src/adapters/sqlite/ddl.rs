@@ -1,17 +1,13 @@
 //! Tables generated from schemas, one per stream. Those of windows are in [`super::window_tables`].
 
 use rusqlite::Connection;
+pub use streamward_core::reading::walk::quoted;
 use streamward_core::{
     schema::Kind,
     table::{Column, OWN_COLUMNS, StreamTable, index_of},
 };
 
 use super::WriteError;
-
-/// `"name"`, with quotes doubled.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 pub(super) fn sql_type(kind: &Kind) -> &'static str {
     match kind {

@@ -7,12 +7,12 @@ use streamward_core::output::{AlertState, AlertTransition, DeadLetter, MissedRec
 use streamward_pipeline::store::PartitionKey;
 
 use super::{
-    apart,
     insert::Origin,
     ledger::{Kind, Ledger},
     orphans,
 };
 use crate::adapters::headers;
+use crate::adapters::refused;
 
 /// Ends what was the newest transition of an alert, unless the alert is resolved.
 ///
@@ -64,7 +64,7 @@ impl<'a> Facts<'a> {
             self.filtered(range)?;
         }
         // The database refuses rows of records that were processed: they count as they did.
-        let dead = output.dead.iter().filter(|letter| letter.stage != apart::STAGE).map(|letter| letter.offset);
+        let dead = output.dead.iter().filter(|letter| letter.stage != refused::STAGE).map(|letter| letter.offset);
         self.decided(DEAD, &ranges(dead))?;
         self.decided(AHEAD, &ranges(output.ahead.iter().copied()))
     }

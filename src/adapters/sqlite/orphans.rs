@@ -11,11 +11,14 @@ use streamward_core::steps::rule::rule_chunk;
 use streamward_pipeline::store::{PartitionKey, StoreError};
 
 use super::{
-    Layout, SqlStore, begin, facts,
+    SqlStore, begin, facts,
     ledger::{Kind, Ledger},
     memory::{begin_rule, forget_removed_steps},
 };
-use crate::clock::now_ms;
+use crate::{
+    adapters::unjudged::{self, LOG_TOO_SHORT, OTHER_SETTINGS, other_log, unconfigured},
+    clock::now_ms,
+};
 
 /// Alerts looked at in one transaction.
 const CHUNK: i64 = 1_000;
@@ -44,7 +47,8 @@ impl SqlStore {
     /// Resolves the alerts of rules and pipelines that the layout does not have.
     pub(super) async fn resolve_unconfigured(&self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
-        self.resolve_firing(move |firing| unconfigured(&shared.layout, firing)).await?;
+        self.resolve_firing(move |firing| unconfigured(&shared.layout, (&firing.sink, &firing.topic, &firing.rule)))
+            .await?;
         self.write(|shared, writer| Ok(forget_removed_steps(&writer.connection, &shared.layout.definitions)?)).await
     }
 
@@ -54,8 +58,7 @@ impl SqlStore {
         self.resolve_firing(move |firing| {
             let place = (&*firing.sink, &*firing.topic, firing.partition, firing.log);
             let is_its = place == (&*key.sink, &*key.topic, key.partition, log);
-            is_its
-                .then(|| "the log does not hold the records any more that its rule would have to read again".to_owned())
+            is_its.then(|| LOG_TOO_SHORT.to_owned())
         })
         .await
     }
@@ -99,30 +102,12 @@ impl SqlStore {
 
 /// Resolves all alerts of a pipeline whose rules begin anew.
 pub(super) fn resolve_of(connection: &Connection, sink: &str) -> Result<(), rusqlite::Error> {
-    let reason = |firing: &Firing| (firing.sink == sink).then(|| "its rule begins anew with other settings".to_owned());
+    let reason = |firing: &Firing| (firing.sink == sink).then(|| OTHER_SETTINGS.to_owned());
     let mut after = Some(i64::MIN);
     while let Some(from) = after {
         (after, _) = resolve_chunk(connection, from, &reason)?;
     }
     Ok(())
-}
-
-/// Why an alert that fires is judged no more; none while it is.
-fn unconfigured(layout: &Layout, firing: &Firing) -> Option<String> {
-    let Firing { sink, topic, rule, .. } = firing;
-    let Some((_, stream)) = layout.sinks.iter().find(|(name, _)| **name == **sink) else {
-        return Some(format!("pipeline {sink} is not configured any more"));
-    };
-    if !layout.rules.iter().any(|(pipeline, name)| **pipeline == **sink && **name == **rule) {
-        return Some(format!("rule {rule} is not configured any more"));
-    }
-    let reads = layout.streams.iter().any(|table| table.stream == *stream && *table.topic == **topic);
-    (!reads).then(|| format!("pipeline {sink} does not read topic {topic} any more"))
-}
-
-/// Why alerts of a log end that is not the topic's any more.
-pub(super) fn other_log(topic: &str) -> String {
-    format!("topic {topic} was made anew, and its earlier log is read no more")
 }
 
 /// Where to go on, and how many were resolved.
@@ -170,7 +155,7 @@ pub(super) fn resolve(connection: &Connection, ledger: &mut Ledger, id: i64, why
     let ended: Option<(String, i64)> =
         connection.prepare_cached(END)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let Some((sink, record_bytes)) = ended else { return Ok(()) };
-    let message = format!("resolved by the server: {why}");
+    let message = unjudged::message(why);
     let number = ledger.number(connection, Kind::Alert)?;
     connection.prepare_cached(RESOLVE)?.execute(params![number, message, now_ms(), id])?;
     ledger.add(Kind::Alert, message.len() + usize::try_from(record_bytes).unwrap_or(0));

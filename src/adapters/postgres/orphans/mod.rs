@@ -15,7 +15,10 @@ use super::{
     memory,
     moment::Moment,
 };
-use crate::clock::now_ms;
+use crate::{
+    adapters::unjudged::{self, LOG_TOO_SHORT, OTHER_SETTINGS, other_log, unconfigured},
+    clock::now_ms,
+};
 
 /// Alerts looked at in one transaction.
 const CHUNK: i64 = 1_000;
@@ -54,7 +57,8 @@ pub struct Firing {
 /// # Errors
 /// Of the database.
 pub async fn resolve_unconfigured(connection: &mut PgConnection, layout: &Layout) -> Result<u64, sqlx::Error> {
-    let resolved = resolve_firing(connection, |firing| unconfigured(layout, firing)).await?;
+    let resolved =
+        resolve_firing(connection, |firing| unconfigured(layout, (&firing.sink, &firing.topic, &firing.rule))).await?;
     memory::forget_removed_steps(connection, &layout.definitions).await?;
     Ok(resolved)
 }
@@ -71,7 +75,7 @@ pub async fn resolve_partition(
     resolve_firing(connection, |firing| {
         let place = (&*firing.sink, &*firing.topic, firing.partition, firing.log);
         let is_its = place == (&*key.sink, &*key.topic, key.partition, log);
-        is_its.then(|| "the log does not hold the records any more that its rule would have to read again".to_owned())
+        is_its.then(|| LOG_TOO_SHORT.to_owned())
     })
     .await
 }
@@ -115,30 +119,12 @@ where
 /// # Errors
 /// Of the database.
 pub async fn resolve_of(connection: &mut PgConnection, sink: &str) -> Result<(), sqlx::Error> {
-    let reason = |firing: &Firing| (firing.sink == sink).then(|| "its rule begins anew with other settings".to_owned());
+    let reason = |firing: &Firing| (firing.sink == sink).then(|| OTHER_SETTINGS.to_owned());
     let mut after = Some(i64::MIN);
     while let Some(from) = after {
         (after, _) = resolve_chunk(connection, from, &reason).await?;
     }
     Ok(())
-}
-
-/// Why an alert that fires is judged no more; none while it is.
-fn unconfigured(layout: &Layout, firing: &Firing) -> Option<String> {
-    let Firing { sink, topic, rule, .. } = firing;
-    let Some((_, stream)) = layout.sinks.iter().find(|(name, _)| **name == **sink) else {
-        return Some(format!("pipeline {sink} is not configured any more"));
-    };
-    if !layout.rules.iter().any(|(pipeline, name)| **pipeline == **sink && **name == **rule) {
-        return Some(format!("rule {rule} is not configured any more"));
-    }
-    let reads = layout.streams.iter().any(|table| table.stream == *stream && *table.topic == **topic);
-    (!reads).then(|| format!("pipeline {sink} does not read topic {topic} any more"))
-}
-
-/// Why alerts of a log end that is not the topic's any more.
-pub fn other_log(topic: &str) -> String {
-    format!("topic {topic} was made anew, and its earlier log is read no more")
 }
 
 /// Where to go on, and how many were resolved.
@@ -219,8 +205,7 @@ async fn lock_positions(
 /// Of the database.
 pub async fn resolve(connection: &mut PgConnection, ends: &[(i64, String)]) -> Result<u64, sqlx::Error> {
     let Some(count) = i64::try_from(ends.len()).ok().filter(|count| *count > 0) else { return Ok(0) };
-    let message = |why: &String| format!("resolved by the server: {why}");
-    let (ids, messages): (Vec<i64>, Vec<String>) = ends.iter().map(|(id, why)| (*id, message(why))).unzip();
+    let (ids, messages): (Vec<i64>, Vec<String>) = ends.iter().map(|(id, why)| (*id, unjudged::message(why))).unzip();
     let first = ledger::take(connection, Kind::Alert, (count, 0)).await?;
     let row = sqlx::query(RESOLVE)
         .bind(ids)

@@ -6,7 +6,7 @@
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use streamward_pipeline::relay::{AlertFact, DeadLetterFact, EntryId, Fact, FactKind};
 
-use super::{ledger::Kind, moment::Moment};
+use super::{ledger::Kind, moment::Moment, names::clean};
 use crate::adapters::headers;
 
 /// Entries that one page has.
@@ -86,7 +86,7 @@ pub async fn undeliverable(
         FactKind::Alert => "UPDATE alerts SET undeliverable = $1 WHERE id = $2",
         FactKind::DeadLetter => "UPDATE dead_letters SET undeliverable = $1 WHERE id = $2",
     };
-    sqlx::query(sql).bind(why.replace('\0', "\u{fffd}")).bind(id).execute(connection).await.map(drop)
+    sqlx::query(sql).bind(clean(why)).bind(id).execute(connection).await.map(drop)
 }
 
 /// Place of a kind among the store's notices.

@@ -17,7 +17,7 @@ use streamward_core::{
 };
 
 use super::{
-    super::{moment::Moment, numeric::Numeric},
+    super::{moment::Moment, names::clean, numeric::Numeric},
     read_error,
 };
 
@@ -234,6 +234,6 @@ fn bind(sql: &mut QueryBuilder<Postgres>, value: &Bind) {
         Bind::Moment(ms) => sql.push_bind(Moment(*ms)),
         Bind::Number(number) => sql.push_bind(*number),
         Bind::Decimal(decimal) => sql.push_bind(Numeric(*decimal)),
-        Bind::Text(text) => sql.push_bind(text.replace('\0', "\u{fffd}")),
+        Bind::Text(text) => sql.push_bind(clean(text)),
     };
 }

@@ -7,7 +7,7 @@ use streamward_core::table::Layout;
 use streamward_pipeline::store::{NextUpkeep, Trouble, Upkeep};
 use tokio::time::timeout;
 
-use super::{ddl, fault::words, moment::Moment};
+use super::{ddl, fault::words, moment::Moment, names::clean};
 use crate::clock::now_ms;
 
 /// Time between two looks at which days have their partitions: a day is made one day ahead.
@@ -107,7 +107,7 @@ pub async fn note_action(
     (target, detail): (&str, &str),
 ) -> Result<(), sqlx::Error> {
     let note = sqlx::query("INSERT INTO sw_audit (at, who, action, target, detail) VALUES ($1, $2, $3, $4, $5)");
-    let texts = [who, action, target, detail].map(|text| text.replace('\0', "\u{fffd}"));
+    let texts = [who, action, target, detail].map(clean);
     let [who, action, target, detail] = texts;
     note.bind(Moment(now_ms())).bind(who).bind(action).bind(target).bind(detail).execute(connection).await.map(drop)
 }

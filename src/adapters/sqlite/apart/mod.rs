@@ -18,12 +18,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use streamward_core::{
-    decode::{MAX_REASON_BYTES, Rejected, dead_letter},
-    output::{DeadLetter, ErrorClass, Output},
-    stats::StatColumns,
-    table::{StreamTable, row_id},
-};
+use streamward_core::table::{StreamTable, row_id};
 use streamward_pipeline::store::{Outcome, PartitionKey, Pending};
 
 use super::{
@@ -32,10 +27,11 @@ use super::{
     ddl::quoted,
     insert::Origin,
 };
-use crate::adapters::seen::SeenKeys;
+use crate::adapters::{
+    refused::{bounded, without},
+    seen::SeenKeys,
+};
 
-/// Where a refused row failed: the stage of its dead letter.
-pub(super) const STAGE: &str = "sql";
 /// Attempts that may end because a row rolled the whole transaction back; the partition of the next such row is refused.
 const MAX_ROLLBACKS: usize = 64;
 
@@ -155,7 +151,7 @@ impl Shared {
         if refused.is_empty() {
             return Ok((self.write_beside_rows(connection, (seen, &stream, origin), run, &run.members)?, 0));
         }
-        let output = without(table, pending, &refused)?;
+        let output = without(table, pending, &refused).map_err(WriteError::Protocol)?;
         let count = refused.len() as u64;
         let rest = Pending {
             key: pending.key.clone(),
@@ -260,25 +256,4 @@ fn exists(connection: &Connection, table: &StreamTable, origin: Origin, offset: 
         origin.partition,
         offset,
     )])
-}
-
-/// An output without the rows that the database refused; those are dead letters.
-fn without(table: &StreamTable, pending: &Pending, refused: &[(usize, String)]) -> Result<Output, WriteError> {
-    let letter = |(row, why): &(usize, String)| -> Option<DeadLetter> {
-        let record = pending.raw.as_ref()?.at_offset(pending.output.offsets[*row])?;
-        let rejected = Rejected { index: 0, class: ErrorClass::Permanent, reason: why.clone() };
-        Some(dead_letter(&record, &rejected, STAGE))
-    };
-    let letters: Option<Vec<DeadLetter>> = refused.iter().map(letter).collect();
-    let letters = letters.ok_or_else(|| {
-        WriteError::Protocol(format!("{}, and the bytes of its record are not at hand", refused[0].1))
-    })?;
-    let columns = StatColumns { event_time: table.event_time, measure: table.measure, anomaly: table.anomaly };
-    let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
-    Ok(pending.output.without_rows(&rows, letters, table.key, columns))
-}
-
-fn bounded(mut reason: String) -> String {
-    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-    reason
 }

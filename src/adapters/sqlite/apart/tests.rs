@@ -2,29 +2,15 @@
 
 use std::{path::Path, time::Instant};
 
-use streamward_core::stats::{last_seen, minute_deltas};
 use streamward_pipeline::store::{Assignment, SinkStore};
 
 use super::{
     super::{
         SqlStore,
-        tests::{assign, count, letter, open, output, pending, raw},
+        tests::{assign, count, issued, letter, open},
     },
     *,
 };
-
-/// An output of the records from `start` to `end` with their bytes and figures, as a lane issues it.
-fn issued(owner: &Assignment, partition: i32, (start, end): (i64, i64)) -> Arc<Pending> {
-    let mut output = output(partition, start, end);
-    let plan = super::super::tests::plan();
-    let table = &plan.stream("sensors").unwrap().table;
-    let columns = StatColumns { event_time: table.event_time, measure: table.measure, anomaly: table.anomaly };
-    output.minutes = minute_deltas(&output.rows, columns);
-    output.seen = last_seen(&output.rows, table.key, table.event_time);
-    let bare = pending(owner, output.clone());
-    let raw = Some(Arc::new(raw(&output.offsets)));
-    Arc::new(Pending { key: bare.key.clone(), epoch: owner.epoch, log: owner.log, output, beside: Vec::new(), raw })
-}
 
 /// Changes the database as its owner may, beside the server.
 fn alter(folder: &Path, sql: &str) {
